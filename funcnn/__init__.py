@@ -1,0 +1,49 @@
+"""funcnn: convolutional networks as pure functions on NumPy arrays, every gradient derived by hand.
+
+An op takes arrays and returns its output and a closure that pulls a cotangent back through it (`funcnn.ops`,
+`funcnn.losses`); a layer adds initial parameters and state (`funcnn.layers`, `funcnn.combinators`, `funcnn.models`);
+the rest uses models (`funcnn.training`, `funcnn.optim`, `funcnn.data`, `funcnn.metrics`, `funcnn.summary`,
+`funcnn.testing`).
+"""
+
+from funcnn import (
+    combinators,
+    data,
+    initializers,
+    keys,
+    layers,
+    losses,
+    metrics,
+    models,
+    ops,
+    optim,
+    summary,
+    testing,
+    training,
+    tree,
+)
+from funcnn.combinators import parallel, residual, serial
+from funcnn.layer import Layer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Layer",
+    "combinators",
+    "data",
+    "initializers",
+    "keys",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "ops",
+    "optim",
+    "parallel",
+    "residual",
+    "serial",
+    "summary",
+    "testing",
+    "training",
+    "tree",
+]

@@ -1,0 +1,84 @@
+"""What an argument must be before any arithmetic: each check returns it as an array or names what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from funcnn.tree import Array, Tree
+
+
+def is_int(value: Any) -> bool:
+    """Say whether ``value`` is an int, Python's or NumPy's; a bool is not."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def floating(where: str, x: Any) -> Array:
+    """Return ``x`` as a floating or complex array; integers are refused, for they are mostly unscaled images."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "fc":
+        raise TypeError(
+            f"{where} has dtype {x.dtype}; funcnn computes in floats, so scale it first, "
+            "e.g. x.astype(np.float32) / 255 for 8-bit images"
+        )
+    return x
+
+
+def images(op: str, x: Any) -> Array:
+    """Return ``x`` as a floating array (N, spatial..., C) with one to three spatial axes."""
+    x = floating(f"{op}: x", x)
+    if not 3 <= x.ndim <= 5:
+        raise ValueError(f"{op}: x has shape {x.shape}; expected (N, spatial..., C) with 1 to 3 spatial axes")
+    return x
+
+
+def leaves(op: str, params: Tree, names: tuple[str, ...]) -> list[Array]:
+    """Return the arrays of ``params`` in the order of ``names``, which must be all its keys."""
+    if not isinstance(params, dict):
+        raise TypeError(f"{op}: params is a dict with the leaves {list(names)}, not {type(params).__name__}")
+    if len(params) != len(names) or not all(name in params for name in names):
+        missing, extra = sorted(set(names) - params.keys()), sorted(params.keys() - set(names))
+        raise ValueError(
+            f"{op}: params must have exactly the leaves {list(names)}; missing {missing}, unexpected {extra}"
+        )
+    return [floating(f"{op}: params[{name!r}]", params[name]) for name in names]
+
+
+def cotangent(op: str, dy: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return ``dy`` as an array of the output's shape and dtype; a complex ``dy`` stays complex.
+
+    NumPy would broadcast a wrong ``dy`` quietly into a wrong gradient, so its shape is compared. A closure hands over
+    its output's shape and dtype, not the output, which it may not need to keep.
+    """
+    dy = np.asarray(dy)
+    if dy.shape != shape:
+        raise ValueError(f"{op}_vjp: dy has shape {dy.shape}, but the output has shape {shape}")
+    if dy.dtype != dtype and dy.dtype.kind != "c":
+        dy = dy.astype(dtype)
+    return dy
+
+
+def groups(op: str, groups: Any, inner: int, outer: int) -> None:
+    """Refuse a number of groups that does not divide both the input and the output channels."""
+    if not is_int(groups):
+        raise TypeError(f"{op}: groups is an int, not {groups!r}")
+    if groups < 1 or inner % groups or outer % groups:
+        raise ValueError(f"{op}: groups {groups} must divide the {inner} input and the {outer} output channels")
+
+
+def axis(op: str, axis: int, ndim: int) -> int:
+    """Return ``axis`` counted from the front."""
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"{op}: axis {axis} is out of range for an array with {ndim} axes")
+    return axis % ndim
+
+
+def alike(op: str, xs: Sequence[Array], besides_axis: int | None = None) -> None:
+    """Refuse arrays whose shapes differ (on other axes than ``besides_axis``): NumPy's broadcasting is not meant."""
+    shapes = [x.shape for x in xs]
+    compared = shapes if besides_axis is None else [s[:besides_axis] + s[besides_axis + 1 :] for s in shapes]
+    if any(shape != compared[0] for shape in compared):
+        besides = "" if besides_axis is None else f" on all axes but {besides_axis}"
+        raise ValueError(f"{op}: the arrays' shapes must be equal{besides}; got {', '.join(map(str, shapes))}")

@@ -1,0 +1,47 @@
+"""Padding, and windows as views."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from funcnn.kernels.geometry import Geometry
+from funcnn.tree import Array
+
+
+def pad(x: Array, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> Array:
+    """Surround the spatial axes of ``x`` (N, spatial..., C) by ``value``; a negative width crops instead.
+
+    Returns ``x`` itself where there is nothing to do.
+    """
+    if not any(lo or hi for lo, hi in padding):
+        return x
+    size = x.shape[1:-1]
+    shape = (x.shape[0], *(s + lo + hi for s, (lo, hi) in zip(size, padding, strict=True)), x.shape[-1])
+    inner = tuple(
+        slice(max(lo, 0), max(lo, 0) + s + min(lo, 0) + min(hi, 0)) for s, (lo, hi) in zip(size, padding, strict=True)
+    )
+    source = tuple(slice(max(-lo, 0), s - max(-hi, 0)) for s, (lo, hi) in zip(size, padding, strict=True))
+    padded = np.zeros(shape, x.dtype) if value == 0 else np.full(shape, value, x.dtype)
+    padded[:, *inner] = x[:, *source]
+    return padded
+
+
+def crop(x: Array, padding: tuple[tuple[int, int], ...]) -> Array:
+    """Take the padding off again: the adjoint of `pad` with zeros, as a view."""
+    return x[:, *(slice(lo, s - hi) for s, (lo, hi) in zip(x.shape[1:-1], padding, strict=True))]
+
+
+def windows(x: Array, g: Geometry) -> Array:
+    """Return all windows of the padded ``x`` (N, padded..., C) as a read-only view (N, out..., window..., C)."""
+    first, *spatial, last = x.strides
+    return np.lib.stride_tricks.as_strided(
+        x,
+        (x.shape[0], *g.out, *g.window, x.shape[-1]),
+        (
+            first,
+            *(s * step for s, step in zip(spatial, g.stride, strict=True)),
+            *(s * d for s, d in zip(spatial, g.dilation, strict=True)),
+            last,
+        ),
+        writeable=False,
+    )

@@ -1,0 +1,59 @@
+"""Random keys: tuples of ints that name a random stream. Same key, same numbers; nothing is consumed.
+
+A key is a value like any other: it can be passed to two functions, stored in a checkpoint, or extended with `fold_in`
+to name a stream of its own for every layer, epoch or example.
+"""
+
+from __future__ import annotations
+
+import numbers
+from typing import TypeAlias
+
+import numpy as np
+
+Key: TypeAlias = tuple[int, ...]
+
+__all__ = ["Key", "fold_in", "generator"]
+
+
+def fold_in(key: Key, i: int) -> Key:
+    """Return the key of the ``i``-th stream below ``key``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``key`` is not a non-empty tuple of ints >= 0, or ``i`` not such an int.
+
+    Examples
+    --------
+    >>> fold_in((7,), 3)
+    (7, 3)
+    """
+    return (*_checked(key), *_checked((i,)))
+
+
+def generator(key: Key) -> np.random.Generator:
+    """Return a fresh generator at the start of the stream that ``key`` names.
+
+    Streams of different keys are statistically independent (NumPy's SeedSequence with a spawn key).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``key`` is not a non-empty tuple of ints >= 0.
+
+    Examples
+    --------
+    >>> bool((generator((0, 1)).random(3) == generator((0, 1)).random(3)).all())
+    True
+    """
+    key = _checked(key)
+    return np.random.default_rng(np.random.SeedSequence(key[0], spawn_key=key[1:]))
+
+
+def _checked(key: Key) -> Key:
+    if not isinstance(key, tuple) or not all(isinstance(i, numbers.Integral) and not isinstance(i, bool) for i in key):
+        raise TypeError(f"a key is a tuple of ints such as (0,) or (0, 3), not {key!r}")
+    if not key or min(key) < 0:
+        raise ValueError(f"a key is a non-empty tuple of ints >= 0, not {key!r}")
+    return key

@@ -1,0 +1,154 @@
+"""What a layer is, and how an op becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funcnn.keys import Key
+from funcnn.tree import Array, Tree
+
+__all__ = ["Layer", "Located", "parameterless", "parametric", "pull_back"]
+
+
+class Layer(NamedTuple):
+    """A layer: two pure functions and a name.
+
+    Attributes
+    ----------
+    name : str
+        What the layer is; in a combinator, child ``i`` is called ``{i}_{name}`` in params, state, gradients and errors.
+    init : callable
+        ``init(key, in_shape) -> params, state, out_shape``; shapes are per example, without the batch axis.
+    forward : callable
+        ``forward(params, x, state, *, train, key=None) -> y, vjp, state`` with ``vjp(dy) -> dparams, dx``. A VJP that
+        can save work takes the keyword ``input_gradient`` and returns None for dx where it is False; see `pull_back`.
+    children, rebuild : tuple of Layer, callable or None
+        Set by combinators: the layers inside, and the function that makes the same combination of others. So a model
+        can be transformed as a whole (`funcnn.combinators.map_layers`), which is how summaries look inside.
+    """
+
+    name: str
+    init: Callable[[Key, tuple[int, ...]], tuple[Tree, Tree, tuple[int, ...]]]
+    forward: Callable[..., tuple[Array, Callable[..., tuple[Tree, Any]], Tree]]
+    children: tuple[Layer, ...] = ()
+    rebuild: Callable[..., Layer] | None = None
+
+
+def parameterless(name: str, op: Callable[[Array], tuple[Array, Callable[[Any], Array]]]) -> Layer:
+    """Lift an op of one array, ``op(x) -> y, vjp``, to a layer.
+
+    The output's shape is found by running the op on a batch of no examples.
+
+    Examples
+    --------
+    >>> from funcnn import ops
+    >>> layer = parameterless("relu", ops.relu)
+    >>> layer.init((0,), (8, 8, 3))
+    ({}, {}, (8, 8, 3))
+    """
+
+    def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
+        return {}, {}, op(no_examples(in_shape))[0].shape[1:]
+
+    def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+        check_empty(name, params=params, state=state)
+        y, op_vjp = op(x)
+
+        def parameterless_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
+            return {}, op_vjp(dy) if input_gradient else None
+
+        return y, parameterless_vjp, {}
+
+    return Layer(name, init, forward)
+
+
+def parametric(
+    name: str,
+    init_params: Callable[[Key, tuple[int, ...]], Tree],
+    op: Callable[[Tree, Array], tuple[Array, Callable[..., tuple[Tree, Any]]]],
+) -> Layer:
+    """Lift an op of parameters and an array, ``op(params, x) -> y, vjp``, to a layer.
+
+    Parameters
+    ----------
+    name : str
+    init_params : callable
+        ``init_params(key, in_shape) -> params``.
+    op : callable
+        Its output's shape is found by running it on a batch of no examples.
+
+    Examples
+    --------
+    >>> from funcnn import ops
+    >>> def init_params(key, in_shape):
+    ...     return {"w": np.zeros((in_shape[-1], 2), np.float32), "b": np.zeros(2, np.float32)}
+    >>> parametric("dense", init_params, ops.dense).init((0,), (5,))[2]
+    (2,)
+    """
+
+    def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
+        params = init_params(key, in_shape)
+        return params, {}, op(params, no_examples(in_shape))[0].shape[1:]
+
+    def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+        check_empty(name, state=state)
+        return *op(params, x), {}
+
+    return Layer(name, init, forward)
+
+
+def pull_back(vjp: Callable[..., tuple[Tree, Any]], dy: Any, *, input_gradient: bool) -> tuple[Tree, Any]:
+    """Call a layer's VJP, leaving dx out where it is not wanted and the VJP knows how to.
+
+    A VJP says so by its keyword ``input_gradient``; one that has no such keyword is called plainly and its dx ignored.
+
+    Returns
+    -------
+    dparams : tree
+    dx : array or None
+        None if ``input_gradient`` is False.
+    """
+    if input_gradient:
+        return vjp(dy)
+    if "input_gradient" in (getattr(vjp, "__kwdefaults__", None) or ()):
+        return vjp(dy, input_gradient=False)
+    return vjp(dy)[0], None
+
+
+def no_examples(in_shape: tuple[int, ...]) -> Array:
+    """Return a batch of no examples of that shape: what runs an op for its output's shape alone."""
+    return np.zeros((0, *in_shape), np.float32)
+
+
+def check_empty(name: str, **trees: Tree) -> None:
+    """Refuse leaves handed to a layer that has none."""
+    for what, tree in trees.items():
+        if tree:
+            raise ValueError(f"{name}: has no {what}, but was given {sorted(tree)}")
+
+
+class Located:
+    """Context that adds a layer's name to a ValueError or TypeError: nested, the note reads ``in layer 1_serial /
+    0_relu``.
+    """
+
+    __slots__ = ("name",)
+    _PREFIX = "in layer "
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if isinstance(error, (ValueError, TypeError)):
+            notes: list[str] = getattr(error, "__notes__", [])
+            if notes and notes[-1].startswith(self._PREFIX):
+                notes[-1] = f"{self._PREFIX}{self.name} / {notes[-1].removeprefix(self._PREFIX)}"
+            else:
+                error.add_note(self._PREFIX + self.name)

@@ -1,0 +1,114 @@
+"""Measures of predictions that are counted, not differentiated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from funcnn.tree import Array
+
+__all__ = ["accuracy", "classes", "confusion_matrix", "top_k_accuracy"]
+
+
+def classes(outputs: Array) -> Array:
+    """Return the class each row of a classifier's outputs stands for.
+
+    Parameters
+    ----------
+    outputs : array (N, C)
+        Scores of C classes, such as logits; or, where C is 1, the logit of class 1 against class 0.
+
+    Returns
+    -------
+    array of int (N,)
+
+    Examples
+    --------
+    >>> classes(np.array([[0.1, 0.9], [0.8, 0.2]])), classes(np.array([[-3.0], [2.0]]))
+    (array([1, 0]), array([0, 1]))
+    """
+    outputs = np.asarray(outputs)
+    if outputs.ndim != 2 or outputs.shape[1] == 0:
+        raise ValueError(f"outputs must be (N, C), the scores of each class; got shape {outputs.shape}")
+    if outputs.shape[1] == 1:
+        return (outputs[:, 0] > 0).astype(np.int64)
+    return outputs.argmax(axis=1)
+
+
+def accuracy(outputs: Array, labels: Array) -> float:
+    """Return the fraction of examples whose class is right.
+
+    Parameters
+    ----------
+    outputs : array (N, C)
+        As in `classes`.
+    labels : array of int (N,) or (N, 1)
+
+    Examples
+    --------
+    >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
+    0.5
+    """
+    predicted = classes(outputs)
+    return float((predicted == _labels("accuracy", labels, predicted)).mean())
+
+
+def top_k_accuracy(outputs: Array, labels: Array, k: int) -> float:
+    """Return the fraction of examples whose class is among the ``k`` of the highest scores.
+
+    Examples
+    --------
+    >>> top_k_accuracy(np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]]), np.array([1, 1]), k=2)
+    1.0
+    """
+    outputs = np.asarray(outputs)
+    labels = _labels("top_k_accuracy", labels, classes(outputs))
+    if not 1 <= k <= outputs.shape[1]:
+        raise ValueError(f"top_k_accuracy: k must be in 1..{outputs.shape[1]} for {outputs.shape[1]} classes, got {k}")
+    best = np.argsort(-outputs, axis=1, kind="stable")[:, :k]
+    return float((best == labels[:, None]).any(axis=1).mean())
+
+
+def confusion_matrix(outputs: Array, labels: Array, n_classes: int | None = None) -> Array:
+    """Count examples by true class (row) and predicted class (column).
+
+    Parameters
+    ----------
+    outputs : array (N, C)
+        As in `classes`.
+    labels : array of int (N,) or (N, 1)
+    n_classes : int, optional
+        C if not given, or 2 where C is 1.
+
+    Returns
+    -------
+    array of int (n_classes, n_classes)
+
+    Examples
+    --------
+    >>> confusion_matrix(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
+    array([[0, 0],
+           [1, 1]])
+    """
+    predicted = classes(outputs)
+    labels = _labels("confusion_matrix", labels, predicted)
+    n = n_classes if n_classes is not None else max(2, np.shape(outputs)[1])
+    if labels.size and not (min(labels.min(), predicted.min()) >= 0 and max(labels.max(), predicted.max()) < n):
+        raise ValueError(f"confusion_matrix: labels from {labels.min()} to {labels.max()} do not fit {n} classes")
+    return np.bincount(labels * n + predicted, minlength=n * n).reshape(n, n)
+
+
+def _labels(metric: str, labels: Any, predicted: Array) -> Array:
+    labels = np.asarray(labels)
+    if labels.shape == (*predicted.shape, 1):
+        labels = labels[:, 0]
+    if labels.shape != predicted.shape or not labels.size:
+        raise ValueError(
+            f"{metric}: {len(predicted)} outputs need as many labels, at least one; got labels of shape {labels.shape}"
+        )
+    if labels.dtype.kind == "f" and (labels == labels.astype(np.int64)).all():
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "biu":
+        raise TypeError(f"{metric}: labels must be integers, not {labels.dtype}")
+    return labels.astype(np.int64)

@@ -1,0 +1,39 @@
+"""The mathematics: functions on arrays with hand-derived vector-Jacobian products.
+
+Every op obeys one rule::
+
+    y, vjp = op(a, b, ..., **options)     # the differentiable arguments come first
+    da, db = vjp(dy)                      # one cotangent for each, of its structure and shape; a single one comes bare
+
+Arrays are (N, spatial..., C), weights (kernel..., in, out), and one function serves 1-D, 2-D and 3-D. Nothing is
+written that the function did not allocate; a closure can be called again with another dy. float32 gives float32,
+float64 gives float64, and complex128 passes through, ordered by the real part, so that a complex step yields exact
+derivatives; arguments of mixed dtypes follow NumPy's promotion.
+"""
+
+from funcnn.ops.activations import leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
+from funcnn.ops.conv import conv
+from funcnn.ops.dense import dense
+from funcnn.ops.dropout import dropout
+from funcnn.ops.joining import add, concat
+from funcnn.ops.pooling import avg_pool, global_avg_pool, global_max_pool, max_pool
+from funcnn.ops.shaping import flatten
+
+__all__ = [
+    "add",
+    "avg_pool",
+    "concat",
+    "conv",
+    "dense",
+    "dropout",
+    "flatten",
+    "global_avg_pool",
+    "global_max_pool",
+    "leaky_relu",
+    "log_softmax",
+    "max_pool",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "tanh",
+]

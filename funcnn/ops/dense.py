@@ -1,0 +1,71 @@
+"""The affine map of the last axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from funcnn.kernels import checks
+from funcnn.kernels.bias import add_bias, channel_sum
+from funcnn.tree import Array, Tree
+
+
+def dense(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
+    """Affine map y = x w + b of the last axis.
+
+    Parameters
+    ----------
+    params : dict
+        ``w`` (I, O) and ``b`` (O).
+    x : array (N, ..., I)
+
+    Returns
+    -------
+    y : array (N, ..., O)
+    vjp : callable
+        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None).
+
+    Raises
+    ------
+    TypeError
+        If an array is not of floats.
+    ValueError
+        If the shapes do not fit or ``params`` has other leaves.
+
+    Notes
+    -----
+    With rows n over all leading axes, y[n,o] = sum_i x[n,i] w[i,o] + b[o]. Pairing dy with the differential
+
+        <dy, dx w + x dw + db> = <dy w^T, dx> + <x^T dy, dw> + <sum_n dy, db>
+
+    gives dx = dy w^T, dw = x^T dy, db = sum_n dy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, vjp = dense({"w": np.array([[1.0, 2.0]]), "b": np.array([0.0, 10.0])}, np.array([[3.0]]))
+    >>> y
+    array([[ 3., 16.]])
+    >>> dparams, dx = vjp(np.array([[1.0, 1.0]]))
+    >>> dparams["w"], dparams["b"], dx
+    (array([[3., 3.]]), array([1., 1.]), array([[3.]]))
+    """
+    w, b = checks.leaves("dense", params, ("w", "b"))
+    x = checks.floating("dense: x", x)
+    if w.ndim != 2 or b.shape != w.shape[1:]:
+        raise ValueError(f"dense: w must be (I, O) and b (O); got w {w.shape} and b {b.shape}")
+    if x.ndim < 2 or x.shape[-1] != w.shape[0]:
+        raise ValueError(f"dense: x has shape {x.shape}, but w {w.shape} takes (N, ..., {w.shape[0]})")
+    y = add_bias(x @ w, b)
+    shape, dtype = y.shape, y.dtype
+
+    def dense_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
+        dy = checks.cotangent("dense", dy, shape, dtype)
+        dw = _rows(x).T @ _rows(dy)
+        return {"w": dw, "b": channel_sum(dy)}, dy @ w.T if input_gradient else None
+
+    return y, dense_vjp
+
+
+def _rows(a: Array) -> Array:
+    return a if a.ndim == 2 else a.reshape(a.size // max(a.shape[-1], 1), a.shape[-1])

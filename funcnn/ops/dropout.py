@@ -1,0 +1,73 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from funcnn.kernels import checks
+from funcnn.keys import Key, generator
+from funcnn.tree import Array
+
+
+def dropout(
+    x: Array, *, rate: float, key: Key | None, shared_axes: Sequence[int] = ()
+) -> tuple[Array, Callable[[Any], Array]]:
+    """Set entries to 0 at random and scale the others up, so that the expectation stays.
+
+    Parameters
+    ----------
+    x : array, any shape
+    rate : float in [0, 1)
+        The fraction dropped.
+    key : tuple of int
+        The same key drops the same entries.
+    shared_axes : sequence of int
+        Axes along which one decision holds for all entries; the spatial axes give spatial dropout.
+
+    Returns
+    -------
+    y : array, shape of x
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``rate`` or ``shared_axes`` is out of range, or ``key`` is not a key.
+
+    Notes
+    -----
+    y = m x with the fixed mask m, 0 with probability ``rate`` and else 1 / (1 - rate); so dx = m dy.
+    N. Srivastava et al., Dropout, 2014.
+
+    Examples
+    --------
+    >>> y, vjp = dropout(np.ones(6), rate=0.5, key=(0,))
+    >>> y
+    array([2., 2., 2., 0., 0., 0.])
+    >>> bool((vjp(np.ones(6)) == y).all())
+    True
+    """
+    x = checks.floating("dropout: x", x)
+    check_rate(rate)
+    if key is None:
+        raise ValueError("dropout: a key is needed to drop at random, such as key=(0,)")
+    shared = {checks.axis("dropout", a, x.ndim) for a in shared_axes}
+    drawn = generator(key).random([1 if a in shared else s for a, s in enumerate(x.shape)], dtype=np.float32)
+    mask = (drawn >= rate) * x.real.dtype.type(1 / (1 - rate))
+    y = x * mask
+    shape, dtype = y.shape, y.dtype
+
+    def dropout_vjp(dy: Any) -> Array:
+        return checks.cotangent("dropout", dy, shape, dtype) * mask
+
+    return y, dropout_vjp
+
+
+def check_rate(rate: float) -> None:
+    """Refuse a rate outside [0, 1)."""
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout: rate is the fraction dropped, in [0, 1), not {rate}")

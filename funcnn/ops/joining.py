@@ -1,0 +1,84 @@
+"""Making one array of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from funcnn.kernels import checks
+from funcnn.tree import Array
+
+
+def add(*xs: Array) -> tuple[Array, Callable[[Any], Any]]:
+    """Sum of arrays of equal shape.
+
+    Parameters
+    ----------
+    *xs : array
+        At least one, all of one shape (nothing is broadcast).
+
+    Returns
+    -------
+    y : array
+    vjp : callable
+        ``vjp(dy) -> (dy, ..., dy)``, one for each of ``xs``; for a single x, dy alone.
+
+    Examples
+    --------
+    >>> y, vjp = add(np.array([1.0]), np.array([2.0]))
+    >>> y, vjp(np.array([5.0]))
+    (array([3.]), (array([5.]), array([5.])))
+    """
+    arrays = _arrays("add", xs)
+    checks.alike("add", arrays)
+    y = sum(arrays[1:], arrays[0])
+    shape, dtype = y.shape, y.dtype
+
+    def add_vjp(dy: Any) -> Any:
+        dy = checks.cotangent("add", dy, shape, dtype)
+        return (dy,) * len(arrays) if len(arrays) > 1 else dy
+
+    return y, add_vjp
+
+
+def concat(*xs: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Any]]:
+    """Arrays one after the other along an axis, by default the channels.
+
+    Parameters
+    ----------
+    *xs : array
+        At least one, of equal shapes on the other axes.
+    axis : int
+
+    Returns
+    -------
+    y : array
+    vjp : callable
+        ``vjp(dy) -> (dx, ...)``, each of ``xs`` its own stretch of dy; for a single x, dx alone.
+
+    Examples
+    --------
+    >>> y, vjp = concat(np.array([[1.0]]), np.array([[2.0, 3.0]]))
+    >>> y, vjp(y)
+    (array([[1., 2., 3.]]), (array([[1.]]), array([[2., 3.]])))
+    """
+    arrays = _arrays("concat", xs)
+    axis = checks.axis("concat", axis, arrays[0].ndim)
+    checks.alike("concat", arrays, besides_axis=axis)
+    y = np.concatenate(arrays, axis)
+    shape, dtype = y.shape, y.dtype
+    ends = np.cumsum([x.shape[axis] for x in arrays])[:-1]
+
+    def concat_vjp(dy: Any) -> Any:
+        parts = tuple(np.split(checks.cotangent("concat", dy, shape, dtype), ends, axis))
+        return parts if len(parts) > 1 else parts[0]
+
+    return y, concat_vjp
+
+
+def _arrays(op: str, xs: tuple[Any, ...]) -> list[Array]:
+    if not xs:
+        raise ValueError(f"{op}: needs at least one array")
+    return [checks.floating(f"{op}: argument {i}", x) for i, x in enumerate(xs)]

@@ -1,0 +1,267 @@
+"""Pooling: the maximum or mean over windows, or over all positions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from funcnn.kernels import checks
+from funcnn.kernels.geometry import Geometry, Padding, PerAxis, geometry
+from funcnn.kernels.pooling import max_along, max_along_adjoint, sum_along, sum_along_adjoint
+from funcnn.kernels.windows import crop, pad
+from funcnn.tree import Array
+
+
+def max_pool(
+    x: Array,
+    window: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+) -> tuple[Array, Callable[[Any], Array]]:
+    """Maximum over each window, channel by channel.
+
+    Parameters
+    ----------
+    x : array (N, S..., C)
+        One to three spatial axes.
+    window : int or tuple of int, >= 1
+    stride : int or tuple of int, optional
+        The window, if not given.
+    padding : int, tuple of int, tuple of (lo, hi), "valid" or "same"
+        Cells that never win. A window must not lie in the padding alone.
+    dilation : int or tuple of int, >= 1
+    ceil_mode : bool
+        Also take the last window that starts inside but reaches beyond the end.
+
+    Returns
+    -------
+    y : array (N, out..., C)
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv` does, and if a window sees nothing but padding.
+
+    Notes
+    -----
+    Away from ties the maximum is locally the one cell that attains it, so its differential passes that cell's dx and
+    the VJP sends dy there, adding up where windows overlap. Among equal cells the first in row-major order is taken.
+
+    Examples
+    --------
+    >>> y, vjp = max_pool(np.array([[[1.0], [3.0], [2.0], [2.0]]]), 2)
+    >>> y.ravel(), vjp(np.ones_like(y)).ravel()
+    (array([3., 2.]), array([0., 1., 1., 0.]))
+    """
+    x = checks.images("max_pool", x)
+    g = geometry(
+        "max_pool", x.shape[1:-1], window, stride=window if stride is None else stride, padding=padding,
+        dilation=dilation, ceil_mode=ceil_mode,
+    )  # fmt: skip
+    _cells_in_windows("max_pool", g, ((0, 0),) * len(g.size))
+    stages = []
+    y = pad(x, g.padding, -math.inf)
+    for a in reversed(range(len(g.size))):
+        before, y = y, max_along(y, g, a)
+        stages.append((a, before, y))
+
+    def max_pool_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("max_pool", dy, y.shape, y.dtype)
+        for a, before, after in reversed(stages):
+            dy = max_along_adjoint(before, after, dy, g, a)
+        return crop(dy, g.padding)
+
+    return y, max_pool_vjp
+
+
+def avg_pool(
+    x: Array,
+    window: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
+) -> tuple[Array, Callable[[Any], Array]]:
+    """Mean over each window, channel by channel.
+
+    Parameters
+    ----------
+    x : array (N, S..., C)
+        One to three spatial axes.
+    window : int or tuple of int, >= 1
+    stride : int or tuple of int, optional
+        The window, if not given.
+    padding : int, tuple of int, tuple of (lo, hi), "valid" or "same"
+        Cells of zeros. A window must not lie in the padding alone.
+    ceil_mode : bool
+        Also take the last window that starts inside but reaches beyond the end; the cells beyond never count.
+    count_include_pad : bool
+        Divide by all cells of the window, the padding's too, instead of by those of x alone.
+
+    Returns
+    -------
+    y : array (N, out..., C)
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv` does, and if a window sees nothing but padding.
+
+    Notes
+    -----
+    y = (sum of the window's cells) / count is linear, so the VJP is its transpose: dy / count, added to each of the
+    cells.
+
+    Examples
+    --------
+    >>> y, vjp = avg_pool(np.array([[[1.0], [3.0], [2.0]]]), 2, padding=((1, 0),))
+    >>> y.ravel(), vjp(np.ones_like(y)).ravel()
+    (array([1. , 2.5]), array([1. , 0.5, 0.5]))
+    """
+    x = checks.images("avg_pool", x)
+    step = window if stride is None else stride
+    g = geometry("avg_pool", x.shape[1:-1], window, stride=step, padding=padding, ceil_mode=ceil_mode)
+    declared = geometry("avg_pool", x.shape[1:-1], window, stride=step, padding=padding)
+    nothing = ((0, 0),) * len(g.size)
+    count = _cells_in_windows("avg_pool", g, nothing)
+    if count_include_pad:
+        count = _cells_in_windows("avg_pool", g, declared.padding)
+    count = count.astype(x.real.dtype)
+    padded = pad(x, g.padding)
+    sizes = []
+    y = padded
+    for a in reversed(range(len(g.size))):
+        sizes.append((a, y.shape))
+        y = sum_along(y, g, a)
+    y = y / count
+    shape, dtype = y.shape, y.dtype
+
+    def avg_pool_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("avg_pool", dy, shape, dtype) / count
+        for a, size in reversed(sizes):
+            dy = sum_along_adjoint(size, dy, g, a)
+        return crop(dy, g.padding)
+
+    return y, avg_pool_vjp
+
+
+def global_avg_pool(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """Mean over all spatial positions.
+
+    Parameters
+    ----------
+    x : array (N, S..., C)
+        One to three spatial axes, none of size 0.
+
+    Returns
+    -------
+    y : array (N, C)
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not of floats, or not of that shape.
+
+    Notes
+    -----
+    y = (1/P) sum_p x[n,p] over the P positions; so dx[n,p] = dy[n] / P at each of them.
+
+    Examples
+    --------
+    >>> y, vjp = global_avg_pool(np.array([[[1.0], [3.0]]]))
+    >>> y, vjp(np.array([[1.0]])).ravel()
+    (array([[2.]]), array([0.5, 0.5]))
+    """
+    x = _positions("global_avg_pool", x)
+    shape = x.shape
+    axes = tuple(range(1, x.ndim - 1))
+    positions = math.prod(shape[1:-1])
+    y = x.sum(axes) / positions
+    out, dtype = y.shape, y.dtype
+
+    def global_avg_pool_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("global_avg_pool", dy, out, dtype) / positions
+        return np.broadcast_to(np.expand_dims(dy, axes), shape).copy()
+
+    return y, global_avg_pool_vjp
+
+
+def global_max_pool(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """Maximum over all spatial positions.
+
+    Parameters
+    ----------
+    x : array (N, S..., C)
+        One to three spatial axes, none of size 0.
+
+    Returns
+    -------
+    y : array (N, C)
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not of floats, or not of that shape.
+
+    Notes
+    -----
+    As for `max_pool`: dy goes to the first position, in row-major order, that attains the maximum.
+
+    Examples
+    --------
+    >>> y, vjp = global_max_pool(np.array([[[1.0], [3.0], [3.0]]]))
+    >>> y, vjp(np.array([[5.0]])).ravel()
+    (array([[3.]]), array([0., 5., 0.]))
+    """
+    x = _positions("global_max_pool", x)
+    shape, dtype = x.shape, x.dtype
+    flat = x.reshape(shape[0], math.prod(shape[1:-1]), shape[-1])
+    best = flat.real.argmax(axis=1)[:, None, :]
+    y = np.take_along_axis(flat, best, axis=1)[:, 0, :]
+    out = y.shape
+
+    def global_max_pool_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("global_max_pool", dy, out, dtype)
+        dx = np.zeros((shape[0], math.prod(shape[1:-1]), shape[-1]), dy.dtype)
+        np.put_along_axis(dx, best, dy[:, None, :], axis=1)
+        return dx.reshape(shape)
+
+    return y, global_max_pool_vjp
+
+
+def _positions(op: str, x: Any) -> Array:
+    x = checks.images(op, x)
+    if 0 in x.shape[1:-1]:
+        raise ValueError(f"{op}: x {x.shape} has no positions to pool over")
+    return x
+
+
+@lru_cache(maxsize=256)
+def _cells_in_windows(op: str, g: Geometry, counted_padding: tuple[tuple[int, int], ...]) -> Array:
+    """Count each window's cells inside x and ``counted_padding``, as (out..., 1); refuse windows that see none."""
+    count = np.ones((*g.out, 1), np.int64)
+    for a, (lo, hi) in enumerate(counted_padding):
+        start = np.arange(g.out[a]) * g.stride[a] - g.padding[a][0]
+        cells = start[:, None] + np.arange(g.window[a]) * g.dilation[a]
+        along = ((cells >= -lo) & (cells < g.size[a] + hi)).sum(axis=1)
+        count *= along.reshape(-1, *(1,) * (count.ndim - a - 1))
+    if not count.all():
+        raise ValueError(f"{op}: a window lies in the padding alone: {g}")
+    count.flags.writeable = False
+    return count

@@ -1,0 +1,303 @@
+"""Training: gradients of a model's loss, predictions in batches, and epochs as a generator."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from funcnn import tree
+from funcnn.data import batches
+from funcnn.keys import Key, fold_in
+from funcnn.layer import Layer, pull_back
+from funcnn.optim import Optimizer, apply_updates, learning_rate
+from funcnn.tree import Array, Tree
+
+Loss: TypeAlias = Callable[..., tuple[Any, Callable[[Any], Array]]]
+Metric: TypeAlias = Callable[[Array, Array], float]
+
+__all__ = ["Epoch", "TrainingState", "evaluate", "fit", "predict", "start", "value_and_grad"]
+
+# The random streams of a run, each below the run's key: a step's numbers depend on the key and the step alone.
+_INIT, _ORDER, _AUGMENT, _FORWARD = range(4)
+
+
+def value_and_grad(model: Layer, loss: Loss) -> Callable[..., tuple[Any, Tree, Tree]]:
+    """Return the function that evaluates a model's loss in training mode and its gradient in the parameters.
+
+    Parameters
+    ----------
+    model : Layer
+    loss : callable
+        ``loss(outputs, targets, *, sample_weight=None) -> value, vjp``, such as those of `funcnn.losses`; fix further
+        options with `functools.partial`.
+
+    Returns
+    -------
+    grad_fn : callable
+        ``grad_fn(params, state, x, targets, key=None, sample_weight=None) -> value, grads, state``. The gradient in x
+        is not computed.
+
+    Examples
+    --------
+    >>> from funcnn.layers import dense
+    >>> from funcnn.losses import mse
+    >>> grad_fn = value_and_grad(dense(1), mse)
+    >>> params = {"w": np.array([[2.0]]), "b": np.array([0.0])}
+    >>> value, grads, state = grad_fn(params, {}, np.array([[3.0]]), np.array([[5.0]]))
+    >>> float(value), grads
+    (1.0, {'w': array([[6.]]), 'b': array([2.])})
+    """
+
+    def grad_fn(
+        params: Tree, state: Tree, x: Array, targets: Array, key: Key | None = None, sample_weight: Array | None = None
+    ) -> tuple[Any, Tree, Tree]:
+        outputs, vjp, new_state = model.forward(params, x, state, train=True, key=key)
+        value, loss_vjp = loss(outputs, targets, sample_weight=sample_weight)
+        grads, _ = pull_back(vjp, loss_vjp(1.0), input_gradient=False)
+        return value, grads, new_state
+
+    return grad_fn
+
+
+def predict(model: Layer, params: Tree, state: Tree, x: Array, batch_size: int = 256) -> Array:
+    """Return the model's outputs in evaluation mode, computed in batches.
+
+    Parameters
+    ----------
+    model : Layer
+    params, state : tree
+    x : array (N, ...)
+    batch_size : int >= 1
+
+    Returns
+    -------
+    array (N, ...)
+
+    Examples
+    --------
+    >>> from funcnn.layers import relu
+    >>> predict(relu(), {}, {}, np.array([[-1.0], [2.0], [3.0]]), batch_size=2).ravel()
+    array([0., 2., 3.])
+    """
+    x = np.asarray(x)
+    if batch_size < 1 or x.ndim < 1:
+        raise ValueError(
+            f"predict: needs an array of examples and a batch_size >= 1, got shape {x.shape} and {batch_size}"
+        )
+    parts = [
+        model.forward(params, x[i : i + batch_size], state, train=False)[0]
+        for i in range(0, max(len(x), 1), batch_size)
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def evaluate(
+    model: Layer, params: Tree, state: Tree, x: Array, targets: Array, metrics: Mapping[str, Metric]
+) -> dict[str, float]:
+    """Return the metrics of the model's outputs in evaluation mode.
+
+    Examples
+    --------
+    >>> from funcnn.layers import relu
+    >>> from funcnn.metrics import accuracy
+    >>> evaluate(relu(), {}, {}, np.eye(2), np.array([0, 0]), {"accuracy": accuracy})
+    {'accuracy': 0.5}
+    """
+    outputs = predict(model, params, state, x)
+    return {name: float(metric(outputs, targets)) for name, metric in metrics.items()}
+
+
+class TrainingState(NamedTuple):
+    """All that training carries from epoch to epoch: `fit` goes on from one as if it had never stopped.
+
+    Attributes
+    ----------
+    params, state, opt_state : tree
+    key : tuple of int
+        Of the whole run; together with ``epoch`` and ``step`` it determines all later random numbers.
+    epoch, step : int
+        Epochs and updates done.
+    """
+
+    params: Tree
+    state: Tree
+    opt_state: Tree
+    key: Key
+    epoch: int
+    step: int
+
+
+class Epoch(NamedTuple):
+    """What `fit` yields after each epoch.
+
+    Attributes
+    ----------
+    epoch : int
+        Its number, from 1.
+    loss : float
+        Mean of the steps' losses, weighted by the sizes of their batches.
+    losses : array (steps,)
+        Each step's loss, in training mode and before its update.
+    train, validation : dict of float
+        The metrics after the epoch, in evaluation mode, on the training data as given and on the validation data.
+    seconds : float
+        Time of the epoch's steps, evaluation not counted.
+    training : TrainingState
+        From which training can go on.
+    """
+
+    epoch: int
+    loss: float
+    losses: Array
+    train: dict[str, float]
+    validation: dict[str, float]
+    seconds: float
+    training: TrainingState
+
+
+def start(model: Layer, optimizer: Optimizer, in_shape: tuple[int, ...], *, key: Key) -> TrainingState:
+    """Return the state of training before the first epoch: fresh parameters and optimizer.
+
+    Examples
+    --------
+    >>> from funcnn.layers import dense
+    >>> from funcnn.optim import sgd
+    >>> training = start(dense(1), sgd(0.1), (30,), key=(0,))
+    >>> training.params["w"].shape, training.step
+    ((30, 1), 0)
+    """
+    params, state, _ = model.init(fold_in(key, _INIT), in_shape)
+    return TrainingState(params, state, optimizer.init(params), key, 0, 0)
+
+
+def fit(
+    model: Layer,
+    loss: Loss,
+    optimizer: Optimizer,
+    x: Array,
+    targets: Array,
+    *,
+    epochs: int,
+    batch_size: int = 64,
+    key: Key | None = None,
+    resume: TrainingState | None = None,
+    sample_weight: Array | None = None,
+    augment: Callable[[Key, Array], Array] | None = None,
+    validation: tuple[Array, Array] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+) -> Iterator[Epoch]:
+    """Train a model, yielding a record after each epoch; whoever takes no more of them has stopped the training.
+
+    Parameters
+    ----------
+    model : Layer
+    loss : callable
+        As in `value_and_grad`.
+    optimizer : funcnn.optim.Optimizer
+    x : array (N, ...)
+    targets : array (N, ...)
+    epochs : int
+        Train until this many epochs are done in all.
+    batch_size : int
+        Each epoch goes through all examples once, in a new order; its last batch may be smaller.
+    key : tuple of int
+        Of all randomness: initial weights, order, augmentation, dropout. Not needed with ``resume``.
+    resume : TrainingState, optional
+        Where to go on, from an earlier record's ``training`` or from `start`.
+    sample_weight : array (N,), optional
+    augment : callable, optional
+        ``augment(key, x) -> x``, applied to each batch.
+    validation : (x, targets), optional
+    metrics : dict of callable, optional
+        ``metric(outputs, targets) -> float`` by name, evaluated after each epoch on the training and validation data.
+
+    Yields
+    ------
+    Epoch
+
+    Raises
+    ------
+    ValueError
+        Before the first step, if arguments do not fit; at a step whose loss is not finite, naming epoch, step and
+        learning rate.
+
+    Examples
+    --------
+    >>> from funcnn import data, losses, metrics, models, optim
+    >>> x, labels = data.digits()
+    >>> for epoch in fit(models.mlp(), losses.softmax_cross_entropy, optim.adam(1e-2), x, labels, epochs=3, key=(0,)):
+    ...     pass
+    >>> params, state = epoch.training.params, epoch.training.state
+    >>> metrics.accuracy(predict(models.mlp(), params, state, x), labels) > 0.95
+    True
+    """
+    x, targets = np.asarray(x), np.asarray(targets)
+    weights = None if sample_weight is None else np.asarray(sample_weight)
+    if x.ndim < 2 or targets.ndim < 1 or len(x) != len(targets) or not len(x):
+        raise ValueError(f"fit: x {x.shape} and targets {targets.shape} must be of one length, at least 1")
+    if weights is not None and len(weights) != len(x):
+        raise ValueError(f"fit: sample_weight {weights.shape} must be as long as x {x.shape}")
+    if epochs < 0 or batch_size < 1:
+        raise ValueError(f"fit: epochs must be >= 0 and batch_size >= 1, got {epochs} and {batch_size}")
+    if resume is None:
+        if key is None:
+            raise ValueError("fit: needs a key such as (0,), or a state to resume")
+        resume = start(model, optimizer, x.shape[1:], key=key)
+    grad_fn = value_and_grad(model, loss)
+    return _epochs(
+        model, grad_fn, optimizer, x, targets, epochs, batch_size, resume, weights, augment, validation, metrics or {}
+    )
+
+
+def _epochs(
+    model: Layer,
+    grad_fn: Callable[..., tuple[Any, Tree, Tree]],
+    optimizer: Optimizer,
+    x: Array,
+    targets: Array,
+    epochs: int,
+    batch_size: int,
+    training: TrainingState,
+    weights: Array | None,
+    augment: Callable[[Key, Array], Array] | None,
+    validation: tuple[Array, Array] | None,
+    metrics: Mapping[str, Metric],
+) -> Iterator[Epoch]:
+    params, state, opt_state, key, done, step = training
+    order_key, augment_key, forward_key = (fold_in(key, stream) for stream in (_ORDER, _AUGMENT, _FORWARD))
+    for epoch in range(done + 1, epochs + 1):
+        began = time.perf_counter()
+        losses, sizes = [], []
+        for batch in batches(len(x), batch_size, key=fold_in(order_key, epoch)):
+            images = x[batch] if augment is None else augment(fold_in(augment_key, step), x[batch])
+            batch_weights = None if weights is None else weights[batch]
+            # What overflows shows in the loss, which is checked; NumPy's own warnings would only come before the error.
+            with np.errstate(over="ignore", invalid="ignore"):
+                value, grads, state = grad_fn(
+                    params, state, images, targets[batch], fold_in(forward_key, step), batch_weights
+                )
+                if not np.isfinite(value):
+                    raise _diverged(f"the loss is {value}", epoch, step, opt_state)
+                updates, opt_state = optimizer.update(grads, opt_state, params)
+                params = apply_updates(params, updates)
+            step += 1
+            losses.append(float(value))
+            sizes.append(len(batch) if batch_weights is None else float(batch_weights.sum()))
+        if not math.isfinite(tree.norm(params)):
+            raise _diverged("the parameters are no longer finite", epoch, step - 1, opt_state)
+        seconds = time.perf_counter() - began
+        on_train = evaluate(model, params, state, x, targets, metrics) if metrics else {}
+        on_validation = evaluate(model, params, state, *validation, metrics) if metrics and validation else {}
+        loss = float(np.average(losses, weights=sizes))
+        reached = TrainingState(params, state, opt_state, key, epoch, step)
+        yield Epoch(epoch, loss, np.array(losses), on_train, on_validation, seconds, reached)
+
+
+def _diverged(what: str, epoch: int, step: int, opt_state: Tree) -> ValueError:
+    rate = learning_rate(opt_state)
+    at = "" if rate is None else f" with learning rate {rate:g}"
+    return ValueError(f"training diverged: {what} in epoch {epoch}, step {step}{at}; try a lower learning rate")

@@ -1,0 +1,195 @@
+"""Trees: nested dicts whose leaves are arrays.
+
+Parameters, gradients, layer state and optimizer state are all trees. Two trees are alike when they have the same
+key sets at every level, in whatever order; what combines trees refuses any others and names the path where they part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Tree: TypeAlias = dict[str, Any]
+
+__all__ = ["Array", "Tree", "flatten", "leaves", "map", "norm", "paths", "ravel", "size", "unflatten"]
+
+
+def map(f: Callable[..., Any], *trees: Any) -> Any:
+    """Apply ``f`` leaf by leaf to trees that are alike.
+
+    Parameters
+    ----------
+    f : callable
+        Takes one leaf of each tree, returns the new leaf.
+    *trees : tree
+        At least one; a bare leaf counts as a tree.
+
+    Returns
+    -------
+    tree
+        Alike to the first tree, its keys in the first tree's order.
+
+    Raises
+    ------
+    ValueError
+        If the trees' key sets differ; the message names the path and the keys.
+
+    Examples
+    --------
+    >>> map(lambda p, g: p - 0.5 * g, {"a": {"w": 3.0}, "b": 1.0}, {"b": 2.0, "a": {"w": 4.0}})
+    {'a': {'w': 1.0}, 'b': 0.0}
+    """
+    return _map(f, trees, "")
+
+
+def _map(f: Callable[..., Any], trees: tuple[Any, ...], path: str) -> Any:
+    first = trees[0]
+    if not isinstance(first, dict):
+        for k, other in enumerate(trees[1:], start=1):
+            if isinstance(other, dict):
+                raise ValueError(f"trees differ at {path or 'the root'}: a leaf in the first, a dict in tree {k}")
+        return f(*trees)
+    keys = first.keys()
+    for k, other in enumerate(trees[1:], start=1):
+        if not isinstance(other, dict):
+            raise ValueError(f"trees differ at {path or 'the root'}: a dict in the first, a leaf in tree {k}")
+        if other.keys() != keys:
+            missing, extra = sorted(keys - other.keys()), sorted(other.keys() - keys)
+            raise ValueError(f"trees differ at {path or 'the root'}: tree {k} lacks {missing} and has {extra} besides")
+    return {key: _map(f, tuple([t[key] for t in trees]), f"{path}/{key}" if path else key) for key in first}
+
+
+def flatten(tree: Any) -> dict[str, Any]:
+    """Return ``{path: leaf}``, a path being the keys from the root joined by ``/``, in sorted order of keys.
+
+    The order does not depend on the order of insertion, so that alike trees flatten alike.
+
+    Examples
+    --------
+    >>> flatten({"0_dense": {"w": 1, "b": 2}, "1_relu": {}})
+    {'0_dense/b': 2, '0_dense/w': 1}
+    """
+    flat: dict[str, Any] = {}
+    _flatten(tree, "", flat)
+    return flat
+
+
+def _flatten(tree: Any, path: str, flat: dict[str, Any]) -> None:
+    if isinstance(tree, dict):
+        for key in sorted(tree):
+            _flatten(tree[key], f"{path}/{key}" if path else key, flat)
+    else:
+        flat[path] = tree
+
+
+def unflatten(flat: dict[str, Any], like: Any) -> Any:
+    """Build the tree alike to ``like`` from ``{path: leaf}``; the inverse of `flatten`.
+
+    ``like`` is needed because children without leaves leave no trace in ``flat``.
+
+    Raises
+    ------
+    ValueError
+        If a path of ``like`` is missing in ``flat``, or ``flat`` has one besides.
+
+    Examples
+    --------
+    >>> unflatten({"0_dense/b": 2, "0_dense/w": 1}, like={"0_dense": {"w": 0, "b": 0}, "1_relu": {}})
+    {'0_dense': {'w': 1, 'b': 2}, '1_relu': {}}
+    """
+    wanted = flatten(like).keys()
+    if wanted != flat.keys():
+        raise ValueError(
+            f"leaves missing: {sorted(wanted - flat.keys())}, leaves not expected: {sorted(flat.keys() - wanted)}"
+        )
+    return _unflatten(flat, like, "")
+
+
+def _unflatten(flat: dict[str, Any], like: Any, path: str) -> Any:
+    if not isinstance(like, dict):
+        return flat[path]
+    return {key: _unflatten(flat, child, f"{path}/{key}" if path else key) for key, child in like.items()}
+
+
+def leaves(tree: Any) -> list[Any]:
+    """Return the leaves, in the order of `paths`.
+
+    Examples
+    --------
+    >>> leaves({"w": 1, "b": 2})
+    [2, 1]
+    """
+    return list(flatten(tree).values())
+
+
+def paths(tree: Any) -> list[str]:
+    """Return the leaves' paths, sorted key by key.
+
+    Examples
+    --------
+    >>> paths({"0_dense": {"w": 1, "b": 2}})
+    ['0_dense/b', '0_dense/w']
+    """
+    return list(flatten(tree))
+
+
+def size(tree: Any) -> int:
+    """Return the number of array elements in all leaves together.
+
+    Examples
+    --------
+    >>> size({"w": np.zeros((3, 2)), "b": np.zeros(2)})
+    8
+    """
+    return sum(np.size(leaf) for leaf in leaves(tree))
+
+
+def norm(tree: Any) -> float:
+    """Return the Euclidean norm of all elements together.
+
+    Examples
+    --------
+    >>> norm({"w": np.array([3.0]), "b": np.array([4.0])})
+    5.0
+    """
+    return math.sqrt(sum(float(np.vdot(leaf, leaf).real) for leaf in leaves(tree)))
+
+
+def ravel(tree: Any) -> tuple[Array, Callable[[Array], Any]]:
+    """Lay all leaves end to end in one vector, in the order of `leaves`.
+
+    Returns
+    -------
+    vector : array (size,)
+        Of the leaves' common dtype by NumPy's promotion.
+    unravel : callable
+        Takes a vector of the same length back to a tree alike to ``tree``. A vector of ``vector``'s dtype gets the
+        leaves' own dtypes back; any other dtype (a complex step, say) is kept.
+
+    Examples
+    --------
+    >>> vector, unravel = ravel({"w": np.ones((2, 2)), "b": np.zeros(1)})
+    >>> vector
+    array([0., 1., 1., 1., 1.])
+    >>> unravel(2 * vector)["w"]
+    array([[2., 2.],
+           [2., 2.]])
+    """
+    flat = {path: np.asarray(leaf) for path, leaf in flatten(tree).items()}
+    vector = np.concatenate([leaf.ravel() for leaf in flat.values()]) if flat else np.zeros(0)
+
+    def unravel(v: Array) -> Any:
+        if v.shape != vector.shape:
+            raise ValueError(f"unravel: the vector has shape {v.shape}, the tree needs {vector.shape}")
+        parts, start = {}, 0
+        for path, leaf in flat.items():
+            part = v[start : start + leaf.size].reshape(leaf.shape)
+            parts[path] = part.astype(leaf.dtype) if v.dtype == vector.dtype else part
+            start += leaf.size
+        return unflatten(parts, tree)
+
+    return vector, unravel

@@ -1,0 +1,90 @@
+"""Activations against the math module, number by number, and at values where a naive formula fails."""
+
+import math
+
+import numpy as np
+import oracles
+import pytest
+from arrays import normal
+
+from funcnn import ops
+from funcnn.testing import check_vjp
+
+DEFINITIONS = {
+    "relu": (ops.relu, lambda v: v if v > 0 else 0.0),
+    "leaky_relu": (ops.leaky_relu, lambda v: v if v > 0 else 0.01 * v),
+    "leaky_relu, slope": (lambda x: ops.leaky_relu(x, slope=0.3), lambda v: v if v > 0 else 0.3 * v),
+    "leaky_relu, negative slope": (lambda x: ops.leaky_relu(x, slope=-2.0), lambda v: v if v > 0 else -2.0 * v),
+    "tanh": (ops.tanh, math.tanh),
+    "sigmoid": (ops.sigmoid, lambda v: 1 / (1 + math.exp(-v))),
+}
+
+
+@pytest.mark.parametrize(("f", "definition"), DEFINITIONS.values(), ids=DEFINITIONS.keys())
+@pytest.mark.parametrize("shape", [(), (7,), (3, 4), (2, 3, 4, 2), (0, 3)])
+def test_value_and_vjp(f, definition, shape):
+    x = 3 * normal(*shape) if shape else np.array(0.7)
+    np.testing.assert_allclose(f(x)[0], oracles.elementwise(definition, x), rtol=1e-13)
+    check_vjp(f, x)
+
+
+@pytest.mark.parametrize("f", [ops.relu, ops.leaky_relu])
+def test_the_kink_belongs_to_the_left_branch(f):
+    _, vjp = f(np.zeros(2))
+    _, vjp_left = f(np.full(2, -1e-9))
+    assert np.array_equal(vjp(np.ones(2)), vjp_left(np.ones(2)))
+
+
+def test_far_out_values_stay_finite():
+    x = np.array([-np.inf, -1e4, -745.0, 0.0, 745.0, 1e4, np.inf])
+    assert ops.sigmoid(x)[0].tolist() == [0.0, 0.0, math.exp(-745.0), 0.5, 1.0, 1.0, 1.0]
+    assert ops.tanh(x)[0].tolist() == [-1, -1, -1, 0, 1, 1, 1]
+    assert ops.relu(x)[0].tolist() == [0, 0, 0, 0, 745, 1e4, np.inf]
+    for f in (ops.sigmoid, ops.tanh, ops.relu):
+        _, vjp = f(x)
+        assert np.isfinite(vjp(np.ones(7))).all()
+
+
+def test_sigmoid_derivative_keeps_its_digits_far_out():
+    _, vjp = ops.sigmoid(np.array([40.0, -40.0]))
+    np.testing.assert_allclose(vjp(np.ones(2)), math.exp(-40.0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("f", [ops.relu, ops.leaky_relu, ops.tanh, ops.sigmoid, ops.softmax, ops.log_softmax])
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+def test_nan_in_shows_nan_out(f, dtype):
+    with np.errstate(invalid="ignore"):  # NumPy may warn of it
+        assert np.isnan(f(np.array([1.0, np.nan], dtype))[0][1])
+
+
+@pytest.mark.parametrize("axis", [-1, 0, 1, 2])
+def test_softmax_and_its_logarithm(axis):
+    x = normal(3, 4, 5)
+    expected = oracles.softmax(x, axis)
+    np.testing.assert_allclose(ops.softmax(x, axis)[0], expected, rtol=1e-13)
+    np.testing.assert_allclose(ops.log_softmax(x, axis)[0], np.log(expected), rtol=1e-12, atol=1e-14)
+    check_vjp(lambda x: ops.softmax(x, axis), x)
+    check_vjp(lambda x: ops.log_softmax(x, axis), x)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_of_large_logits(dtype):
+    x = np.array([[1e4, 0.0, -1e4], [1e4, 1e4, -1e4]], dtype)
+    y, vjp = ops.softmax(x)
+    assert y.tolist() == [[1, 0, 0], [0.5, 0.5, 0]]
+    assert np.isfinite(vjp(np.ones_like(x))).all()
+    logs, vjp = ops.log_softmax(x)
+    np.testing.assert_allclose(logs, [[0, -1e4, -2e4], [-math.log(2), -math.log(2), -2e4 - math.log(2)]], rtol=1e-6)
+    assert np.isfinite(vjp(np.ones_like(x))).all()
+
+
+def test_softmax_with_an_impossible_class():
+    assert ops.softmax(np.array([[0.0, 0.0, -np.inf]]))[0].tolist() == [[0.5, 0.5, 0.0]]
+
+
+@pytest.mark.parametrize("f", [ops.softmax, ops.log_softmax])
+def test_softmax_refuses_what_has_no_classes(f):
+    with pytest.raises(ValueError, match="axis 2 is out of range for an array with 2 axes"):
+        f(normal(2, 3), 2)
+    with pytest.raises(ValueError, match=r"x \(2, 0\) has nothing on axis 1"):
+        f(np.zeros((2, 0)))

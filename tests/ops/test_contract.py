@@ -1,0 +1,99 @@
+"""What every op promises, one line an op: a new op joins by adding its line, and cannot be public without one."""
+
+import numpy as np
+import pytest
+from arrays import distinct, layouts, normal
+
+from funcnn import ops, tree
+from funcnn.testing import check_vjp
+
+IMAGES = distinct(2, 4, 5, 3)
+MATRIX = distinct(3, 5)
+
+# name: the op as a function of its differentiable arguments alone, and arguments
+OPS = {
+    "add": (ops.add, (normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2))),
+    "avg_pool": (lambda x: ops.avg_pool(x, 2), (IMAGES,)),
+    "concat": (ops.concat, (normal(2, 3, 2), normal(2, 3, 4), normal(2, 3, 1))),
+    "conv": (lambda p, x: ops.conv(p, x, padding=1), ({"w": normal(3, 3, 3, 2), "b": normal(2)}, IMAGES)),
+    "dense": (ops.dense, ({"w": normal(5, 4), "b": normal(4)}, MATRIX)),
+    "dropout": (lambda x: ops.dropout(x, rate=0.4, key=(1,)), (MATRIX,)),
+    "flatten": (ops.flatten, (IMAGES,)),
+    "global_avg_pool": (ops.global_avg_pool, (IMAGES,)),
+    "global_max_pool": (ops.global_max_pool, (IMAGES,)),
+    "leaky_relu": (ops.leaky_relu, (MATRIX,)),
+    "log_softmax": (ops.log_softmax, (MATRIX,)),
+    "max_pool": (lambda x: ops.max_pool(x, 2), (IMAGES,)),
+    "relu": (ops.relu, (MATRIX,)),
+    "sigmoid": (ops.sigmoid, (MATRIX,)),
+    "softmax": (ops.softmax, (MATRIX,)),
+    "tanh": (ops.tanh, (MATRIX,)),
+}
+every_op = pytest.mark.parametrize(("f", "args"), OPS.values(), ids=OPS.keys())
+
+
+def test_every_public_op_is_here():
+    assert sorted(OPS) == sorted(ops.__all__)
+
+
+@every_op
+def test_vjp(f, args):
+    check_vjp(f, *args)
+
+
+@every_op
+def test_vjp_against_central_differences(f, args):
+    # without complex numbers, so that an op that mistreated them could not hide
+    check_vjp(f, *args, method="central", rtol=1e-7)
+
+
+@every_op
+def test_one_example_and_none(f, args):
+    for n in (1, 0):
+        few = tuple(arg if isinstance(arg, dict) else arg[:n] for arg in args)
+        check_vjp(f, *few)
+        assert f(*few)[0].shape == (n, *f(*args)[0].shape[1:])
+
+
+@every_op
+def test_memory_layout_does_not_matter(f, args):
+    y, vjp = f(*args)
+    dy = normal(*y.shape)
+    for name in layouts(MATRIX):
+        laid_out = [tree.map(lambda a: layouts(a)[name], arg) for arg in args]  # noqa: B023 - called at once
+        y2, vjp2 = f(*laid_out)
+        np.testing.assert_allclose(y2, y, rtol=1e-12, atol=1e-13, err_msg=name)
+        expected, got = (as_tree(v(c)) for v, c in ((vjp, dy), (vjp2, layouts(dy)[name])))
+        tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13, err_msg=name), expected, got)  # noqa: B023
+
+
+@every_op
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_dtype_is_kept(f, args, dtype):
+    y, vjp = f(*(tree.map(lambda a: a.astype(dtype), arg) for arg in args))
+    assert y.dtype == dtype
+    assert {leaf.dtype for leaf in tree.leaves(as_tree(vjp(y)))} == {np.dtype(dtype)}
+    # a cotangent of double precision does not promote single precision
+    wide = vjp(y.astype(np.complex128 if dtype == np.complex128 else np.float64))
+    assert {leaf.dtype for leaf in tree.leaves(as_tree(wide))} == {np.dtype(dtype)}
+
+
+@every_op
+def test_single_precision_agrees_with_double(f, args):
+    y, vjp = f(*args)
+    y32, vjp32 = f(*(tree.map(np.float32, arg) for arg in args))
+    np.testing.assert_allclose(y32, y, rtol=1e-4, atol=1e-5)
+    dy = normal(*y.shape)
+    tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-4), as_tree(vjp(dy)), as_tree(vjp32(dy)))
+
+
+@every_op
+def test_integers_are_refused(f, args):
+    integers = [arg if isinstance(arg, dict) else np.ones(arg.shape, np.uint8) for arg in args]
+    with pytest.raises(TypeError, match=r"has dtype uint8; .*scale it first"):
+        f(*integers)
+
+
+def as_tree(cotangents):
+    cotangents = cotangents if isinstance(cotangents, tuple) else (cotangents,)
+    return {str(i): c for i, c in enumerate(cotangents)}

@@ -1,0 +1,159 @@
+"""Pooling: values and routes of gradients against loops, over a grid of geometries."""
+
+import numpy as np
+import oracles
+import pytest
+from arrays import distinct, layouts, normal
+
+from funcnn import ops
+from funcnn.testing import check_vjp
+
+# x, window, options that both poolings have
+GEOMETRIES = {
+    "1-D": ((2, 9, 3), 2, {}),
+    "2-D": ((2, 6, 8, 3), 2, {}),
+    "window of one": ((2, 3, 4, 2), 1, {}),
+    "overlapping": ((2, 7, 6, 2), 3, {"stride": 1}),
+    "overlapping, stride 2": ((2, 7, 6, 2), 3, {"stride": 2}),
+    "stride that does not divide": ((2, 7, 9, 2), 2, {"stride": 2}),
+    "stride larger than the window": ((2, 8, 9, 2), 2, {"stride": (3, 4)}),
+    "window as large as the input": ((2, 4, 5, 2), (4, 5), {}),
+    "oblong": ((2, 6, 8, 2), (3, 2), {"stride": (2, 1)}),
+    "padding": ((2, 5, 6, 2), 3, {"stride": 2, "padding": 1}),
+    "asymmetric padding": ((2, 5, 6, 2), 3, {"stride": 2, "padding": ((0, 2), (1, 0))}),
+    "same": ((2, 5, 7, 2), 3, {"stride": 2, "padding": "same"}),
+    "ceil mode": ((2, 6, 7, 2), 3, {"stride": 2, "ceil_mode": True}),
+    "ceil mode, no room for another": ((2, 6, 7, 2), 2, {"stride": 3, "ceil_mode": True}),
+    "ceil mode and padding": ((2, 6, 8, 2), 3, {"stride": 2, "padding": 1, "ceil_mode": True}),
+    "ceil mode, last window would start in the padding": (
+        (2, 5, 5, 1),
+        2,
+        {"stride": 3, "padding": 1, "ceil_mode": True},
+    ),
+    "one pixel": ((2, 1, 1, 3), 1, {}),
+    "3-D": ((2, 4, 5, 4, 2), (2, 3, 2), {}),
+    "3-D, all options": (
+        (2, 5, 4, 6, 2),
+        2,
+        {"stride": (1, 2, 3), "padding": ((1, 0), (0, 1), (1, 1)), "ceil_mode": True},
+    ),
+}
+geometries = pytest.mark.parametrize(("shape", "window", "options"), GEOMETRIES.values(), ids=GEOMETRIES.keys())
+
+
+@geometries
+def test_max_pool_is_that_of_the_loops(shape, window, options):
+    x = distinct(*shape)
+    y, vjp = ops.max_pool(x, window, **options)
+    expected, source = oracles.max_pool(x, window, **options)
+    assert np.array_equal(y, expected)
+    dy, dx = normal(*y.shape), np.zeros(shape)
+    for index, cell in source.items():
+        dx[cell] += dy[index]
+    np.testing.assert_allclose(vjp(dy), dx, rtol=1e-12, atol=1e-12)
+    check_vjp(lambda x: ops.max_pool(x, window, **options), x)
+
+
+@pytest.mark.parametrize("dilation", [2, (1, 3)])
+def test_max_pool_with_dilation(dilation):
+    x = distinct(2, 7, 8, 2)
+    y, _ = ops.max_pool(x, 2, stride=1, dilation=dilation)
+    expected, _ = oracles.max_pool(x, 2, stride=1, dilation=dilation)
+    assert np.array_equal(y, expected)
+    check_vjp(lambda x: ops.max_pool(x, 2, stride=1, dilation=dilation), x)
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 1}, {"stride": 2, "padding": 1}], ids=str)
+@pytest.mark.parametrize("seed", range(5))
+def test_max_pool_gives_ties_to_the_first_in_row_major_order(options, seed):
+    x = np.random.default_rng(seed).integers(0, 3, (2, 6, 6, 2)).astype(float)
+    y, vjp = ops.max_pool(x, 3, **options)
+    _, source = oracles.max_pool(x, 3, **options)
+    dy, dx = normal(*y.shape), np.zeros(x.shape)
+    for index, cell in source.items():
+        dx[cell] += dy[index]
+    np.testing.assert_allclose(vjp(dy), dx, rtol=1e-12, atol=1e-12)
+
+
+def test_max_pool_of_negative_numbers_never_returns_the_padding():
+    y, vjp = ops.max_pool(np.full((1, 3, 3, 1), -5.0), 3, stride=1, padding=1)
+    assert (y == -5.0).all()
+    assert vjp(np.ones_like(y)).sum() == 9.0
+
+
+@geometries
+@pytest.mark.parametrize("count_include_pad", [False, True])
+def test_avg_pool_is_that_of_the_loops(shape, window, options, count_include_pad):
+    x = normal(*shape)
+    options = {**options, "count_include_pad": count_include_pad}
+    y, _ = ops.avg_pool(x, window, **options)
+    np.testing.assert_allclose(y, oracles.avg_pool(x, window, **options), rtol=1e-12, atol=1e-12)
+    check_vjp(lambda x: ops.avg_pool(x, window, **options), x)
+    check_vjp(lambda x: ops.avg_pool(x, window, **options), x, method="central", step=1.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3), (2, 4, 5, 3), (1, 3, 2, 4, 2), (2, 1, 1, 1)])
+def test_global_pools_are_pools_over_the_whole(shape):
+    x = distinct(*shape)
+    whole = shape[1:-1]
+    for whole_pool, pool in ((ops.global_max_pool, ops.max_pool), (ops.global_avg_pool, ops.avg_pool)):
+        y, vjp = whole_pool(x)
+        y2, vjp2 = pool(x, whole)
+        np.testing.assert_allclose(y, y2.reshape(y.shape), rtol=1e-12)
+        np.testing.assert_allclose(vjp(y), vjp2(y2), rtol=1e-12)
+        check_vjp(whole_pool, x)
+
+
+def test_global_max_pool_gives_ties_to_the_first():
+    _, vjp = ops.global_max_pool(np.ones((1, 2, 2, 1)))
+    assert vjp(np.ones((1, 1))).ravel().tolist() == [1, 0, 0, 0]
+
+
+POOLS = {
+    "max_pool": lambda x: ops.max_pool(x, 2),
+    "overlapping max_pool": lambda x: ops.max_pool(x, 3, stride=2, padding=1),
+    "avg_pool": lambda x: ops.avg_pool(x, 2),
+    "overlapping avg_pool": lambda x: ops.avg_pool(x, 3, stride=2, padding=1),
+    "global_max_pool": ops.global_max_pool,
+    "global_avg_pool": ops.global_avg_pool,
+}
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS.keys())
+def test_memory_layout_does_not_matter(pool):
+    x = distinct(3, 4, 6, 2)
+    y, vjp = pool(x)
+    for name, laid_out in layouts(x).items():
+        y2, vjp2 = pool(laid_out)
+        np.testing.assert_allclose(y, y2, rtol=1e-12, err_msg=name)
+        np.testing.assert_allclose(vjp(y), vjp2(layouts(y)[name]), rtol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS.keys())
+def test_no_examples(pool):
+    y, vjp = pool(np.zeros((0, 4, 6, 2)))
+    assert len(y) == 0
+    assert vjp(y).shape == (0, 4, 6, 2)
+
+
+@pytest.mark.parametrize("pool", [ops.max_pool, ops.avg_pool])
+def test_bad_input_is_named(pool):
+    x = normal(1, 4, 4, 1)
+    with pytest.raises(ValueError, match=r"window spans 5 cells on spatial axis 0, the padded input has 4"):
+        pool(x, 5)
+    with pytest.raises(ValueError, match="window must be at least 1, got 0"):
+        pool(x, 0)
+    with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
+        pool(x, 2, stride=0)
+    with pytest.raises(ValueError, match=r"a window lies in the padding alone: input \(4, 4\), window \(2, 2\)"):
+        pool(x, 2, padding=2)
+    with pytest.raises(TypeError, match="x has dtype uint8"):
+        pool(np.zeros((1, 4, 4, 1), np.uint8), 2)
+    with pytest.raises(ValueError, match=r"x has shape \(4, 4\); expected \(N, spatial"):
+        pool(normal(4, 4), 2)
+
+
+@pytest.mark.parametrize("pool", [ops.global_max_pool, ops.global_avg_pool])
+def test_nothing_to_pool_over_is_an_error(pool):
+    with pytest.raises(ValueError, match=r"\(2, 0, 3, 1\) has no positions"):
+        pool(np.zeros((2, 0, 3, 1)))

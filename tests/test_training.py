@@ -1,0 +1,217 @@
+"""Training: the gradient is that of the loss, epochs are reproducible and can be resumed, failures say where."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+from arrays import normal
+
+from funcnn import data, losses, metrics, models, optim, training, tree
+from funcnn.combinators import serial
+from funcnn.layers import conv2d, dense, dropout, flatten, relu, tanh
+
+X = normal(23, 4, 4, 1).astype(np.float32)
+LABELS = np.random.default_rng(0).integers(0, 3, 23)
+MODEL = serial(conv2d(2, 3), tanh(), flatten(), dropout(0.2), dense(3))
+
+
+def fit(**changes):
+    options = {"epochs": 3, "batch_size": 5, "key": (0,), "augment": data.random_shift} | changes
+    optimizer = optim.sgd(optim.cosine(0.1, steps=15), momentum=0.9)
+    return training.fit(MODEL, losses.softmax_cross_entropy, optimizer, X, LABELS, **options)
+
+
+def assert_same(a, b):
+    assert tree.paths(a) == tree.paths(b)
+    tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_value_and_grad_is_the_gradient_of_the_value():
+    grad_fn = training.value_and_grad(MODEL, losses.softmax_cross_entropy)
+    params, state, _ = MODEL.init((0,), (4, 4, 1))
+    params = tree.map(lambda p: p.astype(np.float64), params)
+    weights = np.linspace(0.5, 2, 23)
+    value, grads, new_state = grad_fn(params, state, X, LABELS, key=(1,), sample_weight=weights)
+    assert new_state == state
+    vector, unravel = tree.ravel(params)
+    direction = normal(vector.size)
+    moved, _, _ = grad_fn(unravel(vector + 1e-30j * direction), state, X, LABELS, key=(1,), sample_weight=weights)
+    np.testing.assert_allclose(tree.ravel(grads)[0] @ direction, moved.imag / 1e-30, rtol=1e-12)
+
+    outputs, _, _ = MODEL.forward(params, X, state, train=True, key=(1,))
+    assert value == losses.softmax_cross_entropy(outputs, LABELS, sample_weight=weights)[0]
+
+
+def test_value_and_grad_takes_a_loss_with_options():
+    doubled = functools.partial(losses.mse, sample_weight=np.array([1.0, 3.0]))
+
+    def loss(outputs, targets, *, sample_weight=None):
+        return doubled(outputs, targets)
+
+    grad_fn = training.value_and_grad(dense(1), loss)
+    params = {"w": np.ones((2, 1)), "b": np.zeros(1)}
+    value, _, _ = grad_fn(params, {}, np.eye(2), np.array([[0.0], [1.0]]))
+    assert value == 0.25
+
+
+def test_predict_in_batches_is_predict_at_once():
+    params, state, _ = MODEL.init((0,), (4, 4, 1))
+    whole, _, _ = MODEL.forward(params, X, state, train=False)
+    for size in (1, 5, 23, 1000):
+        np.testing.assert_allclose(training.predict(MODEL, params, state, X, size), whole, rtol=1e-5, atol=1e-6)
+    assert training.predict(MODEL, params, state, X[:0]).shape == (0, 3)
+    with pytest.raises(ValueError, match="batch_size >= 1"):
+        training.predict(MODEL, params, state, X, 0)
+
+
+def test_the_same_key_gives_the_same_run():
+    first, second, other = list(fit()), list(fit()), list(fit(key=(1,)))
+    assert len(first) == 3
+    for a, b in zip(first, second, strict=True):
+        assert_same(a.training.params, b.training.params)
+        assert np.array_equal(a.losses, b.losses)
+    assert not np.array_equal(first[0].losses, other[0].losses)
+
+
+@pytest.mark.parametrize("stopped", [1, 2])
+def test_a_resumed_run_ends_like_one_left_alone(stopped):
+    whole = list(fit())
+    half = list(fit(epochs=stopped))
+    resumed = list(fit(key=None, resume=half[-1].training))
+    assert [e.epoch for e in resumed] == list(range(stopped + 1, 4))
+    assert_same(whole[-1].training.params, resumed[-1].training.params)
+    assert_same(whole[-1].training.opt_state, resumed[-1].training.opt_state)
+    forgot = half[-1].training._replace(
+        opt_state=training.start(MODEL, optim.sgd(0.1, momentum=0.9), (4, 4, 1), key=(0,)).opt_state
+    )
+    without_momentum = list(fit(key=None, resume=forgot))
+    assert not np.array_equal(
+        tree.ravel(whole[-1].training.params)[0], tree.ravel(without_momentum[-1].training.params)[0]
+    )
+
+
+def test_stopping_is_leaving_the_loop():
+    for epoch in fit(epochs=1000):
+        if epoch.epoch == 2:
+            break
+    assert epoch.training.epoch == 2 and epoch.training.step == 10
+
+
+def test_records():
+    validation = (X[:7], LABELS[:7])
+    epochs = list(fit(validation=validation, metrics={"accuracy": metrics.accuracy, "size": lambda o, t: len(t)}))
+    for number, epoch in enumerate(epochs, start=1):
+        assert epoch.epoch == epoch.training.epoch == number
+        assert epoch.training.step == 5 * number and epoch.losses.shape == (5,)
+        np.testing.assert_allclose(epoch.loss, np.average(epoch.losses, weights=[5, 5, 5, 5, 3]))
+        assert epoch.train["size"] == 23 and epoch.validation["size"] == 7
+        params, state = epoch.training.params, epoch.training.state
+        outputs, _, _ = MODEL.forward(params, X, state, train=False)
+        assert epoch.train["accuracy"] == metrics.accuracy(outputs, LABELS)
+        assert epoch.seconds > 0
+    assert next(fit()).train == {} == next(fit()).validation
+
+
+def test_every_example_is_seen_once_an_epoch_in_a_new_order():
+    seen = []
+
+    def record(key, x):
+        seen.append(x[:, 0, 0, 0])
+        return x
+
+    list(fit(augment=record))
+    epochs = [np.concatenate(seen[5 * e : 5 * e + 5]) for e in range(3)]
+    for epoch in epochs:
+        assert np.array_equal(np.sort(epoch), np.sort(X[:, 0, 0, 0]))
+    assert not np.array_equal(epochs[0], epochs[1])
+
+
+def test_augmentation_and_dropout_change_every_step():
+    keys = []
+
+    def record(key, x):
+        keys.append(key)
+        return x
+
+    list(fit(augment=record))
+    assert len(set(keys)) == 15
+
+
+def test_weights_reach_the_loss_with_their_examples():
+    # examples without weight might as well not be there, though they take their place in batches
+    weights = np.where(LABELS == 2, 0.0, 1.0)
+    weights[LABELS == 2] = 1e-12
+    epochs = list(fit(sample_weight=weights, epochs=30, augment=None))
+    outputs = training.predict(MODEL, *epochs[-1].training[:2], X)
+    assert 2 not in metrics.classes(outputs)
+
+
+def test_a_model_learns():
+    x, labels = data.digits()
+    *_, last = training.fit(
+        models.convnet(channels=(8,), hidden=(32,), dropout_rate=0.0),
+        losses.softmax_cross_entropy,
+        optim.adam(3e-3),
+        x[::3],
+        labels[::3],
+        epochs=8,
+        batch_size=32,
+        key=(0,),
+        metrics={"accuracy": metrics.accuracy},
+        validation=(x[1::3], labels[1::3]),
+    )
+    assert last.train["accuracy"] > 0.9 and last.validation["accuracy"] > 0.85
+
+
+def test_a_diverging_run_stops_and_says_where():
+    model = serial(flatten(), dense(8), relu(), dense(1))
+    with pytest.raises(
+        ValueError, match=r"training diverged: .* in epoch \d+, step \d+ with learning rate 1e\+10; try"
+    ):
+        list(training.fit(model, losses.mse, optim.sgd(1e10), X, X.sum((1, 2)), epochs=20, batch_size=5, key=(0,)))
+
+
+def test_a_loss_that_is_nan_names_epoch_step_and_rate():
+    x = X.copy()
+    x[3] = np.nan
+    with pytest.raises(ValueError, match=r"the loss is nan in epoch 1, step \d with learning rate 0\.1"):
+        list(
+            training.fit(
+                MODEL, losses.softmax_cross_entropy, optim.sgd(0.1), x, LABELS, epochs=1, batch_size=5, key=(0,)
+            )
+        )
+
+
+def test_parameters_broken_by_the_last_step_are_noticed():
+    def overflow(outputs, targets, *, sample_weight=None):
+        return 1.0, lambda dvalue: np.full(outputs.shape, np.inf, outputs.dtype)
+
+    with pytest.raises(ValueError, match=r"the parameters are no longer finite in epoch 1, step 0 with"):
+        list(training.fit(dense(1), overflow, optim.sgd(0.1), normal(4, 2), normal(4), epochs=1, key=(0,)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"key": None}, r"needs a key such as \(0,\), or a state to resume"),
+        ({"epochs": -1}, "epochs must be >= 0"),
+        ({"batch_size": 0}, "batch_size >= 1, got 3 and 0"),
+        ({"sample_weight": np.ones(4)}, r"sample_weight \(4,\) must be as long as x \(23, 4, 4, 1\)"),
+    ],
+)
+def test_bad_arguments_are_named_before_training(changes, message):
+    with pytest.raises(ValueError, match=message):
+        fit(**changes)
+
+
+def test_data_of_different_length():
+    with pytest.raises(ValueError, match=r"x \(23, 4, 4, 1\) and targets \(22,\) must be of one length"):
+        training.fit(MODEL, losses.softmax_cross_entropy, optim.sgd(0.1), X, LABELS[:22], epochs=1, key=(0,))
+    with pytest.raises(ValueError, match="at least 1"):
+        training.fit(MODEL, losses.softmax_cross_entropy, optim.sgd(0.1), X[:0], LABELS[:0], epochs=1, key=(0,))
+
+
+def test_no_epochs():
+    assert list(fit(epochs=0)) == []
+    assert math.isclose(training.start(MODEL, optim.sgd(0.1), (4, 4, 1), key=(0,)).step, 0)
