@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from funcnn.kernels import checks
+from funcnn.kernels.windows import pad
 from funcnn.keys import Key, generator
 from funcnn.tree import Array
 
@@ -138,12 +139,10 @@ def random_shift(key: Key, x: Array, max_shift: int = 1) -> Array:
     if not checks.is_int(max_shift) or max_shift < 0:
         raise ValueError(f"random_shift: max_shift is an int >= 0, not {max_shift!r}")
     n, size = x.shape[0], x.shape[1:-1]
-    shifts = generator(key).integers(-max_shift, max_shift, (len(size), n), endpoint=True)
-    y = x
-    for a, s in enumerate(size):
-        # Along one axis: cell i takes the value of cell i + shift, where there is one.
-        source = np.arange(s) + shifts[a][:, None]
-        inside = (source >= 0) & (source < s)
-        where = (n, *(s if b == a else 1 for b in range(len(size))), 1)
-        y = np.take_along_axis(y, source.clip(0, s - 1).reshape(where), axis=a + 1) * inside.reshape(where)
-    return y
+    shifts = generator(key).integers(0, 2 * max_shift, (len(size), n), endpoint=True)
+    padded = pad(x, ((max_shift, max_shift),) * len(size))
+    cells = [
+        (shift[:, None] + np.arange(s)).reshape(n, *(s if b == a else 1 for b in range(len(size))))
+        for a, (s, shift) in enumerate(zip(size, shifts, strict=True))
+    ]
+    return padded[np.arange(n).reshape(n, *(1,) * len(size)), *cells]

@@ -6,7 +6,6 @@ to name a stream of its own for every layer, epoch or example.
 
 from __future__ import annotations
 
-import numbers
 from typing import TypeAlias
 
 import numpy as np
@@ -52,7 +51,7 @@ def generator(key: Key) -> np.random.Generator:
 
 
 def _checked(key: Key) -> Key:
-    if not isinstance(key, tuple) or not all(isinstance(i, numbers.Integral) and not isinstance(i, bool) for i in key):
+    if not isinstance(key, tuple) or not all(type(i) is int or isinstance(i, np.integer) for i in key):
         raise TypeError(f"a key is a tuple of ints such as (0,) or (0, 3), not {key!r}")
     if not key or min(key) < 0:
         raise ValueError(f"a key is a non-empty tuple of ints >= 0, not {key!r}")

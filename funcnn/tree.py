@@ -43,24 +43,46 @@ def map(f: Callable[..., Any], *trees: Any) -> Any:
     >>> map(lambda p, g: p - 0.5 * g, {"a": {"w": 3.0}, "b": 1.0}, {"b": 2.0, "a": {"w": 4.0}})
     {'a': {'w': 1.0}, 'b': 0.0}
     """
-    return _map(f, trees, "")
+    try:
+        return _map(f, trees)
+    except _UnlikeError:
+        raise ValueError(_difference(trees, "")) from None
 
 
-def _map(f: Callable[..., Any], trees: tuple[Any, ...], path: str) -> Any:
+class _UnlikeError(Exception):
+    """Two trees differ somewhere: `_difference` finds out where, so that `_map` need not keep track."""
+
+
+def _map(f: Callable[..., Any], trees: tuple[Any, ...]) -> Any:
     first = trees[0]
     if not isinstance(first, dict):
-        for k, other in enumerate(trees[1:], start=1):
+        for other in trees[1:]:
             if isinstance(other, dict):
-                raise ValueError(f"trees differ at {path or 'the root'}: a leaf in the first, a dict in tree {k}")
+                raise _UnlikeError
         return f(*trees)
-    keys = first.keys()
+    for other in trees[1:]:
+        if not isinstance(other, dict) or other.keys() != first.keys():
+            raise _UnlikeError
+    return {key: _map(f, tuple([t[key] for t in trees])) for key in first}
+
+
+def _difference(trees: tuple[Any, ...], path: str) -> str:
+    """Say where and how the trees first differ; an empty string if they do not."""
+    first, where = trees[0], f"trees differ at {path or 'the root'}"
     for k, other in enumerate(trees[1:], start=1):
-        if not isinstance(other, dict):
-            raise ValueError(f"trees differ at {path or 'the root'}: a dict in the first, a leaf in tree {k}")
-        if other.keys() != keys:
-            missing, extra = sorted(keys - other.keys()), sorted(other.keys() - keys)
-            raise ValueError(f"trees differ at {path or 'the root'}: tree {k} lacks {missing} and has {extra} besides")
-    return {key: _map(f, tuple([t[key] for t in trees]), f"{path}/{key}" if path else key) for key in first}
+        if isinstance(first, dict) != isinstance(other, dict):
+            kinds = ["a dict" if isinstance(t, dict) else "a leaf" for t in (first, other)]
+            return f"{where}: {kinds[0]} in the first, {kinds[1]} in tree {k}"
+        if isinstance(first, dict) and other.keys() != first.keys():
+            missing, extra = sorted(first.keys() - other.keys()), sorted(other.keys() - first.keys())
+            return f"{where}: tree {k} lacks {missing} and has {extra} besides"
+    children = first if isinstance(first, dict) else {}
+    found = (_difference(tuple(t[key] for t in trees), _join(path, key)) for key in children)
+    return next(filter(None, found), "")
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}/{key}" if path else key
 
 
 def flatten(tree: Any) -> dict[str, Any]:
@@ -81,7 +103,7 @@ def flatten(tree: Any) -> dict[str, Any]:
 def _flatten(tree: Any, path: str, flat: dict[str, Any]) -> None:
     if isinstance(tree, dict):
         for key in sorted(tree):
-            _flatten(tree[key], f"{path}/{key}" if path else key, flat)
+            _flatten(tree[key], _join(path, key), flat)
     else:
         flat[path] = tree
 
@@ -112,7 +134,7 @@ def unflatten(flat: dict[str, Any], like: Any) -> Any:
 def _unflatten(flat: dict[str, Any], like: Any, path: str) -> Any:
     if not isinstance(like, dict):
         return flat[path]
-    return {key: _unflatten(flat, child, f"{path}/{key}" if path else key) for key, child in like.items()}
+    return {key: _unflatten(flat, child, _join(path, key)) for key, child in like.items()}
 
 
 def leaves(tree: Any) -> list[Any]:
