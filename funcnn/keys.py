@@ -21,14 +21,18 @@ def fold_in(key: Key, i: int) -> Key:
     Raises
     ------
     TypeError, ValueError
-        If ``key`` is not a non-empty tuple of ints >= 0, or ``i`` not such an int.
+        If ``key`` is not a tuple, or ``i`` not an int >= 0. What the key holds already is checked where it is used.
 
     Examples
     --------
     >>> fold_in((7,), 3)
     (7, 3)
     """
-    return (*_checked(key), *_checked((i,)))
+    if not isinstance(key, tuple):
+        _checked(key)
+    if type(i) is not int or i < 0:
+        _checked((i,))
+    return (*key, i)
 
 
 def generator(key: Key) -> np.random.Generator:

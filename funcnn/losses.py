@@ -358,12 +358,13 @@ def _example_means(loss: Array) -> Array:
 def _expected(scores: Array, target: Array, hard: bool) -> Array:
     """Return sum_c t_c scores_c, the scores of impossible classes left out even where they are infinite."""
     if hard:
-        return np.take_along_axis(scores, target[..., None], axis=-1)[..., 0]
+        rows = scores.reshape(target.size, scores.shape[-1])
+        return rows[np.arange(target.size), target.ravel()].reshape(target.shape)
     return (target * np.where(target > 0, scores, 0)).sum(axis=-1)
 
 
 def _placed(values: Array, labels: Array, like: Array) -> Array:
     """Return zeros of the shape of ``like`` with each of ``values`` at its label."""
-    placed = np.zeros(like.shape, np.result_type(values))
-    np.put_along_axis(placed, labels[..., None], values[..., None], axis=-1)
-    return placed
+    placed = np.zeros((labels.size, like.shape[-1]), values.dtype)
+    placed[np.arange(labels.size), labels.ravel()] = values.ravel()
+    return placed.reshape(like.shape)

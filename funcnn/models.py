@@ -23,8 +23,9 @@ def seed_convnet(outputs: int = 10, *, features: int = 1, hidden: int = 10) -> L
     The hand-written example this project started from trains this network with SGD (learning rate 0.1, batches of 64)
     for ten epochs, and stays near chance. What it needs is here: weights scaled by their fan-in instead of
     standard-normal ones, which saturate the softmax at once; batches drawn in a new order each epoch
-    (`funcnn.training.fit` shuffles); a cross-entropy that takes logits and cannot overflow. An 8x8 image leaves the
-    kernel as 6x6: see `funcnn.kernels.geometry` for the count.
+    (`funcnn.training.fit` shuffles); a cross-entropy that takes logits and cannot overflow. And it wants its inputs
+    standardised: on positive pixels, a single kernel whose weights sum to less than 0 leaves little alive behind the
+    ReLU. An 8x8 image leaves the kernel as 6x6: see `funcnn.kernels.geometry` for the count.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def convnet(
     channels: Sequence[int] = (32, 64),
     kernel_size: int = 3,
     hidden: Sequence[int] = (128,),
-    dropout_rate: float = 0.25,
+    dropout_rate: float = 0.2,
 ) -> Layer:
     """The default network for small images: blocks of convolution, 2x2 max pooling and ReLU, then dense layers.
 

@@ -7,7 +7,7 @@ key sets at every level, in whatever order; what combines trees refuses any othe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -44,7 +44,7 @@ def map(f: Callable[..., Any], *trees: Any) -> Any:
     {'a': {'w': 1.0}, 'b': 0.0}
     """
     try:
-        return _map(f, trees)
+        return _map(f, trees[0], trees[1:])
     except _UnlikeError:
         raise ValueError(_difference(trees, "")) from None
 
@@ -53,17 +53,16 @@ class _UnlikeError(Exception):
     """Two trees differ somewhere: `_difference` finds out where, so that `_map` need not keep track."""
 
 
-def _map(f: Callable[..., Any], trees: tuple[Any, ...]) -> Any:
-    first = trees[0]
+def _map(f: Callable[..., Any], first: Any, others: Sequence[Any]) -> Any:
     if not isinstance(first, dict):
-        for other in trees[1:]:
+        for other in others:
             if isinstance(other, dict):
                 raise _UnlikeError
-        return f(*trees)
-    for other in trees[1:]:
+        return f(first, *others)
+    for other in others:
         if not isinstance(other, dict) or other.keys() != first.keys():
             raise _UnlikeError
-    return {key: _map(f, tuple([t[key] for t in trees])) for key in first}
+    return {key: _map(f, child, [other[key] for other in others]) for key, child in first.items()}
 
 
 def _difference(trees: tuple[Any, ...], path: str) -> str:

@@ -1,6 +1,6 @@
 """Cross-correlation and its two adjoints, by matrix multiplication of gathered windows.
 
-Every routine works through the batch in pieces whose gathered windows stay near the size of a core's cache: gathering
+Tiny images go to `funcnn.kernels.unrolled`. Every routine works through the batch in pieces whose gathered windows stay near the size of a core's cache: gathering
 is then cheap beside the multiplication, and no buffer grows with the batch times the kernel's area.
 
 Shapes: x (N, size..., I), w (window..., I/groups, O), y (N, out..., O).
@@ -10,19 +10,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
 
+from funcnn.kernels import unrolled
 from funcnn.kernels.geometry import Geometry
 from funcnn.kernels.windows import crop, pad, windows
 from funcnn.tree import Array
 
 _PIECE_BYTES = 1 << 20
+# Copying a view moves one run of neighbouring numbers at a time; below this length a list of indices is quicker.
+_SHORT_RUN = 6
 
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
     """Return y[n, o] = sum over taps k of x[n, o*stride + k*dilation - lo] @ w[k], group by group."""
+    if unrolled.is_tiny(g, x.shape[-1], w.shape[-1], groups):
+        return unrolled.correlate(x, w, g)
     matrix = _grouped_matrix(w, groups)
     y = np.empty((x.shape[0], *g.out, w.shape[-1]), np.result_type(x, w))
     for piece in _pieces(x.shape[0], g, x.shape[-1] * y.itemsize):
@@ -32,6 +38,8 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
 
 def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
     """Return dx: each dy[n, o] @ w[k].T added to the cell that its tap k read."""
+    if unrolled.is_tiny(g, w.shape[-2], w.shape[-1], groups):
+        return unrolled.correlate_adjoint_x(dy, w, g)
     if all(step == 1 for step in g.stride):
         # Without strides this is a correlation itself: of dy with the kernel flipped and its channels exchanged.
         kernel = np.flip(_exchange_channels(w, groups), tuple(range(len(g.window))))
@@ -57,11 +65,14 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
 
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """Return dw[k] = sum over n, o of the outer product of the cell that tap k read and dy[n, o]."""
+    if unrolled.is_tiny(g, x.shape[-1], dy.shape[-1], groups):
+        return unrolled.correlate_adjoint_w(x, dy, g)
     inner, outer = x.shape[-1] // groups, dy.shape[-1] // groups
     dw = np.zeros((groups, math.prod(g.window) * inner, outer), np.result_type(x, dy))
     for piece in _pieces(x.shape[0], g, x.shape[-1] * dw.itemsize):
         dw += _columns(x[piece], g, groups).transpose(0, 2, 1) @ _by_group(dy[piece], groups)
-    return np.moveaxis(dw.reshape(groups, -1, inner, outer), 0, 2).reshape(*g.window, inner, groups * outer)
+    by_tap = dw.reshape(groups, math.prod(g.window), inner, outer).transpose(1, 2, 0, 3)
+    return by_tap.reshape(*g.window, inner, groups * outer)
 
 
 def _pieces(n: int, g: Geometry, cell_bytes: int) -> Iterator[slice]:
@@ -73,12 +84,24 @@ def _pieces(n: int, g: Geometry, cell_bytes: int) -> Iterator[slice]:
 
 def _columns(x: Array, g: Geometry, groups: int) -> Array:
     """Gather the windows of ``x`` as rows of a matrix for each group: (groups, n * out, window * I/groups)."""
-    view = windows(pad(x, g.padding), g)
     rows = x.shape[0] * math.prod(g.out)
     width = math.prod(g.window) * (x.shape[-1] // groups)
+    x = pad(x, g.padding)
+    run = x.shape[-1] * (g.window[-1] if g.dilation[-1] == 1 else 1)
+    if groups == 1 and run <= _SHORT_RUN:
+        cells = _window_cells(x.shape[1:], g)
+        return x.reshape(x.shape[0], math.prod(x.shape[1:])).take(cells, axis=1).reshape(1, rows, width)
+    view = windows(x, g)
     if groups > 1:
         view = np.moveaxis(view.reshape(*view.shape[:-1], groups, -1), -2, 0)
     return view.reshape(groups, rows, width)
+
+
+@lru_cache(maxsize=64)
+def _window_cells(padded: tuple[int, ...], g: Geometry) -> Array:
+    """Number the cells of a padded image (size..., I), and list those of its windows one window after the other."""
+    numbers = np.arange(math.prod(padded)).reshape(1, *padded)
+    return windows(numbers, g).reshape(-1)
 
 
 def _by_group(y: Array, groups: int) -> Array:

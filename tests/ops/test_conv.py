@@ -6,6 +6,7 @@ import pytest
 from arrays import layouts, normal
 
 from funcnn import ops
+from funcnn.kernels import unrolled
 from funcnn.testing import check_vjp
 
 # x, w, options
@@ -53,8 +54,14 @@ GEOMETRIES = {
 }
 
 
+@pytest.fixture(params=[0, 1 << 30], ids=["gathered", "unrolled"])
+def road(request, monkeypatch):
+    """Both ways to compute a convolution, whatever its size."""
+    monkeypatch.setattr(unrolled, "_LARGEST_MATRIX", request.param)
+
+
 @pytest.fixture(params=GEOMETRIES.values(), ids=GEOMETRIES.keys())
-def case(request):
+def case(request, road):
     x_shape, w_shape, options = request.param
     return {"w": normal(*w_shape), "b": normal(w_shape[-1], seed=1)}, normal(*x_shape, seed=2), options
 
@@ -83,7 +90,7 @@ def test_vjp_by_exact_central_differences(case):
     check_vjp(lambda params, x: ops.conv(params, x, **options), params, x, method="central", step=1.0, rtol=1e-12)
 
 
-def test_every_entry_of_the_gradient_against_the_loops():
+def test_every_entry_of_the_gradient_against_the_loops(road):
     x, w, b = normal(2, 4, 5, 2), normal(3, 2, 2, 3), normal(3)
     options = {"stride": (2, 1), "padding": ((1, 0), (0, 1))}
     y, vjp = ops.conv({"w": w, "b": b}, x, **options)
@@ -99,7 +106,7 @@ def test_every_entry_of_the_gradient_against_the_loops():
             np.testing.assert_allclose(gradient[index], expected, rtol=1e-12, atol=1e-12)
 
 
-def test_no_examples():
+def test_no_examples(road):
     params, x = {"w": normal(3, 3, 2, 4), "b": normal(4)}, np.zeros((0, 5, 5, 2))
     for options in ({}, {"stride": 2}, {"groups": 2}):
         w = normal(3, 3, 2 // options.get("groups", 1), 4)
@@ -111,7 +118,7 @@ def test_no_examples():
 
 
 @pytest.mark.parametrize("options", [{}, {"padding": 1}, {"stride": 2}, {"groups": 2}], ids=str)
-def test_memory_layout_does_not_matter(options):
+def test_memory_layout_does_not_matter(options, road):
     x, w, b = normal(2, 5, 6, 4), normal(3, 3, 4 // options.get("groups", 1), 4), normal(4)
     y, vjp = ops.conv({"w": w, "b": b}, x, **options)
     dy = normal(*y.shape)

@@ -1,0 +1,40 @@
+# Everything here needs Python 3.11 or newer and make, nothing else: the targets make their own virtual environment.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help train test lint clean
+
+help:  ## Show this
+	@echo "make train   train the default network on the digits; options: make train ARGS=\"--epochs 10\""
+	@echo "make test    run the tests"
+	@echo "make lint    check style and types"
+	@echo "make clean   remove the virtual environment and what the other targets leave behind"
+	@echo
+	@echo "The targets install what they need into $(VENV), made by $(PYTHON); another: make train PYTHON=python3.12"
+
+train: $(VENV)/train.installed  ## Train the default network
+	@$(VENV)/bin/python scripts/train.py $(ARGS)
+
+test: $(VENV)/test.installed  ## Run the tests
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/lint.installed  ## Check style and types
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+clean:  ## Remove the virtual environment and what the other targets leave behind
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/%.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "installing what make $* needs into $(VENV)" >&2
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	@touch $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) is older than Python 3.11; name a newer one, as in: make train PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,177 @@
+"""What the command line shows: one-line errors, progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+from sklearn.metrics import precision_recall_fscore_support
+
+from funcnn.training import Epoch
+from funcnn.tree import Array
+
+# The class of all that typer itself finds wrong with a command line; it has no public name in every version.
+_TyperUsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+class UsageError(Exception):
+    """Options that do not go together."""
+
+
+def run(app: typer.Typer) -> None:
+    """Run the app and exit: 0 if all went well, 2 for a wrong command line, 1 for a failure, 130 for Ctrl-C.
+
+    Whatever goes wrong is told in one line on stderr. A program's own mistakes keep their traceback.
+    """
+    name = os.path.basename(sys.argv[0])
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        _complain(f"{name}: interrupted")
+        code = 130
+    except BrokenPipeError:  # the reader, head say, has seen enough; nothing is left to be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except (UsageError, _TyperUsageError) as error:
+        told = getattr(error, "format_message", error.__str__)()
+        _complain(f"{name}: {told} (see {name} --help)")
+        code = 2
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
+        _complain(f"{name}: {error}{notes}")
+        code = 1
+    sys.exit(code or 0)
+
+
+def _complain(message: str) -> None:
+    print(" ".join(message.split()), file=sys.stderr)
+
+
+def shown(epochs: Iterator[Epoch], total: int, *, label: str = "", quiet: bool = False) -> Iterator[Epoch]:
+    """Pass the epochs of a training on, showing each on stderr: a live line on a terminal, else a plain line each.
+
+    Parameters
+    ----------
+    epochs : iterator of Epoch
+    total : int
+        How many there will be.
+    label : str
+        Begins each line.
+    quiet : bool
+        Show nothing.
+    """
+    console = Console(stderr=True)
+    if quiet:
+        yield from epochs
+    elif console.is_terminal and not console.is_dumb_terminal:
+        yield from _shown_live(epochs, total, label, console)
+    else:
+        began = time.monotonic()
+        for epoch in epochs:
+            print(label + "  ".join(_parts(epoch, total, began).values()), file=sys.stderr, flush=True)
+            yield epoch
+
+
+def _shown_live(epochs: Iterator[Epoch], total: int, label: str, console: Console) -> Iterator[Epoch]:
+    bar = BarColumn()
+    line = TextColumn("{task.description}", table_column=None, markup=False)
+    with Progress(line, bar, console=console, refresh_per_second=5) as progress:
+        began = time.monotonic()
+        task = progress.add_task(f"{label}epoch 0/{total}", total=total)
+        for epoch in epochs:
+            text = label + _fitting(_parts(epoch, total, began), console.width - len(label))
+            bar.bar_width = max(0, min(30, console.width - len(text) - 1))
+            progress.update(task, completed=epoch.epoch, description=text)
+            yield epoch
+
+
+def _parts(epoch: Epoch, total: int, began: float) -> dict[str, str]:
+    left = (time.monotonic() - began) / epoch.epoch * (total - epoch.epoch)
+    parts = {"epoch": f"epoch {epoch.epoch:{len(str(total))}}/{total}", "loss": f"loss {epoch.loss:.4f}"}
+    if epoch.train:
+        parts["train"] = f"train {epoch.train['accuracy']:.2%}"
+    if epoch.validation:
+        parts["validation"] = f"val {epoch.validation['accuracy']:.2%}"
+    parts["speed"] = f"{len(epoch.losses) / epoch.seconds:.0f} steps/s"
+    parts["left"] = f"{int(left // 60)}:{int(left % 60):02} left"
+    return parts
+
+
+def _fitting(parts: dict[str, str], width: int) -> str:
+    """Join the parts, without the less important ones where the line would not fit."""
+    for name in ("speed", "left", "train", "loss"):
+        if len("  ".join(parts.values())) < width:
+            break
+        parts.pop(name, None)
+    return "  ".join(parts.values())
+
+
+def results() -> Console:
+    """Return the console for results: stdout, as wide as the terminal, or as it takes where it is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def report(console: Console, title: str, confusion: Array, names: Sequence[str]) -> None:
+    """Print accuracy, precision and recall of each class, and the confusion matrix."""
+    right, count = int(confusion.trace()), int(confusion.sum())
+    true, predicted = (side.ravel().repeat(confusion.ravel()) for side in np.indices(confusion.shape))
+    precision, recall, _, images = precision_recall_fscore_support(
+        true, predicted, labels=range(len(names)), zero_division=float("nan")
+    )
+    classes = _table("class", "examples", "precision", "recall")
+    for row in zip(names, images, precision, recall, strict=True):
+        classes.add_row(row[0], str(row[1]), _percent(row[2]), _percent(row[3]))
+
+    matrix = _table("true \\ predicted", *names)
+    for i, name in enumerate(names):
+        matrix.add_row(name, *(_cell(int(n), i == j) for j, n in enumerate(confusion[i])))
+
+    console.print(Text(f"{title} accuracy {right / count:.2%} ({right} of {count})", "bold"))
+    console.print(classes)
+    console.print("Confusion matrix")
+    console.print(matrix)
+
+
+def report_folds(console: Console, rights: Sequence[int], counts: Sequence[int]) -> None:
+    """Print each fold's accuracy."""
+    table = _table("fold", "examples", "wrong", "accuracy")
+    for i, (right, count) in enumerate(zip(rights, counts, strict=True), start=1):
+        table.add_row(str(i), str(count), str(count - right), f"{right / count:.2%}")
+    console.print(table)
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _percent(value: float) -> str:
+    return "-" if value != value else f"{value:.1%}"
+
+
+def _cell(n: int, diagonal: bool) -> Text:
+    return Text(str(n) if n else ".", "dim" if not n else "green" if diagonal else "bold red")
+
+
+def echo(quiet: bool) -> Callable[[str], None]:
+    """Return the function that says something on stderr, unless ``quiet``."""
+
+    def say(message: str) -> None:
+        if not quiet:
+            print(message, file=sys.stderr, flush=True)
+
+    return say
