@@ -11,10 +11,10 @@ import numpy as np
 import typer
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
-from sklearn.metrics import precision_recall_fscore_support
 
 from funcnn.training import Epoch
 from funcnn.tree import Array
@@ -37,7 +37,6 @@ def run(app: typer.Typer) -> None:
         code = app(standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
-        _complain(f"{name}: interrupted")
         code = 130
     except BrokenPipeError:  # the reader, head say, has seen enough; nothing is left to be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -50,6 +49,8 @@ def run(app: typer.Typer) -> None:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
         _complain(f"{name}: {error}{notes}")
         code = 1
+    if code == 130:  # typer makes this of Ctrl-C in some versions
+        _complain(f"{name}: interrupted; nothing was saved")
     sys.exit(code or 0)
 
 
@@ -124,6 +125,8 @@ def results() -> Console:
 
 def report(console: Console, title: str, confusion: Array, names: Sequence[str]) -> None:
     """Print accuracy, precision and recall of each class, and the confusion matrix."""
+    from sklearn.metrics import precision_recall_fscore_support  # slow to import: a wrong option is told at once
+
     right, count = int(confusion.trace()), int(confusion.sum())
     true, predicted = (side.ravel().repeat(confusion.ravel()) for side in np.indices(confusion.shape))
     precision, recall, _, images = precision_recall_fscore_support(
@@ -133,14 +136,14 @@ def report(console: Console, title: str, confusion: Array, names: Sequence[str])
     for row in zip(names, images, precision, recall, strict=True):
         classes.add_row(row[0], str(row[1]), _percent(row[2]), _percent(row[3]))
 
-    matrix = _table("true \\ predicted", *names)
+    matrix = _table("true", *names)
     for i, name in enumerate(names):
         matrix.add_row(name, *(_cell(int(n), i == j) for j, n in enumerate(confusion[i])))
 
     console.print(Text(f"{title} accuracy {right / count:.2%} ({right} of {count})", "bold"))
-    console.print(classes)
-    console.print("Confusion matrix")
-    console.print(matrix)
+    _print_whole(console, classes)
+    console.print("Confusion matrix: a row for each true class, a column for each predicted one")
+    _print_whole(console, matrix)
 
 
 def report_folds(console: Console, rights: Sequence[int], counts: Sequence[int]) -> None:
@@ -148,6 +151,13 @@ def report_folds(console: Console, rights: Sequence[int], counts: Sequence[int])
     table = _table("fold", "examples", "wrong", "accuracy")
     for i, (right, count) in enumerate(zip(rights, counts, strict=True), start=1):
         table.add_row(str(i), str(count), str(count - right), f"{right / count:.2%}")
+    _print_whole(console, table)
+
+
+def _print_whole(console: Console, table: Table) -> None:
+    """Print a table without leaving figures out; a terminal too narrow for it wraps its lines."""
+    needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    console.width = max(needed, console.width)
     console.print(table)
 
 

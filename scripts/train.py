@@ -361,18 +361,18 @@ def main(
 
     say = terminal.echo(quiet)
     task = load(data)
+    if folds:
+        check_folds(folds, task)
     if model is ModelName.lenet5:
         task = task._replace(x=task.x.repeat(4, axis=1).repeat(4, axis=2))
     network = build(model, task.outputs, recipe.dropout)
     rows = summary(network, task.x.shape[1:])
-    size = (
-        f"{model}: {sum(r.parameters for r in rows):,} parameters, {sum(r.multiply_adds for r in rows):,} multiply-adds"
-    )
+    parameters, products = sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
+    say(f"{model}: {parameters:,} parameters, {products:,} multiply-adds an example")
     console = terminal.results()
 
     if folds:
-        check_folds(folds, task)
-        say(f"{size} an example; {folds} folds of {len(task.x)} examples")
+        say(f"{len(task.x)} examples in {folds} folds")
         confusions = []
         for i, parts in enumerate(cross_validation(task, folds), start=1):
             label = f"fold {i}/{folds}  "
@@ -383,10 +383,7 @@ def main(
         return
 
     parts = hold_out(task, test, validation, seed)
-    say(
-        f"{size} an example; {len(parts.train)} examples to train on, {len(parts.validation)} to validate, "
-        f"{len(parts.test)} to test"
-    )
+    say(f"{len(parts.train)} examples to train on, {len(parts.validation)} to validate, {len(parts.test)} to test")
     trained, confusion = train(task, network, recipe, parts, seed, quiet=quiet)
     if output:
         save(output, trained)

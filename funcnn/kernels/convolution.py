@@ -1,7 +1,8 @@
 """Cross-correlation and its two adjoints, by matrix multiplication of gathered windows.
 
-Tiny images go to `funcnn.kernels.unrolled`. Every routine works through the batch in pieces whose gathered windows stay near the size of a core's cache: gathering
-is then cheap beside the multiplication, and no buffer grows with the batch times the kernel's area.
+Every routine works through the batch in pieces whose gathered windows stay near the size of a core's cache: gathering
+is then cheap beside the multiplication, and no buffer grows with the batch times the kernel's area. Tiny images take
+another road, `funcnn.kernels.unrolled`.
 
 Shapes: x (N, size..., I), w (window..., I/groups, O), y (N, out..., O).
 """

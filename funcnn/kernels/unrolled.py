@@ -1,7 +1,7 @@
 """Cross-correlation of tiny images as one matrix that takes whole images to whole outputs.
 
-The matrix holds w[k] at (cell, o) wherever output o reads that cell by its tap k, and 0 elsewhere. It wastes most of its
-products on zeros, yet where it is small, one multiplication costs less than gathering windows does.
+The matrix holds w[k] at (cell, o) wherever output o reads that cell by its tap k, and 0 elsewhere. It wastes most of
+its products on zeros, yet where it is small, one multiplication costs less than gathering windows does.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ def _matrix(w: Array, g: Geometry) -> Array:
 
 @lru_cache(maxsize=64)
 def _entries(g: Geometry) -> tuple[Array, Array]:
-    """For each output (first axis) and tap (second), the cell it reads and the output; the cell after the last is padding."""
+    """Return the entries' rows and columns, for each output (first axis) and tap (second): the cell read, the output.
+
+    The cell after the last stands for the padding.
+    """
     cells = math.prod(g.size)
     numbers = pad(np.arange(cells).reshape(1, *g.size, 1), g.padding, cells)
     rows = windows(numbers, g).reshape(math.prod(g.out), math.prod(g.window))
