@@ -233,8 +233,8 @@ def test_help_names_every_option():
     result = run("--help")
     assert result.returncode == 0
     for option in (
-        "model", "data", "epochs", "batch-size", "optimizer", "learning-rate", "schedule", "weight-decay", "dropout", "shift",
-        "validation", "test", "seed", "folds", "output", "quiet",
+        "model", "data", "epochs", "batch-size", "optimizer", "learning-rate", "schedule", "weight-decay", "dropout",
+        "shift", "validation", "test", "seed", "folds", "output", "quiet",
     ):  # fmt: skip
         assert f"--{option}" in result.stdout
 
@@ -252,6 +252,6 @@ def test_a_full_disk_leaves_the_older_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train.np, "savez", fails)
     state = training.TrainingState({"w": np.ones(3)}, {}, {}, (0,), 1, 1)
-    with pytest.raises(OSError, match="cannot write .*: No space left on device"):
+    with pytest.raises(OSError, match=r"cannot write .*: No space left on device"):
         train.save(path, state)
     assert os.listdir(tmp_path) == ["net.npz"] and path.read_bytes() == b"an older file"

@@ -1,0 +1,75 @@
+"""The README's Python, pasted into a Python shell block by block, as a reader would."""
+
+import code
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from funcnn import losses, models, ops, training, tree
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    """Paste every block into one shell; return its variables and what each block printed."""
+    directory = tmp_path_factory.mktemp("readme")
+    params, state, _ = models.convnet(10).init((1,), (8, 8, 1))
+    np.savez(directory / "digits.npz", **tree.flatten({"params": params, "state": state}))
+    variables, printed = {}, []
+    with contextlib.chdir(directory):
+        for block in BLOCKS:
+            console = code.InteractiveConsole(variables)
+            out, errors = io.StringIO(), io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+                for line in block.splitlines():
+                    console.push(line)
+                incomplete = console.push("")
+            assert not errors.getvalue() and not incomplete, f"{errors.getvalue()}\nin\n{block}"
+            printed.append((dict(variables), out.getvalue()))
+    return printed
+
+
+def test_there_are_examples():
+    assert len(BLOCKS) == 6
+    assert 18 <= len([line for line in BLOCKS[0].splitlines() if line]) <= 24
+
+
+def test_the_step_by_hand_lowers_the_loss(shell):
+    after, _ = shell[0]
+    logits, _ = ops.dense(after["linear"], ops.flatten(ops.relu(ops.conv(after["kernel"], after["x"])[0])[0])[0])
+    assert losses.softmax_cross_entropy(logits, after["labels"])[0] < after["loss"]
+    assert after["dx"].shape == after["x"].shape
+
+
+def test_the_three_line_version_is_the_same_function(shell):
+    by_hand, _ = shell[0]
+    after, _ = shell[1]
+    params = {**after["params"], "0_conv2d": by_hand["kernel"], "3_dense": by_hand["linear"]}
+    grad_fn = training.value_and_grad(after["model"], losses.softmax_cross_entropy)
+    value, grads, _ = grad_fn(params, after["state"], after["x"], after["labels"])
+    flat = ops.flatten(ops.relu(ops.conv(by_hand["kernel"], by_hand["x"])[0])[0])[0]
+    logits, dense_vjp = ops.dense(by_hand["linear"], flat)
+    loss, loss_vjp = losses.softmax_cross_entropy(logits, after["labels"])
+    assert value == loss
+    assert np.array_equal(grads["3_dense"]["w"], dense_vjp(loss_vjp(1.0))[0]["w"])
+
+
+def test_the_training_loop_trains(shell):
+    _, printed = shell[2]
+    lines = printed.splitlines()
+    assert len(lines) == 8 and float(lines[-1].split()[2]) > 0.96
+
+
+def test_the_summary_is_printed(shell):
+    assert "53,002" in shell[3][1]
+
+
+def test_saved_parameters_are_read(shell):
+    saved = shell[4][0]["saved"]
+    assert saved["params"]["0_conv2d"]["w"].any()
