@@ -64,12 +64,12 @@ def test_every_public_layer_and_combinator_is_here():
 @pytest.mark.parametrize(("name", "layer", "in_shape"), EVERY)
 def test_contract(name, layer, in_shape):
     assert layer.name == name
-    check_layer(layer, in_shape)
+    check_layer(layer, in_shape, strict=True)
 
 
 @pytest.mark.parametrize(("name", "layer", "in_shape"), EVERY)
 def test_contract_for_one_example(name, layer, in_shape):
-    check_layer(layer, in_shape, batch=1)
+    check_layer(layer, in_shape, batch=1, strict=True)
 
 
 def test_there_is_a_layer_for_each_op():
@@ -277,9 +277,9 @@ def test_a_hand_written_layer_needs_no_more_than_the_protocol():
         return params["gain"] * x, gain_vjp, {"calls": state["calls"] + train}
 
     gain = Layer("gain", init, forward)
-    check_layer(gain, (3,))
-    check_layer(serial(gain, tanh(), gain), (3,))
-    check_layer(residual(gain), (3,))
+    check_layer(gain, (3,), strict=True)
+    check_layer(serial(gain, tanh(), gain), (3,), strict=True)
+    check_layer(residual(gain), (3,), strict=True)
 
 
 def test_an_op_and_its_initial_values_make_a_layer():
@@ -295,8 +295,8 @@ def test_an_op_and_its_initial_values_make_a_layer():
         return y, scale_vjp
 
     layer = parametric("scale", lambda key, in_shape: {"scale": np.ones(in_shape[-1:], np.float32)}, scale)
-    check_layer(layer, IMAGE)
-    check_layer(serial(layer, conv2d(2, 3), layer), IMAGE)
+    check_layer(layer, IMAGE, strict=True)
+    check_layer(serial(layer, conv2d(2, 3), layer), IMAGE, strict=True)
 
 
 def test_map_layers_sees_every_leaf_with_its_path():

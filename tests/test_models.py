@@ -47,7 +47,7 @@ def test_sizes(model, in_shape, parameters):
 
 @pytest.mark.parametrize(("model", "in_shape"), [case[:2] for name, case in MODELS.items()], ids=MODELS.keys())
 def test_gradients(model, in_shape):
-    check_layer(model, in_shape, batch=2)
+    check_layer(model, in_shape, batch=2, strict=True)
 
 
 @pytest.mark.parametrize("name", models.__all__)

@@ -199,7 +199,22 @@ DY_SUM = 0.0
 @pytest.mark.parametrize(("f", "error", "message"), BROKEN.values(), ids=BROKEN.keys())
 def test_broken_rules_are_caught(f, error, message):
     with pytest.raises(error, match=message):
-        check_vjp(f, normal(3, 4))
+        check_vjp(f, normal(3, 4), strict=True)
+
+
+@pytest.mark.parametrize("name", ["takes any dy", "promotes float32", "promotes the cotangent"])
+def test_a_right_gradient_will_do_unless_strictness_is_asked_for(name):
+    check_vjp(BROKEN[name][0], normal(3, 4))
+
+
+def test_a_function_that_is_not_analytic_is_pointed_out():
+    def absolute(x):
+        return np.abs(x), lambda dy: dy * np.sign(x.real)
+
+    with pytest.raises(AssertionError) as error:
+        check_vjp(absolute, normal(3, 4))
+    assert "f is not analytic (method='central')" in error.value.__notes__[0]
+    check_vjp(absolute, normal(3, 4), method="central")
 
 
 def test_wrong_number_and_structure_of_cotangents():
@@ -254,7 +269,7 @@ LAYERS = {
 @pytest.mark.parametrize(("layer", "message"), LAYERS.values(), ids=LAYERS.keys())
 def test_broken_layers_are_caught(layer, message):
     with pytest.raises(AssertionError, match=message):
-        check_layer(layer, (6,))
+        check_layer(layer, (6,), strict=True)
 
 
 def test_a_layer_whose_state_moves_in_evaluation_is_caught():

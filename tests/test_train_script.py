@@ -193,7 +193,7 @@ def test_a_reader_that_has_seen_enough_is_no_error():
 
 
 FAILURES = {
-    "unknown option": (("--modle", "seed"), 2, "No such option: --modle"),
+    "unknown option": (("--modle", "seed"), 2, "No such option"),
     "unknown model": (("--model", "alexnet"), 2, "'alexnet' is not one of"),
     "no epochs": (("--epochs", 0), 2, "Invalid value for '--epochs'"),
     "not a number": (("--epochs", "many"), 2, "Invalid value for '--epochs'"),

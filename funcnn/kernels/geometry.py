@@ -1,9 +1,11 @@
 """Where windows lie on an array: kernel, stride, padding and dilation parsed once, for every op that slides a window.
 
 Along one axis of S cells padded by lo and hi, a window of K taps that are d cells apart spans d*(K-1)+1 cells, and
-starts at every stride-th cell where it fits: out = (S + lo + hi - d*(K-1) - 1) // stride + 1. (8 cells and 3 taps
-give 6: the formula S - K + 2P + 1 often seen with P for both sides is this one; with one more it counts a window that
-does not fit.)
+starts at every stride-th cell where it fits: out = (S + lo + hi - d*(K-1) - 1) // stride + 1.
+
+So 8 cells and 3 taps give 6 windows, and a padding of P on both sides adds 2P cells: S - K + 2P + 1 without strides. Two
+slips are common in hand-written versions of this formula: one more at the end, which counts a window that does not fit,
+and P for 2P, which forgets a side.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ def _frozen(option: Any) -> Any:
     return tuple(_frozen(o) for o in option) if isinstance(option, (list, tuple)) else option
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024, typed=True)
 def _geometry(
     op: str, size: tuple[int, ...], window: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> Geometry:

@@ -81,13 +81,15 @@ def test_value_in_float32(case):
 
 def test_vjp_by_complex_step(case):
     params, x, options = case
-    check_vjp(lambda params, x: ops.conv(params, x, **options), params, x)
+    check_vjp(lambda params, x: ops.conv(params, x, **options), params, x, strict=True)
 
 
 def test_vjp_by_exact_central_differences(case):
     params, x, options = case
     # linear in x, in w and in b, so a difference over any distance is the derivative
-    check_vjp(lambda params, x: ops.conv(params, x, **options), params, x, method="central", step=1.0, rtol=1e-12)
+    check_vjp(
+        lambda params, x: ops.conv(params, x, **options), params, x, method="central", step=1.0, rtol=1e-12, strict=True
+    )
 
 
 def test_every_entry_of_the_gradient_against_the_loops(road):

@@ -13,8 +13,8 @@ from funcnn.testing import check_vjp
 def test_value_and_vjp(shape):
     x, w, b = normal(*shape), normal(shape[-1], 4), normal(4)
     np.testing.assert_allclose(ops.dense({"w": w, "b": b}, x)[0], oracles.dense(x, w, b), rtol=1e-13, atol=1e-14)
-    check_vjp(ops.dense, {"w": w, "b": b}, x)
-    check_vjp(ops.dense, {"w": w, "b": b}, x, method="central", step=1.0, rtol=1e-12)
+    check_vjp(ops.dense, {"w": w, "b": b}, x, strict=True)
+    check_vjp(ops.dense, {"w": w, "b": b}, x, method="central", step=1.0, rtol=1e-12, strict=True)
 
 
 def test_mixed_precision_is_promoted():
