@@ -3,9 +3,9 @@
 Along one axis of S cells padded by lo and hi, a window of K taps that are d cells apart spans d*(K-1)+1 cells, and
 starts at every stride-th cell where it fits: out = (S + lo + hi - d*(K-1) - 1) // stride + 1.
 
-So 8 cells and 3 taps give 6 windows, and a padding of P on both sides adds 2P cells: S - K + 2P + 1 without strides. Two
-slips are common in hand-written versions of this formula: one more at the end, which counts a window that does not fit,
-and P for 2P, which forgets a side.
+So 8 cells and 3 taps give 6 windows, and a padding of P on both sides adds 2P cells: S - K + 2P + 1 without strides.
+Two slips are common in hand-written versions of this formula: one more at the end, which counts a window that does not
+fit, and P for 2P, which forgets a side.
 """
 
 from __future__ import annotations
