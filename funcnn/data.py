@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 
 import numpy as np
 
@@ -34,9 +36,7 @@ def digits() -> tuple[Array, Array]:
     >>> x.shape, x.dtype, labels[:4]
     ((1797, 8, 8, 1), dtype('float32'), array([0, 1, 2, 3]))
     """
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
+    bunch = _datasets().load_digits()
     return (bunch.images[..., None] / 16).astype(np.float32), bunch.target.astype(np.int64)
 
 
@@ -60,10 +60,15 @@ def breast_cancer() -> tuple[Array, Array]:
     >>> x.shape, int(labels.sum())
     ((569, 30), 357)
     """
-    from sklearn.datasets import load_breast_cancer
-
-    bunch = load_breast_cancer()
+    bunch = _datasets().load_breast_cancer()
     return bunch.data.astype(np.float32), bunch.target.astype(np.int64)
+
+
+def _datasets() -> ModuleType:
+    try:
+        return importlib.import_module("sklearn.datasets")
+    except ImportError as error:
+        raise ImportError(f"the data come with scikit-learn: pip install 'funcnn[data]' ({error})") from None
 
 
 def batches(n: int, batch_size: int, *, key: Key | None = None) -> Iterator[Array]:
@@ -116,14 +121,16 @@ def split(n: int, fractions: Sequence[float], *, key: Key) -> tuple[Array, ...]:
     return tuple(np.split(generator(key).permutation(n), ends))
 
 
-def random_shift(key: Key, x: Array, max_shift: int = 1) -> Array:
-    """Shift each image by its own random number of cells, on each axis up to ``max_shift`` either way.
+def random_shift(key: Key, x: Array, max_shift: int = 1, *, fraction: float = 1.0) -> Array:
+    """Shift images, each by its own random number of cells, on each axis up to ``max_shift`` either way.
 
     Parameters
     ----------
     key : tuple of int
     x : array (N, S..., C)
     max_shift : int >= 0
+    fraction : float in [0, 1]
+        Of the images, drawn at random, that are shifted; the others stay as they are.
 
     Returns
     -------
@@ -138,11 +145,15 @@ def random_shift(key: Key, x: Array, max_shift: int = 1) -> Array:
     x = checks.images("random_shift", x)
     if not checks.is_int(max_shift) or max_shift < 0:
         raise ValueError(f"random_shift: max_shift is an int >= 0, not {max_shift!r}")
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"random_shift: fraction must be in [0, 1], got {fraction}")
     n, size = x.shape[0], x.shape[1:-1]
-    shifts = generator(key).integers(0, 2 * max_shift, (len(size), n), endpoint=True)
+    rng = generator(key)
+    starts = rng.integers(0, 2 * max_shift, (len(size), n), endpoint=True)
+    starts[:, rng.random(n) >= fraction] = max_shift
     padded = pad(x, ((max_shift, max_shift),) * len(size))
     cells = [
-        (shift[:, None] + np.arange(s)).reshape(n, *(s if b == a else 1 for b in range(len(size))))
-        for a, (s, shift) in enumerate(zip(size, shifts, strict=True))
+        (start[:, None] + np.arange(s)).reshape(n, *(s if b == a else 1 for b in range(len(size))))
+        for a, (s, start) in enumerate(zip(size, starts, strict=True))
     ]
     return padded[np.arange(n).reshape(n, *(1,) * len(size)), *cells]

@@ -54,7 +54,7 @@ def convnet(
     channels: Sequence[int] = (32, 64),
     kernel_size: int = 3,
     hidden: Sequence[int] = (128,),
-    dropout_rate: float = 0.2,
+    dropout_rate: float = 0.1,
 ) -> Layer:
     """The default network for small images: blocks of convolution, 2x2 max pooling and ReLU, then dense layers.
 

@@ -71,7 +71,7 @@ class Recipe(NamedTuple):
 
 ADAMW, ONE_CYCLE = OptimizerName.adamw, ScheduleName.one_cycle
 RECIPES = {
-    ModelName.convnet: Recipe(30, 32, ADAMW, 8e-3, ONE_CYCLE, 0.05, 0.2, 1, False),
+    ModelName.convnet: Recipe(30, 24, ADAMW, 8e-3, ONE_CYCLE, 0.05, 0.1, 1, False),
     ModelName.seed: Recipe(10, 64, OptimizerName.sgd, 0.1, ScheduleName.constant, 0.0, 0.0, 0, True),
     ModelName.mlp: Recipe(30, 32, ADAMW, 8e-3, ONE_CYCLE, 0.05, 0.2, 0, True),
     ModelName.lenet5: Recipe(20, 32, ADAMW, 4e-3, ONE_CYCLE, 0.05, 0.0, 0, True),
@@ -173,7 +173,9 @@ def train(
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         key=(seed,),
-        augment=(lambda key, images: data.random_shift(key, images, recipe.shift)) if recipe.shift else None,
+        augment=(lambda key, images: data.random_shift(key, images, recipe.shift, fraction=0.5))
+        if recipe.shift
+        else None,
         validation=(x[parts.validation], task.targets[parts.validation]) if len(parts.validation) else None,
         metrics={} if quiet else {"accuracy": metrics.accuracy},
     )
@@ -305,7 +307,7 @@ def main(
         typer.Option(
             min=0,
             max=8,
-            help="Augmentation: shift each image at random by up to this many pixels either way; 0 for none. "
+            help="Augmentation: shift half of the images at random, by up to this many pixels either way; 0 for none. "
             + per_model("shift"),
             rich_help_panel=TRAINING,
         ),

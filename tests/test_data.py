@@ -74,6 +74,17 @@ def test_every_image_is_one_of_its_shifts_and_all_shifts_occur(shape, max_shift)
     assert axes == [set(range(2 * max_shift + 1))] * rank
 
 
+def test_a_fraction_of_the_images_is_shifted():
+    x = normal(3000, 3, 3, 1)
+    y = data.random_shift((0,), x, 2, fraction=0.5)
+    stayed = (x == y).all(axis=(1, 2, 3)).mean()
+    assert abs(stayed - (0.5 + 0.5 / 25)) < 0.03  # one shift of 25 is none
+    assert np.array_equal(data.random_shift((0,), x, 2, fraction=0.0), x)
+    for fraction in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=r"fraction must be in \[0, 1\]"):
+            data.random_shift((0,), x, fraction=fraction)
+
+
 def test_shift_is_pure():
     x = normal(5, 4, 4, 1).astype(np.float32)
     x.flags.writeable = False

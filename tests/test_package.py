@@ -1,7 +1,9 @@
-"""The package as a whole: what its import brings along, and how fast."""
+"""The package as a whole: what its import brings along, and which way imports inside it go."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 PROBE = """
 import sys
@@ -19,3 +21,40 @@ def test_import_brings_numpy_and_no_other_third_party_module():
     with_funcnn = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
     before, after = (set(eval(run.stdout)) for run in (bare, with_funcnn))
     assert after - before == {"funcnn", "numpy"}
+
+
+# each floor may import from its own and those before it
+FLOORS = [
+    {"tree", "keys", "initializers", "kernels"},
+    {"ops", "losses"},
+    {"layer", "layers", "combinators", "models"},
+    {"optim", "data", "metrics", "training", "summary", "testing"},
+]
+
+
+def imports(path):
+    """The modules of the package that a file imports, by their first name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "funcnn":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("funcnn."):
+            yield node.module.split(".")[1]
+
+
+def test_imports_only_go_down():
+    package = Path(__file__).parents[1] / "funcnn"
+    seen = set()
+    for floor, modules in enumerate(FLOORS):
+        below = set().union(*FLOORS[: floor + 1])
+        for module in modules:
+            folder = package / module
+            for path in sorted(folder.glob("*.py")) if folder.is_dir() else [package / f"{module}.py"]:
+                seen.add(path)
+                assert set(imports(path)) <= below, path
+    assert seen | {package / "__init__.py"} == set(package.rglob("*.py"))
+
+
+def test_data_without_scikit_learn_says_what_to_install():
+    probe = "import sys; sys.modules['sklearn'] = None; import funcnn; funcnn.data.digits()"
+    run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    assert run.returncode == 1 and "pip install 'funcnn[data]'" in run.stderr.splitlines()[-1]
