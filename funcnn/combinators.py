@@ -31,6 +31,11 @@ def serial(*layers: Layer) -> Layer:
     -------
     Layer
 
+    Raises
+    ------
+    TypeError, ValueError
+        If there is none, or one is not a Layer. Errors inside a child gain the note ``in layer {i}_{name}``.
+
     Examples
     --------
     >>> from funcnn.layers import dense, flatten, relu
@@ -85,6 +90,11 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
     Returns
     -------
     Layer
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is none, or one is not a Layer. Errors inside a child gain the note ``in layer {i}_{name}``.
 
     Notes
     -----
@@ -148,6 +158,11 @@ def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
     Returns
     -------
     Layer
+
+    Raises
+    ------
+    TypeError
+        If one of them is not a Layer.
 
     Examples
     --------

@@ -81,6 +81,15 @@ def batches(n: int, batch_size: int, *, key: Key | None = None) -> Iterator[Arra
         Shuffles. Without it, the indices come in order, and what comes in order should be in no order already: data
         sorted by class does not train.
 
+    Returns
+    -------
+    iterator of arrays of int
+
+    Raises
+    ------
+    ValueError
+        If there are no examples, or ``batch_size`` is below 1.
+
     Examples
     --------
     >>> [b.tolist() for b in batches(5, 2)]
@@ -109,6 +118,11 @@ def split(n: int, fractions: Sequence[float], *, key: Key) -> tuple[Array, ...]:
     tuple of arrays of int
         One more than ``fractions``.
 
+    Raises
+    ------
+    ValueError
+        If the fractions are negative or sum to more than 1.
+
     Examples
     --------
     >>> test, validation, train = split(10, [0.2, 0.1], key=(0,))
@@ -136,6 +150,11 @@ def random_shift(key: Key, x: Array, max_shift: int = 1, *, fraction: float = 1.
     -------
     array, shape of x
         Zeros where nothing moved in.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not an array of float images, or an option is out of range.
 
     Examples
     --------

@@ -36,6 +36,16 @@ __all__ = [
 def zeros(key: Key | None, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
     """All zeros; the key is not used. The usual start of biases.
 
+    Parameters
+    ----------
+    key : tuple of int or None
+    shape : tuple of int
+    dtype : dtype
+
+    Returns
+    -------
+    array of ``shape``
+
     Examples
     --------
     >>> zeros(None, (2,))
@@ -46,6 +56,16 @@ def zeros(key: Key | None, shape: tuple[int, ...], dtype: Any = np.float32) -> A
 
 def ones(key: Key | None, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
     """All ones; the key is not used. The usual start of scales.
+
+    Parameters
+    ----------
+    key : tuple of int or None
+    shape : tuple of int
+    dtype : dtype
+
+    Returns
+    -------
+    array of ``shape``
 
     Examples
     --------
@@ -60,6 +80,22 @@ def he_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Arra
 
     K. He et al., Delving Deep into Rectifiers, 2015 (arXiv:1502.01852).
 
+    Parameters
+    ----------
+    key : tuple of int
+    shape : tuple of int
+        (kernel..., in, out), every number at least 1.
+    dtype : dtype
+
+    Returns
+    -------
+    array of ``shape``
+
+    Raises
+    ------
+    ValueError
+        If ``shape`` is not that of a weight.
+
     Examples
     --------
     >>> round(float(he_normal((0,), (3, 3, 8, 500)).std()) * math.sqrt(3 * 3 * 8 / 2), 1)
@@ -70,6 +106,22 @@ def he_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Arra
 
 def he_uniform(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
     """Uniform with variance 2 / fan_in, that is on +-sqrt(6 / fan_in); see `he_normal`.
+
+    Parameters
+    ----------
+    key : tuple of int
+    shape : tuple of int
+        (kernel..., in, out), every number at least 1.
+    dtype : dtype
+
+    Returns
+    -------
+    array of ``shape``
+
+    Raises
+    ------
+    ValueError
+        If ``shape`` is not that of a weight.
 
     Examples
     --------
@@ -85,6 +137,22 @@ def glorot_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> 
 
     X. Glorot and Y. Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
 
+    Parameters
+    ----------
+    key : tuple of int
+    shape : tuple of int
+        (kernel..., in, out), every number at least 1.
+    dtype : dtype
+
+    Returns
+    -------
+    array of ``shape``
+
+    Raises
+    ------
+    ValueError
+        If ``shape`` is not that of a weight.
+
     Examples
     --------
     >>> round(float(glorot_normal((0,), (300, 100)).std()) * math.sqrt(200), 1)
@@ -95,6 +163,22 @@ def glorot_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> 
 
 def glorot_uniform(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
     """Uniform with variance 2 / (fan_in + fan_out); see `glorot_normal`.
+
+    Parameters
+    ----------
+    key : tuple of int
+    shape : tuple of int
+        (kernel..., in, out), every number at least 1.
+    dtype : dtype
+
+    Returns
+    -------
+    array of ``shape``
+
+    Raises
+    ------
+    ValueError
+        If ``shape`` is not that of a weight.
 
     Examples
     --------
@@ -109,6 +193,22 @@ def lecun_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> A
 
     Y. LeCun et al., Efficient BackProp, 1998.
 
+    Parameters
+    ----------
+    key : tuple of int
+    shape : tuple of int
+        (kernel..., in, out), every number at least 1.
+    dtype : dtype
+
+    Returns
+    -------
+    array of ``shape``
+
+    Raises
+    ------
+    ValueError
+        If ``shape`` is not that of a weight.
+
     Examples
     --------
     >>> round(float(lecun_normal((0,), (400, 100)).std()) * 20, 1)
@@ -119,6 +219,22 @@ def lecun_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> A
 
 def lecun_uniform(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
     """Uniform with variance 1 / fan_in; see `lecun_normal`.
+
+    Parameters
+    ----------
+    key : tuple of int
+    shape : tuple of int
+        (kernel..., in, out), every number at least 1.
+    dtype : dtype
+
+    Returns
+    -------
+    array of ``shape``
+
+    Raises
+    ------
+    ValueError
+        If ``shape`` is not that of a weight.
 
     Examples
     --------
@@ -134,6 +250,22 @@ def orthogonal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Arr
     The QR decomposition of a normal matrix, with the signs of R's diagonal taken out so that every orthogonal matrix is
     equally likely. A. Saxe et al., Exact solutions to the nonlinear dynamics of learning in deep linear networks, 2014
     (arXiv:1312.6120).
+
+    Parameters
+    ----------
+    key : tuple of int
+    shape : tuple of int
+        (kernel..., in, out), every number at least 1.
+    dtype : dtype
+
+    Returns
+    -------
+    array of ``shape``
+
+    Raises
+    ------
+    ValueError
+        If ``shape`` is not that of a weight.
 
     Examples
     --------

@@ -18,6 +18,15 @@ __all__ = ["Key", "fold_in", "generator"]
 def fold_in(key: Key, i: int) -> Key:
     """Return the key of the ``i``-th stream below ``key``.
 
+    Parameters
+    ----------
+    key : tuple of int
+    i : int >= 0
+
+    Returns
+    -------
+    tuple of int
+
     Raises
     ------
     TypeError, ValueError
@@ -39,6 +48,14 @@ def generator(key: Key) -> np.random.Generator:
     """Return a fresh generator at the start of the stream that ``key`` names.
 
     Streams of different keys are statistically independent (NumPy's SeedSequence with a spawn key).
+
+    Parameters
+    ----------
+    key : tuple of int
+
+    Returns
+    -------
+    numpy.random.Generator
 
     Raises
     ------

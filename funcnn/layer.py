@@ -43,6 +43,15 @@ def parameterless(name: str, op: Callable[[Array], tuple[Array, Callable[[Any], 
 
     The output's shape is found by running the op on a batch of no examples.
 
+    Parameters
+    ----------
+    name : str
+    op : callable
+
+    Returns
+    -------
+    Layer
+
     Examples
     --------
     >>> from funcnn import ops
@@ -80,6 +89,10 @@ def parametric(
         ``init_params(key, in_shape) -> params``.
     op : callable
         Its output's shape is found by running it on a batch of no examples.
+
+    Returns
+    -------
+    Layer
 
     Examples
     --------

@@ -43,6 +43,22 @@ __all__ = [
 def dense(features: int, *, w_init: Initializer = he_normal, b_init: Initializer = zeros) -> Layer:
     """Affine map of the last axis to ``features``; see `funcnn.ops.dense`.
 
+    Parameters
+    ----------
+    features : int >= 1
+    w_init, b_init : initializer
+        `he_normal` and zeros, for the ReLU that mostly follows.
+
+    Returns
+    -------
+    Layer
+        With the leaves ``w`` (in, features) and ``b`` (features).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``features`` is not an int, or below 1.
+
     Examples
     --------
     >>> params, state, out_shape = dense(10).init((0,), (64,))
@@ -72,6 +88,26 @@ def conv1d(
 ) -> Layer:
     """Convolution over one axis, (L, C) to (L', features); see `funcnn.ops.conv`.
 
+    Parameters
+    ----------
+    features : int >= 1
+        Output channels.
+    kernel_size : int or tuple of int, >= 1
+    stride, padding, dilation, groups
+        As in `funcnn.ops.conv`.
+    w_init, b_init : initializer
+        `he_normal` and zeros, for the ReLU that mostly follows.
+
+    Returns
+    -------
+    Layer
+        With the leaves ``w`` (kernel..., in/groups, features) and ``b`` (features).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a wrong option here, if it does not fit the input by ``init``.
+
     Examples
     --------
     >>> conv1d(4, 5, stride=2).init((0,), (32, 3))[2]
@@ -92,6 +128,26 @@ def conv2d(
     b_init: Initializer = zeros,
 ) -> Layer:
     """Convolution over two axes, (H, W, C) to (H', W', features); see `funcnn.ops.conv`.
+
+    Parameters
+    ----------
+    features : int >= 1
+        Output channels.
+    kernel_size : int or tuple of int, >= 1
+    stride, padding, dilation, groups
+        As in `funcnn.ops.conv`.
+    w_init, b_init : initializer
+        `he_normal` and zeros, for the ReLU that mostly follows.
+
+    Returns
+    -------
+    Layer
+        With the leaves ``w`` (kernel..., in/groups, features) and ``b`` (features).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a wrong option here, if it does not fit the input by ``init``.
 
     Examples
     --------
@@ -119,6 +175,26 @@ def conv3d(
     b_init: Initializer = zeros,
 ) -> Layer:
     """Convolution over three axes, (D, H, W, C) to (D', H', W', features); see `funcnn.ops.conv`.
+
+    Parameters
+    ----------
+    features : int >= 1
+        Output channels.
+    kernel_size : int or tuple of int, >= 1
+    stride, padding, dilation, groups
+        As in `funcnn.ops.conv`.
+    w_init, b_init : initializer
+        `he_normal` and zeros, for the ReLU that mostly follows.
+
+    Returns
+    -------
+    Layer
+        With the leaves ``w`` (kernel..., in/groups, features) and ``b`` (features).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a wrong option here, if it does not fit the input by ``init``.
 
     Examples
     --------
@@ -172,6 +248,15 @@ def max_pool(
 ) -> Layer:
     """Maximum over windows, by default side by side; see `funcnn.ops.max_pool`.
 
+    Parameters
+    ----------
+    window, stride, padding, dilation, ceil_mode
+        As in `funcnn.ops.max_pool`.
+
+    Returns
+    -------
+    Layer
+
     Examples
     --------
     >>> max_pool(2).init((0,), (8, 8, 32))[2]
@@ -194,6 +279,15 @@ def avg_pool(
 ) -> Layer:
     """Mean over windows, by default side by side; see `funcnn.ops.avg_pool`.
 
+    Parameters
+    ----------
+    window, stride, padding, ceil_mode, count_include_pad
+        As in `funcnn.ops.avg_pool`.
+
+    Returns
+    -------
+    Layer
+
     Examples
     --------
     >>> avg_pool(2).init((0,), (9, 9, 32))[2]
@@ -211,6 +305,10 @@ def avg_pool(
 def global_avg_pool() -> Layer:
     """Mean over all positions; see `funcnn.ops.global_avg_pool`.
 
+    Returns
+    -------
+    Layer
+
     Examples
     --------
     >>> global_avg_pool().init((0,), (4, 4, 32))[2]
@@ -221,6 +319,10 @@ def global_avg_pool() -> Layer:
 
 def global_max_pool() -> Layer:
     """Maximum over all positions; see `funcnn.ops.global_max_pool`.
+
+    Returns
+    -------
+    Layer
 
     Examples
     --------
@@ -233,6 +335,10 @@ def global_max_pool() -> Layer:
 def flatten() -> Layer:
     """All axes of an example in one; see `funcnn.ops.flatten`.
 
+    Returns
+    -------
+    Layer
+
     Examples
     --------
     >>> flatten().init((0,), (4, 4, 32))[2]
@@ -243,6 +349,10 @@ def flatten() -> Layer:
 
 def identity() -> Layer:
     """The input as it is.
+
+    Returns
+    -------
+    Layer
 
     Examples
     --------
@@ -265,6 +375,10 @@ def _identity(x: Array) -> Any:
 def relu() -> Layer:
     """max(x, 0); see `funcnn.ops.relu`.
 
+    Returns
+    -------
+    Layer
+
     Examples
     --------
     >>> relu().name
@@ -275,6 +389,14 @@ def relu() -> Layer:
 
 def leaky_relu(slope: float = 0.01) -> Layer:
     """x where positive, else slope * x; see `funcnn.ops.leaky_relu`.
+
+    Parameters
+    ----------
+    slope : float
+
+    Returns
+    -------
+    Layer
 
     Examples
     --------
@@ -291,6 +413,10 @@ def leaky_relu(slope: float = 0.01) -> Layer:
 def tanh() -> Layer:
     """Hyperbolic tangent; see `funcnn.ops.tanh`.
 
+    Returns
+    -------
+    Layer
+
     Examples
     --------
     >>> tanh().name
@@ -301,6 +427,10 @@ def tanh() -> Layer:
 
 def sigmoid() -> Layer:
     """Logistic function; see `funcnn.ops.sigmoid`.
+
+    Returns
+    -------
+    Layer
 
     Examples
     --------
@@ -313,6 +443,15 @@ def sigmoid() -> Layer:
 def softmax(axis: int = -1) -> Layer:
     """Softmax along an axis; see `funcnn.ops.softmax`. To train a classifier, end in logits and use
     `softmax_cross_entropy`.
+
+    Parameters
+    ----------
+    axis : int
+        Of the batch: 0 are the examples.
+
+    Returns
+    -------
+    Layer
 
     Examples
     --------
@@ -328,6 +467,15 @@ def softmax(axis: int = -1) -> Layer:
 
 def log_softmax(axis: int = -1) -> Layer:
     """Logarithm of the softmax along an axis; see `funcnn.ops.log_softmax`.
+
+    Parameters
+    ----------
+    axis : int
+        Of the batch: 0 are the examples.
+
+    Returns
+    -------
+    Layer
 
     Examples
     --------
@@ -345,6 +493,22 @@ def dropout(rate: float, *, shared_axes: Sequence[int] = ()) -> Layer:
     """Drop entries at random in training, none in evaluation; see `funcnn.ops.dropout`.
 
     Training with a rate above 0 needs a key, and the same key drops the same entries.
+
+    Parameters
+    ----------
+    rate : float in [0, 1)
+        The fraction dropped.
+    shared_axes : sequence of int
+        As in `funcnn.ops.dropout`.
+
+    Returns
+    -------
+    Layer
+
+    Raises
+    ------
+    ValueError
+        If ``rate`` is out of range; by ``forward``, if a key is missing.
 
     Examples
     --------

@@ -23,6 +23,11 @@ def classes(outputs: Array) -> Array:
     -------
     array of int (N,)
 
+    Raises
+    ------
+    ValueError
+        If ``outputs`` has another shape.
+
     Examples
     --------
     >>> classes(np.array([[0.1, 0.9], [0.8, 0.2]])), classes(np.array([[-3.0], [2.0]]))
@@ -45,6 +50,15 @@ def accuracy(outputs: Array, labels: Array) -> float:
         As in `classes`.
     labels : array of int (N,) or (N, 1)
 
+    Returns
+    -------
+    float in [0, 1]
+
+    Raises
+    ------
+    TypeError, ValueError
+        If outputs and labels do not go together.
+
     Examples
     --------
     >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
@@ -56,6 +70,21 @@ def accuracy(outputs: Array, labels: Array) -> float:
 
 def top_k_accuracy(outputs: Array, labels: Array, k: int) -> float:
     """Return the fraction of examples whose class is among the ``k`` of the highest scores.
+
+    Parameters
+    ----------
+    outputs : array (N, C)
+    labels : array of int (N,)
+    k : int in [1, C]
+
+    Returns
+    -------
+    float in [0, 1]
+
+    Raises
+    ------
+    TypeError, ValueError
+        If outputs and labels do not go together.
 
     Examples
     --------
@@ -84,6 +113,11 @@ def confusion_matrix(outputs: Array, labels: Array, n_classes: int | None = None
     Returns
     -------
     array of int (n_classes, n_classes)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If outputs and labels do not go together.
 
     Examples
     --------

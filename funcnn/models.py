@@ -36,6 +36,10 @@ def seed_convnet(outputs: int = 10, *, features: int = 1, hidden: int = 10) -> L
     hidden : int
         Width of the first linear layer.
 
+    Returns
+    -------
+    Layer
+
     Examples
     --------
     >>> from funcnn import tree
@@ -73,6 +77,10 @@ def convnet(
     dropout_rate : float in [0, 1)
         Before each dense layer.
 
+    Returns
+    -------
+    Layer
+
     Examples
     --------
     >>> convnet(channels=(4, 8), hidden=(16,)).init((0,), (8, 8, 1))[2]
@@ -98,6 +106,10 @@ def mlp(outputs: int = 10, *, hidden: Sequence[int] = (64,), dropout_rate: float
     dropout_rate : float in [0, 1)
         Before each dense layer but the first.
 
+    Returns
+    -------
+    Layer
+
     Examples
     --------
     >>> mlp(1, hidden=(16, 16)).init((0,), (30,))[2]
@@ -117,6 +129,10 @@ def lenet5(outputs: int = 10) -> Layer:
     ----------
     outputs : int
         Number of logits.
+
+    Returns
+    -------
+    Layer
 
     Examples
     --------

@@ -39,6 +39,11 @@ def summary(model: Layer, in_shape: tuple[int, ...]) -> list[Row]:
     list of Row
         Multiply-adds are those of convolutions and dense layers; elementwise work, pooling and additions count as none.
 
+    Raises
+    ------
+    ValueError
+        With the path of the layer, if the shape does not fit.
+
     Examples
     --------
     >>> from funcnn.models import seed_convnet
@@ -61,6 +66,14 @@ def summary(model: Layer, in_shape: tuple[int, ...]) -> list[Row]:
 
 def format_summary(rows: list[Row]) -> str:
     """Return the rows as a table of plain text, with their totals.
+
+    Parameters
+    ----------
+    rows : list of Row
+
+    Returns
+    -------
+    str
 
     Examples
     --------

@@ -77,6 +77,11 @@ def predict(model: Layer, params: Tree, state: Tree, x: Array, batch_size: int =
     -------
     array (N, ...)
 
+    Raises
+    ------
+    ValueError
+        If ``batch_size`` is below 1; with the path of the layer, if the shapes do not fit.
+
     Examples
     --------
     >>> from funcnn.layers import relu
@@ -99,6 +104,19 @@ def evaluate(
     model: Layer, params: Tree, state: Tree, x: Array, targets: Array, metrics: Mapping[str, Metric]
 ) -> dict[str, float]:
     """Return the metrics of the model's outputs in evaluation mode.
+
+    Parameters
+    ----------
+    model : Layer
+    params, state : tree
+    x : array (N, ...)
+    targets : array (N, ...)
+    metrics : dict of callable
+        ``metric(outputs, targets) -> float`` by name.
+
+    Returns
+    -------
+    dict of float
 
     Examples
     --------
@@ -161,6 +179,19 @@ class Epoch(NamedTuple):
 
 def start(model: Layer, optimizer: Optimizer, in_shape: tuple[int, ...], *, key: Key) -> TrainingState:
     """Return the state of training before the first epoch: fresh parameters and optimizer.
+
+    Parameters
+    ----------
+    model : Layer
+    optimizer : funcnn.optim.Optimizer
+    in_shape : tuple of int
+        Of an example.
+    key : tuple of int
+        Of the whole run.
+
+    Returns
+    -------
+    TrainingState
 
     Examples
     --------

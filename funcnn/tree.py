@@ -89,6 +89,14 @@ def flatten(tree: Any) -> dict[str, Any]:
 
     The order does not depend on the order of insertion, so that alike trees flatten alike.
 
+    Parameters
+    ----------
+    tree : tree
+
+    Returns
+    -------
+    dict of leaves
+
     Examples
     --------
     >>> flatten({"0_dense": {"w": 1, "b": 2}, "1_relu": {}})
@@ -111,6 +119,16 @@ def unflatten(flat: dict[str, Any], like: Any) -> Any:
     """Build the tree alike to ``like`` from ``{path: leaf}``; the inverse of `flatten`.
 
     ``like`` is needed because children without leaves leave no trace in ``flat``.
+
+    Parameters
+    ----------
+    flat : dict of leaves
+    like : tree
+
+    Returns
+    -------
+    tree
+        Alike to ``like``, its keys in the same order.
 
     Raises
     ------
@@ -139,6 +157,14 @@ def _unflatten(flat: dict[str, Any], like: Any, path: str) -> Any:
 def leaves(tree: Any) -> list[Any]:
     """Return the leaves, in the order of `paths`.
 
+    Parameters
+    ----------
+    tree : tree
+
+    Returns
+    -------
+    list
+
     Examples
     --------
     >>> leaves({"w": 1, "b": 2})
@@ -149,6 +175,14 @@ def leaves(tree: Any) -> list[Any]:
 
 def paths(tree: Any) -> list[str]:
     """Return the leaves' paths, sorted key by key.
+
+    Parameters
+    ----------
+    tree : tree
+
+    Returns
+    -------
+    list of str
 
     Examples
     --------
@@ -161,6 +195,14 @@ def paths(tree: Any) -> list[str]:
 def size(tree: Any) -> int:
     """Return the number of array elements in all leaves together.
 
+    Parameters
+    ----------
+    tree : tree
+
+    Returns
+    -------
+    int
+
     Examples
     --------
     >>> size({"w": np.zeros((3, 2)), "b": np.zeros(2)})
@@ -171,6 +213,14 @@ def size(tree: Any) -> int:
 
 def norm(tree: Any) -> float:
     """Return the Euclidean norm of all elements together.
+
+    Parameters
+    ----------
+    tree : tree
+
+    Returns
+    -------
+    float
 
     Examples
     --------
@@ -183,6 +233,10 @@ def norm(tree: Any) -> float:
 def ravel(tree: Any) -> tuple[Array, Callable[[Array], Any]]:
     """Lay all leaves end to end in one vector, in the order of `leaves`.
 
+    Parameters
+    ----------
+    tree : tree
+
     Returns
     -------
     vector : array (size,)
@@ -190,6 +244,11 @@ def ravel(tree: Any) -> tuple[Array, Callable[[Array], Any]]:
     unravel : callable
         Takes a vector of the same length back to a tree alike to ``tree``. A vector of ``vector``'s dtype gets the
         leaves' own dtypes back; any other dtype (a complex step, say) is kept.
+
+    Raises
+    ------
+    ValueError
+        By ``unravel``, if the vector has another length.
 
     Examples
     --------

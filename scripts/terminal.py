@@ -50,7 +50,7 @@ def run(app: typer.Typer) -> None:
         _complain(f"{name}: {error}{notes}")
         code = 1
     if code == 130:  # typer makes this of Ctrl-C in some versions
-        _complain(f"{name}: interrupted; nothing was saved")
+        _complain(f"{name}: interrupted")
     sys.exit(code or 0)
 
 

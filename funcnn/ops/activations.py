@@ -24,6 +24,11 @@ def relu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     vjp : callable
         ``vjp(dy) -> dx``
 
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
+
     Notes
     -----
     The derivative is 1 where x > 0, else 0 (also at 0): dx = dy [x > 0]. Since y > 0 just where x > 0, y serves,
@@ -57,6 +62,11 @@ def leaky_relu(x: Array, slope: float = 0.01) -> tuple[Array, Callable[[Any], Ar
     y : array, shape of x
     vjp : callable
         ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
 
     Notes
     -----
@@ -94,6 +104,11 @@ def tanh(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     vjp : callable
         ``vjp(dy) -> dx``
 
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
+
     Notes
     -----
     tanh' = 1 - tanh^2, so dx = dy (1 - y^2).
@@ -124,6 +139,11 @@ def sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     y : array, shape of x
     vjp : callable
         ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
 
     Notes
     -----
@@ -162,6 +182,11 @@ def softmax(x: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Array]]:
     vjp : callable
         ``vjp(dy) -> dx``
 
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not of floats, or has no such axis or nothing on it.
+
     Notes
     -----
     Taking the maximum off x first changes nothing, and no exponential overflows (written as it stands, the formula
@@ -198,6 +223,11 @@ def log_softmax(x: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Array]
         Log-probabilities.
     vjp : callable
         ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not of floats, or has no such axis or nothing on it.
 
     Notes
     -----

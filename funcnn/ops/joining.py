@@ -25,6 +25,11 @@ def add(*xs: Array) -> tuple[Array, Callable[[Any], Any]]:
     vjp : callable
         ``vjp(dy) -> (dy, ..., dy)``, one for each of ``xs``; for a single x, dy alone.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no array, one is not of floats, or the shapes differ where they must not.
+
     Examples
     --------
     >>> y, vjp = add(np.array([1.0]), np.array([2.0]))
@@ -57,6 +62,11 @@ def concat(*xs: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Any]]:
     y : array
     vjp : callable
         ``vjp(dy) -> (dx, ...)``, each of ``xs`` its own stretch of dy; for a single x, dx alone.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no array, one is not of floats, or the shapes differ where they must not.
 
     Examples
     --------

@@ -23,6 +23,11 @@ def flatten(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     vjp : callable
         ``vjp(dy) -> dx``, which puts the shape back.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not of floats, or has no axis at all.
+
     Examples
     --------
     >>> import numpy as np

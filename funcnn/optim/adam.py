@@ -36,6 +36,11 @@ def adam(
     -------
     Optimizer
 
+    Raises
+    ------
+    ValueError
+        If a hyperparameter is out of range.
+
     Notes
     -----
     m <- b1 m + (1-b1) g;  v <- b2 v + (1-b2) g^2;  p <- p - learning_rate * m' / (sqrt(v') + eps), where m' = m /
@@ -74,6 +79,11 @@ def adamw(
     Returns
     -------
     Optimizer
+
+    Raises
+    ------
+    ValueError
+        If a hyperparameter is out of range.
 
     Examples
     --------

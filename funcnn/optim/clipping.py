@@ -21,6 +21,11 @@ def clip_by_global_norm(max_norm: float) -> Optimizer:
     Optimizer
         To be put before another in `funcnn.optim.chain`.
 
+    Raises
+    ------
+    ValueError
+        If a hyperparameter is out of range.
+
     Examples
     --------
     >>> import numpy as np

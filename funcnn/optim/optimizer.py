@@ -30,6 +30,19 @@ class Optimizer(NamedTuple):
 def apply_updates(params: Tree, updates: Tree) -> Tree:
     """Return params + updates, in the parameters' dtypes.
 
+    Parameters
+    ----------
+    params, updates : tree
+
+    Returns
+    -------
+    tree
+
+    Raises
+    ------
+    ValueError
+        If they are not alike.
+
     Examples
     --------
     >>> apply_updates({"w": np.array([1.0])}, {"w": np.array([-0.25])})
@@ -47,6 +60,14 @@ def chain(*optimizers: Optimizer) -> Optimizer:
     """One optimizer after the other, each taking the updates of the one before as its gradients.
 
     Transformations of gradients such as `clip_by_global_norm` come first, the optimizer that makes steps of them last.
+
+    Parameters
+    ----------
+    *optimizers : Optimizer
+
+    Returns
+    -------
+    Optimizer
 
     Examples
     --------
@@ -71,6 +92,14 @@ def chain(*optimizers: Optimizer) -> Optimizer:
 
 def learning_rate(opt_state: Tree) -> float | None:
     """Return the learning rate of the next update, or None if no part of the optimizer has one.
+
+    Parameters
+    ----------
+    opt_state : tree
+
+    Returns
+    -------
+    float or None
 
     Examples
     --------

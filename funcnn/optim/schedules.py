@@ -12,6 +12,14 @@ Schedule: TypeAlias = Callable[[int], float]
 def constant(value: float) -> Schedule:
     """The same value at every step.
 
+    Parameters
+    ----------
+    value : float
+
+    Returns
+    -------
+    schedule
+
     Examples
     --------
     >>> constant(0.1)(1000)
@@ -29,6 +37,20 @@ def cosine(value: float, steps: int, final: float = 0.0) -> Schedule:
 
     I. Loshchilov and F. Hutter, SGDR, 2016 (arXiv:1608.03983), without restarts.
 
+    Parameters
+    ----------
+    value, final : float
+    steps : int >= 1
+
+    Returns
+    -------
+    schedule
+
+    Raises
+    ------
+    ValueError
+        If the numbers of steps make no sense.
+
     Examples
     --------
     >>> rate = cosine(1.0, steps=10)
@@ -45,6 +67,21 @@ def cosine(value: float, steps: int, final: float = 0.0) -> Schedule:
 
 def warmup_cosine(peak: float, warmup_steps: int, steps: int, final: float = 0.0) -> Schedule:
     """A straight line from 0 to ``peak`` at step ``warmup_steps``, then half a cosine to ``final`` at step ``steps``.
+
+    Parameters
+    ----------
+    peak, final : float
+    warmup_steps : int >= 0
+    steps : int > warmup_steps
+
+    Returns
+    -------
+    schedule
+
+    Raises
+    ------
+    ValueError
+        If the numbers of steps make no sense.
 
     Examples
     --------
@@ -81,6 +118,15 @@ def one_cycle(
         The fraction of the steps that rises.
     initial_divisor, final_divisor : float
         The cycle starts at peak / initial_divisor and ends at that start / final_divisor.
+
+    Returns
+    -------
+    schedule
+
+    Raises
+    ------
+    ValueError
+        If the numbers of steps make no sense.
 
     Examples
     --------

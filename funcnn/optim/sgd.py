@@ -28,6 +28,11 @@ def sgd(
     -------
     Optimizer
 
+    Raises
+    ------
+    ValueError
+        If a hyperparameter is out of range.
+
     Notes
     -----
     g = gradient + weight_decay * p;  m <- momentum * m + g;  p <- p - learning_rate * (g + momentum * m if nesterov
