@@ -238,6 +238,14 @@ def test_a_probability_of_zero_costs_infinity():
     assert value == 0 and vjp(1.0).tolist() == [[-1.0, 0.0]]
 
 
+def test_probabilities_may_be_off_by_rounding_and_no_more():
+    probs = np.array([[1.0005, 0.0]])
+    np.testing.assert_allclose(losses.cross_entropy(probs, np.array([0]))[0], -math.log(1.0005))
+    for outside in ([[1.002, 0.0]], [[1.0, -1e-9]]):
+        with pytest.raises(ValueError, match=r"probs must lie in \[0, 1\]"):
+            losses.cross_entropy(np.array(outside), np.array([0]))
+
+
 def test_logits_handed_over_as_probabilities_are_noticed():
     with pytest.raises(ValueError, match=r"probs must lie in \[0, 1\]; got values from -2.0 to 3.0 .*takes logits"):
         losses.cross_entropy(np.array([[-2.0, 3.0]]), np.array([0]))
@@ -249,6 +257,8 @@ def test_targets_out_of_range_or_shape():
     for loss in (losses.sigmoid_binary_cross_entropy, losses.mse):
         with pytest.raises(ValueError, match=r"predictions \(5, 1\) and targets \(5,\) must have one shape"):
             loss(normal(5, 1), np.zeros(5))  # NumPy would make 5 x 5 of them
+        with pytest.raises(ValueError, match=r"predictions \(5, 0\) and targets \(5, 0\) must have one shape"):
+            loss(normal(5, 0), np.zeros((5, 0)))
         with pytest.raises(TypeError, match="targets must be real numbers"):
             loss(normal(2), np.array(["a", "b"]))
     for loss in CLASSIFICATION:
