@@ -21,21 +21,34 @@ from funcnn.tree import Array, Tree
 
 __all__ = [
     "avg_pool",
+    "celu",
     "conv1d",
     "conv2d",
     "conv3d",
     "dense",
     "dropout",
+    "elu",
     "flatten",
+    "gelu",
     "global_avg_pool",
     "global_max_pool",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_tanh",
     "identity",
     "leaky_relu",
+    "log_sigmoid",
     "log_softmax",
     "max_pool",
+    "mish",
     "relu",
+    "relu6",
+    "selu",
     "sigmoid",
+    "silu",
     "softmax",
+    "softplus",
+    "softsign",
     "tanh",
 ]
 
@@ -408,6 +421,225 @@ def leaky_relu(slope: float = 0.01) -> Layer:
         return ops.leaky_relu(x, slope)
 
     return parameterless("leaky_relu", op)
+
+
+def relu6() -> Layer:
+    """min(max(x, 0), 6); see `funcnn.ops.relu6`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> relu6().name
+    'relu6'
+    """
+    return parameterless("relu6", ops.relu6)
+
+
+def hard_tanh() -> Layer:
+    """min(max(x, -1), 1); see `funcnn.ops.hard_tanh`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> hard_tanh().name
+    'hard_tanh'
+    """
+    return parameterless("hard_tanh", ops.hard_tanh)
+
+
+def hard_sigmoid() -> Layer:
+    """min(max(x / 6 + 1/2, 0), 1); see `funcnn.ops.hard_sigmoid`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> hard_sigmoid().name
+    'hard_sigmoid'
+    """
+    return parameterless("hard_sigmoid", ops.hard_sigmoid)
+
+
+def hard_swish() -> Layer:
+    """x times `hard_sigmoid`; see `funcnn.ops.hard_swish`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> hard_swish().name
+    'hard_swish'
+    """
+    return parameterless("hard_swish", ops.hard_swish)
+
+
+def selu() -> Layer:
+    """Self-normalising ELU; see `funcnn.ops.selu`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> selu().name
+    'selu'
+    """
+    return parameterless("selu", ops.selu)
+
+
+def silu() -> Layer:
+    """x times `sigmoid`, also called swish; see `funcnn.ops.silu`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> silu().name
+    'silu'
+    """
+    return parameterless("silu", ops.silu)
+
+
+def mish() -> Layer:
+    """x tanh(softplus(x)); see `funcnn.ops.mish`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> mish().name
+    'mish'
+    """
+    return parameterless("mish", ops.mish)
+
+
+def softplus() -> Layer:
+    """log(1 + exp(x)); see `funcnn.ops.softplus`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> softplus().name
+    'softplus'
+    """
+    return parameterless("softplus", ops.softplus)
+
+
+def softsign() -> Layer:
+    """x / (1 + |x|); see `funcnn.ops.softsign`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> softsign().name
+    'softsign'
+    """
+    return parameterless("softsign", ops.softsign)
+
+
+def log_sigmoid() -> Layer:
+    """Logarithm of the sigmoid; see `funcnn.ops.log_sigmoid`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> log_sigmoid().name
+    'log_sigmoid'
+    """
+    return parameterless("log_sigmoid", ops.log_sigmoid)
+
+
+def elu(alpha: float = 1.0) -> Layer:
+    """x where positive, else alpha (exp(x) - 1); see `funcnn.ops.elu`.
+
+    Parameters
+    ----------
+    alpha : float
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> elu(0.5).name
+    'elu'
+    """
+
+    def op(x: Array) -> Any:
+        return ops.elu(x, alpha)
+
+    return parameterless("elu", op)
+
+
+def celu(alpha: float = 1.0) -> Layer:
+    """x where positive, else alpha (exp(x / alpha) - 1); see `funcnn.ops.celu`.
+
+    Parameters
+    ----------
+    alpha : float > 0
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> celu(0.5).name
+    'celu'
+    """
+
+    def op(x: Array) -> Any:
+        return ops.celu(x, alpha)
+
+    return parameterless("celu", op)
+
+
+def gelu(approximate: bool = False) -> Layer:
+    """x times the normal distribution function; see `funcnn.ops.gelu`.
+
+    Parameters
+    ----------
+    approximate : bool
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> gelu(approximate=True).name
+    'gelu'
+    """
+
+    def op(x: Array) -> Any:
+        return ops.gelu(x, approximate)
+
+    return parameterless("gelu", op)
 
 
 def tanh() -> Layer:

@@ -142,6 +142,8 @@ def test_schedules():
     rates = [cycle(s) for s in range(21)]
     assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
     assert optim.one_cycle(1.0, steps=1)(0) <= 1.0
+    usual = optim.one_cycle(1.0, steps=100)
+    np.testing.assert_allclose([usual(s) for s in (0, 29, 99)], [1 / 25, 1, 1 / 25e4])
 
 
 @pytest.mark.parametrize(

@@ -11,29 +11,61 @@ float64 gives float64, and complex128 passes through, ordered by the real part, 
 derivatives; arguments of mixed dtypes follow NumPy's promotion.
 """
 
-from funcnn.ops.activations import leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
+from funcnn.ops.activations import (
+    celu,
+    elu,
+    gelu,
+    hard_sigmoid,
+    hard_swish,
+    hard_tanh,
+    leaky_relu,
+    log_sigmoid,
+    mish,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    softplus,
+    softsign,
+    tanh,
+)
 from funcnn.ops.conv import conv
 from funcnn.ops.dense import dense
 from funcnn.ops.dropout import dropout
 from funcnn.ops.joining import add, concat
 from funcnn.ops.pooling import avg_pool, global_avg_pool, global_max_pool, max_pool
 from funcnn.ops.shaping import flatten
+from funcnn.ops.softmax import log_softmax, softmax
 
 __all__ = [
     "add",
     "avg_pool",
+    "celu",
     "concat",
     "conv",
     "dense",
     "dropout",
+    "elu",
     "flatten",
+    "gelu",
     "global_avg_pool",
     "global_max_pool",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_tanh",
     "leaky_relu",
+    "log_sigmoid",
     "log_softmax",
     "max_pool",
+    "mish",
     "relu",
+    "relu6",
+    "selu",
     "sigmoid",
+    "silu",
     "softmax",
+    "softplus",
+    "softsign",
     "tanh",
 ]

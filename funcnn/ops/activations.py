@@ -1,14 +1,19 @@
-"""Elementwise functions and softmax. At a kink the derivative is that of the left-hand branch."""
+"""Elementwise functions. At a kink the derivative is that of the left-hand branch."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from funcnn.kernels import checks
+from funcnn.kernels.erf import erf
 from funcnn.tree import Array
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+_GELU_FACTOR = math.sqrt(2 / math.pi)
 
 
 def relu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
@@ -167,97 +172,533 @@ def sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     return y, sigmoid_vjp
 
 
-def softmax(x: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Array]]:
-    """Softmax, exp(x) / sum exp(x) along an axis, without overflow.
+def relu6(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """ReLU that ends at 6, min(max(x, 0), 6).
 
     Parameters
     ----------
-    x : array
-    axis : int
+    x : array, any shape
 
     Returns
     -------
     y : array, shape of x
-        Non-negative, summing to 1 along ``axis``.
     vjp : callable
         ``vjp(dy) -> dx``
 
     Raises
     ------
-    TypeError, ValueError
-        If ``x`` is not of floats, or has no such axis or nothing on it.
+    TypeError
+        If ``x`` is not of floats.
 
     Notes
     -----
-    Taking the maximum off x first changes nothing, and no exponential overflows (written as it stands, the formula
-    gives NaN from logits of about 90 in float32). From dy_j/dx_i = y_j ([i = j] - y_i): dx = y (dy - sum_j dy_j y_j).
+    dx = dy where 0 < x <= 6, else 0. A. Krizhevsky, Convolutional Deep Belief Networks on CIFAR-10, 2010.
 
     Examples
     --------
-    >>> y, vjp = softmax(np.array([[1000.0, 1000.0]]))
-    >>> y, vjp(np.array([[1.0, 0.0]]))
-    (array([[0.5, 0.5]]), array([[ 0.25, -0.25]]))
+    >>> y, vjp = relu6(np.array([-1.0, 2.0, 7.0]))
+    >>> y.round(6), vjp(np.ones(3)).round(6)
+    (array([0., 2., 6.]), array([0., 1., 0.]))
     """
-    x, axis = _softmax_arguments("softmax", x, axis)
-    e = np.exp(_below_zero(x, axis))
-    y = e / e.sum(axis, keepdims=True)
+    x = checks.floating("relu6: x", x)
+    y = _clip(x, 0.0, 6.0)
 
-    def softmax_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("softmax", dy, y.shape, y.dtype)
-        return y * (dy - (dy * y).sum(axis, keepdims=True))
+    def relu6_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("relu6", dy, x.shape, y.dtype)
+        return dy * ((x.real > 0) & (x.real <= 6))
 
-    return y, softmax_vjp
+    return y, relu6_vjp
 
 
-def log_softmax(x: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Array]]:
-    """Logarithm of the softmax, x - log sum exp(x) along an axis, without overflow or logarithms of 0.
+def hard_tanh(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """The tangent of tanh at 0, cut off at -1 and 1.
 
     Parameters
     ----------
-    x : array
-    axis : int
+    x : array, any shape
 
     Returns
     -------
     y : array, shape of x
-        Log-probabilities.
     vjp : callable
         ``vjp(dy) -> dx``
 
     Raises
     ------
-    TypeError, ValueError
-        If ``x`` is not of floats, or has no such axis or nothing on it.
+    TypeError
+        If ``x`` is not of floats.
 
     Notes
     -----
-    From dy_j/dx_i = [i = j] - softmax(x)_i: dx = dy - softmax(x) sum_j dy_j.
+    dx = dy where -1 < x <= 1, else 0.
 
     Examples
     --------
-    >>> y, vjp = log_softmax(np.array([[0.0, -1000.0]]))
-    >>> y, vjp(np.array([[1.0, 0.0]]))
-    (array([[    0., -1000.]]), array([[0., 0.]]))
+    >>> y, vjp = hard_tanh(np.array([-2.0, 0.5, 2.0]))
+    >>> y.round(6), vjp(np.ones(3)).round(6)
+    (array([-1. ,  0.5,  1. ]), array([0., 1., 0.]))
     """
-    x, axis = _softmax_arguments("log_softmax", x, axis)
-    shifted = _below_zero(x, axis)
-    y = shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))
+    x = checks.floating("hard_tanh: x", x)
+    y = _clip(x, -1.0, 1.0)
 
-    def log_softmax_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("log_softmax", dy, y.shape, y.dtype)
-        return dy - np.exp(y) * dy.sum(axis, keepdims=True)
+    def hard_tanh_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("hard_tanh", dy, x.shape, y.dtype)
+        return dy * ((x.real > -1) & (x.real <= 1))
 
-    return y, log_softmax_vjp
-
-
-def _softmax_arguments(op: str, x: Any, axis: int) -> tuple[Array, int]:
-    x = checks.floating(f"{op}: x", x)
-    axis = checks.axis(op, axis, x.ndim)
-    if x.shape[axis] == 0:
-        raise ValueError(f"{op}: x {x.shape} has nothing on axis {axis}")
-    return x, axis
+    return y, hard_tanh_vjp
 
 
-def _below_zero(x: Array, axis: int) -> Array:
-    """Take the largest real part along the axis off ``x``; a constant to the derivative, since softmax ignores it."""
-    return x - x.real.max(axis, keepdims=True)
+def hard_sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """A line for the sigmoid, min(max(x / 6 + 1/2, 0), 1).
+
+    Parameters
+    ----------
+    x : array, any shape
+
+    Returns
+    -------
+    y : array, shape of x
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
+
+    Notes
+    -----
+    dx = dy / 6 where -3 < x <= 3, else 0. The slope is that of PyTorch and Keras 3; ONNX has 0.2 by default.
+
+    Examples
+    --------
+    >>> y, vjp = hard_sigmoid(np.array([-4.0, 0.0, 4.0]))
+    >>> y.round(6), vjp(np.ones(3)).round(6)
+    (array([0. , 0.5, 1. ]), array([0.      , 0.166667, 0.      ]))
+    """
+    x = checks.floating("hard_sigmoid: x", x)
+    y = _clip(x / 6 + 0.5, 0.0, 1.0)
+
+    def hard_sigmoid_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("hard_sigmoid", dy, x.shape, y.dtype)
+        return dy * ((x.real > -3) & (x.real <= 3)) / 6
+
+    return y, hard_sigmoid_vjp
+
+
+def hard_swish(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """`silu` with `hard_sigmoid` for the sigmoid, x min(max(x / 6 + 1/2, 0), 1).
+
+    Parameters
+    ----------
+    x : array, any shape
+
+    Returns
+    -------
+    y : array, shape of x
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
+
+    Notes
+    -----
+    dx = dy (x/3 + 1/2) where -3 < x <= 3, dy where x > 3, else 0.
+    A. Howard et al., Searching for MobileNetV3, 2019 (arXiv:1905.02244).
+
+    Examples
+    --------
+    >>> y, vjp = hard_swish(np.array([-4.0, 0.0, 4.0]))
+    >>> y.round(6), vjp(np.ones(3)).round(6)
+    (array([-0.,  0.,  4.]), array([0. , 0.5, 1. ]))
+    """
+    x = checks.floating("hard_swish: x", x)
+    middle = _clip(x, -3.0, 3.0)
+    y = np.where(x.real > 3, x, middle * (middle / 6 + 0.5))
+
+    def hard_swish_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("hard_swish", dy, x.shape, y.dtype)
+        return dy * np.where(x.real > 3, 1, np.where(x.real > -3, x / 3 + 0.5, 0)).astype(y.dtype)
+
+    return y, hard_swish_vjp
+
+
+def elu(x: Array, alpha: float = 1.0) -> tuple[Array, Callable[[Any], Array]]:
+    """Exponential linear unit: x where x > 0, else alpha (exp(x) - 1).
+
+    Parameters
+    ----------
+    x : array, any shape
+    alpha : float
+
+    Returns
+    -------
+    y : array, shape of x
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
+
+    Notes
+    -----
+    dx = dy where x > 0, else dy alpha exp(x).
+    D. Clevert et al., Fast and Accurate Deep Network Learning by Exponential Linear Units, 2015 (arXiv:1511.07289).
+
+    Examples
+    --------
+    >>> y, vjp = elu(np.array([-1.0, 2.0]))
+    >>> y.round(6), vjp(np.ones(2)).round(6)
+    (array([-0.632121,  2.      ]), array([0.367879, 1.      ]))
+    """
+    x = checks.floating("elu: x", x)
+    alpha = float(alpha)
+    y = np.where(x.real > 0, x, alpha * np.expm1(_negative(x)))
+
+    def elu_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("elu", dy, x.shape, y.dtype)
+        return dy * np.where(x.real > 0, 1, alpha * np.exp(_negative(x)))
+
+    return y, elu_vjp
+
+
+def celu(x: Array, alpha: float = 1.0) -> tuple[Array, Callable[[Any], Array]]:
+    """ELU whose derivative is continuous for every alpha: x where x > 0, else alpha (exp(x / alpha) - 1).
+
+    Parameters
+    ----------
+    x : array, any shape
+    alpha : float > 0
+
+    Returns
+    -------
+    y : array, shape of x
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
+
+    Notes
+    -----
+    dx = dy where x > 0, else dy exp(x / alpha).
+    J. Barron, Continuously Differentiable Exponential Linear Units, 2017 (arXiv:1704.07483).
+
+    Examples
+    --------
+    >>> y, vjp = celu(np.array([-1.0, 2.0]))
+    >>> y.round(6), vjp(np.ones(2)).round(6)
+    (array([-0.632121,  2.      ]), array([0.367879, 1.      ]))
+    """
+    x = checks.floating("celu: x", x)
+    alpha = float(alpha)
+    if not alpha > 0:
+        raise ValueError(f"celu: alpha must be above 0, got {alpha}")
+    y = np.where(x.real > 0, x, alpha * np.expm1(_negative(x) / alpha))
+
+    def celu_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("celu", dy, x.shape, y.dtype)
+        return dy * np.where(x.real > 0, 1, np.exp(_negative(x) / alpha))
+
+    return y, celu_vjp
+
+
+def selu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """ELU scaled so that activations keep mean 0 and variance 1 from layer to layer (with `lecun_normal` weights).
+
+    Parameters
+    ----------
+    x : array, any shape
+
+    Returns
+    -------
+    y : array, shape of x
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
+
+    Notes
+    -----
+    y = s x where x > 0, else s a (exp(x) - 1), and dx = s dy where x > 0, else dy s a exp(x), with s = 1.0507... and
+    a = 1.6732... . G. Klambauer et al., Self-Normalizing Neural Networks, 2017 (arXiv:1706.02515).
+
+    Examples
+    --------
+    >>> y, vjp = selu(np.array([-1.0, 2.0]))
+    >>> y.round(6), vjp(np.ones(2)).round(6)
+    (array([-1.111331,  2.101402]), array([0.646769, 1.050701]))
+    """
+    x = checks.floating("selu: x", x)
+    y = _SELU_SCALE * np.where(x.real > 0, x, _SELU_ALPHA * np.expm1(_negative(x)))
+
+    def selu_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("selu", dy, x.shape, y.dtype)
+        return dy * (_SELU_SCALE * np.where(x.real > 0, 1, _SELU_ALPHA * np.exp(_negative(x))))
+
+    return y, selu_vjp
+
+
+def gelu(x: Array, approximate: bool = False) -> tuple[Array, Callable[[Any], Array]]:
+    """Gaussian error linear unit, x Phi(x), where Phi is the standard normal distribution function.
+
+    Parameters
+    ----------
+    x : array, any shape
+    approximate : bool
+        By tanh, as in the paper; off by up to 5e-4.
+
+    Returns
+    -------
+    y : array, shape of x
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
+
+    Notes
+    -----
+    Phi(x) = (1 + erf(x / sqrt 2)) / 2 and Phi' = phi, the density, so dx = dy (Phi(x) + x phi(x)). The approximation
+    puts tanh(u), u = sqrt(2/pi) (x + 0.044715 x^3), for erf(x / sqrt 2), and its derivative for phi.
+    D. Hendrycks and K. Gimpel, Gaussian Error Linear Units, 2016 (arXiv:1606.08415).
+
+    Examples
+    --------
+    >>> y, vjp = gelu(np.array([-1.0, 2.0]))
+    >>> y.round(6), vjp(np.ones(2)).round(6)
+    (array([-0.158655,  1.9545  ]), array([-0.083315,  1.085232]))
+    """
+    x = checks.floating("gelu: x", x)
+    if approximate:
+        t = np.tanh(_GELU_FACTOR * (x + 0.044715 * x * x * x))
+        slope = (1 - t * t) * (_GELU_FACTOR * (1 + 3 * 0.044715 * x * x))
+    else:
+        t = erf(x * math.sqrt(0.5))
+        slope = 2 * np.exp(x * x * -0.5) / math.sqrt(2 * math.pi)
+    y = x * (0.5 * (1 + t))
+
+    def gelu_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("gelu", dy, x.shape, y.dtype)
+        return dy * (0.5 * (1 + t + x * slope))
+
+    return y, gelu_vjp
+
+
+def silu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """Sigmoid linear unit, x sigmoid(x), also called swish.
+
+    Parameters
+    ----------
+    x : array, any shape
+
+    Returns
+    -------
+    y : array, shape of x
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
+
+    Notes
+    -----
+    With s = sigmoid(x): dx = dy (s + x s (1 - s)).
+    S. Elfwing et al., Sigmoid-Weighted Linear Units, 2017 (arXiv:1702.03118).
+
+    Examples
+    --------
+    >>> y, vjp = silu(np.array([-1.0, 2.0]))
+    >>> y.round(6), vjp(np.ones(2)).round(6)
+    (array([-0.268941,  1.761594]), array([0.072329, 1.090784]))
+    """
+    x = checks.floating("silu: x", x)
+    s, sigmoid_vjp = sigmoid(x)
+    y = x * s
+
+    def silu_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("silu", dy, x.shape, y.dtype)
+        return dy * s + sigmoid_vjp(dy * x)
+
+    return y, silu_vjp
+
+
+def softplus(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """Smooth ReLU, log(1 + exp(x)), without overflow.
+
+    Parameters
+    ----------
+    x : array, any shape
+
+    Returns
+    -------
+    y : array, shape of x
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
+
+    Notes
+    -----
+    max(x, 0) + log(1 + exp(-|x|)), whose derivative is the sigmoid.
+
+    Examples
+    --------
+    >>> y, vjp = softplus(np.array([-1.0, 1000.0]))
+    >>> y.round(6), vjp(np.ones(2)).round(6)
+    (array([3.13262e-01, 1.00000e+03]), array([0.268941, 1.      ]))
+    """
+    x = checks.floating("softplus: x", x)
+    y = np.where(x.real > 0, x, 0) + np.log1p(np.exp(_negative_size(x)))
+
+    def softplus_vjp(dy: Any) -> Array:
+        return checks.cotangent("softplus", dy, x.shape, y.dtype) * sigmoid(x)[0]
+
+    return y, softplus_vjp
+
+
+def log_sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """Logarithm of the sigmoid, -log(1 + exp(-x)), without overflow.
+
+    Parameters
+    ----------
+    x : array, any shape
+
+    Returns
+    -------
+    y : array, shape of x
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
+
+    Notes
+    -----
+    min(x, 0) - log(1 + exp(-|x|)), whose derivative is sigmoid(-x).
+
+    Examples
+    --------
+    >>> y, vjp = log_sigmoid(np.array([-1000.0, 1.0]))
+    >>> y.round(6), vjp(np.ones(2)).round(6)
+    (array([-1.00000e+03, -3.13262e-01]), array([1.      , 0.268941]))
+    """
+    x = checks.floating("log_sigmoid: x", x)
+    y = _negative(x) - np.log1p(np.exp(_negative_size(x)))
+
+    def log_sigmoid_vjp(dy: Any) -> Array:
+        return checks.cotangent("log_sigmoid", dy, x.shape, y.dtype) * sigmoid(-x)[0]
+
+    return y, log_sigmoid_vjp
+
+
+def mish(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """x tanh(softplus(x)).
+
+    Parameters
+    ----------
+    x : array, any shape
+
+    Returns
+    -------
+    y : array, shape of x
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
+
+    Notes
+    -----
+    With t = tanh(softplus(x)) and softplus' = sigmoid: dx = dy (t + x (1 - t^2) sigmoid(x)).
+    D. Misra, Mish, 2019 (arXiv:1908.08681).
+
+    Examples
+    --------
+    >>> y, vjp = mish(np.array([-1.0, 2.0]))
+    >>> y.round(6), vjp(np.ones(2)).round(6)
+    (array([-0.303401,  1.943959]), array([0.059217, 1.069318]))
+    """
+    x = checks.floating("mish: x", x)
+    t = np.tanh(softplus(x)[0])
+    y = x * t
+
+    def mish_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("mish", dy, x.shape, y.dtype)
+        return dy * (t + x * (1 - t * t) * sigmoid(x)[0])
+
+    return y, mish_vjp
+
+
+def softsign(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """x / (1 + |x|).
+
+    Parameters
+    ----------
+    x : array, any shape
+
+    Returns
+    -------
+    y : array, shape of x
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
+
+    Notes
+    -----
+    dx = dy / (1 + |x|)^2.
+
+    Examples
+    --------
+    >>> y, vjp = softsign(np.array([-1.0, 3.0]))
+    >>> y.round(6), vjp(np.ones(2)).round(6)
+    (array([-0.5 ,  0.75]), array([0.25  , 0.0625]))
+    """
+    x = checks.floating("softsign: x", x)
+    size = 1 - _negative_size(x)
+    y = x / size
+
+    def softsign_vjp(dy: Any) -> Array:
+        return checks.cotangent("softsign", dy, x.shape, y.dtype) / (size * size)
+
+    return y, softsign_vjp
+
+
+def _negative(x: Array) -> Array:
+    """Return min(x, 0); complex by the real part. Keeps exponentials of the unused branch from overflowing."""
+    return np.where(x.real > 0, 0, x)
+
+
+def _negative_size(x: Array) -> Array:
+    """Return -|x| in the analytic sense: the sign is that of the real part."""
+    return np.where(x.real > 0, -x, x)
+
+
+def _clip(x: Array, low: float, high: float) -> Array:
+    """Return x between two bounds; complex by the real part. NaN stays."""
+    return np.where(x.real <= low, low, np.where(x.real > high, high, x)).astype(x.dtype)

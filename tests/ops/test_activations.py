@@ -8,6 +8,7 @@ import pytest
 from arrays import normal
 
 from funcnn import ops
+from funcnn.kernels.erf import erf
 from funcnn.testing import check_vjp
 
 DEFINITIONS = {
@@ -17,22 +18,88 @@ DEFINITIONS = {
     "leaky_relu, negative slope": (lambda x: ops.leaky_relu(x, slope=-2.0), lambda v: v if v > 0 else -2.0 * v),
     "tanh": (ops.tanh, math.tanh),
     "sigmoid": (ops.sigmoid, lambda v: 1 / (1 + math.exp(-v))),
+    "relu6": (ops.relu6, lambda v: min(max(v, 0.0), 6.0)),
+    "hard_tanh": (ops.hard_tanh, lambda v: min(max(v, -1.0), 1.0)),
+    "hard_sigmoid": (ops.hard_sigmoid, lambda v: min(max(v / 6 + 0.5, 0.0), 1.0)),
+    "hard_swish": (ops.hard_swish, lambda v: v * min(max(v / 6 + 0.5, 0.0), 1.0)),
+    "elu": (ops.elu, lambda v: v if v > 0 else math.exp(v) - 1),
+    "elu, alpha": (lambda x: ops.elu(x, alpha=0.3), lambda v: v if v > 0 else 0.3 * (math.exp(v) - 1)),
+    "celu": (ops.celu, lambda v: v if v > 0 else math.exp(v) - 1),
+    "celu, alpha": (lambda x: ops.celu(x, alpha=0.3), lambda v: v if v > 0 else 0.3 * (math.exp(v / 0.3) - 1)),
+    "selu": (ops.selu, lambda v: 1.0507009873554805 * (v if v > 0 else 1.6732632423543772 * (math.exp(v) - 1))),
+    "gelu": (ops.gelu, lambda v: v * math.erfc(-v / math.sqrt(2)) / 2),
+    "gelu, approximate": (
+        lambda x: ops.gelu(x, approximate=True),
+        lambda v: v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) / 2,
+    ),
+    "silu": (ops.silu, lambda v: v / (1 + math.exp(-v))),
+    "mish": (ops.mish, lambda v: v * math.tanh(math.log(1 + math.exp(v)))),
+    "softplus": (ops.softplus, lambda v: math.log(1 + math.exp(v))),
+    "softsign": (ops.softsign, lambda v: v / (1 + abs(v))),
+    "log_sigmoid": (ops.log_sigmoid, lambda v: -math.log(1 + math.exp(-v))),
 }
+SMOOTH = [ops.tanh, ops.sigmoid, ops.gelu, ops.silu, ops.mish, ops.softplus, ops.softsign, ops.log_sigmoid]
+KINKED = [
+    ops.relu,
+    ops.leaky_relu,
+    ops.relu6,
+    ops.hard_tanh,
+    ops.hard_sigmoid,
+    ops.hard_swish,
+    ops.elu,
+    ops.celu,
+    ops.selu,
+]
+ELEMENTWISE = [*SMOOTH, *KINKED]
 
 
 @pytest.mark.parametrize(("f", "definition"), DEFINITIONS.values(), ids=DEFINITIONS.keys())
 @pytest.mark.parametrize("shape", [(), (7,), (3, 4), (2, 3, 4, 2), (0, 3)])
 def test_value_and_vjp(f, definition, shape):
     x = 3 * normal(*shape) if shape else np.array(0.7)
-    np.testing.assert_allclose(f(x)[0], oracles.elementwise(definition, x), rtol=1e-13)
-    check_vjp(f, x, strict=True)
+    for scaled in (x, 3 * x):
+        np.testing.assert_allclose(f(scaled)[0], oracles.elementwise(definition, scaled), rtol=1e-12, atol=1e-14)
+        check_vjp(f, scaled, strict=True)
 
 
-@pytest.mark.parametrize("f", [ops.relu, ops.leaky_relu])
-def test_the_kink_belongs_to_the_left_branch(f):
-    _, vjp = f(np.zeros(2))
-    _, vjp_left = f(np.full(2, -1e-9))
-    assert np.array_equal(vjp(np.ones(2)), vjp_left(np.ones(2)))
+KINKS = {"relu6": [0.0, 6.0], "hard_tanh": [-1.0, 1.0], "hard_sigmoid": [-3.0, 3.0], "hard_swish": [-3.0, 3.0]}
+
+
+@pytest.mark.parametrize("f", KINKED, ids=lambda f: f.__name__)
+def test_a_kink_belongs_to_the_left_branch(f):
+    for kink in KINKS.get(f.__name__, [0.0]):
+        _, vjp = f(np.full(2, kink))
+        _, vjp_left = f(np.full(2, kink - 1e-9))
+        np.testing.assert_allclose(vjp(np.ones(2)), vjp_left(np.ones(2)), rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("f", ELEMENTWISE, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_far_out_values_neither_overflow_nor_warn(f, dtype):
+    x = np.array([-1e4, -800.0, -100.0, 100.0, 800.0, 1e4], dtype)
+    y, vjp = f(x)
+    assert np.isfinite(y).all() and np.isfinite(vjp(np.ones_like(x))).all()
+
+
+@pytest.mark.parametrize("f", [ops.hard_swish, ops.relu6, ops.elu, ops.softplus, ops.hard_sigmoid, ops.hard_tanh])
+def test_infinity_has_its_limit(f):
+    y, _ = f(np.array([-np.inf, np.inf]))
+    near, _ = f(np.array([-1e300, 1e300]))
+    np.testing.assert_allclose(np.minimum(y, 1e300), near, rtol=1e-12)
+
+
+def test_erf_is_that_of_the_math_module():
+    x = np.concatenate([np.linspace(-7, 7, 20001), -(10.0 ** np.arange(-300, 1, 5)), [0.0, -0.0, 0.84375, 1.25, 6.0]])
+    np.testing.assert_allclose(erf(x), oracles.elementwise(math.erf, x), rtol=1e-15, atol=0)
+    assert erf(np.array([-np.inf, np.inf])).tolist() == [-1, 1] and np.isnan(erf(np.array([np.nan])))[0]
+    np.testing.assert_allclose(erf(x.astype(np.float32)), oracles.elementwise(math.erf, x), atol=1e-7)
+    derivative = erf(x + 1e-40j).imag / 1e-40
+    np.testing.assert_allclose(derivative, 2 / math.sqrt(math.pi) * np.exp(-x * x), atol=1e-14)
+
+
+def test_celu_needs_a_scale():
+    with pytest.raises(ValueError, match=r"alpha must be above 0, got 0\.0"):
+        ops.celu(normal(2), alpha=0)
 
 
 def test_far_out_values_stay_finite():
@@ -50,7 +117,7 @@ def test_sigmoid_derivative_keeps_its_digits_far_out():
     np.testing.assert_allclose(vjp(np.ones(2)), math.exp(-40.0), rtol=1e-12)
 
 
-@pytest.mark.parametrize("f", [ops.relu, ops.leaky_relu, ops.tanh, ops.sigmoid, ops.softmax, ops.log_softmax])
+@pytest.mark.parametrize("f", [*ELEMENTWISE, ops.softmax, ops.log_softmax])
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 def test_nan_in_shows_nan_out(f, dtype):
     with np.errstate(invalid="ignore"):  # NumPy may warn of it

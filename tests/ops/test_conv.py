@@ -24,6 +24,7 @@ GEOMETRIES = {
     "kernel larger than the input, not than the padded": ((2, 3, 2, 2), (5, 4, 2, 3), {"padding": (1, 2)}),
     "padding beyond the kernel": ((2, 3, 4, 2), (2, 2, 2, 3), {"padding": 3}),
     "padding beyond the kernel, with stride": ((2, 3, 4, 2), (2, 2, 2, 3), {"padding": 3, "stride": 2}),
+    "padding beyond the kernel on one side": ((2, 3, 4, 2), (2, 2, 2, 3), {"padding": ((3, 0), (0, 4))}),
     "padding an int per axis": ((2, 5, 6, 2), (3, 3, 2, 3), {"padding": (2, 0)}),
     "asymmetric padding": ((2, 5, 6, 2), (3, 2, 2, 3), {"padding": ((2, 1), (0, 3))}),
     "valid": ((2, 5, 6, 2), (3, 2, 2, 3), {"padding": "valid"}),
