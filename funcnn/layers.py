@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from funcnn import ops
 from funcnn.initializers import Initializer, he_normal, zeros
 from funcnn.kernels import checks
@@ -26,6 +28,7 @@ __all__ = [
     "conv2d",
     "conv3d",
     "dense",
+    "depth_to_space",
     "dropout",
     "elu",
     "flatten",
@@ -41,6 +44,8 @@ __all__ = [
     "log_softmax",
     "max_pool",
     "mish",
+    "pad",
+    "prelu",
     "relu",
     "relu6",
     "selu",
@@ -49,7 +54,9 @@ __all__ = [
     "softmax",
     "softplus",
     "softsign",
+    "space_to_depth",
     "tanh",
+    "upsample",
 ]
 
 
@@ -343,6 +350,124 @@ def global_max_pool() -> Layer:
     (32,)
     """
     return parameterless("global_max_pool", ops.global_max_pool)
+
+
+def pad(widths: Padding, *, mode: str = "constant", value: float = 0.0) -> Layer:
+    """More cells around the spatial axes; see `funcnn.ops.pad`.
+
+    Parameters
+    ----------
+    widths, mode, value
+        As in `funcnn.ops.pad`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> pad(((0, 1), (2, 3)), mode="edge").init((0,), (8, 8, 1))[2]
+    (9, 13, 1)
+    """
+
+    def op(x: Array) -> Any:
+        return ops.pad(x, widths, mode=mode, value=value)
+
+    return parameterless("pad", op)
+
+
+def upsample(factor: PerAxis) -> Layer:
+    """Enlarge by repeating each cell; see `funcnn.ops.upsample`.
+
+    Parameters
+    ----------
+    factor : int or tuple of int, >= 1
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> upsample(2).init((0,), (4, 4, 8))[2]
+    (8, 8, 8)
+    """
+
+    def op(x: Array) -> Any:
+        return ops.upsample(x, factor)
+
+    return parameterless("upsample", op)
+
+
+def depth_to_space(block: PerAxis) -> Layer:
+    """Groups of channels laid out as blocks of cells; see `funcnn.ops.depth_to_space`.
+
+    Parameters
+    ----------
+    block : int or tuple of int, >= 1
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> depth_to_space(2).init((0,), (4, 4, 8))[2]
+    (8, 8, 2)
+    """
+
+    def op(x: Array) -> Any:
+        return ops.depth_to_space(x, block)
+
+    return parameterless("depth_to_space", op)
+
+
+def space_to_depth(block: PerAxis) -> Layer:
+    """Blocks of cells laid out as channels; see `funcnn.ops.space_to_depth`.
+
+    Parameters
+    ----------
+    block : int or tuple of int, >= 1
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> space_to_depth(2).init((0,), (8, 8, 2))[2]
+    (4, 4, 8)
+    """
+
+    def op(x: Array) -> Any:
+        return ops.space_to_depth(x, block)
+
+    return parameterless("space_to_depth", op)
+
+
+def prelu(*, initial_slope: float = 0.25) -> Layer:
+    """Leaky ReLU whose slopes are parameters, one a channel; see `funcnn.ops.prelu`.
+
+    Parameters
+    ----------
+    initial_slope : float
+        0.25, as in the paper.
+
+    Returns
+    -------
+    Layer
+        With the leaf ``slope`` (C).
+
+    Examples
+    --------
+    >>> prelu().init((0,), (8, 8, 2))[0]
+    {'slope': array([0.25, 0.25], dtype=float32)}
+    """
+
+    def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
+        return {"slope": np.full(in_shape[-1:], initial_slope, np.float32)}
+
+    return parametric("prelu", init_params, ops.prelu)
 
 
 def flatten() -> Layer:
@@ -744,7 +869,6 @@ def dropout(rate: float, *, shared_axes: Sequence[int] = ()) -> Layer:
 
     Examples
     --------
-    >>> import numpy as np
     >>> layer, x = dropout(0.5), np.ones((1, 4))
     >>> layer.forward({}, x, {}, train=False)[0]
     array([[1., 1., 1., 1.]])

@@ -44,6 +44,11 @@ LAYERS = {
     "elu": [(layers.elu(), IMAGE), (layers.elu(0.5), IMAGE)],
     "celu": [(layers.celu(), IMAGE), (layers.celu(0.5), IMAGE)],
     "gelu": [(layers.gelu(), IMAGE), (layers.gelu(approximate=True), IMAGE)],
+    "pad": [(layers.pad(1), IMAGE), (layers.pad(((1, 2), (3, 0)), mode="wrap"), IMAGE)],
+    "upsample": [(layers.upsample(2), IMAGE), (layers.upsample((1, 3)), IMAGE)],
+    "depth_to_space": [(layers.depth_to_space(2), IMAGE), (layers.depth_to_space((1, 2)), IMAGE)],
+    "space_to_depth": [(layers.space_to_depth((5, 2)), IMAGE)],
+    "prelu": [(layers.prelu(), IMAGE), (layers.prelu(initial_slope=0.1), (4,))],
     "tanh": [(tanh(), IMAGE)],
 }
 COMBINATORS = {
@@ -86,11 +91,8 @@ def test_contract_for_one_example(name, layer, in_shape):
 
 
 def test_there_is_a_layer_for_each_op():
-    not_layers = {
-        "add",
-        "concat",
-        "conv",
-    }  # of several arrays: for `parallel`; of one rank each: conv1d, conv2d, conv3d
+    # those of several arrays are for `parallel`; conv is conv1d, conv2d and conv3d
+    not_layers = {"add", "concat", "multiply", "conv"}
     assert set(ops.__all__) - not_layers <= set(layers.__all__)
 
 

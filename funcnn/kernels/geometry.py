@@ -83,9 +83,9 @@ def _geometry(
     op: str, size: tuple[int, ...], window: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> Geometry:
     rank = len(size)
-    window = _per_axis(op, "window", window, rank)
-    stride = _per_axis(op, "stride", stride, rank)
-    dilation = _per_axis(op, "dilation", dilation, rank)
+    window = per_axis(op, "window", window, rank)
+    stride = per_axis(op, "stride", stride, rank)
+    dilation = per_axis(op, "dilation", dilation, rank)
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
     pads = _paddings(op, padding, size, stride, spans)
     out = []
@@ -104,7 +104,9 @@ def _geometry(
     return Geometry(size, window, stride, tuple(pads), dilation, tuple(out))
 
 
-def _per_axis(op: str, name: str, option: Any, rank: int) -> tuple[int, ...]:
+def per_axis(op: str, name: str, option: Any, rank: int) -> tuple[int, ...]:
+    """Return an option that is an int >= 1 or a tuple of them as one int for each spatial axis."""
+    option = _frozen(option)
     values = option if isinstance(option, tuple) else (option,) * rank
     if not all(is_int(v) for v in values):
         raise TypeError(f"{op}: {name} is an int or a tuple of {rank} ints, not {option!r}")

@@ -21,6 +21,7 @@ from funcnn.ops.activations import (
     leaky_relu,
     log_sigmoid,
     mish,
+    prelu,
     relu,
     relu6,
     selu,
@@ -33,9 +34,9 @@ from funcnn.ops.activations import (
 from funcnn.ops.conv import conv
 from funcnn.ops.dense import dense
 from funcnn.ops.dropout import dropout
-from funcnn.ops.joining import add, concat
+from funcnn.ops.joining import add, concat, multiply
 from funcnn.ops.pooling import avg_pool, global_avg_pool, global_max_pool, max_pool
-from funcnn.ops.shaping import flatten
+from funcnn.ops.shaping import depth_to_space, flatten, pad, space_to_depth, upsample
 from funcnn.ops.softmax import log_softmax, softmax
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "concat",
     "conv",
     "dense",
+    "depth_to_space",
     "dropout",
     "elu",
     "flatten",
@@ -59,6 +61,9 @@ __all__ = [
     "log_softmax",
     "max_pool",
     "mish",
+    "multiply",
+    "pad",
+    "prelu",
     "relu",
     "relu6",
     "selu",
@@ -67,5 +72,7 @@ __all__ = [
     "softmax",
     "softplus",
     "softsign",
+    "space_to_depth",
     "tanh",
+    "upsample",
 ]

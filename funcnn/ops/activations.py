@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from funcnn.kernels import checks
+from funcnn.kernels.bias import channel_sum
 from funcnn.kernels.erf import erf
-from funcnn.tree import Array
+from funcnn.tree import Array, Tree
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 _GELU_FACTOR = math.sqrt(2 / math.pi)
@@ -94,6 +95,53 @@ def leaky_relu(x: Array, slope: float = 0.01) -> tuple[Array, Callable[[Any], Ar
         return np.where(positive, dy, slope * dy)
 
     return y, leaky_relu_vjp
+
+
+def prelu(params: Tree, x: Array) -> tuple[Array, Callable[[Any], tuple[Tree, Array]]]:
+    """Leaky ReLU whose slopes are parameters, one a channel: x where x > 0, else slope * x.
+
+    Parameters
+    ----------
+    params : dict
+        ``slope`` (C).
+    x : array (N, ..., C)
+
+    Returns
+    -------
+    y : array, shape of x
+    vjp : callable
+        ``vjp(dy) -> (dparams, dx)``
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array is not of floats, the shapes do not fit, or ``params`` has other leaves.
+
+    Notes
+    -----
+    dx = dy where x > 0, else slope * dy; dslope = the sum of x dy over all x <= 0 of the channel.
+    K. He et al., Delving Deep into Rectifiers, 2015 (arXiv:1502.01852).
+
+    Examples
+    --------
+    >>> y, vjp = prelu({"slope": np.array([0.5])}, np.array([[-2.0], [3.0]]))
+    >>> dparams, dx = vjp(np.ones((2, 1)))
+    >>> y.ravel(), dparams["slope"], dx.ravel()
+    (array([-1.,  3.]), array([-2.]), array([0.5, 1. ]))
+    """
+    (slope,) = checks.leaves("prelu", params, ("slope",))
+    x = checks.floating("prelu: x", x)
+    if x.ndim < 2 or slope.shape != x.shape[-1:]:
+        raise ValueError(f"prelu: x must be (N, ..., C) and slope (C); got x {x.shape} and slope {slope.shape}")
+    positive = x.real > 0
+    y = np.where(positive, x, slope * x)
+    dtype = y.dtype
+
+    def prelu_vjp(dy: Any) -> tuple[Tree, Array]:
+        dy = checks.cotangent("prelu", dy, positive.shape, dtype)
+        return {"slope": channel_sum(np.where(positive, 0, x * dy))}, np.where(positive, dy, slope * dy)
+
+    return y, prelu_vjp
 
 
 def tanh(x: Array) -> tuple[Array, Callable[[Any], Array]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -86,6 +87,45 @@ def concat(*xs: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Any]]:
         return parts if len(parts) > 1 else parts[0]
 
     return y, concat_vjp
+
+
+def multiply(*xs: Array) -> tuple[Array, Callable[[Any], Any]]:
+    """Product of arrays of equal shape, entry by entry.
+
+    Parameters
+    ----------
+    *xs : array
+        At least one, all of one shape (nothing is broadcast).
+
+    Returns
+    -------
+    y : array
+    vjp : callable
+        ``vjp(dy) -> (dx, ...)``: for each of ``xs``, dy times the product of the others; for a single x, dy alone.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no array, one is not of floats, or the shapes differ.
+
+    Examples
+    --------
+    >>> y, vjp = multiply(np.array([2.0]), np.array([3.0]))
+    >>> y, vjp(np.array([1.0]))
+    (array([6.]), (array([3.]), array([2.])))
+    """
+    arrays = _arrays("multiply", xs)
+    checks.alike("multiply", arrays)
+    y = math.prod(arrays[1:], start=arrays[0])
+    shape, dtype = y.shape, y.dtype
+
+    def multiply_vjp(dy: Any) -> Any:
+        dy = checks.cotangent("multiply", dy, shape, dtype)
+        # not y / x, which fails where x is 0
+        others = [arrays[:i] + arrays[i + 1 :] for i in range(len(arrays))]
+        return tuple(math.prod(rest, start=dy) for rest in others) if len(arrays) > 1 else dy
+
+    return y, multiply_vjp
 
 
 def _arrays(op: str, xs: tuple[Any, ...]) -> list[Array]:

@@ -1,4 +1,4 @@
-"""Rearranging an array without arithmetic."""
+"""Rearranging an array: its entries stay what they are, some come more than once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from funcnn.kernels import checks
+from funcnn.kernels.geometry import Padding, PerAxis, geometry, per_axis
+from funcnn.kernels.windows import crop
+from funcnn.kernels.windows import pad as pad_with
 from funcnn.tree import Array
 
 
@@ -30,7 +35,6 @@ def flatten(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
     Examples
     --------
-    >>> import numpy as np
     >>> y, vjp = flatten(np.zeros((2, 8, 8, 3)))
     >>> y.shape, vjp(y).shape
     ((2, 192), (2, 8, 8, 3))
@@ -45,3 +49,233 @@ def flatten(x: Array) -> tuple[Array, Callable[[Any], Array]]:
         return checks.cotangent("flatten", dy, flat, dtype).reshape(shape)
 
     return x.reshape(flat), flatten_vjp
+
+
+def pad(
+    x: Array, widths: Padding, *, mode: str = "constant", value: float = 0.0
+) -> tuple[Array, Callable[[Any], Array]]:
+    """Surround the spatial axes by more cells.
+
+    Parameters
+    ----------
+    x : array (N, S..., C)
+        One to three spatial axes.
+    widths : int, tuple of int, tuple of (lo, hi)
+        Cells to add on both sides of every axis, of each axis, or on each side of each axis.
+    mode : {"constant", "reflect", "edge", "wrap"}
+        What they hold: ``value``; the image mirrored about its outermost cells; those cells; the image repeated.
+    value : float
+
+    Returns
+    -------
+    y : array (N, lo + S + hi, ..., C)
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not an array of float images, or an option is out of range.
+
+    Notes
+    -----
+    Every cell of y is a cell of x or a constant, so dx is the sum of dy over the copies of each cell.
+
+    Examples
+    --------
+    >>> x = np.array([[[1.0], [2.0], [3.0]]])
+    >>> pad(x, 2)[0].ravel(), pad(x, 2, mode="reflect")[0].ravel()
+    (array([0., 0., 1., 2., 3., 0., 0.]), array([3., 2., 1., 2., 3., 2., 1.]))
+    >>> y, vjp = pad(x, ((0, 2),), mode="edge")
+    >>> y.ravel(), vjp(np.ones_like(y)).ravel()
+    (array([1., 2., 3., 3., 3.]), array([1., 1., 3.]))
+    """
+    x = checks.images("pad", x)
+    if mode not in ("constant", "reflect", "edge", "wrap"):
+        raise ValueError(f"pad: mode is 'constant', 'reflect', 'edge' or 'wrap', not {mode!r}")
+    if isinstance(widths, str):
+        raise TypeError(f"pad: widths are numbers of cells, not {widths!r}")
+    size = x.shape[1:-1]
+    if mode != "constant" and 0 in size:
+        raise ValueError(f"pad: x {x.shape} has no cells to repeat")
+    # a window of one cell: its geometry checks the widths and fits wherever there is a cell at all
+    widths = geometry("pad", tuple(max(s, 1) for s in size), 1, padding=widths).padding
+    if mode == "constant":
+        y = pad_with(x, widths, value)
+        sources = []
+    else:
+        y = x
+        sources = [np.pad(np.arange(s), pair, mode=mode) for s, pair in zip(size, widths, strict=True)]  # type: ignore[call-overload]
+        for a, source in enumerate(sources):
+            y = y.take(source, axis=a + 1)
+    shape, dtype = y.shape, y.dtype
+
+    def pad_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("pad", dy, shape, dtype)
+        if mode == "constant":
+            return crop(dy, widths)
+        for a, source in reversed(list(enumerate(sources))):
+            dx = np.zeros((*dy.shape[: a + 1], size[a], *dy.shape[a + 2 :]), dy.dtype)
+            np.add.at(dx, (*(slice(None),) * (a + 1), source), dy)
+            dy = dx
+        return dy
+
+    return y, pad_vjp
+
+
+def upsample(x: Array, factor: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
+    """Enlarge images by repeating each cell (nearest neighbour).
+
+    Parameters
+    ----------
+    x : array (N, S..., C)
+        One to three spatial axes.
+    factor : int or tuple of int, >= 1
+
+    Returns
+    -------
+    y : array (N, factor * S, ..., C)
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not an array of float images, or ``factor`` not of ints >= 1.
+
+    Notes
+    -----
+    dx is the sum of dy over each cell's copies.
+
+    Examples
+    --------
+    >>> y, vjp = upsample(np.array([[[1.0], [2.0]]]), 2)
+    >>> y.ravel(), vjp(y).ravel()
+    (array([1., 1., 2., 2.]), array([2., 4.]))
+    """
+    x = checks.images("upsample", x)
+    size = x.shape[1:-1]
+    factors = per_axis("upsample", "factor", factor, len(size))
+    y = x
+    for a, k in enumerate(factors):
+        y = y.repeat(k, axis=a + 1)
+    shape, dtype = y.shape, y.dtype
+    split = [n for pair in zip(size, factors, strict=True) for n in pair]
+    copies = tuple(range(2, 2 * len(size) + 1, 2))
+
+    def upsample_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("upsample", dy, shape, dtype)
+        return dy.reshape(shape[0], *split, shape[-1]).sum(axis=copies)
+
+    return y, upsample_vjp
+
+
+def depth_to_space(x: Array, block: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
+    """Lay groups of channels out as blocks of cells, for images with a fraction of the channels and more cells.
+
+    Parameters
+    ----------
+    x : array (N, S..., C)
+        C divisible by the number of cells of a block. The channels that make up one cell of the block are neighbours,
+        as in TensorFlow and as in ONNX's mode DCR.
+    block : int or tuple of int, >= 1
+
+    Returns
+    -------
+    y : array (N, block * S, ..., C / cells)
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not an array of float images, or ``block`` does not fit it.
+
+    Notes
+    -----
+    A permutation; its VJP is `space_to_depth`.
+    W. Shi et al., Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel CNN, 2016
+    (arXiv:1609.05158).
+
+    Examples
+    --------
+    >>> y, vjp = depth_to_space(np.array([[[1.0, 2.0, 3.0, 4.0]]]), 2)
+    >>> y, vjp(y)
+    (array([[[1., 2.],
+            [3., 4.]]]), array([[[1., 2., 3., 4.]]]))
+    """
+    x = checks.images("depth_to_space", x)
+    blocks = per_axis("depth_to_space", "block", block, x.ndim - 2)
+    if x.shape[-1] % math.prod(blocks):
+        raise ValueError(
+            f"depth_to_space: block {blocks} needs channels divisible by {math.prod(blocks)}, x is {x.shape}"
+        )
+    y = _depth_to_space(x, blocks)
+    shape, dtype = y.shape, y.dtype
+
+    def depth_to_space_vjp(dy: Any) -> Array:
+        return _space_to_depth(checks.cotangent("depth_to_space", dy, shape, dtype), blocks)
+
+    return y, depth_to_space_vjp
+
+
+def space_to_depth(x: Array, block: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
+    """Lay blocks of cells out as channels: the inverse of `depth_to_space`.
+
+    Parameters
+    ----------
+    x : array (N, S..., C)
+        S divisible by ``block``.
+    block : int or tuple of int, >= 1
+
+    Returns
+    -------
+    y : array (N, S / block, ..., C * cells)
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not an array of float images, or ``block`` does not fit it.
+
+    Notes
+    -----
+    A permutation; its VJP is `depth_to_space`.
+
+    Examples
+    --------
+    >>> y, vjp = space_to_depth(np.array([[[1.0], [2.0], [3.0], [4.0]]]), 2)
+    >>> y, vjp(y).ravel()
+    (array([[[1., 2.],
+            [3., 4.]]]), array([1., 2., 3., 4.]))
+    """
+    x = checks.images("space_to_depth", x)
+    blocks = per_axis("space_to_depth", "block", block, x.ndim - 2)
+    if any(s % k for s, k in zip(x.shape[1:-1], blocks, strict=True)):
+        raise ValueError(f"space_to_depth: block {blocks} does not divide the spatial axes of x {x.shape}")
+    y = _space_to_depth(x, blocks)
+    shape, dtype = y.shape, y.dtype
+
+    def space_to_depth_vjp(dy: Any) -> Array:
+        return _depth_to_space(checks.cotangent("space_to_depth", dy, shape, dtype), blocks)
+
+    return y, space_to_depth_vjp
+
+
+def _depth_to_space(x: Array, blocks: tuple[int, ...]) -> Array:
+    size, rank = x.shape[1:-1], len(blocks)
+    channels = x.shape[-1] // math.prod(blocks)
+    split = x.reshape(x.shape[0], *size, *blocks, channels)
+    order = [n for a in range(rank) for n in (1 + a, 1 + rank + a)]
+    grown = tuple(s * k for s, k in zip(size, blocks, strict=True))
+    return split.transpose(0, *order, 2 * rank + 1).reshape(x.shape[0], *grown, channels)
+
+
+def _space_to_depth(x: Array, blocks: tuple[int, ...]) -> Array:
+    size, rank = x.shape[1:-1], len(blocks)
+    shrunk = tuple(s // k for s, k in zip(size, blocks, strict=True))
+    split = x.reshape(x.shape[0], *(n for pair in zip(shrunk, blocks, strict=True) for n in pair), x.shape[-1])
+    order = [*range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2)]
+    channels = x.shape[-1] * math.prod(blocks)
+    return split.transpose(0, *order, 2 * rank + 1).reshape(x.shape[0], *shrunk, channels)

@@ -40,6 +40,12 @@ OPS = {
     "silu": (ops.silu, (4 * MATRIX,)),
     "softplus": (ops.softplus, (4 * MATRIX,)),
     "softsign": (ops.softsign, (4 * MATRIX,)),
+    "multiply": (ops.multiply, (normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2))),
+    "pad": (lambda x: ops.pad(x, ((1, 2), (0, 3)), mode="reflect"), (IMAGES,)),
+    "upsample": (lambda x: ops.upsample(x, (2, 3)), (IMAGES,)),
+    "depth_to_space": (lambda x: ops.depth_to_space(x, (1, 3)), (IMAGES,)),
+    "space_to_depth": (lambda x: ops.space_to_depth(x, (2, 5)), (IMAGES,)),
+    "prelu": (ops.prelu, ({"slope": normal(5)}, MATRIX)),
     "tanh": (ops.tanh, (MATRIX,)),
 }
 every_op = pytest.mark.parametrize(("f", "args"), OPS.values(), ids=OPS.keys())
