@@ -11,7 +11,7 @@ import numpy as np
 from funcnn.keys import Key
 from funcnn.tree import Array, Tree
 
-__all__ = ["Layer", "Located", "parameterless", "parametric", "pull_back"]
+__all__ = ["Layer", "parameterless", "parametric", "pull_back"]
 
 
 class Layer(NamedTuple):

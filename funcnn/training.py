@@ -240,9 +240,11 @@ def fit(
     resume : TrainingState, optional
         Where to go on, from an earlier record's ``training`` or from `start`.
     sample_weight : array (N,), optional
+        A batch whose weights are all 0 is left out.
     augment : callable, optional
         ``augment(key, x) -> x``, applied to each batch.
     validation : (x, targets), optional
+        Needs metrics.
     metrics : dict of callable, optional
         ``metric(outputs, targets) -> float`` by name, evaluated after each epoch on the training and validation data.
 
@@ -272,6 +274,11 @@ def fit(
         raise ValueError(f"fit: x {x.shape} and targets {targets.shape} must be of one length, at least 1")
     if weights is not None and len(weights) != len(x):
         raise ValueError(f"fit: sample_weight {weights.shape} must be as long as x {x.shape}")
+    if weights is not None and not weights.any():
+        raise ValueError(f"fit: all {len(weights)} of sample_weight are 0")
+    if validation is not None and (len(validation[0]) != len(validation[1]) or not metrics):
+        lengths = f"{len(validation[0])} examples and {len(validation[1])} targets"
+        raise ValueError(f"fit: validation data need as many targets as examples, and metrics; got {lengths}")
     if epochs < 0 or batch_size < 1:
         raise ValueError(f"fit: epochs must be >= 0 and batch_size >= 1, got {epochs} and {batch_size}")
     if resume is None:
@@ -304,8 +311,10 @@ def _epochs(
         began = time.perf_counter()
         losses, sizes = [], []
         for batch in batches(len(x), batch_size, key=fold_in(order_key, epoch)):
-            images = x[batch] if augment is None else augment(fold_in(augment_key, step), x[batch])
             batch_weights = None if weights is None else weights[batch]
+            if batch_weights is not None and not batch_weights.any():
+                continue  # nothing to learn from, and no mean to take
+            images = x[batch] if augment is None else augment(fold_in(augment_key, step), x[batch])
             # What overflows shows in the loss, which is checked; NumPy's own warnings would only come before the error.
             with np.errstate(over="ignore", invalid="ignore"):
                 value, grads, state = grad_fn(

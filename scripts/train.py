@@ -163,6 +163,7 @@ def train(
 ) -> tuple[training.TrainingState, Array]:
     """Train on one part of the data; return the final state and the confusion matrix on the test part."""
     x = standardised(task.x, parts.train, per_feature=task.tabular) if recipe.standardise else task.x
+    watched = not quiet  # what nobody sees need not be computed
     steps = recipe.epochs * -(-len(parts.train) // recipe.batch_size)
     epochs = training.fit(
         model,
@@ -176,8 +177,8 @@ def train(
         augment=(lambda key, images: data.random_shift(key, images, recipe.shift, fraction=0.5))
         if recipe.shift
         else None,
-        validation=(x[parts.validation], task.targets[parts.validation]) if len(parts.validation) else None,
-        metrics={} if quiet else {"accuracy": metrics.accuracy},
+        validation=(x[parts.validation], task.targets[parts.validation]) if watched and len(parts.validation) else None,
+        metrics={"accuracy": metrics.accuracy} if watched else None,
     )
     seconds = []
     for epoch in terminal.shown(epochs, recipe.epochs, label=label, quiet=quiet):

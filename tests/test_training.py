@@ -139,12 +139,17 @@ def test_augmentation_and_dropout_change_every_step():
 
 
 def test_weights_reach_the_loss_with_their_examples():
-    # examples without weight might as well not be there, though they take their place in batches
     weights = np.where(LABELS == 2, 0.0, 1.0)
-    weights[LABELS == 2] = 1e-12
     epochs = list(fit(sample_weight=weights, epochs=30, augment=None))
     outputs = training.predict(MODEL, *epochs[-1].training[:2], X)
     assert 2 not in metrics.classes(outputs)
+
+
+def test_a_batch_without_any_weight_is_left_out():
+    weights = np.zeros(23)
+    weights[7] = 1.0
+    for epoch in fit(sample_weight=weights):
+        assert len(epoch.losses) == 1 and epoch.loss == epoch.losses[0] and epoch.training.step == epoch.epoch
 
 
 def test_a_model_learns():
@@ -197,6 +202,9 @@ def test_parameters_broken_by_the_last_step_are_noticed():
         ({"key": None}, r"needs a key such as \(0,\), or a state to resume"),
         ({"epochs": -1}, "epochs must be >= 0"),
         ({"batch_size": 0}, "batch_size >= 1, got 3 and 0"),
+        ({"sample_weight": np.zeros(23)}, "all 23 of sample_weight are 0"),
+        ({"validation": (X[:7], LABELS[:7])}, "validation data need .* and metrics"),
+        ({"validation": (X[:7], LABELS[:6]), "metrics": {"n": len}}, "got 7 examples and 6 targets"),
         ({"sample_weight": np.ones(4)}, r"sample_weight \(4,\) must be as long as x \(23, 4, 4, 1\)"),
     ],
 )
