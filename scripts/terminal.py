@@ -85,7 +85,7 @@ def shown(epochs: Iterator[Epoch], total: int, *, label: str = "", quiet: bool =
 
 def _shown_live(epochs: Iterator[Epoch], total: int, label: str, console: Console) -> Iterator[Epoch]:
     bar = BarColumn()
-    line = TextColumn("{task.description}", table_column=None, markup=False)
+    line = TextColumn("{task.description}", markup=False)
     with Progress(line, bar, console=console, refresh_per_second=5) as progress:
         began = time.monotonic()
         task = progress.add_task(f"{label}epoch 0/{total}", total=total)

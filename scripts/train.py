@@ -215,7 +215,7 @@ def cross_validation(task: Task, folds: int) -> list[Parts]:
 def save(path: Path, trained: training.TrainingState) -> None:
     """Write parameters and state as one .npz file, its keys their paths, all at once or not at all."""
     arrays = tree.flatten({"params": trained.params, "state": trained.state})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, temporary = temporary_beside(path)
     try:
         with os.fdopen(handle, "wb") as file:
             np.savez(file, **arrays)
@@ -240,12 +240,17 @@ def check_writable(path: Path) -> None:
     """Find out before training, not after, that a file could not be written."""
     if path.is_dir():
         raise IsADirectoryError(f"cannot write {path}: it is a directory")
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror}") from None
+    handle, temporary = temporary_beside(path)
     os.close(handle)
     os.unlink(temporary)
+
+
+def temporary_beside(path: Path) -> tuple[int, str]:
+    """Open a temporary file in the folder of ``path``, from where it can be renamed to it; return handle and name."""
+    try:
+        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}") from None
 
 
 def per_model(field: str) -> str:

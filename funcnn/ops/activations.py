@@ -210,7 +210,7 @@ def sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     (array([0.5, 0. ]), array([0.25, 0.  ]))
     """
     x = checks.floating("sigmoid: x", x)
-    e = np.exp(np.where(x.real < 0, x, -x))
+    e = np.exp(_negative_size(x))
     y = np.where(x.real < 0, e, 1) / (1 + e)
 
     def sigmoid_vjp(dy: Any) -> Array:
