@@ -11,9 +11,8 @@ from typing import Any
 
 from funcnn import tree
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, Located, no_examples, pull_back
-from funcnn.layers import identity
-from funcnn.ops import add
+from funcnn.layer import Layer, Located, no_examples, parameterless, pull_back
+from funcnn.ops import add, identity
 from funcnn.tree import Array, Tree
 
 __all__ = ["map_layers", "parallel", "residual", "serial"]
@@ -171,7 +170,7 @@ def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
     >>> list(params)
     ['0_conv2d', '1_identity']
     """
-    branches = (body, identity() if shortcut is None else shortcut)
+    branches = (body, parameterless("identity", identity) if shortcut is None else shortcut)
     return parallel(*branches)._replace(name="residual")
 
 

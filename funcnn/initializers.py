@@ -29,6 +29,7 @@ __all__ = [
     "lecun_uniform",
     "ones",
     "orthogonal",
+    "standard_normal",
     "zeros",
 ]
 
@@ -73,6 +74,27 @@ def ones(key: Key | None, shape: tuple[int, ...], dtype: Any = np.float32) -> Ar
     array([1., 1.], dtype=float32)
     """
     return np.ones(shape, dtype)
+
+
+def standard_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
+    """Normal with variance 1, whatever the shape: for tables of which a row is taken, not multiplied and summed.
+
+    Parameters
+    ----------
+    key : tuple of int
+    shape : tuple of int
+    dtype : dtype
+
+    Returns
+    -------
+    array of ``shape``
+
+    Examples
+    --------
+    >>> round(float(standard_normal((0,), (100, 100)).std()), 2)
+    1.0
+    """
+    return _normal(key, shape, dtype, 1.0)
 
 
 def he_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:

@@ -55,7 +55,8 @@ def summary(model: Layer, in_shape: tuple[int, ...]) -> list[Row]:
     def recorded(path: str, layer: Layer) -> Layer:
         def init(key: Key, in_shape: tuple[int, ...]) -> Any:
             params, state, out_shape = layer.init(key, in_shape)
-            rows.append(Row(path, out_shape, tree.size(params), _multiply_adds(layer.name, params, out_shape)))
+            multiply_adds = _multiply_adds(layer.name, params, in_shape, out_shape)
+            rows.append(Row(path, out_shape, tree.size(params), multiply_adds))
             return params, state, out_shape
 
         return layer._replace(init=init)
@@ -95,8 +96,12 @@ def format_summary(rows: list[Row]) -> str:
     return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells)
 
 
-def _multiply_adds(name: str, params: Tree, out_shape: tuple[int, ...]) -> int:
-    if name in ("conv1d", "conv2d", "conv3d", "dense"):
+def _multiply_adds(name: str, params: Tree, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> int:
+    kind = name[:-2] if name.endswith(("1d", "2d", "3d")) else name
+    if kind in ("conv", "depthwise_conv", "dense"):
         # Every entry of the output sums one product for each weight that leads to its channel.
         return math.prod(out_shape) * math.prod(params["w"].shape[:-1])
+    if kind == "conv_transpose":
+        # The other way round: every entry of the input is multiplied by each weight that leads from its channel.
+        return math.prod(in_shape) * math.prod(params["w"].shape[:-1])
     return 0

@@ -17,7 +17,7 @@ VARIANCES = {
     "lecun_normal": 1 / FAN_IN,
     "lecun_uniform": 1 / FAN_IN,
 }
-EVERY = [*VARIANCES, "orthogonal", "zeros", "ones"]
+EVERY = [*VARIANCES, "orthogonal", "standard_normal", "zeros", "ones"]
 
 
 def test_every_public_initializer_is_here():
@@ -32,6 +32,12 @@ def test_mean_and_variance(name):
     np.testing.assert_allclose(w.var(), VARIANCES[name], rtol=0.05)
     largest = abs(w).max() / deviation
     assert largest < math.sqrt(3) + 1e-9 if name.endswith("uniform") else 4 < largest < 7
+
+
+def test_standard_normal_does_not_depend_on_the_shape():
+    for shape in ((10_000,), (20, 500), (5, 10, 200)):
+        w = initializers.standard_normal((0,), shape, np.float64)
+        assert abs(w.mean()) < 0.05 and abs(w.var() - 1) < 0.05
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -16,10 +16,17 @@ IMAGE = (5, 6, 4)
 
 LAYERS = {
     "avg_pool": [(layers.avg_pool(2), IMAGE), (layers.avg_pool(3, stride=2, padding=1, count_include_pad=True), IMAGE)],
-    "conv1d": [(layers.conv1d(3, 3), (7, 2)), (layers.conv1d(4, 2, stride=2, groups=2, padding="same"), (7, 2))],
+    "conv1d": [
+        (layers.conv1d(3, 3, bias=False), (7, 2)),
+        (layers.conv1d(4, 2, stride=2, groups=2, padding="same"), (7, 2)),
+    ],
     "conv2d": [(conv2d(3, 3), IMAGE), (conv2d(4, (2, 3), stride=2, padding=1, dilation=(2, 1), groups=4), IMAGE)],
     "conv3d": [(layers.conv3d(2, 2), (3, 3, 2, 2)), (layers.conv3d(2, (1, 2, 2), groups=2), (3, 3, 2, 2))],
-    "dense": [(dense(4), (6,)), (dense(4, w_init=initializers.lecun_normal, b_init=initializers.ones), (3, 6))],
+    "dense": [
+        (dense(4), (6,)),
+        (dense(4, w_init=initializers.lecun_normal, b_init=initializers.ones), (3, 6)),
+        (dense(4, bias=False), (6,)),
+    ],
     "dropout": [(dropout(0.5), IMAGE), (dropout(0.5, shared_axes=(1, 2)), IMAGE), (dropout(0.0), IMAGE)],
     "flatten": [(flatten(), IMAGE), (flatten(), (3,))],
     "global_avg_pool": [(layers.global_avg_pool(), IMAGE)],
@@ -50,7 +57,34 @@ LAYERS = {
     "space_to_depth": [(layers.space_to_depth((5, 2)), IMAGE)],
     "prelu": [(layers.prelu(), IMAGE), (layers.prelu(initial_slope=0.1), (4,))],
     "tanh": [(tanh(), IMAGE)],
+    "conv_transpose1d": [(layers.conv_transpose1d(3, 3, stride=2, output_padding=1), (4, 2))],
+    "conv_transpose2d": [
+        (layers.conv_transpose2d(3, 3), IMAGE),
+        (layers.conv_transpose2d(6, (2, 3), stride=2, padding=1, dilation=(2, 1), groups=2), IMAGE),
+        (layers.conv_transpose2d(3, 3, stride=2, padding="same", bias=False), IMAGE),
+    ],
+    "conv_transpose3d": [(layers.conv_transpose3d(2, (1, 2, 2), stride=(1, 2, 1), groups=2), (3, 3, 2, 2))],
+    "depthwise_conv1d": [(layers.depthwise_conv1d(3), (7, 2))],
+    "depthwise_conv2d": [
+        (layers.depthwise_conv2d(3, multiplier=2, stride=2, padding="same"), IMAGE),
+        (layers.depthwise_conv2d((2, 1), dilation=2, bias=False), IMAGE),
+    ],
+    "depthwise_conv3d": [(layers.depthwise_conv3d((2, 1, 2)), (3, 3, 2, 2))],
+    "separable_conv1d": [(layers.separable_conv1d(3, 3), (7, 2))],
+    "separable_conv2d": [
+        (layers.separable_conv2d(3, 3, padding="same"), IMAGE),
+        (layers.separable_conv2d(3, 3, multiplier=2, stride=2, bias=False), IMAGE),
+    ],
+    "separable_conv3d": [(layers.separable_conv3d(3, (1, 2, 2)), (3, 3, 2, 2))],
+    "adaptive_avg_pool": [(layers.adaptive_avg_pool((2, 4)), IMAGE), (layers.adaptive_avg_pool(7), IMAGE)],
+    "adaptive_max_pool": [(layers.adaptive_max_pool((2, 4)), IMAGE), (layers.adaptive_max_pool(7), IMAGE)],
+    "batch_norm": [(layers.batch_norm(), IMAGE), (layers.batch_norm(decay=0.5, eps=0.1), (4,))],
+    "group_norm": [(layers.group_norm(2), IMAGE), (layers.group_norm(2, eps=0.1), (4,))],
+    "instance_norm": [(layers.instance_norm(), IMAGE), (layers.instance_norm(eps=0.1), (3, 2, 2, 2))],
+    "layer_norm": [(layers.layer_norm(), IMAGE), (layers.layer_norm(axes=(1, 3), eps=0.1), IMAGE)],
+    "rms_norm": [(layers.rms_norm(), IMAGE), (layers.rms_norm(axes=(1, 2, 3), eps=0.1), IMAGE)],
 }
+OF_IDS = {"embedding"}  # its inputs are integers: see test_embedding
 COMBINATORS = {
     "serial": [
         (serial(relu()), IMAGE),
@@ -72,10 +106,12 @@ COMBINATORS = {
     ],
 }
 EVERY = [(name, layer, shape) for name, cases in {**LAYERS, **COMBINATORS}.items() for layer, shape in cases]
+# One example without positions gives batch_norm nothing to take statistics of.
+FOR_ONE_EXAMPLE = [case for case in EVERY if not (case[0] == "batch_norm" and len(case[2]) == 1)]
 
 
 def test_every_public_layer_and_combinator_is_here():
-    assert sorted(LAYERS) == sorted(layers.__all__)
+    assert sorted([*LAYERS, *OF_IDS]) == sorted(layers.__all__)
     assert sorted([*COMBINATORS, "map_layers"]) == sorted(combinators.__all__)
 
 
@@ -85,14 +121,14 @@ def test_contract(name, layer, in_shape):
     check_layer(layer, in_shape, strict=True)
 
 
-@pytest.mark.parametrize(("name", "layer", "in_shape"), EVERY)
+@pytest.mark.parametrize(("name", "layer", "in_shape"), FOR_ONE_EXAMPLE)
 def test_contract_for_one_example(name, layer, in_shape):
     check_layer(layer, in_shape, batch=1, strict=True)
 
 
 def test_there_is_a_layer_for_each_op():
-    # those of several arrays are for `parallel`; conv is conv1d, conv2d and conv3d
-    not_layers = {"add", "concat", "multiply", "conv"}
+    # those of several arrays are for `parallel`; conv is conv1d, conv2d and conv3d, and its adjoint likewise
+    not_layers = {"add", "concat", "multiply", "conv", "conv_transpose"}
     assert set(ops.__all__) - not_layers <= set(layers.__all__)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from funcnn import models, tree
 from funcnn.combinators import residual, serial
-from funcnn.layers import conv1d, conv2d, conv3d, dense, flatten, max_pool, relu
+from funcnn.layers import conv1d, conv2d, conv3d, conv_transpose2d, dense, depthwise_conv1d, flatten, max_pool, relu
 from funcnn.summary import Row, format_summary, summary
 
 
@@ -18,6 +18,8 @@ from funcnn.summary import Row, format_summary, summary
         (conv2d(4, 3, padding=1), (5, 6, 2)),
         (conv2d(4, (2, 3), groups=2), (5, 6, 2)),
         (conv3d(2, 2), (3, 4, 3, 2)),
+        (depthwise_conv1d(3, multiplier=2), (9, 2)),
+        (conv_transpose2d(4, (2, 3), stride=2, groups=2), (5, 6, 2)),
     ],
 )
 def test_multiply_adds_are_the_products_summed(layer, in_shape):

@@ -15,6 +15,14 @@ def is_int(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
+def count(where: str, name: str, value: Any) -> None:
+    """Refuse what is not an int >= 1."""
+    if not is_int(value):
+        raise TypeError(f"{where}: {name} is an int, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{where}: {name} must be at least 1, got {value}")
+
+
 def floating(where: str, x: Any) -> Array:
     """Return ``x`` as a floating or complex array; integers are refused, for they are mostly unscaled images."""
     x = np.asarray(x)
@@ -44,6 +52,12 @@ def leaves(op: str, params: Tree, names: tuple[str, ...]) -> list[Array]:
             f"{op}: params must have exactly the leaves {list(names)}; missing {missing}, unexpected {extra}"
         )
     return [floating(f"{op}: params[{name!r}]", params[name]) for name in names]
+
+
+def weights_and_bias(op: str, params: Tree, bias: bool) -> tuple[Array, Array | None]:
+    """Return the leaves ``w`` and ``b`` of ``params``, or ``w`` alone, and None, without ``bias``."""
+    w, *b = leaves(op, params, ("w", "b") if bias else ("w",))
+    return w, b[0] if b else None
 
 
 def cotangent(op: str, dy: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -43,7 +43,7 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
         return unrolled.correlate_adjoint_x(dy, w, g)
     if all(step == 1 for step in g.stride):
         # Without strides this is a correlation itself: of dy with the kernel flipped and its channels exchanged.
-        kernel = np.flip(_exchange_channels(w, groups), tuple(range(len(g.window))))
+        kernel = np.flip(exchange_channels(w, groups), tuple(range(len(g.window))))
         reach = [d * (k - 1) for d, k in zip(g.dilation, g.window, strict=True)]
         padding = tuple((r - lo, r - hi) for r, (lo, hi) in zip(reach, g.padding, strict=True))
         return correlate(dy, kernel, Geometry(g.out, g.window, g.stride, padding, g.dilation, g.size), groups)
@@ -74,6 +74,12 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
         dw += _columns(x[piece], g, groups).transpose(0, 2, 1) @ _by_group(dy[piece], groups)
     by_tap = dw.reshape(groups, math.prod(g.window), inner, outer).transpose(1, 2, 0, 3)
     return by_tap.reshape(*g.window, inner, groups * outer)
+
+
+def exchange_channels(w: Array, groups: int) -> Array:
+    """Turn (window..., I/groups, O) into (window..., O/groups, I), the weights that take y's channels back to x's."""
+    split = w.reshape(*w.shape[:-1], groups, w.shape[-1] // groups)
+    return np.moveaxis(split, -1, -3).swapaxes(-1, -2).reshape(*w.shape[:-2], w.shape[-1] // groups, -1)
 
 
 def _pieces(n: int, g: Geometry, cell_bytes: int) -> Iterator[slice]:
@@ -115,9 +121,3 @@ def _grouped_matrix(w: Array, groups: int) -> Array:
     """Lay w (window..., I/groups, O) out as (groups, window * I/groups, O/groups)."""
     rows = math.prod(w.shape[:-1])
     return w.reshape(rows, groups, w.shape[-1] // groups).transpose(1, 0, 2)
-
-
-def _exchange_channels(w: Array, groups: int) -> Array:
-    """Turn (window..., I/groups, O) into (window..., O/groups, I), the weights that take y's channels back to x's."""
-    split = w.reshape(*w.shape[:-1], groups, w.shape[-1] // groups)
-    return np.moveaxis(split, -1, -3).swapaxes(-1, -2).reshape(*w.shape[:-2], w.shape[-1] // groups, -1)

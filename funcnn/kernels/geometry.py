@@ -104,16 +104,76 @@ def _geometry(
     return Geometry(size, window, stride, tuple(pads), dilation, tuple(out))
 
 
-def per_axis(op: str, name: str, option: Any, rank: int) -> tuple[int, ...]:
-    """Return an option that is an int >= 1 or a tuple of them as one int for each spatial axis."""
+def transposed_geometry(
+    op: str,
+    size: tuple[int, ...],
+    window: PerAxis,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    dilation: PerAxis = 1,
+) -> Geometry:
+    """Find the convolution whose output has the given size, and whose adjoint therefore starts from it.
+
+    A convolution with strides gives the same output size for several input sizes; ``output_padding`` chooses among
+    them: it is the number of cells at the end that no window reaches, 0 to stride - 1. With "same" padding the input
+    size is size * stride.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the option, or the whole geometry if nothing is left of the input.
+
+    Examples
+    --------
+    >>> transposed_geometry("conv_transpose", (4, 4), 3, stride=2, padding=1, output_padding=1).size
+    (8, 8)
+    """
+    return _transposed_geometry(
+        op, size, _frozen(window), _frozen(stride), _frozen(padding), _frozen(output_padding), _frozen(dilation)
+    )
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _transposed_geometry(
+    op: str, out: tuple[int, ...], window: Any, stride: Any, padding: Any, output_padding: Any, dilation: Any
+) -> Geometry:
+    rank = len(out)
+    window = per_axis(op, "window", window, rank)
+    stride = per_axis(op, "stride", stride, rank)
+    dilation = per_axis(op, "dilation", dilation, rank)
+    extra = per_axis(op, "output_padding", output_padding, rank, least=0)
+    if any(e >= t for e, t in zip(extra, stride, strict=True)):
+        raise ValueError(f"{op}: output_padding {extra} must be less than the stride {stride}")
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
+    if padding == "same":
+        if any(extra):
+            raise ValueError(f"{op}: padding 'same' fixes the output's size, so output_padding must be 0, not {extra}")
+        size = tuple(o * t for o, t in zip(out, stride, strict=True))
+        return Geometry(size, window, stride, tuple(_paddings(op, padding, size, stride, spans)), dilation, out)
+    pads = _paddings(op, padding, out, stride, spans)
+    size = tuple(
+        (o - 1) * t + span + e - lo - hi
+        for o, t, span, e, (lo, hi) in zip(out, stride, spans, extra, pads, strict=True)
+    )
+    if min(size) < 1:
+        raise ValueError(
+            f"{op}: the padding leaves an output of {size}: " + _describe(out, window, stride, pads, dilation)
+        )
+    return Geometry(size, window, stride, tuple(pads), dilation, out)
+
+
+def per_axis(op: str, name: str, option: Any, rank: int, *, least: int = 1) -> tuple[int, ...]:
+    """Return an option that is an int >= ``least`` or a tuple of them as one int for each spatial axis."""
     option = _frozen(option)
     values = option if isinstance(option, tuple) else (option,) * rank
     if not all(is_int(v) for v in values):
         raise TypeError(f"{op}: {name} is an int or a tuple of {rank} ints, not {option!r}")
     if len(values) != rank:
         raise ValueError(f"{op}: {name} {option} has {len(values)} entries, the input has {rank} spatial axes")
-    if min(values) < 1:
-        raise ValueError(f"{op}: {name} must be at least 1, got {option}")
+    if min(values) < least:
+        raise ValueError(f"{op}: {name} must be at least {least}, got {option}")
     return tuple(int(v) for v in values)
 
 

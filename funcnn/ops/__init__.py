@@ -31,31 +31,49 @@ from funcnn.ops.activations import (
     softsign,
     tanh,
 )
-from funcnn.ops.conv import conv
+from funcnn.ops.conv import conv, conv_transpose
 from funcnn.ops.dense import dense
 from funcnn.ops.dropout import dropout
+from funcnn.ops.embedding import embedding
 from funcnn.ops.joining import add, concat, multiply
-from funcnn.ops.pooling import avg_pool, global_avg_pool, global_max_pool, max_pool
-from funcnn.ops.shaping import depth_to_space, flatten, pad, space_to_depth, upsample
+from funcnn.ops.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from funcnn.ops.pooling import (
+    adaptive_avg_pool,
+    adaptive_max_pool,
+    avg_pool,
+    global_avg_pool,
+    global_max_pool,
+    max_pool,
+)
+from funcnn.ops.shaping import depth_to_space, flatten, identity, pad, space_to_depth, upsample
 from funcnn.ops.softmax import log_softmax, softmax
 
 __all__ = [
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
     "add",
     "avg_pool",
+    "batch_norm",
     "celu",
     "concat",
     "conv",
+    "conv_transpose",
     "dense",
     "depth_to_space",
     "dropout",
     "elu",
+    "embedding",
     "flatten",
     "gelu",
     "global_avg_pool",
     "global_max_pool",
+    "group_norm",
     "hard_sigmoid",
     "hard_swish",
     "hard_tanh",
+    "identity",
+    "instance_norm",
+    "layer_norm",
     "leaky_relu",
     "log_sigmoid",
     "log_softmax",
@@ -66,6 +84,7 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "rms_norm",
     "selu",
     "sigmoid",
     "silu",

@@ -1,4 +1,4 @@
-"""Convolution in one to three dimensions."""
+"""Convolution and its adjoint in one to three dimensions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from typing import Any
 from funcnn.kernels import checks
 from funcnn.kernels.bias import add_bias, channel_sum
 from funcnn.kernels.convolution import correlate, correlate_adjoint_w, correlate_adjoint_x
-from funcnn.kernels.geometry import Padding, PerAxis, geometry
+from funcnn.kernels.geometry import Padding, PerAxis, geometry, transposed_geometry
 from funcnn.tree import Array, Tree
 
 
 def conv(
-    params: Tree, x: Array, *, stride: PerAxis = 1, padding: Padding = 0, dilation: PerAxis = 1, groups: int = 1
+    params: Tree,
+    x: Array,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    bias: bool = True,
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
     """Convolution, in the field's sense: cross-correlation of x with the kernel w, plus a bias.
 
@@ -29,6 +36,8 @@ def conv(
         Cells of zeros around x. "same" gives ceil(S / stride) outputs, with the odd cell of padding at the end.
     groups : int
         Input and output channels are cut into this many groups, and each group of outputs sees its own group of inputs.
+    bias : bool
+        Whether there is a ``b``. Before a normalisation, which takes the mean away, it is of no use.
 
     Returns
     -------
@@ -78,29 +87,132 @@ def conv(
     >>> conv(depthwise, np.ones((1, 8, 8, 3)), groups=3)[0].shape
     (1, 6, 6, 6)
     """
-    w, b = checks.leaves("conv", params, ("w", "b"))
-    x = checks.images("conv", x)
-    if w.ndim != x.ndim:
-        raise ValueError(
-            f"conv: x {x.shape} has {x.ndim - 2} spatial axes, so w must have {x.ndim} axes (kernel..., in, out), "
-            f"not {w.shape}"
-        )
+    w, b, x = _arguments("conv", params, x, bias)
     inner, outer = w.shape[-2:]
     checks.groups("conv", groups, x.shape[-1], outer)
     if x.shape[-1] != inner * groups:
         raise ValueError(
             f"conv: x {x.shape} has {x.shape[-1]} channels, but w {w.shape} with groups {groups} takes {inner * groups}"
         )
-    if b.shape != (outer,):
-        raise ValueError(f"conv: b must be ({outer},) to go with w {w.shape}, not {b.shape}")
+    _check_bias("conv", b, w, outer)
     g = geometry("conv", x.shape[1:-1], w.shape[:-2], stride=stride, padding=padding, dilation=dilation)
     y = add_bias(correlate(x, w, g, groups), b)
     shape, dtype = y.shape, y.dtype
 
     def conv_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("conv", dy, shape, dtype)
-        dw = correlate_adjoint_w(x, dy, g, groups)
-        dx = correlate_adjoint_x(dy, w, g, groups) if input_gradient else None
-        return {"w": dw, "b": channel_sum(dy)}, dx
+        dparams: Tree = {"w": correlate_adjoint_w(x, dy, g, groups)}
+        if b is not None:
+            dparams["b"] = channel_sum(dy)
+        return dparams, correlate_adjoint_x(dy, w, g, groups) if input_gradient else None
 
     return y, conv_vjp
+
+
+def conv_transpose(
+    params: Tree,
+    x: Array,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    bias: bool = True,
+) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
+    """Transposed convolution: the adjoint of `conv` of the same geometry, plus a bias.
+
+    It goes from the shape of `conv`'s output back to that of its input: where `conv` with a stride shrinks an image,
+    this enlarges it. With the same ``w``, <conv(u), x> = <u, conv_transpose(x)> (both without bias).
+
+    Parameters
+    ----------
+    params : dict
+        ``w`` (K..., O/groups, I), `conv`'s own weights, which take y's channels to x's, and ``b`` (O).
+    x : array (N, S..., I)
+        One to three spatial axes S, as many as ``w`` has kernel axes.
+    stride, dilation : int or tuple of int, >= 1
+    padding : int, tuple of int, tuple of (lo, hi), "valid" or "same"
+        `conv`'s padding, so here it is cut off the output. "same" gives S * stride outputs.
+    output_padding : int or tuple of int, 0 to stride - 1
+        `conv` gives S outputs for several input sizes; this many cells are added at the end to the smallest of them.
+    groups : int
+        As `conv`'s.
+    bias : bool
+        Whether there is a ``b``.
+
+    Returns
+    -------
+    y : array (N, (S - 1)*stride + dilation*(K-1) + 1 + output_padding - lo - hi, ..., O)
+    vjp : callable
+        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None).
+
+    Raises
+    ------
+    TypeError
+        If an array is not of floats, or an option not of ints.
+    ValueError
+        If the shapes do not fit; the message lists them with kernel, stride, padding and dilation.
+
+    Notes
+    -----
+    Each x[n,s] puts a copy of the kernel, weighted, into the output:
+
+        y[n,t] = sum over the pairs (s, k) with s*stride + k*dilation - lo = t of x[n,s] w[k]^T, plus b
+
+    which is `conv`'s dx. It is linear in x and in w, and the adjoint of an adjoint is the map itself, so
+
+        dx[n,s] = sum_k dy[n, s*stride + k*dilation - lo] w[k]          conv of dy
+        dw[k]   = sum_{n,s} dy[n, s*stride + k*dilation - lo]^T x[n,s]  conv's dw, with dy and x exchanged
+        db      = sum_{n,t} dy[n,t]
+
+    ``torch.nn.ConvTranspose2d`` keeps the same ``w`` as (in, out/groups, kernel...), Keras as (kernel..., out, in).
+    M. Zeiler et al., Deconvolutional Networks, 2010; V. Dumoulin and F. Visin, A guide to convolution arithmetic for
+    deep learning, 2016 (arXiv:1603.07285).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"w": np.array([1.0, 2.0, 3.0]).reshape(3, 1, 1), "b": np.zeros(1)}
+    >>> y, vjp = conv_transpose(params, np.array([[[1.0], [10.0]]]), stride=2)
+    >>> y.ravel()
+    array([ 1.,  2., 13., 20., 30.])
+    >>> conv_transpose(params, np.ones((1, 4, 1)), stride=2, padding="same")[0].shape
+    (1, 8, 1)
+    """
+    w, b, x = _arguments("conv_transpose", params, x, bias)
+    if x.shape[-1] != w.shape[-1]:
+        raise ValueError(f"conv_transpose: x {x.shape} has {x.shape[-1]} channels, but w {w.shape} takes {w.shape[-1]}")
+    checks.groups("conv_transpose", groups, x.shape[-1], outer := w.shape[-2] * groups)
+    _check_bias("conv_transpose", b, w, outer)
+    g = transposed_geometry(
+        "conv_transpose", x.shape[1:-1], w.shape[:-2], stride=stride, padding=padding, output_padding=output_padding,
+        dilation=dilation,
+    )  # fmt: skip
+    y = add_bias(correlate_adjoint_x(x, w, g, groups), b)
+    shape, dtype = y.shape, y.dtype
+
+    def conv_transpose_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
+        dy = checks.cotangent("conv_transpose", dy, shape, dtype)
+        dparams: Tree = {"w": correlate_adjoint_w(dy, x, g, groups)}
+        if b is not None:
+            dparams["b"] = channel_sum(dy)
+        return dparams, correlate(dy, w, g, groups) if input_gradient else None
+
+    return y, conv_transpose_vjp
+
+
+def _arguments(op: str, params: Tree, x: Any, bias: bool) -> tuple[Array, Array | None, Array]:
+    w, b = checks.weights_and_bias(op, params, bias)
+    x = checks.images(op, x)
+    if w.ndim != x.ndim:
+        raise ValueError(
+            f"{op}: x {x.shape} has {x.ndim - 2} spatial axes, so w must have {x.ndim} axes (kernel..., in, out), "
+            f"not {w.shape}"
+        )
+    return w, b, x
+
+
+def _check_bias(op: str, b: Array | None, w: Array, outer: int) -> None:
+    if b is not None and b.shape != (outer,):
+        raise ValueError(f"{op}: b must be ({outer},) to go with w {w.shape}, not {b.shape}")

@@ -10,7 +10,7 @@ from funcnn.kernels.bias import add_bias, channel_sum
 from funcnn.tree import Array, Tree
 
 
-def dense(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
+def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
     """Affine map y = x w + b of the last axis.
 
     Parameters
@@ -18,6 +18,8 @@ def dense(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Arra
     params : dict
         ``w`` (I, O) and ``b`` (O).
     x : array (N, ..., I)
+    bias : bool
+        Whether there is a ``b``.
 
     Returns
     -------
@@ -50,10 +52,11 @@ def dense(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Arra
     >>> dparams["w"], dparams["b"], dx
     (array([[3., 3.]]), array([1., 1.]), array([[3.]]))
     """
-    w, b = checks.leaves("dense", params, ("w", "b"))
+    w, b = checks.weights_and_bias("dense", params, bias)
     x = checks.floating("dense: x", x)
-    if w.ndim != 2 or b.shape != w.shape[1:]:
-        raise ValueError(f"dense: w must be (I, O) and b (O); got w {w.shape} and b {b.shape}")
+    if w.ndim != 2 or (b is not None and b.shape != w.shape[1:]):
+        got = f"w {w.shape}" if b is None else f"w {w.shape} and b {b.shape}"
+        raise ValueError(f"dense: w must be (I, O) and b (O); got {got}")
     if x.ndim < 2 or x.shape[-1] != w.shape[0]:
         raise ValueError(f"dense: x has shape {x.shape}, but w {w.shape} takes (N, ..., {w.shape[0]})")
     y = add_bias(x @ w, b)
@@ -61,8 +64,10 @@ def dense(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Arra
 
     def dense_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("dense", dy, shape, dtype)
-        dw = _rows(x).T @ _rows(dy)
-        return {"w": dw, "b": channel_sum(dy)}, dy @ w.T if input_gradient else None
+        dparams: Tree = {"w": _rows(x).T @ _rows(dy)}
+        if b is not None:
+            dparams["b"] = channel_sum(dy)
+        return dparams, dy @ w.T if input_gradient else None
 
     return y, dense_vjp
 

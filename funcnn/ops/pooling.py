@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from funcnn.kernels import checks
-from funcnn.kernels.geometry import Geometry, Padding, PerAxis, geometry
+from funcnn.kernels.geometry import Geometry, Padding, PerAxis, geometry, per_axis
 from funcnn.kernels.pooling import max_along, max_along_adjoint, sum_along, sum_along_adjoint
 from funcnn.kernels.windows import crop, pad
 from funcnn.tree import Array
@@ -89,6 +89,7 @@ def avg_pool(
     *,
     stride: PerAxis | None = None,
     padding: Padding = 0,
+    dilation: PerAxis = 1,
     ceil_mode: bool = False,
     count_include_pad: bool = False,
 ) -> tuple[Array, Callable[[Any], Array]]:
@@ -103,6 +104,7 @@ def avg_pool(
         The window, if not given.
     padding : int, tuple of int, tuple of (lo, hi), "valid" or "same"
         Cells of zeros. A window must not lie in the padding alone.
+    dilation : int or tuple of int, >= 1
     ceil_mode : bool
         Also take the last window that starts inside but reaches beyond the end; the cells beyond never count.
     count_include_pad : bool
@@ -132,8 +134,10 @@ def avg_pool(
     """
     x = checks.images("avg_pool", x)
     step = window if stride is None else stride
-    g = geometry("avg_pool", x.shape[1:-1], window, stride=step, padding=padding, ceil_mode=ceil_mode)
-    declared = geometry("avg_pool", x.shape[1:-1], window, stride=step, padding=padding)
+    declared = geometry("avg_pool", x.shape[1:-1], window, stride=step, padding=padding, dilation=dilation)
+    g = geometry(
+        "avg_pool", x.shape[1:-1], window, stride=step, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+    )
     nothing = ((0, 0),) * len(g.size)
     count = _cells_in_windows("avg_pool", g, nothing)
     if count_include_pad:
@@ -243,6 +247,128 @@ def global_max_pool(x: Array) -> tuple[Array, Callable[[Any], Array]]:
         return dx.reshape(shape)
 
     return y, global_max_pool_vjp
+
+
+def adaptive_avg_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
+    """Mean over windows chosen so that the output has a given size, whatever the input's.
+
+    Parameters
+    ----------
+    x : array (N, S..., C)
+        One to three spatial axes, none of size 0.
+    size : int or tuple of int, >= 1
+        Of the output. Larger than S repeats cells.
+
+    Returns
+    -------
+    y : array (N, size..., C)
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not of floats, or not of that shape, or ``size`` no size.
+
+    Notes
+    -----
+    On each axis, window i of ``size`` covers the cells from floor(i S / size) up to ceil((i+1) S / size), so that the
+    windows cover everything, differ by at most one cell in length, and overlap by at most one. The mean is linear: dy
+    goes in equal shares to the window's cells. Where ``size`` divides S this is `avg_pool` with the window S / size.
+
+    Examples
+    --------
+    >>> y, vjp = adaptive_avg_pool(np.array([[[1.0], [2.0], [6.0]]]), 2)
+    >>> y.ravel(), vjp(np.ones_like(y)).ravel()
+    (array([1.5, 4. ]), array([0.5, 1. , 0.5]))
+    """
+    x = _positions("adaptive_avg_pool", x)
+    size = per_axis("adaptive_avg_pool", "size", size, x.ndim - 2)
+    shapes = []
+    y = x
+    for a in reversed(range(1, x.ndim - 1)):
+        shapes.append((a, y.shape))
+        y = np.stack([y[*_before(a), cells].mean(axis=a) for cells in _adaptive(y.shape[a], size[a - 1])], axis=a)
+    out, dtype = y.shape, y.dtype
+
+    def adaptive_avg_pool_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("adaptive_avg_pool", dy, out, dtype)
+        for a, shape in reversed(shapes):
+            dx = np.zeros(shape, dy.dtype)
+            for i, cells in enumerate(_adaptive(shape[a], size[a - 1])):
+                dx[*_before(a), cells] += dy[*_before(a), i : i + 1] / (cells.stop - cells.start)
+            dy = dx
+        return dy
+
+    return y, adaptive_avg_pool_vjp
+
+
+def adaptive_max_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
+    """Maximum over windows chosen so that the output has a given size, whatever the input's.
+
+    Parameters
+    ----------
+    x : array (N, S..., C)
+        One to three spatial axes, none of size 0.
+    size : int or tuple of int, >= 1
+        Of the output. Larger than S repeats cells.
+
+    Returns
+    -------
+    y : array (N, size..., C)
+    vjp : callable
+        ``vjp(dy) -> dx``
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not of floats, or not of that shape, or ``size`` no size.
+
+    Notes
+    -----
+    The windows are those of `adaptive_avg_pool`; dy goes to the first cell in row-major order that attains the
+    maximum, as in `max_pool`. Where ``size`` divides S this is `max_pool` with the window S / size.
+
+    Examples
+    --------
+    >>> y, vjp = adaptive_max_pool(np.array([[[1.0], [5.0], [3.0]]]), 2)
+    >>> y.ravel(), vjp(np.ones_like(y)).ravel()
+    (array([5., 5.]), array([0., 2., 0.]))
+    """
+    x = _positions("adaptive_max_pool", x)
+    size = per_axis("adaptive_max_pool", "size", size, x.ndim - 2)
+    stages = []
+    y = x
+    for a in reversed(range(1, x.ndim - 1)):  # the last axis first keeps row-major order among ties
+        best = [
+            cells.start + y[*_before(a), cells].real.argmax(axis=a, keepdims=True)
+            for cells in _adaptive(y.shape[a], size[a - 1])
+        ]
+        stages.append((a, y.shape, best))
+        y = np.concatenate([np.take_along_axis(y, index, axis=a) for index in best], axis=a)
+    out, dtype = y.shape, y.dtype
+
+    def adaptive_max_pool_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("adaptive_max_pool", dy, out, dtype)
+        for a, shape, best in reversed(stages):
+            dx = np.zeros(shape, dy.dtype)
+            for i, index in enumerate(best):
+                share = np.take_along_axis(dx, index, axis=a) + dy[*_before(a), i : i + 1]
+                np.put_along_axis(dx, index, share, axis=a)
+            dy = dx
+        return dy
+
+    return y, adaptive_max_pool_vjp
+
+
+def _adaptive(cells: int, windows: int) -> list[slice]:
+    """Cut 0..cells-1 into ``windows`` slices of nearly equal length that cover everything."""
+    return [slice(i * cells // windows, -(-(i + 1) * cells // windows)) for i in range(windows)]
+
+
+def _before(a: int) -> tuple[slice, ...]:
+    """Index all axes before ``a`` as a whole."""
+    return (slice(None),) * a
 
 
 def _positions(op: str, x: Any) -> Array:

@@ -15,6 +15,40 @@ from funcnn.kernels.windows import pad as pad_with
 from funcnn.tree import Array
 
 
+def identity(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """The input as it is.
+
+    Parameters
+    ----------
+    x : array, any shape
+
+    Returns
+    -------
+    y : array
+        ``x`` itself.
+    vjp : callable
+        ``vjp(dy) -> dy``
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of floats.
+
+    Examples
+    --------
+    >>> y, vjp = identity(np.array([1.0]))
+    >>> y, vjp(np.array([5.0]))
+    (array([1.]), array([5.]))
+    """
+    x = checks.floating("identity: x", x)
+    shape, dtype = x.shape, x.dtype
+
+    def identity_vjp(dy: Any) -> Array:
+        return checks.cotangent("identity", dy, shape, dtype)
+
+    return x, identity_vjp
+
+
 def flatten(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     """Lay all axes but the first in one.
 

@@ -1,0 +1,125 @@
+"""Layers: each op with its options fixed and, where it has parameters, their initial values.
+
+Every layer is made by calling its factory, ``relu()`` and ``conv2d(32, 3)`` alike, and follows the protocol of
+`funcnn.layer.Layer`. Initial values are chosen so that variances stay the same from layer to layer, whatever the
+widths: `he_normal` for convolutions and dense layers, which makes up for the halving by the ReLU that mostly follows;
+`standard_normal` for embeddings, of which one row is taken; scales 1 and biases 0, so that normalisations start as
+plain ones. Each factory says so and takes another initializer.
+"""
+
+from funcnn.layers.activations import (
+    celu,
+    elu,
+    gelu,
+    hard_sigmoid,
+    hard_swish,
+    hard_tanh,
+    leaky_relu,
+    log_sigmoid,
+    log_softmax,
+    mish,
+    prelu,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    softsign,
+    tanh,
+)
+from funcnn.layers.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+    depthwise_conv1d,
+    depthwise_conv2d,
+    depthwise_conv3d,
+    separable_conv1d,
+    separable_conv2d,
+    separable_conv3d,
+)
+from funcnn.layers.dense import dense, embedding
+from funcnn.layers.dropout import dropout
+from funcnn.layers.normalization import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
+from funcnn.layers.pooling import (
+    adaptive_avg_pool,
+    adaptive_max_pool,
+    avg_pool,
+    global_avg_pool,
+    global_max_pool,
+    max_pool,
+)
+from funcnn.layers.shaping import (
+    depth_to_space,
+    flatten,
+    identity,
+    pad,
+    space_to_depth,
+    upsample,
+)
+
+__all__ = [
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
+    "avg_pool",
+    "batch_norm",
+    "celu",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "dense",
+    "depth_to_space",
+    "depthwise_conv1d",
+    "depthwise_conv2d",
+    "depthwise_conv3d",
+    "dropout",
+    "elu",
+    "embedding",
+    "flatten",
+    "gelu",
+    "global_avg_pool",
+    "global_max_pool",
+    "group_norm",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_tanh",
+    "identity",
+    "instance_norm",
+    "layer_norm",
+    "leaky_relu",
+    "log_sigmoid",
+    "log_softmax",
+    "max_pool",
+    "mish",
+    "pad",
+    "prelu",
+    "relu",
+    "relu6",
+    "rms_norm",
+    "selu",
+    "separable_conv1d",
+    "separable_conv2d",
+    "separable_conv3d",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "space_to_depth",
+    "tanh",
+    "upsample",
+]

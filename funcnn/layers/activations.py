@@ -1,0 +1,373 @@
+"""Activations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from funcnn import ops
+from funcnn.keys import Key
+from funcnn.layer import Layer, parameterless, parametric
+from funcnn.tree import Array, Tree
+
+
+def relu() -> Layer:
+    """max(x, 0); see `funcnn.ops.relu`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> relu().name
+    'relu'
+    """
+    return parameterless("relu", ops.relu)
+
+
+def leaky_relu(slope: float = 0.01) -> Layer:
+    """x where positive, else slope * x; see `funcnn.ops.leaky_relu`.
+
+    Parameters
+    ----------
+    slope : float
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> leaky_relu(0.2).name
+    'leaky_relu'
+    """
+
+    def op(x: Array) -> Any:
+        return ops.leaky_relu(x, slope)
+
+    return parameterless("leaky_relu", op)
+
+
+def prelu(*, initial_slope: float = 0.25) -> Layer:
+    """Leaky ReLU whose slopes are parameters, one a channel; see `funcnn.ops.prelu`.
+
+    Parameters
+    ----------
+    initial_slope : float
+        0.25, as in the paper.
+
+    Returns
+    -------
+    Layer
+        With the leaf ``slope`` (C).
+
+    Examples
+    --------
+    >>> prelu().init((0,), (8, 8, 2))[0]
+    {'slope': array([0.25, 0.25], dtype=float32)}
+    """
+
+    def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
+        return {"slope": np.full(in_shape[-1:], initial_slope, np.float32)}
+
+    return parametric("prelu", init_params, ops.prelu)
+
+
+def relu6() -> Layer:
+    """min(max(x, 0), 6); see `funcnn.ops.relu6`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> relu6().name
+    'relu6'
+    """
+    return parameterless("relu6", ops.relu6)
+
+
+def elu(alpha: float = 1.0) -> Layer:
+    """x where positive, else alpha (exp(x) - 1); see `funcnn.ops.elu`.
+
+    Parameters
+    ----------
+    alpha : float
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> elu(0.5).name
+    'elu'
+    """
+
+    def op(x: Array) -> Any:
+        return ops.elu(x, alpha)
+
+    return parameterless("elu", op)
+
+
+def celu(alpha: float = 1.0) -> Layer:
+    """x where positive, else alpha (exp(x / alpha) - 1); see `funcnn.ops.celu`.
+
+    Parameters
+    ----------
+    alpha : float > 0
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> celu(0.5).name
+    'celu'
+    """
+
+    def op(x: Array) -> Any:
+        return ops.celu(x, alpha)
+
+    return parameterless("celu", op)
+
+
+def selu() -> Layer:
+    """Self-normalising ELU; see `funcnn.ops.selu`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> selu().name
+    'selu'
+    """
+    return parameterless("selu", ops.selu)
+
+
+def gelu(approximate: bool = False) -> Layer:
+    """x times the normal distribution function; see `funcnn.ops.gelu`.
+
+    Parameters
+    ----------
+    approximate : bool
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> gelu(approximate=True).name
+    'gelu'
+    """
+
+    def op(x: Array) -> Any:
+        return ops.gelu(x, approximate)
+
+    return parameterless("gelu", op)
+
+
+def silu() -> Layer:
+    """x times `sigmoid`, also called swish; see `funcnn.ops.silu`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> silu().name
+    'silu'
+    """
+    return parameterless("silu", ops.silu)
+
+
+def mish() -> Layer:
+    """x tanh(softplus(x)); see `funcnn.ops.mish`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> mish().name
+    'mish'
+    """
+    return parameterless("mish", ops.mish)
+
+
+def softplus() -> Layer:
+    """log(1 + exp(x)); see `funcnn.ops.softplus`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> softplus().name
+    'softplus'
+    """
+    return parameterless("softplus", ops.softplus)
+
+
+def softsign() -> Layer:
+    """x / (1 + |x|); see `funcnn.ops.softsign`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> softsign().name
+    'softsign'
+    """
+    return parameterless("softsign", ops.softsign)
+
+
+def tanh() -> Layer:
+    """Hyperbolic tangent; see `funcnn.ops.tanh`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> tanh().name
+    'tanh'
+    """
+    return parameterless("tanh", ops.tanh)
+
+
+def sigmoid() -> Layer:
+    """Logistic function; see `funcnn.ops.sigmoid`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> sigmoid().name
+    'sigmoid'
+    """
+    return parameterless("sigmoid", ops.sigmoid)
+
+
+def log_sigmoid() -> Layer:
+    """Logarithm of the sigmoid; see `funcnn.ops.log_sigmoid`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> log_sigmoid().name
+    'log_sigmoid'
+    """
+    return parameterless("log_sigmoid", ops.log_sigmoid)
+
+
+def hard_tanh() -> Layer:
+    """min(max(x, -1), 1); see `funcnn.ops.hard_tanh`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> hard_tanh().name
+    'hard_tanh'
+    """
+    return parameterless("hard_tanh", ops.hard_tanh)
+
+
+def hard_sigmoid() -> Layer:
+    """min(max(x / 6 + 1/2, 0), 1); see `funcnn.ops.hard_sigmoid`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> hard_sigmoid().name
+    'hard_sigmoid'
+    """
+    return parameterless("hard_sigmoid", ops.hard_sigmoid)
+
+
+def hard_swish() -> Layer:
+    """x times `hard_sigmoid`; see `funcnn.ops.hard_swish`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> hard_swish().name
+    'hard_swish'
+    """
+    return parameterless("hard_swish", ops.hard_swish)
+
+
+def softmax(axis: int = -1) -> Layer:
+    """Softmax along an axis; see `funcnn.ops.softmax`. To train a classifier, end in logits and use
+    `softmax_cross_entropy`.
+
+    Parameters
+    ----------
+    axis : int
+        Of the batch: 0 are the examples.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> softmax().name
+    'softmax'
+    """
+
+    def op(x: Array) -> Any:
+        return ops.softmax(x, axis)
+
+    return parameterless("softmax", op)
+
+
+def log_softmax(axis: int = -1) -> Layer:
+    """Logarithm of the softmax along an axis; see `funcnn.ops.log_softmax`.
+
+    Parameters
+    ----------
+    axis : int
+        Of the batch: 0 are the examples.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> log_softmax().name
+    'log_softmax'
+    """
+
+    def op(x: Array) -> Any:
+        return ops.log_softmax(x, axis)
+
+    return parameterless("log_softmax", op)

@@ -1,0 +1,103 @@
+"""Matrices: the affine map, and the table of rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from funcnn import ops
+from funcnn.initializers import Initializer, he_normal, standard_normal, zeros
+from funcnn.kernels import checks
+from funcnn.keys import Key, fold_in
+from funcnn.layer import Layer, check_empty, parametric
+from funcnn.tree import Array, Tree
+
+
+def dense(features: int, *, bias: bool = True, w_init: Initializer = he_normal, b_init: Initializer = zeros) -> Layer:
+    """Affine map of the last axis to ``features``; see `funcnn.ops.dense`.
+
+    Parameters
+    ----------
+    features : int >= 1
+    bias : bool
+        Whether there is a ``b``.
+    w_init, b_init : initializer
+        `he_normal` and zeros, for the ReLU that mostly follows.
+
+    Returns
+    -------
+    Layer
+        With the leaves ``w`` (in, features) and ``b`` (features).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``features`` is not an int, or below 1.
+
+    Examples
+    --------
+    >>> params, state, out_shape = dense(10).init((0,), (64,))
+    >>> params["w"].shape, params["b"].shape, out_shape
+    ((64, 10), (10,), (10,))
+    """
+    checks.count("dense", "features", features)
+
+    def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
+        if not in_shape:
+            raise ValueError("dense: takes inputs (..., features), got examples of shape ()")
+        return weights(key, (in_shape[-1], features), bias, w_init, b_init)
+
+    def op(params: Tree, x: Array) -> Any:
+        return ops.dense(params, x, bias=bias)
+
+    return parametric("dense", init_params, op)
+
+
+def embedding(vocabulary: int, features: int, *, w_init: Initializer = standard_normal) -> Layer:
+    """A row of ``features`` numbers for each of ``vocabulary`` ids; see `funcnn.ops.embedding`.
+
+    Its inputs are integers, which have no gradient: its VJP returns None for dx.
+
+    Parameters
+    ----------
+    vocabulary, features : int >= 1
+    w_init : initializer
+        `standard_normal`: an id selects a single row, so the fan-in is 1, and rows of unit variance are inputs of unit
+        variance to what follows.
+
+    Returns
+    -------
+    Layer
+        With the leaf ``w`` (vocabulary, features).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is not an int, or below 1.
+
+    Examples
+    --------
+    >>> embedding(1000, 16).init((0,), (12,))[2]
+    (12, 16)
+    """
+    checks.count("embedding", "vocabulary", vocabulary)
+    checks.count("embedding", "features", features)
+
+    def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
+        return {"w": w_init(fold_in(key, 0), (vocabulary, features))}, {}, (*in_shape, features)
+
+    def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+        check_empty("embedding", state=state)
+        y, op_vjp = ops.embedding(params, x)
+
+        def embedding_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, None]:
+            return op_vjp(dy, per_example=per_example), None
+
+        return y, embedding_vjp, {}
+
+    return Layer("embedding", init, forward)
+
+
+def weights(key: Key, shape: tuple[int, ...], bias: bool, w_init: Initializer, b_init: Initializer) -> Tree:
+    """Draw ``w`` of ``shape`` (..., in, out) and, if wished, ``b`` (out), each from a stream of its own."""
+    w = {"w": w_init(fold_in(key, 0), shape)}
+    return {**w, "b": b_init(fold_in(key, 1), shape[-1:])} if bias else w

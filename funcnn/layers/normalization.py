@@ -1,0 +1,229 @@
+"""Normalisation. All start as plain standardising: scales at 1 and biases at 0, so that depth changes no variance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from funcnn import ops
+from funcnn.initializers import Initializer, ones, zeros
+from funcnn.kernels import checks
+from funcnn.keys import Key, fold_in
+from funcnn.layer import Layer, parametric
+from funcnn.tree import Array, Tree
+
+
+def batch_norm(
+    *, decay: float = 0.9, eps: float = 1e-5, scale_init: Initializer = ones, bias_init: Initializer = zeros
+) -> Layer:
+    """Each channel standardised: in training by the batch's statistics, in evaluation by their running averages.
+
+    See `funcnn.ops.batch_norm`. Training needs at least two values in each channel: one example without positions is an
+    error.
+
+    Parameters
+    ----------
+    decay : float in [0, 1]
+        Weight of the old value in the running averages: 0.9 here is ``momentum=0.1`` in PyTorch and 0.9 in Keras. With
+        few steps, a smaller one forgets the start sooner.
+    eps : float >= 0
+    scale_init, bias_init : initializer
+        Ones and zeros.
+
+    Returns
+    -------
+    Layer
+        With the leaves ``scale`` (C) and ``bias`` (C), and the state ``mean`` (C), from 0, and ``var`` (C), from 1. The
+        running variance averages the biased one; PyTorch's the unbiased one, larger by n / (n - 1).
+
+    Raises
+    ------
+    ValueError
+        If ``decay`` is out of range.
+
+    Examples
+    --------
+    >>> layer = batch_norm()
+    >>> params, state, _ = layer.init((0,), (1,))
+    >>> y, vjp, state = layer.forward(params, np.array([[9.0], [11.0]]), state, train=True)
+    >>> state
+    {'mean': array([1.], dtype=float32), 'var': array([1.], dtype=float32)}
+    """
+    if not 0 <= decay <= 1:
+        raise ValueError(f"batch_norm: decay is the weight of the old value, in [0, 1], not {decay}")
+
+    def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
+        params = _scale_and_bias("batch_norm", key, in_shape, in_shape[-1:], scale_init, bias_init)
+        channels = in_shape[-1:]
+        return params, {"mean": np.zeros(channels, np.float32), "var": np.ones(channels, np.float32)}, in_shape
+
+    def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+        running = dict(zip(("mean", "var"), checks.leaves("batch_norm: state", state, ("mean", "var")), strict=True))
+        if not train:
+            return ops.batch_norm(params, x, stats=running, eps=eps)
+        y, vjp, stats = ops.batch_norm(params, x, eps=eps)
+        # The state is not differentiated: a complex step through x must not leave its trace in it.
+        return y, vjp, {
+            name: (decay * old + (1 - decay) * stats[name].real).astype(old.dtype) for name, old in running.items()
+        }  # fmt: skip
+
+    return Layer("batch_norm", init, forward)
+
+
+def layer_norm(
+    *,
+    axes: int | Sequence[int] = -1,
+    eps: float = 1e-5,
+    scale_init: Initializer = ones,
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """Each example standardised over the given axes, by default over the channels at each position.
+
+    See `funcnn.ops.layer_norm`.
+
+    Parameters
+    ----------
+    axes : int or sequence of int
+        Of the batch, whose axis 0, the examples, must not be among them.
+    eps : float >= 0
+    scale_init, bias_init : initializer
+        Ones and zeros.
+
+    Returns
+    -------
+    Layer
+        With the leaves ``scale`` and ``bias`` of the shape of the normalised axes.
+
+    Examples
+    --------
+    >>> layer_norm(axes=(1, 2, 3)).init((0,), (4, 4, 2))[0]["scale"].shape
+    (4, 4, 2)
+    """
+
+    def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
+        shape = _normalized_shape("layer_norm", in_shape, axes)
+        return _scale_and_bias("layer_norm", key, in_shape, shape, scale_init, bias_init)
+
+    def op(params: Tree, x: Array) -> Any:
+        return ops.layer_norm(params, x, axes=axes, eps=eps)
+
+    return parametric("layer_norm", init_params, op)
+
+
+def rms_norm(*, axes: int | Sequence[int] = -1, eps: float = 1e-5, scale_init: Initializer = ones) -> Layer:
+    """Each example divided by its root mean square over the given axes, by default over the channels at each position.
+
+    See `funcnn.ops.rms_norm`.
+
+    Parameters
+    ----------
+    axes : int or sequence of int
+        Of the batch, whose axis 0, the examples, must not be among them.
+    eps : float >= 0
+    scale_init : initializer
+        Ones.
+
+    Returns
+    -------
+    Layer
+        With the leaf ``scale`` of the shape of the normalised axes.
+
+    Examples
+    --------
+    >>> rms_norm().init((0,), (4, 4, 2))[0]
+    {'scale': array([1., 1.], dtype=float32)}
+    """
+
+    def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
+        return {"scale": scale_init(fold_in(key, 0), _normalized_shape("rms_norm", in_shape, axes))}
+
+    def op(params: Tree, x: Array) -> Any:
+        return ops.rms_norm(params, x, axes=axes, eps=eps)
+
+    return parametric("rms_norm", init_params, op)
+
+
+def group_norm(
+    groups: int, *, eps: float = 1e-5, scale_init: Initializer = ones, bias_init: Initializer = zeros
+) -> Layer:
+    """Each example's groups of channels standardised over all their positions; see `funcnn.ops.group_norm`.
+
+    Parameters
+    ----------
+    groups : int >= 1
+        Divides the number of channels.
+    eps : float >= 0
+    scale_init, bias_init : initializer
+        Ones and zeros.
+
+    Returns
+    -------
+    Layer
+        With the leaves ``scale`` (C) and ``bias`` (C).
+
+    Examples
+    --------
+    >>> group_norm(4).init((0,), (4, 4, 8))[2]
+    (4, 4, 8)
+    """
+
+    def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
+        return _scale_and_bias("group_norm", key, in_shape, in_shape[-1:], scale_init, bias_init)
+
+    def op(params: Tree, x: Array) -> Any:
+        return ops.group_norm(params, x, groups, eps=eps)
+
+    return parametric("group_norm", init_params, op)
+
+
+def instance_norm(*, eps: float = 1e-5, scale_init: Initializer = ones, bias_init: Initializer = zeros) -> Layer:
+    """Each channel of each example standardised over its positions; see `funcnn.ops.instance_norm`.
+
+    Parameters
+    ----------
+    eps : float >= 0
+    scale_init, bias_init : initializer
+        Ones and zeros.
+
+    Returns
+    -------
+    Layer
+        With the leaves ``scale`` (C) and ``bias`` (C).
+
+    Examples
+    --------
+    >>> instance_norm().init((0,), (4, 4, 8))[2]
+    (4, 4, 8)
+    """
+
+    def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
+        return _scale_and_bias("instance_norm", key, in_shape, in_shape[-1:], scale_init, bias_init)
+
+    def op(params: Tree, x: Array) -> Any:
+        return ops.instance_norm(params, x, eps=eps)
+
+    return parametric("instance_norm", init_params, op)
+
+
+def _scale_and_bias(
+    name: str,
+    key: Key,
+    in_shape: tuple[int, ...],
+    shape: tuple[int, ...],
+    scale_init: Initializer,
+    bias_init: Initializer,
+) -> Tree:
+    if not in_shape:
+        raise ValueError(f"{name}: takes inputs (..., channels), got examples of shape ()")
+    return {"scale": scale_init(fold_in(key, 0), shape), "bias": bias_init(fold_in(key, 1), shape)}
+
+
+def _normalized_shape(name: str, in_shape: tuple[int, ...], axes: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the sizes of ``axes``, counted with the batch axis, which must not be one of them."""
+    listed = list(axes) if isinstance(axes, Sequence) else [axes]
+    over = sorted(checks.axis(name, a, len(in_shape) + 1) for a in listed)
+    if 0 in over:
+        raise ValueError(f"{name}: axes {axes} include the examples' own, which must not see each other")
+    return tuple(in_shape[a - 1] for a in over)

@@ -1,0 +1,133 @@
+"""Rearranging an array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from funcnn import ops
+from funcnn.kernels.geometry import Padding, PerAxis
+from funcnn.layer import Layer, parameterless
+from funcnn.tree import Array
+
+
+def flatten() -> Layer:
+    """All axes of an example in one; see `funcnn.ops.flatten`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> flatten().init((0,), (4, 4, 32))[2]
+    (512,)
+    """
+    return parameterless("flatten", ops.flatten)
+
+
+def identity() -> Layer:
+    """The input as it is.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> identity().init((0,), (4, 4, 32))[2]
+    (4, 4, 32)
+    """
+    return parameterless("identity", ops.identity)
+
+
+def pad(widths: Padding, *, mode: str = "constant", value: float = 0.0) -> Layer:
+    """More cells around the spatial axes; see `funcnn.ops.pad`.
+
+    Parameters
+    ----------
+    widths, mode, value
+        As in `funcnn.ops.pad`.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> pad(((0, 1), (2, 3)), mode="edge").init((0,), (8, 8, 1))[2]
+    (9, 13, 1)
+    """
+
+    def op(x: Array) -> Any:
+        return ops.pad(x, widths, mode=mode, value=value)
+
+    return parameterless("pad", op)
+
+
+def upsample(factor: PerAxis) -> Layer:
+    """Enlarge by repeating each cell; see `funcnn.ops.upsample`.
+
+    Parameters
+    ----------
+    factor : int or tuple of int, >= 1
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> upsample(2).init((0,), (4, 4, 8))[2]
+    (8, 8, 8)
+    """
+
+    def op(x: Array) -> Any:
+        return ops.upsample(x, factor)
+
+    return parameterless("upsample", op)
+
+
+def depth_to_space(block: PerAxis) -> Layer:
+    """Groups of channels laid out as blocks of cells; see `funcnn.ops.depth_to_space`.
+
+    Parameters
+    ----------
+    block : int or tuple of int, >= 1
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> depth_to_space(2).init((0,), (4, 4, 8))[2]
+    (8, 8, 2)
+    """
+
+    def op(x: Array) -> Any:
+        return ops.depth_to_space(x, block)
+
+    return parameterless("depth_to_space", op)
+
+
+def space_to_depth(block: PerAxis) -> Layer:
+    """Blocks of cells laid out as channels; see `funcnn.ops.space_to_depth`.
+
+    Parameters
+    ----------
+    block : int or tuple of int, >= 1
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> space_to_depth(2).init((0,), (8, 8, 2))[2]
+    (4, 4, 8)
+    """
+
+    def op(x: Array) -> Any:
+        return ops.space_to_depth(x, block)
+
+    return parameterless("space_to_depth", op)
