@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import statistics
+from fractions import Fraction
 
 import numpy as np
 
@@ -88,9 +90,9 @@ def max_pool(x, window, stride=None, padding=0, dilation=1, ceil_mode=False):
     return array_from(y), source
 
 
-def avg_pool(x, window, stride=None, padding=0, ceil_mode=False, count_include_pad=False):
+def avg_pool(x, window, stride=None, padding=0, dilation=1, ceil_mode=False, count_include_pad=False):
     y = {}
-    for o, cells, declared in windows(x, window, stride, padding, 1, ceil_mode):
+    for o, cells, declared in windows(x, window, stride, padding, dilation, ceil_mode):
         count = declared if count_include_pad else len(cells)
         for n in range(len(x)):
             for c in range(x.shape[-1]):
@@ -124,3 +126,55 @@ def softmax(x, axis=-1):
 
 def elementwise(f, x):
     return np.array([f(float(v)) for v in x.ravel()]).reshape(x.shape)
+
+
+def conv_transpose(x, w, b, stride=1, padding=0, output_padding=0, dilation=1, groups=1):
+    """Each input entry puts a copy of the kernel, weighted, into the output; then the padding is cut off."""
+    rank = x.ndim - 2
+    window = w.shape[:-2]
+    stride, dilation, extra = (per_axis(option, rank) for option in (stride, dilation, output_padding))
+    full = [
+        (s - 1) * t + d * (k - 1) + 1 + e
+        for s, t, d, k, e in zip(x.shape[1:-1], stride, dilation, window, extra, strict=True)
+    ]
+    if padding == "same":
+        size = [s * t for s, t in zip(x.shape[1:-1], stride, strict=True)]
+        pad = pairs("same", size, window, stride, dilation)
+        full = [max(f, lo + s + hi) for f, s, (lo, hi) in zip(full, size, pad, strict=True)]
+    else:
+        pad = pairs(padding, full, window, stride, dilation)
+    per_group_out, per_group_in = w.shape[-2], w.shape[-1] // groups
+    y = np.zeros((len(x), *full, per_group_out * groups), np.result_type(x, w))
+    for n, *s, i in np.ndindex(*x.shape):
+        group = i // per_group_in
+        for k in np.ndindex(*window):
+            cell = [p * t + d * j for p, t, d, j in zip(s, stride, dilation, k, strict=True)]
+            for o in range(per_group_out):
+                y[n, *cell, group * per_group_out + o] += x[n, *s, i] * w[*k, o, i]
+    inner = tuple(slice(lo, f - hi) for f, (lo, hi) in zip(full, pad, strict=True))
+    return y[:, *inner] + b
+
+
+def adaptive_windows(cells, windows):
+    """For each window all cells that its share of the whole, an interval of real numbers, touches."""
+    share = Fraction(cells, windows)
+    return [[c for c in range(cells) if c < (i + 1) * share and c + 1 > i * share] for i in range(windows)]
+
+
+def adaptive_pool(f, x, size):
+    axes = [adaptive_windows(s, o) for s, o in zip(x.shape[1:-1], per_axis(size, x.ndim - 2), strict=True)]
+    y = np.zeros((len(x), *map(len, axes), x.shape[-1]))
+    for n, *o, c in np.ndindex(*y.shape):
+        cells = itertools.product(*(axis[i] for axis, i in zip(axes, o, strict=True)))
+        y[n, *o, c] = f([x[n, *cell, c] for cell in cells])
+    return y
+
+
+def standardize(x, members, eps):
+    """(x - mean) / sqrt(var + eps) for each entry, of the entries that ``members`` names for its index."""
+    y = np.zeros(x.shape)
+    for index in np.ndindex(*x.shape):
+        values = [float(x[m]) for m in members(index)]
+        mean = statistics.fmean(values)
+        y[index] = (x[index] - mean) / math.sqrt(statistics.pvariance(values, mean) + eps)
+    return y

@@ -116,6 +116,8 @@ POOLS = {
     "overlapping avg_pool": lambda x: ops.avg_pool(x, 3, stride=2, padding=1),
     "global_max_pool": ops.global_max_pool,
     "global_avg_pool": ops.global_avg_pool,
+    "adaptive_max_pool": lambda x: ops.adaptive_max_pool(x, 3),
+    "adaptive_avg_pool": lambda x: ops.adaptive_avg_pool(x, 3),
 }
 
 
@@ -153,7 +155,71 @@ def test_bad_input_is_named(pool):
         pool(normal(4, 4), 2)
 
 
-@pytest.mark.parametrize("pool", [ops.global_max_pool, ops.global_avg_pool])
+NEED_POSITIONS = [
+    ops.global_max_pool,
+    ops.global_avg_pool,
+    lambda x: ops.adaptive_max_pool(x, 1),
+    lambda x: ops.adaptive_avg_pool(x, 1),
+]
+
+
+@pytest.mark.parametrize("pool", NEED_POSITIONS)
 def test_nothing_to_pool_over_is_an_error(pool):
     with pytest.raises(ValueError, match=r"\(2, 0, 3, 1\) has no positions"):
         pool(np.zeros((2, 0, 3, 1)))
+
+
+ADAPTIVE = [
+    ((2, 7, 3), 3),
+    ((2, 7, 3), 7),
+    ((2, 3, 2), 5),
+    ((2, 6, 8, 2), (3, 2)),
+    ((2, 7, 5, 2), (3, 4)),
+    ((2, 5, 4, 1), 1),
+    ((1, 3, 5, 4, 2), (2, 3, 4)),
+]
+
+
+@pytest.mark.parametrize(("shape", "size"), ADAPTIVE)
+def test_adaptive_pools_are_those_of_the_loops(shape, size):
+    x = distinct(*shape)
+    np.testing.assert_allclose(ops.adaptive_avg_pool(x, size)[0], oracles.adaptive_pool(np.mean, x, size), rtol=1e-12)
+    assert np.array_equal(ops.adaptive_max_pool(x, size)[0], oracles.adaptive_pool(max, x, size))
+    check_vjp(lambda x: ops.adaptive_avg_pool(x, size), x, strict=True)
+    check_vjp(lambda x: ops.adaptive_max_pool(x, size), x, strict=True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_adaptive_max_pool_gives_ties_to_the_first_in_row_major_order(seed):
+    x = np.random.default_rng(seed).integers(0, 3, (2, 6, 8, 2)).astype(float)
+    y, vjp = ops.adaptive_max_pool(x, (3, 2))
+    y2, vjp2 = ops.max_pool(x, (2, 4))
+    assert np.array_equal(y, y2)
+    dy = normal(*y.shape)
+    assert np.array_equal(vjp(dy), vjp2(dy))
+
+
+@pytest.mark.parametrize("pool", [ops.adaptive_avg_pool, ops.adaptive_max_pool])
+def test_sizes_that_are_none(pool):
+    x = normal(1, 4, 4, 1)
+    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+        pool(x, 0)
+    with pytest.raises(ValueError, match=r"size \(2, 2, 2\) has 3 entries, the input has 2 spatial axes"):
+        pool(x, (2, 2, 2))
+    with pytest.raises(TypeError, match=r"size is an int or a tuple of 2 ints, not 2\.5"):
+        pool(x, 2.5)
+
+
+@pytest.mark.parametrize("dilation", [2, (1, 3)])
+@pytest.mark.parametrize("count_include_pad", [False, True])
+def test_avg_pool_with_dilation(dilation, count_include_pad):
+    x = normal(2, 7, 8, 2)
+    options = {
+        "stride": 2,
+        "padding": 1,
+        "dilation": dilation,
+        "ceil_mode": True,
+        "count_include_pad": count_include_pad,
+    }
+    np.testing.assert_allclose(ops.avg_pool(x, 3, **options)[0], oracles.avg_pool(x, 3, **options), rtol=1e-12)
+    check_vjp(lambda x: ops.avg_pool(x, 3, **options), x, strict=True)
