@@ -29,6 +29,31 @@ MODELS = {
     ),
     "mlp": (models.mlp(1, hidden=(6, 4)), (5,), 36 + 28 + 5),
     "mlp on images": (models.mlp(3, hidden=()), (2, 3, 1), 21),
+    "vgg": (
+        models.vgg(3, blocks=((2, 3), (4,)), hidden=(5,)),
+        (4, 4, 1),
+        (18 + 4) + (54 + 6) + (108 + 8) + (4 * 5 + 5) + (5 * 3 + 3),
+    ),
+    "vgg, without norms": (
+        models.vgg(3, blocks=((2,),), hidden=(), normalize=False),
+        (4, 4, 1),
+        (18 + 2) + (8 * 3 + 3),
+    ),
+    "resnet": (
+        models.resnet(3, blocks=(1, 2), channels=(2, 4)),
+        (5, 6, 1),
+        (18 + 4) + (36 + 4 + 36 + 4) + (72 + 8 + 144 + 8 + 8 + 8) + (144 + 8 + 144 + 8) + (12 + 3),
+    ),
+    "resnet, bottlenecks for large images": (
+        models.resnet(3, blocks=(1, 1), channels=(2, 3), bottleneck=True, large_images=True),
+        (17, 16, 1),
+        (98 + 4) + (4 + 4 + 36 + 4 + 16 + 16 + 16 + 16) + (24 + 6 + 81 + 6 + 36 + 24 + 96 + 24) + (36 + 3),
+    ),
+    "mobilenet": (
+        models.mobilenet(3, stem=(2, 1), blocks=((4, 1), (6, 2))),
+        (5, 6, 1),
+        (18 + 4) + (18 + 4 + 8 + 8) + (36 + 8 + 24 + 12) + (18 + 3),
+    ),
     "lenet5": (models.lenet5(), (28, 28, 1), 156 + 2416 + (256 * 120 + 120) + 10164 + 850),
 }
 
@@ -48,6 +73,41 @@ def test_sizes(model, in_shape, parameters):
 @pytest.mark.parametrize(("model", "in_shape"), [case[:2] for name, case in MODELS.items()], ids=MODELS.keys())
 def test_gradients(model, in_shape):
     check_layer(model, in_shape, batch=2, strict=True)
+
+
+VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+IMAGENET = {"channels": (64, 128, 256, 512), "large_images": True}
+
+
+@pytest.mark.parametrize(
+    ("model", "in_shape", "parameters"),
+    [
+        # the sizes that the papers' and everybody's implementations have
+        (models.resnet(10), (32, 32, 3), 272_474),
+        (models.resnet(10, blocks=(9, 9, 9)), (32, 32, 3), 855_770),
+        (models.resnet(1000, blocks=(2, 2, 2, 2), **IMAGENET), (64, 64, 3), 11_689_512),
+        (models.resnet(1000, blocks=(3, 4, 6, 3), bottleneck=True, **IMAGENET), (64, 64, 3), 25_557_032),
+        (models.mobilenet(1000), (64, 64, 3), 4_231_976),
+        (models.vgg(10, blocks=VGG16, hidden=(), normalize=False), (32, 32, 3), 14_714_688 + 5130),
+    ],
+)
+def test_published_sizes(model, in_shape, parameters):
+    params, _, _ = model.init((0,), in_shape)
+    assert tree.size(params) == parameters
+
+
+def test_a_deep_residual_network_keeps_the_size_of_its_activations():
+    model = models.resnet(10, blocks=(9, 9, 9))
+    params, state, _ = model.init((0,), (16, 16, 3))
+    y, vjp, _ = model.forward(params, normal(8, 16, 16, 3).astype(np.float32), state, train=True)
+    dparams, _ = vjp(normal(*y.shape))
+    assert 0.1 < y.std() < 10
+    assert all(tree.norm(child) > 1e-6 for child in dparams.values() if tree.leaves(child))
+
+
+def test_stages_that_do_not_pair():
+    with pytest.raises(ValueError, match=r"for each stage, got \(3, 3\) and \(16,\)"):
+        models.resnet(blocks=(3, 3), channels=(16,))
 
 
 @pytest.mark.parametrize("name", models.__all__)

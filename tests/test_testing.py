@@ -5,8 +5,9 @@ import pytest
 from arrays import normal
 
 from funcnn import ops, tree
+from funcnn.combinators import serial
 from funcnn.layer import Layer
-from funcnn.layers import conv2d, dense, dropout
+from funcnn.layers import batch_norm, conv2d, dense, dropout, tanh
 from funcnn.testing import check_layer, check_vjp
 
 PARAMS = {"w": normal(3, 3, 2, 4), "b": normal(4)}
@@ -290,3 +291,17 @@ def test_a_layer_whose_state_moves_in_evaluation_is_caught():
 def test_good_layers_pass():
     check_layer(conv2d(3, 3), (5, 5, 2))
     check_layer(dropout(0.5), (7,))
+
+
+@pytest.mark.parametrize("method", ["complex", "central"])
+def test_a_gradient_of_zero_through_cancellation_is_no_error(method):
+    # the normalisation takes away what the bias adds, so the bias's gradient is rounding alone
+    for seed in range(5):
+        check_layer(serial(conv2d(2, 3), batch_norm(), tanh()), (5, 6, 2), method=method, key=(seed,))
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_cotangent_that_is_not_finite(value):
+    # infinity is within any fraction of infinity
+    with pytest.raises(AssertionError, match="a cotangent is not finite"):
+        check_vjp(spoiled(ops.tanh, lambda dx: changed(dx, (0, 0), value)), normal(3, 4))
