@@ -1,0 +1,190 @@
+"""What the losses share: their arguments checked, the examples' weights, and sums over classes and outcomes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from funcnn.kernels import checks
+from funcnn.tree import Array
+
+
+def paired(loss: str, predictions: Any, targets: Any, sample_weight: Any) -> tuple[Array, Array, Array, Any]:
+    """Return predictions and targets of one shape (N, ...), the examples' weights and their sum."""
+    predictions = checks.floating(f"{loss}: predictions", predictions)
+    targets = np.asarray(targets)
+    if targets.dtype.kind not in "biuf":
+        raise TypeError(f"{loss}: targets must be real numbers, not {targets.dtype}")
+    if predictions.ndim < 1 or 0 in predictions.shape[1:] or predictions.shape != targets.shape:
+        raise ValueError(
+            f"{loss}: predictions {predictions.shape} and targets {targets.shape} must have one shape (N, ...)"
+        )
+    weight = _example_weights(loss, sample_weight, predictions.shape[:1], predictions)
+    total = _total(loss, weight, predictions.shape[:1], predictions)
+    targets = targets.astype(predictions.real.dtype)
+    return _without_unweighted(predictions, weight), _without_unweighted(targets, weight), weight, total
+
+
+def classified(
+    loss: str,
+    scores: Any,
+    labels: Any,
+    sample_weight: Any,
+    class_weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    blank: float = 0.0,
+) -> tuple[Array, Array, bool, Array, Any]:
+    """Return scores (N, ..., C), their target, whether it is integer labels, the positions' weights and their sum.
+
+    The other kind of target is probabilities (N, ..., C), to which smoothing turns labels, too. ``blank`` is a harmless
+    score.
+    """
+    scores = checks.floating(f"{loss}: predictions", scores)
+    if scores.ndim < 2 or scores.shape[-1] == 0:
+        raise ValueError(f"{loss}: predictions must be (N, ..., C) with C >= 1, not {scores.shape}")
+    target, ignored = _class_targets(loss, scores, labels, ignore_index)
+    hard = target.ndim < scores.ndim
+    positions = scores.shape[:-1]
+    weight = _example_weights(loss, sample_weight, positions, scores)
+    if class_weight is not None:
+        weight = weight * _class_weights(loss, class_weight, target, scores, hard)
+    note = ""
+    if ignored is not None:
+        weight = weight * ~ignored
+        note = f"; {ignored.sum()} labels are ignore_index = {ignore_index}"
+    total = _total(loss, weight, positions, scores, note)
+    smoothing = float(label_smoothing)
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"{loss}: label_smoothing must be in [0, 1), got {smoothing}")
+    if smoothing:
+        one_hot = placed(np.ones(positions, scores.real.dtype), target, scores) if hard else target
+        target, hard = (1 - smoothing) * one_hot + smoothing / scores.shape[-1], False
+    return _without_unweighted(scores, weight, blank), target, hard, weight, total
+
+
+def cotangent(loss: str, dvalue: Any, value: Any) -> Array:
+    """Return ``dvalue`` as a scalar array of the value's dtype."""
+    return checks.cotangent(loss, dvalue, (), value.dtype)
+
+
+def spread(share: Array, shape: tuple[int, ...]) -> Array:
+    """Let (N, ...) broadcast against ``shape`` from the front."""
+    return share.reshape(share.shape + (1,) * (len(shape) - share.ndim))
+
+
+def outcomes(predictions: Array) -> int:
+    """Return the number of outcomes of an example."""
+    return math.prod(predictions.shape[1:])
+
+
+def example_means(loss: Array) -> Array:
+    """Return each example's mean over its outcomes."""
+    return loss.reshape(loss.shape[0], outcomes(loss)).mean(axis=1)
+
+
+def picked(scores: Array, labels: Array) -> Array:
+    """Return the score of each label."""
+    rows = scores.reshape(labels.size, scores.shape[-1])
+    return rows[np.arange(labels.size), labels.ravel()].reshape(labels.shape)
+
+
+def expected(scores: Array, target: Array, hard: bool) -> Array:
+    """Return sum_c t_c scores_c, the scores of impossible classes left out even where they are infinite."""
+    return picked(scores, target) if hard else (target * np.where(target > 0, scores, 0)).sum(axis=-1)
+
+
+def placed(values: Array, labels: Array, like: Array) -> Array:
+    """Return zeros of the shape of ``like`` with each of ``values`` (or the one value) at its label."""
+    placed = np.zeros((labels.size, like.shape[-1]), values.dtype)
+    placed[np.arange(labels.size), labels.ravel()] = values.ravel()
+    return placed.reshape(like.shape)
+
+
+def _class_targets(loss: str, scores: Array, labels: Any, ignore_index: int | None) -> tuple[Array, Array | None]:
+    """Return integer labels or probabilities, and which labels are ignored; those have become 0."""
+    labels = np.asarray(labels)
+    if ignore_index is not None and not checks.is_int(ignore_index):
+        raise TypeError(f"{loss}: ignore_index is an int, not {ignore_index!r}")
+    if labels.ndim == scores.ndim:
+        if labels.shape != scores.shape:
+            raise ValueError(
+                f"{loss}: predictions {scores.shape} and target probabilities {labels.shape} differ in shape"
+            )
+        if ignore_index is not None:
+            raise ValueError(f"{loss}: ignore_index = {ignore_index} needs integer labels, not probabilities")
+        target = labels.astype(scores.real.dtype)
+        if not ((target >= 0).all() and (abs(target.sum(axis=-1) - 1) < 1e-3).all()):
+            raise ValueError(f"{loss}: target probabilities must be >= 0 and sum to 1 over the last axis")
+        return target, None
+    if labels.shape != scores.shape[:-1]:
+        raise ValueError(
+            f"{loss}: labels {labels.shape} do not go with predictions {scores.shape}; expected {scores.shape[:-1]}"
+        )
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{loss}: labels must be integers, not {labels.dtype}")
+    ignored = None if ignore_index is None else labels == ignore_index
+    kept = labels if ignored is None else labels[~ignored]
+    if kept.size and not (kept.min() >= 0 and kept.max() < scores.shape[-1]):
+        besides = "" if ignore_index is None else f" besides ignore_index = {ignore_index}"
+        raise ValueError(
+            f"{loss}: labels must lie in 0..{scores.shape[-1] - 1} for {scores.shape[-1]} classes{besides}; "
+            f"got values from {kept.min()} to {kept.max()}"
+        )
+    return (labels if ignored is None else np.where(ignored, 0, labels)), ignored
+
+
+def _class_weights(loss: str, class_weight: Any, target: Array, scores: Array, hard: bool) -> Array:
+    """Return the weight of each position's class, or the mean of the classes' weights under its probabilities."""
+    class_weight = real_weights(loss, "class_weight", class_weight, scores)
+    if class_weight.shape != scores.shape[-1:]:
+        raise ValueError(
+            f"{loss}: class_weight has shape {class_weight.shape}; expected {scores.shape[-1:]} for predictions "
+            f"{scores.shape}"
+        )
+    if hard:
+        return class_weight[target]
+    # divided by the sum of t, which is 1 but for rounding, so that weights of 1 change no bit
+    return (target * class_weight).sum(axis=-1) / target.sum(axis=-1)
+
+
+def real_weights(loss: str, name: str, weight: Any, like: Array) -> Array:
+    """Return weights in the real dtype of ``like``."""
+    weight = np.asarray(weight)
+    if weight.dtype.kind not in "biuf":
+        raise TypeError(f"{loss}: {name} must be real numbers, not {weight.dtype}")
+    if not (np.isfinite(weight) & (weight >= 0)).all():
+        raise ValueError(f"{loss}: {name} must be finite and >= 0, got {weight[~(weight >= 0) | np.isinf(weight)][0]}")
+    return weight.astype(like.real.dtype)
+
+
+def _example_weights(loss: str, sample_weight: Any, shape: tuple[int, ...], like: Array) -> Array:
+    """Return the weights in ``shape``; where none are given a single 1, which serves as well and costs nothing."""
+    if sample_weight is None:
+        return np.ones((), like.real.dtype)
+    weight = np.asarray(sample_weight)
+    if weight.shape not in (shape, shape[:1]):
+        raise ValueError(
+            f"{loss}: sample_weight has shape {weight.shape}; expected {shape[:1]} for predictions {like.shape}"
+        )
+    weight = real_weights(loss, "sample_weight", weight, like)
+    return np.ones(shape, weight.dtype) * spread(weight, shape)
+
+
+def _total(loss: str, weight: Array, shape: tuple[int, ...], like: Array, note: str = "") -> Any:
+    count = math.prod(shape)
+    total = weight.sum() if weight.ndim else weight * count
+    if total == 0:
+        raise ValueError(
+            f"{loss}: no mean over {count} examples whose weights sum to 0 (predictions {like.shape}{note})"
+        )
+    return total
+
+
+def _without_unweighted(array: Array, weight: Array, blank: float = 0.0) -> Array:
+    """Return the array with ``blank`` where the weight is 0: 0 times infinity or NaN would not be 0."""
+    if weight.ndim == 0 or weight.all():
+        return array
+    return np.where(spread(weight == 0, array.shape), blank, array).astype(array.dtype)
