@@ -65,6 +65,16 @@ def classified(
     return _without_unweighted(scores, weight, blank), target, hard, weight, total
 
 
+def real_weights(loss: str, name: str, weight: Any, like: Array) -> Array:
+    """Return weights in the real dtype of ``like``."""
+    weight = np.asarray(weight)
+    if weight.dtype.kind not in "biuf":
+        raise TypeError(f"{loss}: {name} must be real numbers, not {weight.dtype}")
+    if not (np.isfinite(weight) & (weight >= 0)).all():
+        raise ValueError(f"{loss}: {name} must be finite and >= 0, got {weight[~(weight >= 0) | np.isinf(weight)][0]}")
+    return weight.astype(like.real.dtype)
+
+
 def cotangent(loss: str, dvalue: Any, value: Any) -> Array:
     """Return ``dvalue`` as a scalar array of the value's dtype."""
     return checks.cotangent(loss, dvalue, (), value.dtype)
@@ -148,16 +158,6 @@ def _class_weights(loss: str, class_weight: Any, target: Array, scores: Array, h
         return class_weight[target]
     # divided by the sum of t, which is 1 but for rounding, so that weights of 1 change no bit
     return (target * class_weight).sum(axis=-1) / target.sum(axis=-1)
-
-
-def real_weights(loss: str, name: str, weight: Any, like: Array) -> Array:
-    """Return weights in the real dtype of ``like``."""
-    weight = np.asarray(weight)
-    if weight.dtype.kind not in "biuf":
-        raise TypeError(f"{loss}: {name} must be real numbers, not {weight.dtype}")
-    if not (np.isfinite(weight) & (weight >= 0)).all():
-        raise ValueError(f"{loss}: {name} must be finite and >= 0, got {weight[~(weight >= 0) | np.isinf(weight)][0]}")
-    return weight.astype(like.real.dtype)
 
 
 def _example_weights(loss: str, sample_weight: Any, shape: tuple[int, ...], like: Array) -> Array:
