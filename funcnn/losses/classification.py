@@ -126,8 +126,8 @@ def focal(
     Notes
     -----
     With q = 1 - p, d(-q^gamma log p)/dlog p = q^gamma (gamma p log p / q - 1) =: s, where log p / q is -1 in the limit
-    q = 0; and as in `log_softmax`, dl/dlogits_c = t_c s_c - p_c sum_j t_j s_j. Near p = 1 that ratio needs the digits of
-    q = -expm1(log p), which 1 - p would lose.
+    q = 0; and as in `log_softmax`, dl/dlogits_c = t_c s_c - p_c sum_j t_j s_j. Near p = 1, q = -expm1(log p) keeps the
+    digits that 1 - p would lose.
     T. Lin et al., Focal Loss for Dense Object Detection, 2017 (arXiv:1708.02002), there for two classes.
 
     Examples
