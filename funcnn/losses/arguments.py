@@ -187,4 +187,4 @@ def _without_unweighted(array: Array, weight: Array, blank: float = 0.0) -> Arra
     """Return the array with ``blank`` where the weight is 0: 0 times infinity or NaN would not be 0."""
     if weight.ndim == 0 or weight.all():
         return array
-    return np.where(spread(weight == 0, array.shape), blank, array).astype(array.dtype)
+    return np.where(spread(weight == 0, array.shape), blank, array)

@@ -142,7 +142,7 @@ def huber(
         raise ValueError(f"huber: delta must be above 0, got {delta}")
     p, t, weight, total = paired("huber", predictions, targets, sample_weight)
     error = p - t
-    clipped = np.where(error.real < -delta, -delta, np.where(error.real > delta, delta, error)).astype(error.dtype)
+    clipped = np.where(error.real < -delta, -delta, np.where(error.real > delta, delta, error))
     value = (weight * example_means(clipped * (error - clipped / 2))).sum() / total
 
     def huber_vjp(dvalue: Any) -> Array:
