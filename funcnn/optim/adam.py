@@ -1,15 +1,18 @@
-"""Adam and AdamW."""
+"""Adam and its variants: running means of the gradient and of its square."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from funcnn import tree
-from funcnn.optim.optimizer import Optimizer, check_range, check_rate, rate_state
+from funcnn.optim.optimizer import Optimizer, check_range, check_rate
+from funcnn.optim.recurrence import recurrence, running
 from funcnn.optim.schedules import Schedule
-from funcnn.tree import Array, Tree
+from funcnn.optim.weight_decay import Mask
+from funcnn.tree import Array
 
 
 def adam(
@@ -47,6 +50,9 @@ def adam(
     (1-b1^t) and v' = v / (1-b2^t) undo the bias of means that start at 0, t counting from 1. D. Kingma and J. Ba,
     Adam, 2014 (arXiv:1412.6980).
 
+    eps is added to the root of the corrected v', as in the paper's Algorithm 1, PyTorch and optax; Keras adds it to the
+    root of v, and by default ten times as much.
+
     Examples
     --------
     >>> optimizer, params = adam(0.1), {"w": np.array([1.0])}
@@ -54,7 +60,7 @@ def adam(
     >>> updates["w"].round(6)
     array([-0.1])
     """
-    return _adam("adam", learning_rate, b1, b2, eps, l2=weight_decay, decay=0.0)
+    return _adam("adam", learning_rate, b1, b2, eps, l2=weight_decay)
 
 
 def adamw(
@@ -64,10 +70,9 @@ def adamw(
     b2: float = 0.999,
     eps: float = 1e-8,
     weight_decay: float = 0.01,
+    mask: Mask | None = None,
 ) -> Optimizer:
     """Adam with the weight decay outside the adaptive scaling: p shrinks by learning_rate * weight_decay * p a step.
-
-    I. Loshchilov and F. Hutter, Decoupled Weight Decay Regularization, 2017 (arXiv:1711.05101).
 
     Parameters
     ----------
@@ -75,6 +80,8 @@ def adamw(
     b1, b2, eps : float
         As in `adam`.
     weight_decay : float
+    mask : callable, optional
+        ``mask(path) -> bool``: the leaves that decay, such as `weights_only`; all if not given.
 
     Returns
     -------
@@ -85,6 +92,12 @@ def adamw(
     ValueError
         If a hyperparameter is out of range.
 
+    Notes
+    -----
+    I. Loshchilov and F. Hutter, Decoupled Weight Decay Regularization, 2017 (arXiv:1711.05101). In the paper a
+    schedule alone scales the decay; here, as in PyTorch, Keras and optax, the learning rate does. Their default decays
+    differ: 0.01 (here and in PyTorch), 0.004, 0.0001.
+
     Examples
     --------
     >>> optimizer, params = adamw(0.1, weight_decay=0.5), {"w": np.array([1.0])}
@@ -92,44 +105,233 @@ def adamw(
     >>> updates["w"].round(6)
     array([-0.15])
     """
-    return _adam("adamw", learning_rate, b1, b2, eps, l2=0.0, decay=weight_decay)
+    return _adam("adamw", learning_rate, b1, b2, eps, decay=weight_decay, mask=mask)
 
 
 def _adam(
-    name: str, learning_rate: float | Schedule, b1: float, b2: float, eps: float, *, l2: float, decay: float
+    name: str,
+    learning_rate: float | Schedule,
+    b1: float,
+    b2: float,
+    eps: float,
+    *,
+    l2: float = 0.0,
+    decay: float = 0.0,
+    mask: Mask | None = None,
 ) -> Optimizer:
-    check_rate(name, learning_rate)
-    check_range(name, "b1", b1, 1.0)
-    check_range(name, "b2", b2, 1.0)
-    check_range(name, "eps", eps)
-    check_range(name, "weight_decay", l2 + decay)
+    b1, b2, eps, _ = check_adam(name, learning_rate, b1, b2, eps, l2 + decay)
 
-    def init(params: Tree) -> Tree:
-        zeros = tree.map(np.zeros_like, params)
-        return {**rate_state(learning_rate, 0), "mean": zeros, "square": zeros}
-
-    def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
-        t = int(opt_state["step"]) + 1
-        rate = float(opt_state["learning_rate"])
+    def step(t: int, rate: float) -> Callable[..., tuple[Any, ...]]:
         scale = -rate / (1 - b1**t)
         unbias = 1 / math.sqrt(1 - b2**t)
-        if l2:
-            grads = tree.map(lambda g, p: g + l2 * p, grads, params)
 
-        def next_mean(m: Array, g: Array) -> Array:
-            return b1 * m + (1 - b1) * g
+        def adam_step(m: Array, v: Array, g: Array) -> tuple[Any, ...]:
+            m = running(b1, m, g)
+            v = running(b2, v, g * g)
+            return scale * m / (unbias * np.sqrt(v) + eps), m, v
 
-        def next_square(v: Array, g: Array) -> Array:
-            return b2 * v + (1 - b2) * (g * g)
+        return adam_step
 
-        def step(m: Array, v: Array) -> Array:
-            return scale * m / (unbias * np.sqrt(v) + eps)
+    slots = {"mean": np.zeros_like, "square": np.zeros_like}
+    return recurrence(learning_rate, slots, step, l2=float(l2), decay=float(decay), mask=mask)
 
-        mean = tree.map(next_mean, opt_state["mean"], grads)
-        square = tree.map(next_square, opt_state["square"], grads)
-        updates = tree.map(step, mean, square)
-        if decay:
-            updates = tree.map(lambda u, p: u - rate * decay * p, updates, params)
-        return updates, {**rate_state(learning_rate, t), "mean": mean, "square": square}
 
-    return Optimizer(init, update)
+def amsgrad(
+    learning_rate: float | Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """Adam whose denominator never shrinks: it takes the largest running mean of the squares so far.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule
+    b1, b2, eps, weight_decay : float
+        As in `adam`.
+
+    Returns
+    -------
+    Optimizer
+
+    Raises
+    ------
+    ValueError
+        If a hyperparameter is out of range.
+
+    Notes
+    -----
+    m and v as in `adam`;  w <- max(w, v);  p <- p - learning_rate * m / (1-b1^t) / (sqrt(w / (1-b2^t)) + eps).
+    S. Reddi, S. Kale and S. Kumar, On the Convergence of Adam and Beyond, 2018. The bias is undone after the maximum,
+    as in PyTorch; optax takes the maximum of the corrected means.
+
+    Examples
+    --------
+    >>> optimizer, params = amsgrad(0.1, b1=0.0, b2=0.0), {"w": np.array([1.0])}
+    >>> opt_state = optimizer.init(params)
+    >>> _, opt_state = optimizer.update({"w": np.array([10.0])}, opt_state, params)
+    >>> optimizer.update({"w": np.array([5.0])}, opt_state, params)[0]["w"].round(6)
+    array([-0.05])
+    """
+    b1, b2, eps, l2 = check_adam("amsgrad", learning_rate, b1, b2, eps, weight_decay)
+
+    def step(t: int, rate: float) -> Callable[..., tuple[Any, ...]]:
+        scale = -rate / (1 - b1**t)
+        unbias = 1 / math.sqrt(1 - b2**t)
+
+        def amsgrad_step(m: Array, v: Array, largest: Array, g: Array) -> tuple[Any, ...]:
+            m = running(b1, m, g)
+            v = running(b2, v, g * g)
+            largest = np.maximum(largest, v)
+            return scale * m / (unbias * np.sqrt(largest) + eps), m, v, largest
+
+        return amsgrad_step
+
+    slots = {"mean": np.zeros_like, "square": np.zeros_like, "largest": np.zeros_like}
+    return recurrence(learning_rate, slots, step, l2=l2)
+
+
+def nadam(
+    learning_rate: float | Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    momentum_decay: float = 0.004,
+) -> Optimizer:
+    """Adam with Nesterov's momentum, which warms up.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule
+    b1, b2, eps, weight_decay : float
+        As in `adam`.
+    momentum_decay : float
+        How fast the momentum rises from b1 / 2 to b1.
+
+    Returns
+    -------
+    Optimizer
+
+    Raises
+    ------
+    ValueError
+        If a hyperparameter is out of range.
+
+    Notes
+    -----
+    m, v and v' as in `adam`. With the momentum u_t = b1 (1 - 0.96^(t momentum_decay) / 2) and the products U_t =
+    u_1 ... u_t,
+
+        p <- p - learning_rate * ((1-u_t) g / (1-U_t) + u_(t+1) m / (1-U_(t+1))) / (sqrt(v') + eps).
+
+    T. Dozat, Incorporating Nesterov Momentum into Adam, 2016; the same as in PyTorch. optax's has a constant momentum.
+
+    Examples
+    --------
+    >>> optimizer, params = nadam(0.1), {"w": np.array([1.0])}
+    >>> optimizer.update({"w": np.array([5.0])}, optimizer.init(params), params)[0]["w"].round(6)
+    array([-0.105645])
+    """
+    b1, b2, eps, l2 = check_adam("nadam", learning_rate, b1, b2, eps, weight_decay)
+    momentum_decay = check_range("nadam", "momentum_decay", momentum_decay)
+
+    def momentum(t: int) -> float:
+        return b1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
+
+    def step(t: int, rate: float) -> Callable[..., tuple[Any, ...]]:
+        now, following = momentum(t), momentum(t + 1)
+        unbias = 1 / math.sqrt(1 - b2**t)
+
+        def nadam_step(m: Array, v: Array, product: Array, g: Array) -> tuple[Any, ...]:
+            m = running(b1, m, g)
+            v = running(b2, v, g * g)
+            so_far = float(product) * now
+            ahead = (-rate * (1 - now) / (1 - so_far)) * g + (-rate * following / (1 - so_far * following)) * m
+            return ahead / (unbias * np.sqrt(v) + eps), m, v, np.asarray(so_far)
+
+        return nadam_step
+
+    return recurrence(learning_rate, {"mean": np.zeros_like, "square": np.zeros_like, "product": _one}, step, l2=l2)
+
+
+def _one(p: Array) -> Array:
+    return np.ones(())
+
+
+def radam(
+    learning_rate: float | Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """Adam that begins as momentum and turns adaptive as the mean of the squares becomes reliable: no warm-up needed.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule
+    b1, b2, eps, weight_decay : float
+        As in `adam`, but for the place of eps.
+
+    Returns
+    -------
+    Optimizer
+
+    Raises
+    ------
+    ValueError
+        If a hyperparameter is out of range.
+
+    Notes
+    -----
+    m, m' and v as in `adam`. The mean of the squares is worth n = N - 2 t b2^t / (1-b2^t) observations, in the end
+    N = 2 / (1-b2) - 1. While n <= 5, p <- p - learning_rate * m'; after that
+
+        p <- p - learning_rate * r * m' * sqrt(1-b2^t) / (sqrt(v) + eps),  r^2 = (n-4)(n-2)N / ((N-4)(N-2)n).
+
+    L. Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, 2019 (arXiv:1908.03265). As in PyTorch, eps
+    is added to the root of v, not of the corrected v'.
+
+    Examples
+    --------
+    >>> optimizer, params = radam(0.1), {"w": np.array([1.0])}
+    >>> optimizer.update({"w": np.array([5.0])}, optimizer.init(params), params)[0]["w"].round(6)
+    array([-0.5])
+    """
+    b1, b2, eps, l2 = check_adam("radam", learning_rate, b1, b2, eps, weight_decay)
+    final = 2 / (1 - b2) - 1
+
+    def step(t: int, rate: float) -> Callable[..., tuple[Any, ...]]:
+        scale = -rate / (1 - b1**t)
+        worth = final - 2 * t * b2**t / (1 - b2**t)
+        adaptive = worth > 5
+        if adaptive:
+            variance = (worth - 4) * (worth - 2) * final / ((final - 4) * (final - 2) * worth)
+            scale *= math.sqrt(variance * (1 - b2**t))
+
+        def radam_step(m: Array, v: Array, g: Array) -> tuple[Any, ...]:
+            m = running(b1, m, g)
+            v = running(b2, v, g * g)
+            return scale * m / (np.sqrt(v) + eps) if adaptive else scale * m, m, v
+
+        return radam_step
+
+    return recurrence(learning_rate, {"mean": np.zeros_like, "square": np.zeros_like}, step, l2=l2)
+
+
+def check_adam(
+    name: str, learning_rate: float | Schedule, b1: float, b2: float, eps: float, weight_decay: float
+) -> tuple[float, float, float, float]:
+    """Refuse hyperparameters out of range; return b1, b2, eps and weight_decay as `check_range` does."""
+    check_rate(name, learning_rate)
+    return (
+        check_range(name, "b1", b1, 1.0),
+        check_range(name, "b2", b2, 1.0),
+        check_range(name, "eps", eps),
+        check_range(name, "weight_decay", weight_decay),
+    )

@@ -1,10 +1,73 @@
-"""Limits on gradients."""
+"""Limits on gradients: transformations to be put before an optimizer in `funcnn.optim.chain`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
 from funcnn import tree
 from funcnn.optim.optimizer import Optimizer
-from funcnn.tree import Tree
+from funcnn.tree import Array, Tree
+
+
+def clip_by_value(limit: float) -> Optimizer:
+    """Limit every entry of the gradients to [-limit, limit].
+
+    Parameters
+    ----------
+    limit : float > 0
+
+    Returns
+    -------
+    Optimizer
+
+    Raises
+    ------
+    ValueError
+        If a hyperparameter is out of range.
+
+    Examples
+    --------
+    >>> clip_by_value(1.0).update({"w": np.array([3.0, -0.5])}, {}, {})[0]
+    {'w': array([ 1. , -0.5])}
+    """
+    limit = _positive("clip_by_value", "limit", limit)
+
+    def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
+        return tree.map(lambda g: np.clip(g, -limit, limit), grads), opt_state
+
+    return _stateless(update)
+
+
+def clip_by_norm(max_norm: float) -> Optimizer:
+    """Scale each leaf of the gradients so that its own Euclidean norm is at most ``max_norm``.
+
+    Parameters
+    ----------
+    max_norm : float > 0
+
+    Returns
+    -------
+    Optimizer
+
+    Raises
+    ------
+    ValueError
+        If a hyperparameter is out of range.
+
+    Examples
+    --------
+    >>> clip_by_norm(1.0).update({"w": np.array([3.0, 4.0]), "b": np.array([0.5])}, {}, {})[0]
+    {'w': array([0.6, 0.8]), 'b': array([0.5])}
+    """
+    max_norm = _positive("clip_by_norm", "max_norm", max_norm)
+
+    def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
+        return tree.map(lambda g: _shortened(g, max_norm), grads), opt_state
+
+    return _stateless(update)
 
 
 def clip_by_global_norm(max_norm: float) -> Optimizer:
@@ -19,7 +82,6 @@ def clip_by_global_norm(max_norm: float) -> Optimizer:
     Returns
     -------
     Optimizer
-        To be put before another in `funcnn.optim.chain`.
 
     Raises
     ------
@@ -28,21 +90,80 @@ def clip_by_global_norm(max_norm: float) -> Optimizer:
 
     Examples
     --------
-    >>> import numpy as np
     >>> clip = clip_by_global_norm(1.0)
     >>> clip.update({"w": np.array([3.0]), "b": np.array([4.0])}, {}, {})[0]
     {'w': array([0.6]), 'b': array([0.8])}
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_by_global_norm: max_norm must be > 0, got {max_norm}")
+    max_norm = _positive("clip_by_global_norm", "max_norm", max_norm)
 
+    def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
+        return _shortened(grads, max_norm), opt_state
+
+    return _stateless(update)
+
+
+def adaptive_clip(clipping: float = 0.01, eps: float = 1e-3) -> Optimizer:
+    """Scale each unit's gradient so that its norm is at most ``clipping`` times the norm of the unit's weights.
+
+    Parameters
+    ----------
+    clipping : float > 0
+    eps : float > 0
+        The least norm that weights count with, so that units that start at 0 can leave it.
+
+    Returns
+    -------
+    Optimizer
+
+    Raises
+    ------
+    ValueError
+        If a hyperparameter is out of range.
+
+    Notes
+    -----
+    A unit is what feeds one output: all of a weight (..., in, out) that has the same last index; a bias or other vector
+    is one unit as a whole. (The last index of a weight of `funcnn.ops.conv_transpose` is its input.) A. Brock et al.,
+    High-Performance Large-Scale Image Recognition Without Normalization, 2021 (arXiv:2102.06171), which leaves out the
+    last linear layer.
+
+    Examples
+    --------
+    >>> params, grads = {"w": np.array([[3.0, 0.0], [4.0, 1.0]])}, {"w": np.array([[0.0, 0.0], [2.0, 0.1]])}
+    >>> adaptive_clip(0.2).update(grads, {}, params)[0]
+    {'w': array([[0. , 0. ], [1. , 0.1]])}
+    """
+    clipping, eps = _positive("adaptive_clip", "clipping", clipping), _positive("adaptive_clip", "eps", eps)
+
+    def clipped(g: Array, p: Array) -> Array:
+        limit = clipping * np.maximum(_unit_norms(p), eps)
+        return g * (limit / np.maximum(_unit_norms(g), limit))
+
+    def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
+        return tree.map(clipped, grads, params), opt_state
+
+    return _stateless(update)
+
+
+def _unit_norms(w: Array) -> Array:
+    axes = tuple(range(w.ndim - 1)) if w.ndim > 1 else None
+    return np.sqrt((w * w).sum(axis=axes, keepdims=True))
+
+
+def _shortened(grads: Any, max_norm: float) -> Any:
+    """Return a tree, or one leaf, scaled down to the norm if it is longer."""
+    norm = tree.norm(grads)
+    return grads if norm <= max_norm else tree.map(lambda g: g * (max_norm / norm), grads)
+
+
+def _stateless(update: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]) -> Optimizer:
     def init(params: Tree) -> Tree:
         return {}
 
-    def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
-        norm = tree.norm(grads)
-        if norm <= max_norm:
-            return grads, opt_state
-        return tree.map(lambda g: g * (max_norm / norm), grads), opt_state
-
     return Optimizer(init, update)
+
+
+def _positive(clip: str, name: str, value: float) -> float:
+    if not value > 0:
+        raise ValueError(f"{clip}: {name} must be > 0, got {value}")
+    return float(value)

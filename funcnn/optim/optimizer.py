@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcnn import tree
 from funcnn.optim.schedules import Schedule
-from funcnn.tree import Tree
+from funcnn.tree import Array, Tree
 
 
 class Optimizer(NamedTuple):
@@ -90,12 +90,16 @@ def chain(*optimizers: Optimizer) -> Optimizer:
     return Optimizer(init, update)
 
 
+_RATED = ("step", "learning_rate")  # the leaves of the part of a state that has a learning rate
+
+
 def learning_rate(opt_state: Tree) -> float | None:
     """Return the learning rate of the next update, or None if no part of the optimizer has one.
 
     Parameters
     ----------
     opt_state : tree
+        Of any optimizer, also inside chains and wrappers. If several parts have a learning rate, the first counts.
 
     Returns
     -------
@@ -107,10 +111,50 @@ def learning_rate(opt_state: Tree) -> float | None:
     >>> learning_rate(chain(sgd(0.5)).init({}))
     0.5
     """
-    for path, leaf in tree.flatten(opt_state).items():
-        if path.rpartition("/")[2] == "learning_rate":
-            return float(leaf)
-    return None
+    part = find_part(opt_state, *_RATED)
+    return None if part is None else float(part["learning_rate"])
+
+
+def set_learning_rate(opt_state: Tree, rate: float) -> Tree:
+    """Return the state with another learning rate, which counts from the next update on.
+
+    An optimizer made with a number keeps the new rate. One made with a schedule takes it for the next update alone:
+    after that the schedule has its say again.
+
+    Parameters
+    ----------
+    opt_state : tree
+        Of any optimizer, also inside chains and wrappers. If several parts have a learning rate, all get the new one.
+    rate : float >= 0
+
+    Returns
+    -------
+    tree
+
+    Raises
+    ------
+    ValueError
+        If the rate is not a number >= 0, or no part of the optimizer has a learning rate.
+
+    Examples
+    --------
+    >>> from funcnn.optim import sgd
+    >>> optimizer, params = sgd(0.5), {"w": np.array([1.0])}
+    >>> opt_state = set_learning_rate(optimizer.init(params), 0.25)
+    >>> optimizer.update({"w": np.array([4.0])}, opt_state, params)[0]
+    {'w': array([-1.])}
+    """
+    if callable(rate) or not rate >= 0:
+        raise ValueError(f"set_learning_rate: the learning rate must be a number >= 0, got {rate}")
+    if learning_rate(opt_state) is None:
+        raise ValueError(f"set_learning_rate: no learning rate in this state, only {tree.paths(opt_state)}")
+    return _with_rate(opt_state, np.asarray(rate, np.float64))
+
+
+def _with_rate(part: Tree, rate: Array) -> Tree:
+    if _has(part, _RATED):
+        return {**part, "learning_rate": rate}
+    return {key: _with_rate(child, rate) if isinstance(child, dict) else child for key, child in part.items()}
 
 
 def rate_state(rate: float | Schedule, step: int) -> Tree:
@@ -119,13 +163,32 @@ def rate_state(rate: float | Schedule, step: int) -> Tree:
     return {"step": np.asarray(step), "learning_rate": np.asarray(value, np.float64)}
 
 
+def next_rate(rate: float | Schedule, opt_state: Tree) -> Tree:
+    """Return the next step and its learning rate: the schedule's, or else the one the state has."""
+    step = int(opt_state["step"]) + 1
+    return rate_state(rate, step) if callable(rate) else rate_state(opt_state["learning_rate"], step)
+
+
+def find_part(opt_state: Tree, *names: str) -> Tree | None:
+    """Return the first and outermost part of a state that has leaves or trees of all these names, or None."""
+    if _has(opt_state, names):
+        return opt_state
+    parts = (find_part(child, *names) for child in opt_state.values() if isinstance(child, dict))
+    return next((part for part in parts if part is not None), None)
+
+
+def _has(part: Tree, names: Sequence[str]) -> bool:
+    return all(name in part for name in names)
+
+
 def check_rate(optimizer: str, rate: float | Schedule) -> None:
     """Refuse a learning rate that is neither a schedule nor a number >= 0."""
     if not callable(rate) and not rate >= 0:
         raise ValueError(f"{optimizer}: the learning rate must be >= 0, got {rate}")
 
 
-def check_range(optimizer: str, name: str, value: float, below: float = float("inf")) -> None:
-    """Refuse a hyperparameter outside [0, below)."""
+def check_range(optimizer: str, name: str, value: float, below: float = float("inf")) -> float:
+    """Refuse a hyperparameter outside [0, below); return it as Python's float, which leaves float32 arrays float32."""
     if not 0 <= value < below:
         raise ValueError(f"{optimizer}: {name} must be in [0, {below}), got {value}")
+    return float(value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 Schedule: TypeAlias = Callable[[int], float]
@@ -30,6 +32,149 @@ def constant(value: float) -> Schedule:
         return value
 
     return constant_schedule
+
+
+def piecewise(values: Sequence[float], boundaries: Sequence[int]) -> Schedule:
+    """Constant values, the next one from each boundary on.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One more than boundaries.
+    boundaries : sequence of int
+        The steps, rising, at which the next value begins, as in PyTorch's MultiStepLR; in Keras it begins one later.
+
+    Returns
+    -------
+    schedule
+
+    Raises
+    ------
+    ValueError
+        If the numbers of values and boundaries do not fit, or the boundaries do not rise.
+
+    Examples
+    --------
+    >>> rate = piecewise([1.0, 0.1, 0.01], boundaries=[10, 20])
+    >>> rate(9), rate(10), rate(20)
+    (1.0, 0.1, 0.01)
+    """
+    values, boundaries = list(values), list(boundaries)
+    if len(values) != len(boundaries) + 1:
+        raise ValueError(f"piecewise: {len(boundaries)} boundaries need one value more, not {len(values)}")
+    if any(later <= earlier for earlier, later in pairwise(boundaries)):
+        raise ValueError(f"piecewise: boundaries must rise, got {boundaries}")
+
+    def piecewise_schedule(step: int) -> float:
+        return values[bisect_right(boundaries, step)]
+
+    return piecewise_schedule
+
+
+def exponential(value: float, decay: float, steps: int = 1, staircase: bool = False) -> Schedule:
+    """The value times ``decay`` to the power step / steps.
+
+    Parameters
+    ----------
+    value : float
+    decay : float > 0
+        The factor that ``steps`` steps make.
+    steps : int >= 1
+    staircase : bool
+        Fall every ``steps`` steps only: step / steps without its fraction.
+
+    Returns
+    -------
+    schedule
+
+    Raises
+    ------
+    ValueError
+        If the number of steps or the decay makes no sense.
+
+    Examples
+    --------
+    >>> rate, stairs = exponential(1.0, decay=0.25, steps=2), exponential(1.0, decay=0.25, steps=2, staircase=True)
+    >>> [rate(step) for step in range(4)], [stairs(step) for step in range(4)]
+    ([1.0, 0.5, 0.25, 0.125], [1.0, 1.0, 0.25, 0.25])
+    """
+    _check_steps("exponential", steps)
+    if not decay > 0:
+        raise ValueError(f"exponential: decay must be > 0, got {decay}")
+
+    def exponential_schedule(step: int) -> float:
+        return value * decay ** (step // steps if staircase else step / steps)
+
+    return exponential_schedule
+
+
+def inverse_time(value: float, decay: float, steps: int = 1) -> Schedule:
+    """The value divided by 1 + decay * step / steps.
+
+    Parameters
+    ----------
+    value : float
+    decay : float >= 0
+    steps : int >= 1
+
+    Returns
+    -------
+    schedule
+
+    Raises
+    ------
+    ValueError
+        If the number of steps or the decay makes no sense.
+
+    Examples
+    --------
+    >>> rate = inverse_time(1.0, decay=0.5, steps=10)
+    >>> rate(0), rate(20), rate(60)
+    (1.0, 0.5, 0.25)
+    """
+    _check_steps("inverse_time", steps)
+    if not decay >= 0:
+        raise ValueError(f"inverse_time: decay must be >= 0, got {decay}")
+
+    def inverse_time_schedule(step: int) -> float:
+        return value / (1 + decay * step / steps)
+
+    return inverse_time_schedule
+
+
+def polynomial(value: float, steps: int, final: float = 0.0, power: float = 1.0) -> Schedule:
+    """From ``value`` at step 0 to ``final`` at step ``steps`` and after, as (1 - step / steps) ** power falls.
+
+    Parameters
+    ----------
+    value, final : float
+    steps : int >= 1
+    power : float > 0
+        1 is a straight line.
+
+    Returns
+    -------
+    schedule
+
+    Raises
+    ------
+    ValueError
+        If the number of steps or the power makes no sense.
+
+    Examples
+    --------
+    >>> line, curve = polynomial(1.0, steps=4), polynomial(1.0, steps=4, power=2.0)
+    >>> [line(step) for step in (0, 1, 2, 4, 5)], [curve(step) for step in (0, 1, 2, 4, 5)]
+    ([1.0, 0.75, 0.5, 0.0, 0.0], [1.0, 0.5625, 0.25, 0.0, 0.0])
+    """
+    _check_steps("polynomial", steps)
+    if not power > 0:
+        raise ValueError(f"polynomial: power must be > 0, got {power}")
+
+    def polynomial_schedule(step: int) -> float:
+        return final + (value - final) * (1 - min(step, steps) / steps) ** power
+
+    return polynomial_schedule
 
 
 def cosine(value: float, steps: int, final: float = 0.0) -> Schedule:
@@ -65,6 +210,85 @@ def cosine(value: float, steps: int, final: float = 0.0) -> Schedule:
     return cosine_schedule
 
 
+def cosine_restarts(value: float, steps: int, factor: float = 2.0, final: float = 0.0) -> Schedule:
+    """Half a cosine from ``value`` towards ``final`` again and again, each ``factor`` times as long as the one before.
+
+    I. Loshchilov and F. Hutter, SGDR, 2016 (arXiv:1608.03983).
+
+    Parameters
+    ----------
+    value, final : float
+    steps : int >= 1
+        The length of the first half cosine; the step after it has ``value`` again.
+    factor : float >= 1
+
+    Returns
+    -------
+    schedule
+
+    Raises
+    ------
+    ValueError
+        If the number of steps or the factor makes no sense.
+
+    Examples
+    --------
+    >>> rate = cosine_restarts(1.0, steps=2)
+    >>> [round(rate(step), 3) for step in range(8)]
+    [1.0, 0.5, 1.0, 0.854, 0.5, 0.146, 1.0, 0.962]
+    """
+    _check_steps("cosine_restarts", steps)
+    if not 1 <= factor < math.inf:
+        raise ValueError(f"cosine_restarts: factor must be in [1, inf), got {factor}")
+
+    def cosine_restarts_schedule(step: int) -> float:
+        since: float = step % steps if factor == 1 else step  # periods of one length need no search
+        period: float = steps
+        while since >= period:
+            since -= period
+            period *= factor
+        return _half_cosine(value, final, since / period)
+
+    return cosine_restarts_schedule
+
+
+def warmup(schedule: Schedule | float, steps: int, initial: float = 0.0) -> Schedule:
+    """A straight line from ``initial`` to where another schedule starts, and then that schedule.
+
+    Parameters
+    ----------
+    schedule : schedule or float
+        It starts counting from 0 at step ``steps``.
+    steps : int >= 0
+    initial : float
+
+    Returns
+    -------
+    schedule
+
+    Raises
+    ------
+    ValueError
+        If the number of steps makes no sense.
+
+    Examples
+    --------
+    >>> rate = warmup(exponential(1.0, decay=0.5), steps=4)
+    >>> [rate(step) for step in range(7)]
+    [0.0, 0.25, 0.5, 0.75, 1.0, 0.5, 0.25]
+    """
+    if steps < 0:
+        raise ValueError(f"warmup: steps must be >= 0, got {steps}")
+    after = schedule if callable(schedule) else constant(schedule)
+
+    def warmup_schedule(step: int) -> float:
+        if step < steps:
+            return initial + (after(0) - initial) * step / steps
+        return after(step - steps)
+
+    return warmup_schedule
+
+
 def warmup_cosine(peak: float, warmup_steps: int, steps: int, final: float = 0.0) -> Schedule:
     """A straight line from 0 to ``peak`` at step ``warmup_steps``, then half a cosine to ``final`` at step ``steps``.
 
@@ -93,12 +317,7 @@ def warmup_cosine(peak: float, warmup_steps: int, steps: int, final: float = 0.0
     if not 0 <= warmup_steps < steps:
         raise ValueError(f"warmup_cosine: warmup_steps must be in [0, {steps}), got {warmup_steps}")
 
-    def warmup_cosine_schedule(step: int) -> float:
-        if step < warmup_steps:
-            return peak * step / warmup_steps
-        return _half_cosine(peak, final, (step - warmup_steps) / (steps - warmup_steps))
-
-    return warmup_cosine_schedule
+    return warmup(cosine(peak, steps - warmup_steps, final), warmup_steps)
 
 
 def one_cycle(

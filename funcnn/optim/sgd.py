@@ -5,13 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from funcnn import tree
-from funcnn.optim.optimizer import Optimizer, check_range, check_rate, rate_state
+from funcnn.optim.optimizer import Optimizer, check_range, check_rate, next_rate, rate_state
 from funcnn.optim.schedules import Schedule
+from funcnn.optim.weight_decay import add_params
 from funcnn.tree import Tree
 
 
 def sgd(
-    learning_rate: float | Schedule, *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+    learning_rate: float | Schedule,
+    *,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
 ) -> Optimizer:
     """Stochastic gradient descent, with momentum if wished.
 
@@ -19,8 +25,10 @@ def sgd(
     ----------
     learning_rate : float or schedule
     momentum : float in [0, 1)
+    dampening : float in [0, 1)
+        The share of each gradient but the first that the momentum does not take in; needs momentum > 0.
     nesterov : bool
-        Step from where the momentum leads; needs momentum > 0.
+        Step from where the momentum leads; needs momentum > 0 and no dampening.
     weight_decay : float
         This times the parameters is added to the gradient (L2 regularisation).
 
@@ -35,9 +43,10 @@ def sgd(
 
     Notes
     -----
-    g = gradient + weight_decay * p;  m <- momentum * m + g;  p <- p - learning_rate * (g + momentum * m if nesterov
-    else m). The learning rate scales the step, not the momentum, so a schedule takes effect at once. Y. Nesterov
-    1983; I. Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
+    g = gradient + weight_decay * p;  m <- momentum * m + (1 - dampening) g;  p <- p - learning_rate * (g + momentum * m
+    if nesterov else m). The learning rate scales the step, not the momentum, so a schedule takes effect at once, as in
+    PyTorch and optax; in Keras it scales the gradient that the momentum takes in. Y. Nesterov 1983; I. Sutskever et
+    al., On the importance of initialization and momentum in deep learning, 2013.
 
     Examples
     --------
@@ -48,10 +57,13 @@ def sgd(
     ({'w': array([-0.2])}, {'w': array([-0.38])})
     """
     check_rate("sgd", learning_rate)
-    check_range("sgd", "momentum", momentum, 1.0)
-    check_range("sgd", "weight_decay", weight_decay)
-    if nesterov and not momentum:
-        raise ValueError("sgd: nesterov needs a momentum above 0")
+    momentum = check_range("sgd", "momentum", momentum, 1.0)
+    dampening = check_range("sgd", "dampening", dampening, 1.0)
+    weight_decay = check_range("sgd", "weight_decay", weight_decay)
+    if nesterov and (dampening or not momentum):
+        raise ValueError(f"sgd: nesterov needs a momentum above 0 and no dampening, got {momentum} and {dampening}")
+    if dampening and not momentum:
+        raise ValueError(f"sgd: a dampening of {dampening} needs a momentum above 0")
 
     def init(params: Tree) -> Tree:
         state = rate_state(learning_rate, 0)
@@ -59,11 +71,12 @@ def sgd(
 
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
         rate = float(opt_state["learning_rate"])
-        new_state = rate_state(learning_rate, int(opt_state["step"]) + 1)
-        if weight_decay:
-            grads = tree.map(lambda g, p: g + weight_decay * p, grads, params)
+        new_state = next_rate(learning_rate, opt_state)
+        grads = add_params(grads, weight_decay, params)
         if not momentum:
             return tree.map(lambda g: -rate * g, grads), new_state
+        if dampening and opt_state["step"] > 0:
+            grads = tree.map(lambda g: (1 - dampening) * g, grads)
         new_state["momentum"] = tree.map(lambda m, g: momentum * m + g, opt_state["momentum"], grads)
         if nesterov:
             return tree.map(lambda g, m: -rate * (g + momentum * m), grads, new_state["momentum"]), new_state

@@ -1,0 +1,90 @@
+"""The running mean of the parameters over the steps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from funcnn import tree
+from funcnn.optim.optimizer import Optimizer, apply_updates, check_range, find_part
+from funcnn.optim.recurrence import running
+from funcnn.tree import Array, Tree
+
+
+def average_params(decay: float) -> Optimizer:
+    """Keep a running mean of the parameters, which are often better than the last ones, and change nothing.
+
+    Parameters
+    ----------
+    decay : float in [0, 1)
+        Weight of the old mean; the mean is about that of the last 1 / (1 - decay) steps.
+
+    Returns
+    -------
+    Optimizer
+        To be put last in a chain, where its gradients are the updates that the parameters will get. Its state has the
+        mean, which `averaged_params` finds.
+
+    Raises
+    ------
+    ValueError
+        If a hyperparameter is out of range.
+
+    Notes
+    -----
+    After step t the mean is that of the parameters after steps k = 1..t with weights decay^(t-k), which sum to (1 -
+    decay^t) / (1 - decay): a <- (1-f) a + f p with f = (1 - decay) / (1 - decay^t). The initial parameters, which are
+    random, do not count, so a short run's mean is not full of them; PyTorch's and Keras's means start with theirs.
+
+    Averaged weights of a network with batch normalisation go with running statistics that belong to the last ones.
+
+    Examples
+    --------
+    >>> from funcnn.optim import chain, sgd
+    >>> optimizer, params = chain(sgd(1.0), average_params(0.5)), {"w": np.array([9.0])}
+    >>> opt_state = optimizer.init(params)
+    >>> for _ in range(2):
+    ...     updates, opt_state = optimizer.update({"w": np.array([3.0])}, opt_state, params)
+    ...     params = apply_updates(params, updates)
+    >>> params, averaged_params(opt_state)  # the parameters were 6 and then 3, with weights 1/2 and 1
+    ({'w': array([3.])}, {'w': array([4.])})
+    """
+    decay = check_range("average_params", "decay", decay, 1.0)
+
+    def init(params: Tree) -> Tree:
+        return {"step": np.asarray(0), "average": params}
+
+    def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
+        t = int(opt_state["step"]) + 1
+        kept = 1 - (1 - decay) / (1 - decay**t)
+
+        def averaged(a: Array, p: Array) -> Array:
+            return running(kept, a, p)
+
+        average = tree.map(averaged, opt_state["average"], apply_updates(params, grads))
+        return grads, {"step": np.asarray(t), "average": average}
+
+    return Optimizer(init, update)
+
+
+def averaged_params(opt_state: Tree) -> Tree:
+    """Return the mean that `average_params` keeps; before the first step, the initial parameters.
+
+    Parameters
+    ----------
+    opt_state : tree
+        Of an optimizer with an `average_params` somewhere in it.
+
+    Returns
+    -------
+    tree
+        Alike to the parameters, to be used in their place.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    part = find_part(opt_state, "step", "average")
+    if part is None:
+        raise ValueError(f"averaged_params: no average_params in this state, only {tree.paths(opt_state)}")
+    return part["average"]

@@ -1,0 +1,93 @@
+"""RMSprop."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from funcnn import tree
+from funcnn.optim.optimizer import Optimizer, chain, check_range, check_rate
+from funcnn.optim.recurrence import running
+from funcnn.optim.schedules import Schedule
+from funcnn.optim.sgd import sgd
+from funcnn.optim.weight_decay import add_params
+from funcnn.tree import Array, Tree
+
+
+def rmsprop(
+    learning_rate: float | Schedule,
+    *,
+    decay: float = 0.99,
+    eps: float = 1e-8,
+    momentum: float = 0.0,
+    centered: bool = False,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """Gradient descent on gradients divided, entry by entry, by the root of their running mean square.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule
+    decay : float in [0, 1)
+        Weight of the old value in the running means; PyTorch's alpha, Keras's rho.
+    eps : float
+        Added to the root in the denominator.
+    momentum : float in [0, 1)
+        As in `sgd`, of the divided gradients.
+    centered : bool
+        Divide by the running standard deviation: take the squared mean off the mean square.
+    weight_decay : float
+        This times the parameters is added to the gradient (L2 regularisation).
+
+    Returns
+    -------
+    Optimizer
+
+    Raises
+    ------
+    ValueError
+        If a hyperparameter is out of range.
+
+    Notes
+    -----
+    v <- decay v + (1-decay) g^2;  m <- momentum * m + g / (sqrt(v) + eps);  p <- p - learning_rate * m. Centered, a <-
+    decay a + (1-decay) g and v - a^2 takes the place of v under the root. G. Hinton, Neural Networks for Machine
+    Learning, lecture 6, 2012; centered: A. Graves, 2013 (arXiv:1308.0850). The same as in PyTorch; Keras and optax have
+    a decay of 0.9, add eps under the root and scale by the learning rate before the momentum.
+
+    Examples
+    --------
+    >>> optimizer, params = rmsprop(0.1, decay=0.75), {"w": np.array([1.0])}
+    >>> optimizer.update({"w": np.array([5.0])}, optimizer.init(params), params)[0]["w"].round(6)
+    array([-0.2])
+    """
+    check_rate("rmsprop", learning_rate)
+    decay = check_range("rmsprop", "decay", decay, 1.0)
+    eps = check_range("rmsprop", "eps", eps)
+    momentum = check_range("rmsprop", "momentum", momentum, 1.0)
+    weight_decay = check_range("rmsprop", "weight_decay", weight_decay)
+
+    def init(params: Tree) -> Tree:
+        square = tree.map(np.zeros_like, params)
+        return {"square": square, "mean": tree.map(np.zeros_like, params)} if centered else {"square": square}
+
+    def next_square(v: Array, g: Array) -> Array:
+        return running(decay, v, g * g)
+
+    def next_mean(a: Array, g: Array) -> Array:
+        return running(decay, a, g)
+
+    def divided(g: Array, v: Array) -> Array:
+        return g / (np.sqrt(v) + eps)
+
+    def divided_by_deviation(g: Array, v: Array, a: Array) -> Array:
+        return g / (np.sqrt(np.maximum(v - a * a, 0)) + eps)  # rounding may leave a variance below 0
+
+    def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
+        grads = add_params(grads, weight_decay, params)
+        square = tree.map(next_square, opt_state["square"], grads)
+        if not centered:
+            return tree.map(divided, grads, square), {"square": square}
+        mean = tree.map(next_mean, opt_state["mean"], grads)
+        return tree.map(divided_by_deviation, grads, square, mean), {"square": square, "mean": mean}
+
+    return chain(Optimizer(init, update), sgd(learning_rate, momentum=momentum))

@@ -1,0 +1,82 @@
+"""Weight decay, and which leaves it touches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from funcnn import tree
+from funcnn.optim.optimizer import Optimizer, check_range
+from funcnn.tree import Tree
+
+Mask: TypeAlias = Callable[[str], bool]
+
+
+def weights_only(path: str) -> bool:
+    """Whether a path leads to a weight ``w``, not to a bias, a scale or a slope: the usual mask of weight decay.
+
+    Parameters
+    ----------
+    path : str
+        As in `funcnn.tree.paths`.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> weights_only("0_conv2d/w"), weights_only("0_conv2d/b"), weights_only("1_batch_norm/scale")
+    (True, False, False)
+    """
+    return path.rpartition("/")[2] == "w"
+
+
+def add_weight_decay(weight_decay: float, mask: Mask | None = None) -> Optimizer:
+    """Add ``weight_decay`` times the parameters to the gradients.
+
+    Before an optimizer in a chain this is L2 regularisation, the ``weight_decay`` of `sgd` and `adam` with a choice of
+    leaves; `adamw`, `lamb` and `lion` decay apart from the gradient and have a mask of their own.
+
+    Parameters
+    ----------
+    weight_decay : float >= 0
+    mask : callable, optional
+        ``mask(path) -> bool``: the leaves that decay, such as `weights_only`; all if not given. Paths are those of
+        `funcnn.tree.paths`, "0_conv2d/w".
+
+    Returns
+    -------
+    Optimizer
+
+    Raises
+    ------
+    ValueError
+        If a hyperparameter is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params, grads = {"w": np.array([10.0]), "b": np.array([10.0])}, {"w": np.array([1.0]), "b": np.array([1.0])}
+    >>> add_weight_decay(0.5, mask=weights_only).update(grads, {}, params)[0]
+    {'w': array([6.]), 'b': array([1.])}
+    """
+    weight_decay = check_range("add_weight_decay", "weight_decay", weight_decay)
+
+    def init(params: Tree) -> Tree:
+        return {}
+
+    def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
+        return add_params(grads, weight_decay, params, mask), opt_state
+
+    return Optimizer(init, update)
+
+
+def add_params(grads: Tree, factor: float, params: Tree, mask: Mask | None = None) -> Tree:
+    """Return grads + factor * params, where the mask is true."""
+    if not factor:
+        return grads
+    if mask is None:
+        return tree.map(lambda g, p: g + factor * p, grads, params)
+    chosen = tree.unflatten({path: mask(path) for path in tree.paths(params)}, like=params)
+    return tree.map(lambda g, p, here: g + factor * p if here else g, grads, params, chosen)
