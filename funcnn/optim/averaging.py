@@ -83,6 +83,11 @@ def averaged_params(opt_state: Tree) -> Tree:
     ------
     ValueError
         If there is none.
+
+    Examples
+    --------
+    >>> averaged_params(average_params(0.9).init({"w": np.array([1.0])}))
+    {'w': array([1.])}
     """
     part = find_part(opt_state, "step", "average")
     if part is None:

@@ -135,6 +135,10 @@ def freeze(optimizer: Optimizer, frozen: Callable[[str], bool]) -> Optimizer:
     Optimizer
         Its state is the optimizer's own, for the leaves that are not frozen.
 
+    Notes
+    -----
+    An `average_params` inside averages only what moves; behind it in a chain, all leaves.
+
     Examples
     --------
     >>> from funcnn.optim import chain, clip_by_global_norm, sgd
