@@ -37,11 +37,11 @@ def transformed(transformation, grads, params=PARAMS):
     return transformation.update(grads, transformation.init(params), params)[0]
 
 
-def momentum_adam():
-    """A chain with every kind of state."""
+def everything():
+    """A chain with every kind of state, for which the scale of the gradients matters."""
     return optim.chain(
-        optim.clip_by_global_norm(3.0),
-        optim.adamw(optim.cosine(0.1, 20), weight_decay=0.1),
+        optim.clip_by_global_norm(6.0),
+        optim.adamw(optim.cosine(0.1, 20), eps=0.1, weight_decay=0.1),
         optim.sgd(0.9, momentum=0.5),
         optim.average_params(0.8),
     )
@@ -220,8 +220,8 @@ def test_averages_come_out_of_training_and_survive_saving():
 def test_accumulated_gradients_make_one_step_on_their_mean(steps):
     grads = gradients(4 * steps)
     means = [tree.map(lambda *gs: sum(gs) / steps, *grads[i : i + steps]) for i in range(0, len(grads), steps)]
-    expected, inner = descend(momentum_adam(), means)
-    path, opt_state = descend(optim.accumulate(momentum_adam(), steps), grads)
+    expected, inner = descend(everything(), means)
+    path, opt_state = descend(optim.accumulate(everything(), steps), grads)
     for i, params in enumerate(path):
         whole = (i + 1) // steps
         assert_close(params, expected[whole - 1] if whole else PARAMS)
@@ -230,8 +230,8 @@ def test_accumulated_gradients_make_one_step_on_their_mean(steps):
 
 
 def test_apply_if_finite_is_the_optimizer_on_finite_gradients():
-    expected, inner = descend(momentum_adam(), gradients(5))
-    path, opt_state = descend(optim.apply_if_finite(momentum_adam()), gradients(5))
+    expected, inner = descend(everything(), gradients(5))
+    path, opt_state = descend(optim.apply_if_finite(everything()), gradients(5))
     assert_close(path[-1], expected[-1], rtol=0)
     assert_close(opt_state["inner"], inner, rtol=0)
 
@@ -240,8 +240,8 @@ def test_apply_if_finite_is_the_optimizer_on_finite_gradients():
 def test_apply_if_finite_leaves_out_the_others(bad):
     grads = gradients(3)
     spoiled = {**grads[0], "0_conv2d": {"w": grads[0]["0_conv2d"]["w"], "b": np.array([1.0, bad, 1.0, 1.0])}}
-    expected, inner = descend(momentum_adam(), grads)
-    optimizer = optim.apply_if_finite(momentum_adam(), max_consecutive=2)
+    expected, inner = descend(everything(), grads)
+    optimizer = optim.apply_if_finite(everything(), max_consecutive=2)
     with_spoiled = [grads[0], spoiled, spoiled, grads[1], spoiled, grads[2]]
     path, opt_state = descend(optimizer, with_spoiled)
     assert_close(path[-1], expected[-1], rtol=0)
@@ -260,8 +260,8 @@ def test_freeze_leaves_the_others_as_if_there_were_no_more():
         return {**params, "0_conv2d": {"b": params["0_conv2d"]["b"]}}
 
     grads = gradients(5)
-    expected, inner = descend(momentum_adam(), [thawed(g) for g in grads], thawed(PARAMS))
-    path, opt_state = descend(optim.freeze(momentum_adam(), frozen), grads)
+    expected, inner = descend(everything(), [thawed(g) for g in grads], thawed(PARAMS))
+    path, opt_state = descend(optim.freeze(everything(), frozen), grads)
     assert_close(thawed(path[-1]), expected[-1], rtol=0)
     assert_close(opt_state, inner, rtol=0)
     assert np.array_equal(path[-1]["0_conv2d"]["w"], PARAMS["0_conv2d"]["w"])
