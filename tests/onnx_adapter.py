@@ -1,0 +1,487 @@
+"""ONNX's operators by funcnn's functions: what lies between the two conventions, and nothing else.
+
+ONNX keeps images as (N, C, spatial...) and convolution weights as (out, in, kernel...), funcnn (N, spatial..., C) and
+(kernel..., in, out). `OPERATORS` has a function for each operator:
+
+    outputs = OPERATORS["Conv"](attributes, *inputs)
+
+``attributes`` are all those of the operator, the defaults filled in, and "outputs", the number of outputs asked for; an
+input that is left out is None. A function that has more outputs than are asked for returns them all. What funcnn has no
+way to say, it refuses with a ValueError, or funcnn does.
+"""
+
+import math
+from functools import partial
+
+import numpy as np
+
+from funcnn import layers, losses, ops, optim
+from funcnn.kernels.erf import erf
+
+
+def require(condition, what):
+    if not condition:
+        raise ValueError(f"funcnn has no {what}")
+
+
+# Layout
+
+
+def channels_last(x):
+    return np.moveaxis(x, 1, -1)
+
+
+def channels_first(y):
+    return np.moveaxis(y, -1, 1)
+
+
+def kernel_first(w):
+    """(O, I, K...) to (K..., I, O)."""
+    return w.transpose(*range(2, w.ndim), 1, 0)
+
+
+def on_images(op, x, *args, **options):
+    """Apply an op that maps images to images."""
+    return channels_first(op(channels_last(x), *args, **options)[0])
+
+
+def rearranged(op, x, *args, **options):
+    """Apply an op that computes nothing, but only moves or selects entries, so that float64 can stand for integers."""
+    if x.dtype.kind == "f":
+        return on_images(op, x, *args, **options)
+    return on_images(op, x.astype(np.float64), *args, **options).astype(x.dtype)
+
+
+def affine(scale, bias):
+    return {"scale": scale, "bias": bias}
+
+
+def weights(w, b):
+    """Return the params of a linear op, and whether there is a bias in them."""
+    return ({"w": w}, False) if b is None else ({"w": w, "b": b}, True)
+
+
+# Windows
+
+
+def window(a, size, kernel):
+    """Return stride, padding and dilation of attributes in which every axis has an entry, or the attribute is empty."""
+    rank = len(size)
+    stride = tuple(a.get("strides", [1] * rank))
+    dilation = tuple(a.get("dilations", [1] * rank))
+    ends = a.get("pads", [0] * 2 * rank)
+    padding = tuple(zip(ends[:rank], ends[rank:], strict=True))
+    if a["auto_pad"] == "VALID":
+        padding = "valid"
+    elif a["auto_pad"] == "SAME_UPPER":
+        padding = "same"
+    elif a["auto_pad"] == "SAME_LOWER":  # as "same", but the odd cell is at the start
+        out = [math.ceil(s / t) for s, t in zip(size, stride, strict=True)]
+        totals = [max(total, 0) for total in totals_of_padding(size, out, kernel, stride, dilation)]
+        padding = tuple((total - total // 2, total // 2) for total in totals)
+    return {"stride": stride, "padding": padding, "dilation": dilation}
+
+
+def totals_of_padding(size, out, kernel, stride, dilation):
+    """Return, for each axis, the cells that ``out`` windows need beyond ``size``; less than 0 if some are left over."""
+    return [
+        (o - 1) * t + d * (k - 1) + 1 - s for s, o, k, t, d in zip(size, out, kernel, stride, dilation, strict=True)
+    ]
+
+
+def conv(a, x, w, b=None):
+    options = window(a, x.shape[2:], w.shape[2:])
+    params, bias = weights(kernel_first(w), b)
+    y, _ = ops.conv(params, channels_last(x), **options, groups=a["group"], bias=bias)
+    return channels_first(y)
+
+
+def conv_transpose(a, x, w, b=None):
+    size, kernel = x.shape[2:], w.shape[2:]
+    options = window(a, size, kernel)
+    output_padding = tuple(a.get("output_padding", [0] * len(size)))
+    if "output_shape" in a:  # what lies beyond it is padding, the odd cell at the start; what it lacks is added
+        needed = totals_of_padding(a["output_shape"], size, kernel, options["stride"], options["dilation"])
+        beyond = [n + more for n, more in zip(needed, output_padding, strict=True)]
+        output_padding = tuple(more + max(-n, 0) for n, more in zip(beyond, output_padding, strict=True))
+        halves = [(max(n, 0) // 2, max(n, 0) - max(n, 0) // 2) for n in beyond]
+        options["padding"] = tuple((lo, hi) if a["auto_pad"] == "SAME_UPPER" else (hi, lo) for lo, hi in halves)
+    params, bias = weights(kernel_first(w), b)
+    y, _ = ops.conv_transpose(
+        params, channels_last(x), **options, output_padding=output_padding, groups=a["group"], bias=bias
+    )
+    return channels_first(y)
+
+
+def causal_conv(a, x, w, b=None, past=None):
+    """A depthwise convolution of each position and the K - 1 before it, which an earlier call may have seen."""
+    k, channels = w.shape[2], w.shape[0]
+    past = np.zeros((*x.shape[:2], k - 1), x.dtype) if past is None else past
+    seen, _ = ops.concat(past, x, axis=2)
+    params, bias = weights(kernel_first(w), b)
+    y, _ = ops.conv(params, channels_last(seen), groups=channels, bias=bias)
+    if a["activation"] in ("silu", "swish"):
+        y, _ = ops.silu(y)
+    return channels_first(y), seen[:, :, seen.shape[2] - (k - 1) :]
+
+
+def max_pool(a, x):
+    options = window(a, x.shape[2:], a["kernel_shape"]) | {"ceil_mode": bool(a["ceil_mode"])}
+    y = rearranged(ops.max_pool, x, tuple(a["kernel_shape"]), **options)
+    if a["outputs"] == 1:
+        return y
+    return y, winners(partial(ops.max_pool, window=tuple(a["kernel_shape"]), **options), x, a["storage_order"])
+
+
+def winners(pool, x, storage_order):
+    """Return where in x, counted over all of it, each output comes from: where the VJP sends its cotangent."""
+    y, vjp = pool(channels_last(x))
+    places = np.empty(y.shape, np.int64)
+    order = (0, 1, *reversed(range(2, x.ndim))) if storage_order else range(x.ndim)
+    for i in np.ndindex(*y.shape):
+        dy = np.zeros_like(y)
+        dy[i] = 1
+        (places[i],) = np.flatnonzero(channels_first(vjp(dy)).transpose(order))
+    return channels_first(places)
+
+
+def avg_pool(a, x):
+    options = window(a, x.shape[2:], a["kernel_shape"])
+    flags = {"ceil_mode": bool(a["ceil_mode"]), "count_include_pad": bool(a["count_include_pad"])}
+    return on_images(ops.avg_pool, x, tuple(a["kernel_shape"]), **options, **flags)
+
+
+def global_pool(op, a, x):
+    y, _ = op(channels_last(x))
+    return y.reshape(*y.shape, *(1,) * (x.ndim - 2))
+
+
+# Normalisation
+
+
+def batch_norm(a, x, scale, bias, mean, var):
+    """The layer, since ONNX's operator too keeps the running statistics; its momentum is our decay."""
+    layer = layers.batch_norm(decay=a["momentum"], eps=a["epsilon"])
+    running, train = {"mean": mean, "var": var}, bool(a["training_mode"])
+    y, _, running = layer.forward(affine(scale, bias), channels_last(x), running, train=train)
+    return channels_first(y), running["mean"], running["var"]
+
+
+def mean_variance_norm(a, x):
+    """Standardise over the given axes: a batch normalisation whose channels are all the others."""
+    others = [n for n in range(x.ndim) if n not in a["axes"]]
+    last = np.moveaxis(x, others, range(-len(others), 0))
+    rows = last.reshape(-1, math.prod(x.shape[n] for n in others))
+    y, _, _ = ops.batch_norm(affine(np.ones_like(rows[0]), np.zeros_like(rows[0])), rows, eps=0.0)
+    return np.moveaxis(y.reshape(last.shape), range(-len(others), 0), others)
+
+
+def layer_norm(a, x, scale, bias=None):
+    """From an axis on to the last; the mean and 1 / sqrt(var + eps) are those of a batch normalisation across."""
+    axes = tuple(range(a["axis"] % x.ndim, x.ndim))
+    bias = np.zeros_like(scale) if bias is None else bias
+    y, _ = ops.layer_norm(affine(scale, bias), x, axes=axes, eps=a["epsilon"])
+    kept = x.shape[: axes[0]] + (1,) * len(axes)
+    examples = x.reshape(math.prod(kept), -1).T
+    one = np.ones_like(examples[0])
+    _, _, stats = ops.batch_norm(affine(one, one), examples)
+    return y, stats["mean"].reshape(kept), (1 / np.sqrt(stats["var"] + np.float32(a["epsilon"]))).reshape(kept)
+
+
+def rms_norm(a, x, scale):
+    axes = tuple(range(a["axis"] % x.ndim, x.ndim))
+    return ops.rms_norm({"scale": scale}, x, axes=axes, eps=a["epsilon"])[0]
+
+
+def group_norm(a, x, scale, bias):
+    y, _ = ops.group_norm(affine(scale, bias), channels_last(x), a["num_groups"], eps=a["epsilon"])
+    return channels_first(y)
+
+
+def instance_norm(a, x, scale, bias):
+    y, _ = ops.instance_norm(affine(scale, bias), channels_last(x), eps=a["epsilon"])
+    return channels_first(y)
+
+
+# Products, sums, tables
+
+
+def gemm(a, x, w, c=None):
+    """alpha x w + beta c, where c is a bias unless it differs from row to row."""
+    x, w = x.T if a["transA"] else x, w.T if a["transB"] else w
+    w = w * np.float32(a["alpha"])
+    if c is None:
+        return ops.dense({"w": w}, x, bias=False)[0]
+    c = c * np.float32(a["beta"])
+    if c.ndim < 2 or c.shape[0] == 1:
+        return ops.dense({"w": w, "b": np.broadcast_to(c, (1, w.shape[1]))[0]}, x)[0]
+    y, _ = ops.dense({"w": w}, x, bias=False)
+    return ops.add(y, np.broadcast_to(c, y.shape))[0]
+
+
+def matmul(a, x, w):
+    require(w.ndim <= 2, "product with a matrix of weights for each example")
+    rows = x[None] if x.ndim == 1 else x
+    columns = w[:, None] if w.ndim == 1 else w
+    y, _ = ops.dense({"w": columns}, rows, bias=False)
+    return y.reshape(x.shape[:-1] + w.shape[1:])
+
+
+def add(a, *xs):
+    return ops.add(*np.broadcast_arrays(*xs))[0]
+
+
+def multiply(a, *xs):
+    return ops.multiply(*np.broadcast_arrays(*xs))[0]
+
+
+def gather(a, table, ids):
+    """Entries along one axis: the rows of a table, once that axis is in front and the others are laid in one."""
+    table = np.moveaxis(table, a["axis"], 0)
+    rows = table.reshape(len(table), -1)
+    y, _ = ops.embedding({"w": rows}, ids % len(rows))  # a negative id counts from the end
+    y = y.reshape(*ids.shape, *table.shape[1:])
+    return np.moveaxis(y, range(ids.ndim), range(a["axis"], a["axis"] + ids.ndim))
+
+
+# Shapes
+
+
+def flatten(a, x):
+    """ONNX's examples may have several axes, ours have one."""
+    return ops.flatten(x.reshape(math.prod(x.shape[: a["axis"]]), *x.shape[a["axis"] :]))[0]
+
+
+def pad(a, x, pads, value=None, axes=None):
+    axes = range(x.ndim) if axes is None else axes % x.ndim
+    widths = [(0, 0)] * x.ndim
+    for n, pair in zip(axes, pads.reshape(2, -1).T.tolist(), strict=True):
+        widths[n] = tuple(pair)
+    require(widths[0] == widths[1] == (0, 0), "padding of the examples or channels")
+    value = 0.0 if value is None else float(value)
+    return rearranged(ops.pad, x, tuple(widths[2:]), mode=a["mode"], value=value)
+
+
+def depth_to_space(a, x):
+    """In mode CRD, the channels that make up one cell of a block are not neighbours: those of one block are."""
+    if a["mode"] == "CRD":
+        x = x[:, exchange(x.shape[1], a["blocksize"] ** 2)]
+    return on_images(ops.depth_to_space, x, a["blocksize"])
+
+
+def space_to_depth(a, x):
+    y = on_images(ops.space_to_depth, x, a["blocksize"])
+    if a.get("mode") == "CRD":
+        y = y[:, exchange(y.shape[1], y.shape[1] // a["blocksize"] ** 2)]
+    return y
+
+
+def exchange(channels, inner):
+    """Return the order that makes channels laid out as (outer, inner) ones laid out as (inner, outer)."""
+    return np.arange(channels).reshape(-1, inner).T.ravel()
+
+
+def resize(a, x, roi=None, scales=None, sizes=None):
+    """Enlarging by whole numbers to the nearest cell: then half_pixel and rounding 1/2 down find the cell itself."""
+    nearest = (a["mode"], a["coordinate_transformation_mode"], a["nearest_mode"])
+    require(nearest == ("nearest", "half_pixel", "round_prefer_floor"), f"interpolation {nearest}")
+    axes = a.get("axes", list(range(x.ndim)))
+    if sizes is not None:
+        scales = sizes / np.array([x.shape[n] for n in axes])
+        if a["keep_aspect_ratio_policy"] != "stretch":
+            scales[:] = scales.max() if a["keep_aspect_ratio_policy"] == "not_smaller" else scales.min()
+    factors = np.ones(x.ndim)
+    factors[axes] = scales
+    return upsample(a, x, factors)
+
+
+def upsample(a, x, scales):
+    require(a["mode"] == "nearest", f"interpolation {a['mode']}")
+    require((scales % 1 == 0).all() and (scales[:2] == 1).all(), f"enlargement by {scales}")
+    return on_images(ops.upsample, x, tuple(int(factor) for factor in scales[2:]))
+
+
+def identity(a, x):
+    require(isinstance(x, np.ndarray), "sequences")
+    return layers.identity().forward({}, x, {}, train=False)[0]
+
+
+# Activations
+
+
+def activation(op, a, x):
+    return op(x)[0]
+
+
+def selu(a, x):
+    """Only the usual constants make it a SELU of ours; with others it is what a SELU is, a scaled ELU."""
+    if np.float32([a["alpha"], a["gamma"]]).tolist() == np.float32([1.6732632423543772, 1.0507009873554805]).tolist():
+        return ops.selu(x)[0]
+    return np.float32(a["gamma"]) * ops.elu(x, alpha=a["alpha"])[0]
+
+
+def hard_sigmoid(a, x):
+    """ONNX's line is alpha x + beta, ours is x / 6 + 1 / 2."""
+    return ops.hard_sigmoid(np.float32(6) * (np.float32(a["alpha"]) * x + np.float32(a["beta"] - 0.5)))[0]
+
+
+def swish(a, x):
+    """x sigmoid(alpha x), which is silu(alpha x) / alpha."""
+    return ops.silu(x * x.dtype.type(a["alpha"]))[0] / x.dtype.type(a["alpha"])
+
+
+def swiglu(a, gate, x):
+    return ops.multiply(swish(a, gate), x)[0]
+
+
+def prelu(a, x, slope):
+    """Slopes that are not one a channel are those of one example whose channels are all the entries."""
+    if slope.shape == x.shape[-1:]:
+        return ops.prelu({"slope": slope}, x)[0]
+    y, _ = ops.prelu({"slope": np.broadcast_to(slope, x.shape).ravel()}, x.reshape(1, -1))
+    return y.reshape(x.shape)
+
+
+def clip(a, x, low=None, high=None):
+    """Bounds -1 and 1 make it hard_tanh, 0 and 6 relu6, and any others a relu at each bound."""
+    require(low is not None or high is not None, "clipping without bounds")
+    if (low, high) == (-1, 1):
+        return ops.hard_tanh(x)[0]
+    if (low, high) == (0, 6):
+        return ops.relu6(x)[0]
+    if low is not None:
+        x = low + ops.relu(x - low)[0]
+    if high is not None:
+        x = high - ops.relu(high - x)[0]
+    return x
+
+
+# Losses
+
+
+def class_loss(loss, a, scores, labels, class_weight=None):
+    """Our losses are weighted means. A sum is the mean times the weights' sum; one example's loss is its own mean."""
+    scores = channels_last(scores)
+    options = {"class_weight": class_weight, "ignore_index": a.get("ignore_index")}
+    counted = labels != options["ignore_index"]
+    w = np.ones(scores.shape[-1], scores.dtype) if class_weight is None else class_weight
+    w = w[np.where(counted, labels, 0)] * counted
+    if a["reduction"] != "none":
+        mean, _ = loss(scores, labels, **options)
+        return mean if a["reduction"] == "mean" else mean * w.sum()
+    values = np.zeros(labels.shape, scores.dtype)
+    for i in zip(*np.nonzero(w), strict=True):
+        values[i], _ = loss(scores[i][None], labels[i][None], **options)
+    return values * w
+
+
+def softmax_cross_entropy(a, scores, labels, class_weight=None):
+    value = class_loss(losses.softmax_cross_entropy, a, scores, labels, class_weight)
+    return value, on_images(ops.log_softmax, scores)
+
+
+# Dropout
+
+
+def dropout(a, x, rate=None, training=None):
+    """The layer, and as the mask, what it makes of ones."""
+    rate = a.get("ratio", 0.5) if rate is None else float(rate)
+    layer = layers.dropout(rate)
+    train = training is not None and bool(training)
+    y, mask = (layer.forward({}, v, {}, train=train, key=(0,))[0] for v in (x, np.ones_like(x)))
+    return y, mask != 0
+
+
+# Optimizers
+
+
+def step(optimizer, count, moments, tensors):
+    """Make one step for several arrays, given as all parameters, all gradients, and all arrays of each moment."""
+    n = len(tensors) // (2 + len(moments))
+    trees = [{str(i): leaf for i, leaf in enumerate(tensors[at : at + n])} for at in range(0, len(tensors), n)]
+    params, grads, *old = trees
+    opt_state = optimizer.init(params) | {"step": np.asarray(count)} | dict(zip(moments, old, strict=True))
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    new = [optim.apply_updates(params, updates), *(opt_state[name] for name in moments)]
+    return [leaf for tree in new for leaf in tree.values()]
+
+
+def adam(a, rate, count, *tensors):
+    """ONNX counts from 0 and does not undo the bias then, as ours no longer does after very many steps."""
+    require(a["norm_coefficient_post"] == 0, "decay after the step")
+    require(count == 0, "epsilon outside of the undone bias")
+    optimizer = optim.adam(
+        float(rate), b1=a["alpha"], b2=a["beta"], eps=a["epsilon"], weight_decay=a["norm_coefficient"]
+    )
+    return step(optimizer, 10**6, ["mean", "square"], tensors)
+
+
+def adagrad(a, rate, count, *tensors):
+    optimizer = optim.adagrad(
+        float(rate) / (1 + int(count) * a["decay_factor"]), eps=a["epsilon"], weight_decay=a["norm_coefficient"]
+    )
+    return step(optimizer, count, ["square"], tensors)
+
+
+def momentum(a, rate, count, *tensors):
+    require(count == 0 or a["beta"] == 1, "weight of new gradients, which ONNX has from step 1 on")
+    nesterov = a["mode"] == "nesterov"
+    optimizer = optim.sgd(float(rate), momentum=a["alpha"], nesterov=nesterov, weight_decay=a["norm_coefficient"])
+    return step(optimizer, count, ["momentum"], tensors)
+
+
+OPERATORS = {
+    "Adagrad": adagrad,
+    "Adam": adam,
+    "Add": add,
+    "AveragePool": avg_pool,
+    "BatchNormalization": batch_norm,
+    "CausalConvWithState": causal_conv,
+    "Celu": lambda a, x: ops.celu(x, alpha=a["alpha"])[0],
+    "Clip": clip,
+    "Concat": lambda a, *xs: ops.concat(*xs, axis=a["axis"])[0],
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
+    "DepthToSpace": depth_to_space,
+    "Dropout": dropout,
+    "Elu": lambda a, x: ops.elu(x, alpha=a["alpha"])[0],
+    "Erf": lambda a, x: erf(x),
+    "Flatten": flatten,
+    "Gather": gather,
+    "Gelu": lambda a, x: ops.gelu(x, approximate=a["approximate"] == "tanh")[0],
+    "Gemm": gemm,
+    "GlobalAveragePool": partial(global_pool, ops.global_avg_pool),
+    "GlobalMaxPool": partial(global_pool, ops.global_max_pool),
+    "GroupNormalization": group_norm,
+    "HardSigmoid": hard_sigmoid,
+    "HardSwish": partial(activation, ops.hard_swish),
+    "Identity": identity,
+    "InstanceNormalization": instance_norm,
+    "LayerNormalization": layer_norm,
+    "LeakyRelu": lambda a, x: ops.leaky_relu(x, slope=a["alpha"])[0],
+    "LogSoftmax": lambda a, x: ops.log_softmax(x, axis=a["axis"])[0],
+    "MatMul": matmul,
+    "MaxPool": max_pool,
+    "MeanVarianceNormalization": mean_variance_norm,
+    "Mish": partial(activation, ops.mish),
+    "Momentum": momentum,
+    "Mul": multiply,
+    "NegativeLogLikelihoodLoss": partial(class_loss, losses.nll),
+    "PRelu": prelu,
+    "Pad": pad,
+    "RMSNormalization": rms_norm,
+    "Relu": partial(activation, ops.relu),
+    "Resize": resize,
+    "Selu": selu,
+    "Sigmoid": partial(activation, ops.sigmoid),
+    "Softmax": lambda a, x: ops.softmax(x, axis=a["axis"])[0],
+    "SoftmaxCrossEntropyLoss": softmax_cross_entropy,
+    "Softplus": partial(activation, ops.softplus),
+    "Softsign": partial(activation, ops.softsign),
+    "SpaceToDepth": space_to_depth,
+    "Sum": add,
+    "SwiGLU": swiglu,
+    "Swish": swish,
+    "Tanh": partial(activation, ops.tanh),
+    "Upsample": upsample,
+}
