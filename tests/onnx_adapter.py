@@ -417,10 +417,9 @@ def adam(a, rate, count, *tensors):
 
 
 def adagrad(a, rate, count, *tensors):
-    optimizer = optim.adagrad(
-        float(rate) / (1 + int(count) * a["decay_factor"]), eps=a["epsilon"], weight_decay=a["norm_coefficient"]
-    )
-    return step(optimizer, count, ["square"], tensors)
+    schedule = optim.inverse_time(float(rate), a["decay_factor"])
+    optimizer = optim.adagrad(schedule(int(count)), eps=a["epsilon"], weight_decay=a["norm_coefficient"])
+    return step(optimizer, count, ["sum"], tensors)
 
 
 def momentum(a, rate, count, *tensors):
