@@ -384,11 +384,12 @@ def softmax_cross_entropy(a, scores, labels, class_weight=None):
 
 
 def dropout(a, x, rate=None, training=None):
-    """The layer, and as the mask, what it makes of ones."""
+    """In evaluation the layer, which then does nothing. The mask is what becomes of ones."""
     rate = a.get("ratio", 0.5) if rate is None else float(rate)
-    layer = layers.dropout(rate)
-    train = training is not None and bool(training)
-    y, mask = (layer.forward({}, v, {}, train=train, key=(0,))[0] for v in (x, np.ones_like(x)))
+    if training is not None and bool(training):
+        y, mask = (ops.dropout(v, rate=rate, key=(0,))[0] for v in (x, np.ones_like(x)))
+    else:
+        y, mask = (layers.dropout(rate).forward({}, v, {}, train=False)[0] for v in (x, np.ones_like(x)))
     return y, mask != 0
 
 
