@@ -343,12 +343,10 @@ def prelu(a, x, slope):
 
 
 def clip(a, x, low=None, high=None):
-    """Bounds -1 and 1 make it hard_tanh, 0 and 6 relu6, and any others a relu at each bound."""
+    """Bounds -1 and 1 make it hard_tanh, any others a relu at each bound."""
     require(low is not None or high is not None, "clipping without bounds")
     if (low, high) == (-1, 1):
         return ops.hard_tanh(x)[0]
-    if (low, high) == (0, 6):
-        return ops.relu6(x)[0]
     if low is not None:
         x = low + ops.relu(x - low)[0]
     if high is not None:
