@@ -23,13 +23,22 @@ def max_along(x: Array, g: Geometry, a: int) -> Array:
 
 
 def max_along_adjoint(x: Array, y: Array, dy: Array, g: Geometry, a: int) -> Array:
-    """Send each dy to the first cell of its window on axis ``a`` that holds the maximum y."""
+    """Send each dy to the first cell of its window on axis ``a`` that holds the maximum y, past the padding.
+
+    The padding holds -inf, which a window may hold too. Only the padding before x can come first.
+    """
     taps, level = _taps(x.real, g, a), y.real
     dx = np.zeros(x.shape, np.result_type(x, dy))
     apart = g.stride[a] > g.dilation[a] * (g.window[a] - 1)  # no cell lies in two windows
+    undefined = np.isnan(level).any()
     free = None  # the windows whose maximum has not been met yet
-    for tap, target in zip(taps, _taps(dx, g, a), strict=True):
+    for k, (tap, target) in enumerate(zip(taps, _taps(dx, g, a), strict=True)):
         hit = tap == level
+        if undefined:
+            hit |= np.isnan(tap)
+        padding_windows = -((g.dilation[a] * k - g.padding[a][0]) // g.stride[a])  # those where tap k comes before x
+        if padding_windows > 0:
+            hit[*(slice(None),) * (a + 1), :padding_windows] = False
         if free is None:
             free = ~hit
         else:
