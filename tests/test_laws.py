@@ -133,22 +133,39 @@ AFFINE = {"scale": (6,), "bias": (6,)}
 # name: the op as a function of its differentiable arguments alone, and their shapes after the batch axis; a dict for
 # params. The other ops take an image and need no option.
 SPECIAL = {
+    "adaptive_avg_pool": (partial(ops.adaptive_avg_pool, size=3), IMAGE),
+    "adaptive_max_pool": (partial(ops.adaptive_max_pool, size=3), IMAGE),
     "add": (ops.add, IMAGE, IMAGE),
     "avg_pool": (partial(ops.avg_pool, window=3, stride=2, padding=1), IMAGE),
+    # in training, an example's output needs the others
+    "batch_norm": (
+        lambda params, x: ops.batch_norm(params, x, stats={"mean": np.ones(6), "var": np.full(6, 2.0)})[:2],
+        AFFINE,
+        IMAGE,
+    ),
     "concat": (ops.concat, IMAGE, (4, 4, 1)),
     "conv": (partial(ops.conv, stride=2, padding=1, groups=3), {"w": W, "b": B}, IMAGE),
+    "conv_transpose": (
+        partial(ops.conv_transpose, stride=2, padding=1, groups=3),
+        {"w": (3, 2, 4, 6), "b": (12,)},
+        IMAGE,
+    ),
     "dense": (ops.dense, {"w": (6, 3), "b": (3,)}, (6,)),
     "depth_to_space": (partial(ops.depth_to_space, block=(2, 3)), IMAGE),
     # one decision for all examples, or else an example would depend on its place
     "dropout": (partial(ops.dropout, rate=0.4, key=(1,), shared_axes=(0,)), IMAGE),
+    "group_norm": (partial(ops.group_norm, groups=2), AFFINE, IMAGE),
+    "instance_norm": (ops.instance_norm, AFFINE, IMAGE),
+    "layer_norm": (ops.layer_norm, AFFINE, IMAGE),
     "max_pool": (partial(ops.max_pool, window=3, stride=2, padding=1), IMAGE),
     "multiply": (ops.multiply, IMAGE, IMAGE),
     "pad": (partial(ops.pad, widths=((1, 2), (0, 1)), mode="reflect"), IMAGE),
     "prelu": (ops.prelu, {"slope": (6,)}, IMAGE),
+    "rms_norm": (ops.rms_norm, AFFINE, IMAGE),
     "space_to_depth": (partial(ops.space_to_depth, block=(2, 4)), IMAGE),
     "upsample": (partial(ops.upsample, factor=(3, 2)), IMAGE),
 }
-EXAMPLEWISE = {name: SPECIAL.get(name, (getattr(ops, name), IMAGE)) for name in ops.__all__}
+EXAMPLEWISE = {name: SPECIAL.get(name, (getattr(ops, name), IMAGE)) for name in ops.__all__ if name != "embedding"}
 every_op = pytest.mark.parametrize("name", EXAMPLEWISE)
 
 
@@ -334,6 +351,25 @@ def test_a_convolution_is_linear_in_the_image_and_in_the_kernel(road, case, a, b
     assert_same(conv(a * w + b * v, x), a * conv(w, x) + b * conv(v, x))
 
 
+@LAWS
+@given(case=convolutions)
+def test_conv_transpose_is_the_adjoint_of_conv(road, case):
+    w, x = case.params["w"], case.x
+    y, vjp = ops.conv(unbiased(w), x, **case.options)
+    # the cells at the end that no window reaches
+    rest = tuple(
+        (s + lo + hi - d * (k - 1) - 1) % t
+        for s, k, t, (lo, hi), d in zip(case.size, case.window, case.stride, case.padding, case.dilation, strict=True)
+    )
+    z = case.normal(*y.shape)
+    back, back_vjp = ops.conv_transpose({"w": w, "b": np.zeros(x.shape[-1])}, z, **case.options, output_padding=rest)
+    assert_same((y * z).sum(), (x * back).sum())
+    dparams, dx = vjp(z)
+    back_dparams, dz = back_vjp(x)
+    assert_same([dx, dz], [back, y])
+    assert_same(dparams["w"], back_dparams["w"])  # <conv(x), z> has one derivative by w
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Pooling
 
@@ -397,6 +433,18 @@ def test_the_maximum_commutes_with_monotone_functions(monotone, case):
     assert_same(pool(monotone(case.x)[0]), monotone(pool(case.x))[0])
 
 
+@LAWS
+@given(case=poolings)
+def test_adaptive_pools_of_sizes_that_divide_are_pools(case):
+    x = case.normal(2, *(s * k for s, k in zip(case.size, case.window, strict=True)), 2)
+    for adaptive, pool in ((ops.adaptive_avg_pool, ops.avg_pool), (ops.adaptive_max_pool, ops.max_pool)):
+        y, vjp = adaptive(x, case.size)
+        expected, expected_vjp = pool(x, case.window)
+        assert_same([y, vjp(y)], [expected, expected_vjp(y)])
+        assert_same(adaptive(x, 1)[0], pool(x, x.shape[1:-1])[0])
+        assert_same(adaptive(x, x.shape[1:-1])[0], x)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Shapes
 
@@ -457,6 +505,135 @@ def test_dropout_keeps_the_mean_over_its_keys(rate, seed):
     masks = np.array([ops.dropout(np.ones(4), rate=rate, key=(seed, i))[0] for i in range(400)])
     deviation = np.sqrt(rate / (1 - rate) / 400)  # of the mean of 400 masks
     assert np.all(np.abs(masks.mean(axis=0) - 1) <= 5 * deviation)
+
+
+@LAWS
+@given(ids=st.lists(st.integers(0, 4), min_size=1, max_size=6), seed=seeds)
+def test_an_embedding_is_a_product_with_one_hot_vectors(ids, seed):
+    w = normal(seed, 5, 3)
+    y, vjp = ops.embedding({"w": w}, np.array(ids))
+    expected, dense_vjp = ops.dense(unbiased(w), np.eye(5)[ids])
+    assert_same([y, vjp(y)["w"]], [expected, dense_vjp(y)[0]["w"]])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Normalisation
+
+
+def affine(seed, *shape):
+    return {"scale": normal(seed, *shape), "bias": normal(seed + 1, *shape)}
+
+
+# name: the op for 6 channels, their groups, and the axes of each statistic in x as (N, H, W, groups, C/groups)
+NORMS = {
+    "batch_norm": (lambda params, x, eps: ops.batch_norm(params, x, eps=eps)[:2], 6, (0, 1, 2, 4)),
+    "layer_norm": (ops.layer_norm, 1, (3, 4)),
+    "group_norm": (partial(ops.group_norm, groups=3), 3, (1, 2, 4)),
+    "instance_norm": (ops.instance_norm, 6, (1, 2, 4)),
+}
+every_norm = pytest.mark.parametrize("name", NORMS)
+eps_values = st.sampled_from([0.0, 1e-5, 0.1])
+
+
+@every_norm
+@LAWS
+@given(eps=eps_values, spread=small(9), centre=st.integers(-9, 9), seed=seeds)
+def test_normalised_numbers_have_the_mean_and_deviation_of_the_parameters(name, eps, spread, centre, seed):
+    norm, groups, axes = NORMS[name]
+    x = centre + spread * normal(seed, 3, 2, 4, 6)
+    split = (3, 2, 4, groups, 6 // groups)
+    plain, _ = norm({"scale": np.ones(6), "bias": np.zeros(6)}, x, eps=eps)
+    z, var = plain.reshape(split), x.reshape(split).var(axis=axes)
+    assert_same(z.mean(axis=axes), np.zeros(var.shape))
+    assert_same(z.var(axis=axes), var / (var + eps))
+    params = affine(seed, 6)
+    assert_same(norm(params, x, eps=eps)[0], plain * params["scale"] + params["bias"])
+
+
+@LAWS
+@given(eps=eps_values, spread=small(9), centre=st.integers(-9, 9), seed=seeds)
+def test_batch_norm_gives_each_channel_the_mean_and_deviation_of_its_parameters(eps, spread, centre, seed):
+    params, x = affine(seed, 4), centre + spread * normal(seed, 5, 3, 4)
+    y, _, stats = ops.batch_norm(params, x, eps=eps)
+    assert_same([stats["mean"], stats["var"]], [x.mean(axis=(0, 1)), x.var(axis=(0, 1))])
+    assert_same(y.mean(axis=(0, 1)), params["bias"])
+    assert_same(y.std(axis=(0, 1)), np.abs(params["scale"]) * np.sqrt(stats["var"] / (stats["var"] + eps)))
+
+
+@every_norm
+@LAWS
+@given(eps=eps_values, factor=small(9), shift=st.integers(-9, 9), seed=seeds)
+def test_normalisation_takes_shift_and_factor_away(name, eps, factor, shift, seed):
+    norm, groups, axes = NORMS[name]
+    params, x = affine(seed, 6), normal(seed, 3, 2, 4, 6)
+    y, vjp = norm(params, x, eps=eps)
+    moved, moved_vjp = norm(params, factor * x + shift, eps=factor**2 * eps)
+    assert_same(moved, y)
+    dy = normal(seed + 1, *y.shape)
+    (dparams, dx), (dmoved, dx_moved) = vjp(dy), moved_vjp(dy)
+    assert_same([dmoved, factor * dx_moved], [dparams, dx])
+    # so nothing of the gradient points along a shift, nor along the numbers themselves where eps does not hold them
+    split = (3, 2, 4, groups, 6 // groups)
+    d = dx.reshape(split)
+    assert_same(d.sum(axis=axes), np.zeros_like(d.sum(axis=axes)))
+    if eps == 0:
+        along = (d * x.reshape(split)).sum(axis=axes)
+        assert_same(along, np.zeros_like(along))
+
+
+@LAWS
+@given(order=st.permutations(range(5)), seed=seeds)
+def test_batch_norm_does_not_mind_the_order_of_its_batch(order, seed):
+    params, x = affine(seed, 3), normal(seed, 5, 2, 3)
+    y, vjp, stats = ops.batch_norm(params, x)
+    shuffled, shuffled_vjp, shuffled_stats = ops.batch_norm(params, x[order])
+    dy = normal(seed + 1, *y.shape)
+    (dparams, dx), (dshuffled, dx_shuffled) = vjp(dy), shuffled_vjp(dy[order])
+    assert_same([shuffled, shuffled_stats, dshuffled, dx_shuffled], [y[order], stats, dparams, dx[order]])
+
+
+@LAWS
+@given(a=st.integers(-3, 3), seed=seeds)
+def test_batch_norm_by_given_statistics_is_affine(a, seed):
+    params, x, z = affine(seed, 3), normal(seed, 5, 2, 3), normal(seed + 1, 5, 2, 3)
+    stats = {"mean": normal(seed, 3), "var": normal(seed + 2, 3) ** 2}
+
+    def norm(x):
+        return ops.batch_norm(params, x, stats=stats)[0]
+
+    assert_same(norm(a * x + (1 - a) * z), a * norm(x) + (1 - a) * norm(z))
+    # by the statistics of x itself, it is the norm of training
+    y, _, own = ops.batch_norm(params, x)
+    assert_same(ops.batch_norm(params, x, stats=own)[0], y)
+
+
+@LAWS
+@given(shape=image_shapes, eps=eps_values, seed=seeds)
+def test_norms_are_special_cases_of_each_other(shape, eps, seed):
+    n, *size, c = shape
+    x = normal(seed, n, *size, 2 * c)
+    params, dy = affine(seed, 2 * c), normal(seed + 1, *x.shape)
+
+    def same(one, other):
+        (y, vjp), (expected, expected_vjp) = one, other
+        assert_same(y, expected)
+        dparams, dx = vjp(dy)
+        expected_dparams, expected_dx = expected_vjp(dy)
+        assert_same(dx, expected_dx)
+        assert_same(dparams, tree.map(lambda d: d.reshape(-1, 2 * c).sum(axis=0), expected_dparams))
+
+    # eps is above 0 where a group may be a single number
+    same(ops.group_norm(params, x, 2 * c, eps=1e-3), ops.instance_norm(params, x, eps=1e-3))
+    whole = tuple(range(1, x.ndim))
+    everywhere = tree.map(lambda leaf: np.broadcast_to(leaf, x.shape[1:]), params)
+    same(ops.group_norm(params, x, 1, eps=eps), ops.layer_norm(everywhere, x, axes=whole, eps=eps))
+    # an example at a time, normalising over the batch is normalising the instance
+    alone = ops.instance_norm(params, x[:1], eps=1e-3)[0]
+    if np.prod(size) > 1:
+        assert_same(ops.batch_norm(params, x[:1], eps=1e-3)[0], alone)
+    # a row of mean 0 has its mean square for its variance
+    centred = x - x.mean(axis=-1, keepdims=True)
+    assert_same(ops.rms_norm(params, centred, eps=eps)[0], ops.layer_norm(params, centred, eps=eps)[0])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
