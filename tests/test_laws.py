@@ -13,6 +13,8 @@ from typing import NamedTuple
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from arrays import normal
+from examplewise import EXAMPLEWISE, arguments, each
 from hypothesis import HealthCheck, given, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
@@ -61,7 +63,7 @@ class Windows(NamedTuple):
     seed: int
 
     def normal(self, *shape):
-        return np.random.default_rng([self.seed, *shape]).standard_normal(shape)
+        return normal(*shape, seed=self.seed)
 
     @property
     def x(self):
@@ -96,10 +98,6 @@ average_poolings = geometries(inside=True, dilated=False)
 image_shapes = st.lists(small(4), min_size=1, max_size=3).map(lambda size: (3, *size, 2))
 
 
-def normal(seed, *shape):
-    return np.random.default_rng([seed, *shape]).standard_normal(shape)
-
-
 @pytest.fixture(scope="module", params=[0, 1 << 30], ids=["gathered", "unrolled"])
 def road(request):
     """Both ways to compute a convolution, whatever its size."""
@@ -127,60 +125,7 @@ def stuffed(a, shape, index):
 # ---------------------------------------------------------------------------------------------------------------------
 # Every op
 
-IMAGE = (4, 4, 6)
-W, B = (3, 2, 2, 9), (9,)
-AFFINE = {"scale": (6,), "bias": (6,)}
-# name: the op as a function of its differentiable arguments alone, and their shapes after the batch axis; a dict for
-# params. The other ops take an image and need no option.
-SPECIAL = {
-    "adaptive_avg_pool": (partial(ops.adaptive_avg_pool, size=3), IMAGE),
-    "adaptive_max_pool": (partial(ops.adaptive_max_pool, size=3), IMAGE),
-    "add": (ops.add, IMAGE, IMAGE),
-    "avg_pool": (partial(ops.avg_pool, window=3, stride=2, padding=1), IMAGE),
-    # in training, an example's output needs the others
-    "batch_norm": (
-        lambda params, x: ops.batch_norm(params, x, stats={"mean": np.ones(6), "var": np.full(6, 2.0)})[:2],
-        AFFINE,
-        IMAGE,
-    ),
-    "concat": (ops.concat, IMAGE, (4, 4, 1)),
-    "conv": (partial(ops.conv, stride=2, padding=1, groups=3), {"w": W, "b": B}, IMAGE),
-    "conv_transpose": (
-        partial(ops.conv_transpose, stride=2, padding=1, groups=3),
-        {"w": (3, 2, 4, 6), "b": (12,)},
-        IMAGE,
-    ),
-    "dense": (ops.dense, {"w": (6, 3), "b": (3,)}, (6,)),
-    "depth_to_space": (partial(ops.depth_to_space, block=(2, 3)), IMAGE),
-    # one decision for all examples, or else an example would depend on its place
-    "dropout": (partial(ops.dropout, rate=0.4, key=(1,), shared_axes=(0,)), IMAGE),
-    "group_norm": (partial(ops.group_norm, groups=2), AFFINE, IMAGE),
-    "instance_norm": (ops.instance_norm, AFFINE, IMAGE),
-    "layer_norm": (ops.layer_norm, AFFINE, IMAGE),
-    "max_pool": (partial(ops.max_pool, window=3, stride=2, padding=1), IMAGE),
-    "multiply": (ops.multiply, IMAGE, IMAGE),
-    "pad": (partial(ops.pad, widths=((1, 2), (0, 1)), mode="reflect"), IMAGE),
-    "prelu": (ops.prelu, {"slope": (6,)}, IMAGE),
-    "rms_norm": (ops.rms_norm, AFFINE, IMAGE),
-    "space_to_depth": (partial(ops.space_to_depth, block=(2, 4)), IMAGE),
-    "upsample": (partial(ops.upsample, factor=(3, 2)), IMAGE),
-}
-EXAMPLEWISE = {name: SPECIAL.get(name, (getattr(ops, name), IMAGE)) for name in ops.__all__ if name != "embedding"}
 every_op = pytest.mark.parametrize("name", EXAMPLEWISE)
-
-
-def arguments(shapes, n, seed):
-    """Random params, and a batch of n examples for every other argument."""
-    return [
-        {leaf: normal(seed, *s) for leaf, s in shape.items()}
-        if isinstance(shape, dict)
-        else normal(seed + i, n, *shape)
-        for i, shape in enumerate(shapes)
-    ]
-
-
-def each(cotangents):
-    return cotangents if isinstance(cotangents, tuple) else (cotangents,)
 
 
 @every_op
@@ -190,7 +135,7 @@ def test_a_batch_in_pieces_in_any_order_equals_the_batch(name, order, cut, seed)
     f, *shapes = EXAMPLEWISE[name]
     args = arguments(shapes, 5, seed)
     y, vjp = f(*args)
-    dy = normal(seed, *y.shape)
+    dy = normal(*y.shape, seed=seed)
     whole = each(vjp(dy))
     sums = [tree.map(np.zeros_like, c) if isinstance(c, dict) else None for c in whole]
     for piece in (order[:cut], order[cut:]):
@@ -212,7 +157,7 @@ def test_a_batch_in_pieces_in_any_order_equals_the_batch(name, order, cut, seed)
 def test_a_vjp_is_linear(name, a, b, seed):
     f, *shapes = EXAMPLEWISE[name]
     y, vjp = f(*arguments(shapes, 2, seed))
-    dy, dz = normal(seed, *y.shape), normal(seed + 1, *y.shape)
+    dy, dz = normal(*y.shape, seed=seed), normal(*y.shape, seed=seed + 1)
     for got, p, q in zip(each(vjp(a * dy + b * dz)), each(vjp(dy)), each(vjp(dz)), strict=True):
         if isinstance(got, dict):
             assert_same(got, tree.map(lambda p, q: a * p + b * q, p, q))
@@ -227,14 +172,14 @@ def test_the_vjp_of_a_composition_is_the_composition_of_the_vjps(case, seed):
     make = {1: layers.conv1d, 2: layers.conv2d, 3: layers.conv3d}[rank]
     model = serial(make(3 * case.groups, case.window, **case.options), layers.tanh(), layers.flatten(), layers.dense(2))
     params, state, _ = model.init((seed,), x.shape[1:])
-    params = tree.map(lambda p: normal(seed, *p.shape), params)
+    params = tree.map(lambda p: normal(*p.shape, seed=seed), params)
     y, vjp, _ = model.forward(params, x, state, train=True)
 
     convolved, conv_vjp = ops.conv(params[f"0_conv{rank}d"], x, **case.options)
     active, tanh_vjp = ops.tanh(convolved)
     rows, flatten_vjp = ops.flatten(active)
     scores, dense_vjp = ops.dense(params["3_dense"], rows)
-    dy = normal(seed, *y.shape)
+    dy = normal(*y.shape, seed=seed)
     d_dense, d_rows = dense_vjp(dy)
     d_conv, dx = conv_vjp(tanh_vjp(flatten_vjp(d_rows)))
     assert_same(y, scores)
@@ -333,7 +278,7 @@ def test_a_convolution_follows_its_image(road, case, shift):
 @LAWS
 @given(case=convolutions)
 def test_a_single_bright_cell_shows_the_kernel_mirrored(road, case):
-    w = normal(case.seed, *case.window, 1, 3)
+    w = normal(*case.window, 1, 3, seed=case.seed)
     x = np.ones((1, *(1 for _ in case.size), 1))
     y, _ = ops.conv(unbiased(w), x, padding=tuple(k - 1 for k in case.window))
     assert_same(y[0], np.flip(w[..., 0, :], tuple(range(len(case.size)))))
@@ -452,7 +397,7 @@ def test_adaptive_pools_of_sizes_that_divide_are_pools(case):
 @LAWS
 @given(shape=image_shapes, factor=small(3), seed=seeds)
 def test_an_average_undoes_upsampling(shape, factor, seed):
-    x = normal(seed, *shape)
+    x = normal(*shape, seed=seed)
     large, up_vjp = ops.upsample(x, factor)
     back, down_vjp = ops.avg_pool(large, factor)
     assert_same(back, x)
@@ -465,7 +410,7 @@ def test_an_average_undoes_upsampling(shape, factor, seed):
 @given(shape=image_shapes, block=small(3), seed=seeds)
 def test_depth_to_space_undoes_space_to_depth(shape, block, seed):
     n, *size, c = shape
-    x = normal(seed, n, *(block * s for s in size), c)
+    x = normal(n, *(block * s for s in size), c, seed=seed)
     deep, vjp = ops.space_to_depth(x, block)
     back, back_vjp = ops.depth_to_space(deep, block)
     assert np.array_equal(back, x)
@@ -487,11 +432,11 @@ def test_the_gradient_of_padding_counts_uses(mode, shape, lo, hi, seed):
 @LAWS
 @given(widths=st.lists(small(3), min_size=2, max_size=3), seed=seeds)
 def test_joined_arrays_get_their_shares_back(widths, seed):
-    parts = [normal(seed + i, 2, 3, c) for i, c in enumerate(widths)]
+    parts = [normal(2, 3, c, seed=seed + i) for i, c in enumerate(widths)]
     whole, vjp = ops.concat(*parts)
     assert_same(vjp(whole), tuple(parts))
-    like = [normal(seed + i, 2, 3) for i in range(len(widths))]
-    dy = normal(seed, 2, 3)
+    like = [normal(2, 3, seed=seed + i) for i in range(len(widths))]
+    dy = normal(2, 3, seed=seed)
     _, add_vjp = ops.add(*like)
     assert_same(add_vjp(dy), (dy,) * len(like))
     product_of_all, multiply_vjp = ops.multiply(*like)
@@ -510,7 +455,7 @@ def test_dropout_keeps_the_mean_over_its_keys(rate, seed):
 @LAWS
 @given(ids=st.lists(st.integers(0, 4), min_size=1, max_size=6), seed=seeds)
 def test_an_embedding_is_a_product_with_one_hot_vectors(ids, seed):
-    w = normal(seed, 5, 3)
+    w = normal(5, 3, seed=seed)
     y, vjp = ops.embedding({"w": w}, np.array(ids))
     expected, dense_vjp = ops.dense(unbiased(w), np.eye(5)[ids])
     assert_same([y, vjp(y)["w"]], [expected, dense_vjp(y)[0]["w"]])
@@ -521,7 +466,7 @@ def test_an_embedding_is_a_product_with_one_hot_vectors(ids, seed):
 
 
 def affine(seed, *shape):
-    return {"scale": normal(seed, *shape), "bias": normal(seed + 1, *shape)}
+    return {"scale": normal(*shape, seed=seed), "bias": normal(*shape, seed=seed + 1)}
 
 
 # name: the op for 6 channels, their groups, and the axes of each statistic in x as (N, H, W, groups, C/groups)
@@ -540,7 +485,7 @@ eps_values = st.sampled_from([0.0, 1e-5, 0.1])
 @given(eps=eps_values, spread=small(9), centre=st.integers(-9, 9), seed=seeds)
 def test_normalised_numbers_have_the_mean_and_deviation_of_the_parameters(name, eps, spread, centre, seed):
     norm, groups, axes = NORMS[name]
-    x = centre + spread * normal(seed, 3, 2, 4, 6)
+    x = centre + spread * normal(3, 2, 4, 6, seed=seed)
     split = (3, 2, 4, groups, 6 // groups)
     plain, _ = norm({"scale": np.ones(6), "bias": np.zeros(6)}, x, eps=eps)
     z, var = plain.reshape(split), x.reshape(split).var(axis=axes)
@@ -553,7 +498,7 @@ def test_normalised_numbers_have_the_mean_and_deviation_of_the_parameters(name, 
 @LAWS
 @given(eps=eps_values, spread=small(9), centre=st.integers(-9, 9), seed=seeds)
 def test_batch_norm_gives_each_channel_the_mean_and_deviation_of_its_parameters(eps, spread, centre, seed):
-    params, x = affine(seed, 4), centre + spread * normal(seed, 5, 3, 4)
+    params, x = affine(seed, 4), centre + spread * normal(5, 3, 4, seed=seed)
     y, _, stats = ops.batch_norm(params, x, eps=eps)
     assert_same([stats["mean"], stats["var"]], [x.mean(axis=(0, 1)), x.var(axis=(0, 1))])
     assert_same(y.mean(axis=(0, 1)), params["bias"])
@@ -565,11 +510,11 @@ def test_batch_norm_gives_each_channel_the_mean_and_deviation_of_its_parameters(
 @given(eps=eps_values, factor=small(9), shift=st.integers(-9, 9), seed=seeds)
 def test_normalisation_takes_shift_and_factor_away(name, eps, factor, shift, seed):
     norm, groups, axes = NORMS[name]
-    params, x = affine(seed, 6), normal(seed, 3, 2, 4, 6)
+    params, x = affine(seed, 6), normal(3, 2, 4, 6, seed=seed)
     y, vjp = norm(params, x, eps=eps)
     moved, moved_vjp = norm(params, factor * x + shift, eps=factor**2 * eps)
     assert_same(moved, y)
-    dy = normal(seed + 1, *y.shape)
+    dy = normal(*y.shape, seed=seed + 1)
     (dparams, dx), (dmoved, dx_moved) = vjp(dy), moved_vjp(dy)
     assert_same([dmoved, factor * dx_moved], [dparams, dx])
     # so nothing of the gradient points along a shift, nor along the numbers themselves where eps does not hold them
@@ -584,10 +529,10 @@ def test_normalisation_takes_shift_and_factor_away(name, eps, factor, shift, see
 @LAWS
 @given(order=st.permutations(range(5)), seed=seeds)
 def test_batch_norm_does_not_mind_the_order_of_its_batch(order, seed):
-    params, x = affine(seed, 3), normal(seed, 5, 2, 3)
+    params, x = affine(seed, 3), normal(5, 2, 3, seed=seed)
     y, vjp, stats = ops.batch_norm(params, x)
     shuffled, shuffled_vjp, shuffled_stats = ops.batch_norm(params, x[order])
-    dy = normal(seed + 1, *y.shape)
+    dy = normal(*y.shape, seed=seed + 1)
     (dparams, dx), (dshuffled, dx_shuffled) = vjp(dy), shuffled_vjp(dy[order])
     assert_same([shuffled, shuffled_stats, dshuffled, dx_shuffled], [y[order], stats, dparams, dx[order]])
 
@@ -595,8 +540,8 @@ def test_batch_norm_does_not_mind_the_order_of_its_batch(order, seed):
 @LAWS
 @given(a=st.integers(-3, 3), seed=seeds)
 def test_batch_norm_by_given_statistics_is_affine(a, seed):
-    params, x, z = affine(seed, 3), normal(seed, 5, 2, 3), normal(seed + 1, 5, 2, 3)
-    stats = {"mean": normal(seed, 3), "var": normal(seed + 2, 3) ** 2}
+    params, x, z = affine(seed, 3), normal(5, 2, 3, seed=seed), normal(5, 2, 3, seed=seed + 1)
+    stats = {"mean": normal(3, seed=seed), "var": normal(3, seed=seed + 2) ** 2}
 
     def norm(x):
         return ops.batch_norm(params, x, stats=stats)[0]
@@ -611,8 +556,8 @@ def test_batch_norm_by_given_statistics_is_affine(a, seed):
 @given(shape=image_shapes, eps=eps_values, seed=seeds)
 def test_norms_are_special_cases_of_each_other(shape, eps, seed):
     n, *size, c = shape
-    x = normal(seed, n, *size, 2 * c)
-    params, dy = affine(seed, 2 * c), normal(seed + 1, *x.shape)
+    x = normal(n, *size, 2 * c, seed=seed)
+    params, dy = affine(seed, 2 * c), normal(*x.shape, seed=seed + 1)
 
     def same(one, other):
         (y, vjp), (expected, expected_vjp) = one, other
@@ -645,7 +590,7 @@ scores = st.lists(small(5), min_size=2, max_size=3)
 @LAWS
 @given(shape=scores, shift=st.integers(-1000, 1000), seed=seeds)
 def test_softmax_ignores_a_shift_and_sums_to_one(shape, shift, seed):
-    x, dy = 3 * normal(seed, *shape), normal(seed + 1, *shape)
+    x, dy = 3 * normal(*shape, seed=seed), normal(*shape, seed=seed + 1)
     p, vjp = ops.softmax(x)
     assert_same(p.sum(axis=-1), np.ones(shape[:-1]))
     assert_same(ops.softmax(x + shift)[0], p)
@@ -660,7 +605,7 @@ def test_softmax_ignores_a_shift_and_sums_to_one(shape, shift, seed):
 @LAWS
 @given(shape=scores, seed=seeds)
 def test_softmax_cross_entropy_is_nll_after_log_softmax(shape, seed):
-    x, rng = normal(seed, *shape), np.random.default_rng(seed)
+    x, rng = normal(*shape, seed=seed), np.random.default_rng(seed)
     weight = rng.uniform(0.1, 2, shape[0])
     for labels in (rng.integers(0, shape[-1], shape[:-1]), rng.dirichlet(np.ones(shape[-1]), shape[:-1])):
         value, vjp = losses.softmax_cross_entropy(x, labels, sample_weight=weight)
@@ -672,7 +617,7 @@ def test_softmax_cross_entropy_is_nll_after_log_softmax(shape, seed):
 @LAWS
 @given(n=small(5), seed=seeds)
 def test_two_classes_are_one_yes_or_no(n, seed):
-    x, labels = 3 * normal(seed, n, 2), np.random.default_rng(seed).integers(0, 2, n)
+    x, labels = 3 * normal(n, 2, seed=seed), np.random.default_rng(seed).integers(0, 2, n)
     value, vjp = losses.softmax_cross_entropy(x, labels)
     expected, binary_vjp = losses.sigmoid_binary_cross_entropy(x[:, 1] - x[:, 0], labels)
     d = binary_vjp(1.0)
