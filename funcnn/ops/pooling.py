@@ -54,7 +54,8 @@ def max_pool(
     Notes
     -----
     Away from ties the maximum is locally the one cell that attains it, so its differential passes that cell's dx and
-    the VJP sends dy there, adding up where windows overlap. Among equal cells the first in row-major order is taken.
+    the VJP sends dy there, adding up where windows overlap. Among equal cells the first in row-major order is taken;
+    in a window with NaNs it is the first NaN.
 
     Examples
     --------
