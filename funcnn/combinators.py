@@ -61,14 +61,16 @@ def serial(*layers: Layer) -> Layer:
                 y, vjp, new_state[name] = layer.forward(params[name], y, state[name], train=train, key=child_key)
             vjps.append(vjp)
 
-        def serial_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
+        def serial_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
             # Without dx, walk back no further than the first child that has parameters; the empty dicts before it are
             # their own gradients.
             last = 0 if input_gradient else _first_with_leaves(names, params)
             dparams = {name: params[name] for name in names}
             for i in reversed(range(last, len(names))):
                 with Located(names[i]):
-                    dparams[names[i]], dy = pull_back(vjps[i], dy, input_gradient=input_gradient or i > last)
+                    dparams[names[i]], dy = pull_back(
+                        vjps[i], dy, input_gradient=input_gradient or i > last, per_example=per_example
+                    )
             return dparams, dy if input_gradient else None
 
         return y, serial_vjp, new_state
@@ -127,12 +129,16 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
             vjps.append(vjp)
         y, join_vjp = join(*ys)
 
-        def parallel_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
+        def parallel_vjp(
+            dy: Any, *, input_gradient: bool = True, per_example: bool = False
+        ) -> tuple[Tree, Array | None]:
             dys = join_vjp(dy) if len(names) > 1 else (join_vjp(dy),)
             dparams, dxs = {}, []
             for name, vjp, branch_dy in zip(names, vjps, dys, strict=True):
                 with Located(name):
-                    dparams[name], dx = pull_back(vjp, branch_dy, input_gradient=input_gradient)
+                    dparams[name], dx = pull_back(
+                        vjp, branch_dy, input_gradient=input_gradient, per_example=per_example
+                    )
                 dxs.append(dx)
             return dparams, sum(dxs[1:], dxs[0]) if input_gradient else None
 

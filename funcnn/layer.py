@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from funcnn import tree
 from funcnn.keys import Key
 from funcnn.tree import Array, Tree
 
@@ -25,7 +26,9 @@ class Layer(NamedTuple):
         ``init(key, in_shape) -> params, state, out_shape``; shapes are per example, without the batch axis.
     forward : callable
         ``forward(params, x, state, *, train, key=None) -> y, vjp, state`` with ``vjp(dy) -> dparams, dx``. A VJP that
-        can save work takes the keyword ``input_gradient`` and returns None for dx where it is False; see `pull_back`.
+        can save work takes the keyword ``input_gradient`` and returns None for dx where it is False; one that can tell
+        its examples apart takes ``per_example``, and where it is True, dparams' leaves have an axis (N) in front, a
+        gradient for each example. See `pull_back`.
     children, rebuild : tuple of Layer, callable or None
         Set by combinators: the layers inside, and the function that makes the same combination of others. So a model
         can be transformed as a whole (`funcnn.combinators.map_layers`), which is how summaries look inside.
@@ -67,7 +70,9 @@ def parameterless(name: str, op: Callable[[Array], tuple[Array, Callable[[Any], 
         check_empty(name, params=params, state=state)
         y, op_vjp = op(x)
 
-        def parameterless_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
+        def parameterless_vjp(
+            dy: Any, *, input_gradient: bool = True, per_example: bool = False
+        ) -> tuple[Tree, Array | None]:
             return {}, op_vjp(dy) if input_gradient else None
 
         return y, parameterless_vjp, {}
@@ -88,7 +93,8 @@ def parametric(
     init_params : callable
         ``init_params(key, in_shape) -> params``.
     op : callable
-        Its output's shape is found by running it on a batch of no examples.
+        Its output's shape is found by running it on a batch of no examples. Its VJP is the layer's, with whatever
+        keywords it takes.
 
     Returns
     -------
@@ -114,10 +120,23 @@ def parametric(
     return Layer(name, init, forward)
 
 
-def pull_back(vjp: Callable[..., tuple[Tree, Any]], dy: Any, *, input_gradient: bool) -> tuple[Tree, Any]:
-    """Call a layer's VJP, leaving dx out where it is not wanted and the VJP knows how to.
+def pull_back(
+    vjp: Callable[..., tuple[Tree, Any]], dy: Any, *, input_gradient: bool, per_example: bool = False
+) -> tuple[Tree, Any]:
+    """Call a layer's VJP with the keywords that it takes, and make up for those that it does not.
 
-    A VJP says so by its keyword ``input_gradient``; one that has no such keyword is called plainly and its dx ignored.
+    A VJP without ``input_gradient`` is called plainly and its dx ignored. One without ``per_example`` is called once
+    for each example, with a dy of zeros elsewhere: it is linear in dy, so this is right for whatever keeps its examples
+    apart, at a cost quadratic in their number.
+
+    Parameters
+    ----------
+    vjp : callable
+    dy : array (N, ...)
+    input_gradient : bool
+        Whether dx is wanted.
+    per_example : bool
+        Whether dparams is wanted for each example, its leaves with an axis (N) in front, or summed over them.
 
     Returns
     -------
@@ -125,11 +144,33 @@ def pull_back(vjp: Callable[..., tuple[Tree, Any]], dy: Any, *, input_gradient: 
     dx : array or None
         None if ``input_gradient`` is False.
     """
+    if per_example:
+        return _pull_back_per_example(vjp, dy, input_gradient)
     if input_gradient:
         return vjp(dy)
     if "input_gradient" in (getattr(vjp, "__kwdefaults__", None) or ()):
         return vjp(dy, input_gradient=False)
     return vjp(dy)[0], None
+
+
+def _pull_back_per_example(vjp: Callable[..., tuple[Tree, Any]], dy: Any, input_gradient: bool) -> tuple[Tree, Any]:
+    keywords = getattr(vjp, "__kwdefaults__", None) or {}
+    if "per_example" in keywords:
+        options = {"input_gradient": input_gradient} if "input_gradient" in keywords else {}
+        dparams, dx = vjp(dy, per_example=True, **options)
+    else:
+        total, dx = vjp(dy)
+        each = [vjp(alone)[0] for alone in _alone(np.asarray(dy))] if tree.leaves(total) else []
+        dparams = tree.map(lambda leaf, *own: np.array(own, leaf.dtype).reshape(len(dy), *leaf.shape), total, *each)
+    return dparams, dx if input_gradient else None
+
+
+def _alone(dy: Array) -> Iterator[Array]:
+    """Yield for each example a copy of dy that is 0 for all others."""
+    for i in range(len(dy)):
+        alone = np.zeros_like(dy)
+        alone[i] = dy[i]
+        yield alone
 
 
 def no_examples(in_shape: tuple[int, ...]) -> Array:
@@ -139,9 +180,9 @@ def no_examples(in_shape: tuple[int, ...]) -> Array:
 
 def check_empty(name: str, **trees: Tree) -> None:
     """Refuse leaves handed to a layer that has none."""
-    for what, tree in trees.items():
-        if tree:
-            raise ValueError(f"{name}: has no {what}, but was given {sorted(tree)}")
+    for what, given in trees.items():
+        if given:
+            raise ValueError(f"{name}: has no {what}, but was given {sorted(given)}")
 
 
 class Located:

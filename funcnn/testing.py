@@ -148,6 +148,11 @@ def check_layer(
         As in `check_vjp`, which is applied to the layer as a function of params and x in both modes. Strictly, params
         with an unexpected leaf are to be a ValueError or TypeError, too.
 
+    Notes
+    -----
+    In evaluation, examples are to be independent, as `funcnn.training.predict` takes them to be: the gradients that the
+    layer's VJP tells apart (`funcnn.layer.pull_back`, ``per_example``) must be those of the examples one by one.
+
     Raises
     ------
     AssertionError
@@ -189,7 +194,9 @@ def check_layer(
             with_dx, without_dx = vjp(dy)[0], pull_back(vjp, dy, input_gradient=False)
             _require(_same(with_dx, without_dx[0]), "the parameters' gradients depend on whether dx is computed")
             _require(without_dx[1] is None, "dx was not left out")
-            if not train:  # in training, a layer may need examples to take statistics of
+            if not train:
+                _check_examples(f, params, x, vjp, dy)
+                # in training, a layer may need examples to take statistics of
                 none, none_vjp, _ = f(params, x[:0])
                 _require(none.shape == (0, *out_shape), f"no examples gave an output {none.shape}")
                 _check_structure("params of no examples", params, none_vjp(none)[0])
@@ -198,6 +205,20 @@ def check_layer(
         except AssertionError as error:
             error.add_note(f"in {mode}")
             raise
+
+
+def _check_examples(f: Callable[..., Any], params: Tree, x: Array, vjp: Callable[..., Any], dy: Array) -> None:
+    got, dx = pull_back(vjp, dy, input_gradient=False, per_example=True)
+    _require(dx is None, "dx was not left out beside each example's gradients")
+    each = [f(params, x[i : i + 1])[1](dy[i : i + 1])[0] for i in range(len(x))]
+    expected = tree.map(lambda leaf, *own: np.reshape(own, (len(x), *leaf.shape)), params, *each)
+    _check_structure("params of each example", expected, got)
+    errors = tree.flatten(tree.map(lambda a, b: np.abs(a - b).max(initial=0.0), got, expected))
+    for path, error in errors.items():
+        _require(
+            error <= 1e-10 * tree.norm(expected),
+            f"params of each example, leaf {path!r}: off by {error:.3g} from the gradients of examples one by one",
+        )
 
 
 def _check_directions(

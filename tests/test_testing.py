@@ -1,12 +1,14 @@
 """The checks check: each of them catches a gradient, a closure or a layer that is wrong in one way only."""
 
+import functools
+
 import numpy as np
 import pytest
 from arrays import normal
 
 from funcnn import ops, tree
 from funcnn.combinators import serial
-from funcnn.layer import Layer
+from funcnn.layer import Layer, parametric
 from funcnn.layers import batch_norm, conv2d, dense, dropout, tanh
 from funcnn.testing import check_layer, check_vjp
 
@@ -271,6 +273,42 @@ LAYERS = {
 def test_broken_layers_are_caught(layer, message):
     with pytest.raises(AssertionError, match=message):
         check_layer(layer, (6,), strict=True)
+
+
+def test_gradients_of_each_example_that_are_wrong_are_caught():
+    def forward(wrong, params, x, state, *, train, key=None):
+        y, dense_vjp = ops.dense(params, x)
+
+        def vjp(dy, *, per_example=False):
+            dparams, dx = dense_vjp(dy, per_example=per_example)
+            return wrong(dparams) if per_example else dparams, dx
+
+        return y, vjp, {}
+
+    def layer(wrong):
+        return dense(4)._replace(forward=functools.partial(forward, wrong))
+
+    check_layer(layer(lambda dparams: dparams), (6,))
+    for wrong, message in (
+        (lambda dparams: {**dparams, "b": dparams["b"][::-1]}, "params of each example, leaf 'b': off by"),
+        (lambda dparams: {**dparams, "w": dparams["w"] / 3}, "params of each example, leaf 'w': off by"),
+        (lambda dparams: {**dparams, "w": dparams["w"].sum(0)}, "params of each example: its leaves have shapes"),
+    ):
+        with pytest.raises(AssertionError, match=message) as error:
+            check_layer(layer(wrong), (6,))
+        assert error.value.__notes__ == ["in evaluation"]
+
+
+def test_a_layer_whose_examples_depend_on_each_other_in_evaluation_is_caught():
+    def mirrored(params, x):
+        def vjp(dy):
+            return {"s": ((x + x[::-1]) * dy).sum(axis=0)}, params["s"] * (dy + dy[::-1])
+
+        return params["s"] * (x + x[::-1]), vjp
+
+    layer = parametric("mirrored", lambda key, in_shape: {"s": np.ones(in_shape, np.float32)}, mirrored)
+    with pytest.raises(AssertionError, match="leaf 's': off by .* from the gradients of examples one by one"):
+        check_layer(layer, (6,))
 
 
 def test_a_layer_whose_state_moves_in_evaluation_is_caught():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from funcnn.tree import Array
@@ -19,13 +17,11 @@ def add_bias(y: Array, b: Array | None) -> Array:
     return y
 
 
-def channel_sum(dy: Array) -> Array:
-    """Sum (..., C) to (C,): as a product with ones, which is quicker than NumPy's sum over leading axes."""
+def channel_sum(dy: Array, per_example: bool = False) -> Array:
+    """Sum (N, ..., C) to (C,), or ``per_example`` to (N, C)."""
+    if per_example:
+        return dy.sum(axis=tuple(range(1, dy.ndim - 1)))
     channels = dy.shape[-1]
     rows = dy.reshape(dy.size // max(channels, 1), channels)
+    # a product with ones is quicker than NumPy's sum over leading axes
     return np.ones(rows.shape[0], dy.dtype) @ rows
-
-
-def example_sums(dy: Array) -> Array:
-    """Sum (N, ..., C) to (N, C), each example for itself."""
-    return dy.reshape(dy.shape[0], math.prod(dy.shape[1:-1]), dy.shape[-1]).sum(axis=1)

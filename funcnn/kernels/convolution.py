@@ -64,16 +64,30 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
     return crop(dx, g.padding)
 
 
-def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
-    """Return dw[k] = sum over n, o of the outer product of the cell that tap k read and dy[n, o]."""
+def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int, per_example: bool = False) -> Array:
+    """Return dw[k] = sum over n, o of the outer product of the cell that tap k read and dy[n, o].
+
+    With ``per_example``, dw[n, k] without the sum over n.
+    """
+    if per_example:
+        return _correlate_adjoint_w_per_example(x, dy, g, groups)
     if unrolled.is_tiny(g, x.shape[-1], dy.shape[-1], groups):
         return unrolled.correlate_adjoint_w(x, dy, g)
     inner, outer = x.shape[-1] // groups, dy.shape[-1] // groups
     dw = np.zeros((groups, math.prod(g.window) * inner, outer), np.result_type(x, dy))
     for piece in _pieces(x.shape[0], g, x.shape[-1] * dw.itemsize):
         dw += _columns(x[piece], g, groups).transpose(0, 2, 1) @ _by_group(dy[piece], groups)
-    by_tap = dw.reshape(groups, math.prod(g.window), inner, outer).transpose(1, 2, 0, 3)
-    return by_tap.reshape(*g.window, inner, groups * outer)
+    return _by_tap(dw, g)
+
+
+def _correlate_adjoint_w_per_example(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
+    cells, rows, outer = math.prod(g.out), math.prod(g.window) * x.shape[-1] // groups, dy.shape[-1] // groups
+    dw = np.empty((groups, len(x), rows, outer), np.result_type(x, dy))
+    for piece in _pieces(len(x), g, x.shape[-1] * dw.itemsize):
+        columns, dys = _columns(x[piece], g, groups), _by_group(dy[piece], groups)
+        columns, dys = (a.reshape(groups, -1, cells, a.shape[-1]) for a in (columns, dys))
+        np.matmul(columns.mT, dys, out=dw[:, piece])
+    return _by_tap(dw, g)
 
 
 def exchange_channels(w: Array, groups: int) -> Array:
@@ -121,3 +135,9 @@ def _grouped_matrix(w: Array, groups: int) -> Array:
     """Lay w (window..., I/groups, O) out as (groups, window * I/groups, O/groups)."""
     rows = math.prod(w.shape[:-1])
     return w.reshape(rows, groups, w.shape[-1] // groups).transpose(1, 0, 2)
+
+
+def _by_tap(matrix: Array, g: Geometry) -> Array:
+    """Lay (groups, ..., window * I/groups, O/groups) out as (..., window..., I/groups, O), as w is."""
+    groups, *batch, rows, outer = matrix.shape
+    return np.moveaxis(matrix, 0, -2).reshape(*batch, *g.window, rows // math.prod(g.window), groups * outer)

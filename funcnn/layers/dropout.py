@@ -53,7 +53,9 @@ def dropout(rate: float, *, shared_axes: Sequence[int] = ()) -> Layer:
             ops.dropout(x, rate=rate, key=key, shared_axes=shared_axes) if train and rate > 0 else ops.identity(x)
         )
 
-        def dropout_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
+        def dropout_vjp(
+            dy: Any, *, input_gradient: bool = True, per_example: bool = False
+        ) -> tuple[Tree, Array | None]:
             return {}, op_vjp(dy) if input_gradient else None
 
         return y, dropout_vjp, {}

@@ -97,7 +97,7 @@ def leaky_relu(x: Array, slope: float = 0.01) -> tuple[Array, Callable[[Any], Ar
     return y, leaky_relu_vjp
 
 
-def prelu(params: Tree, x: Array) -> tuple[Array, Callable[[Any], tuple[Tree, Array]]]:
+def prelu(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Array]]]:
     """Leaky ReLU whose slopes are parameters, one a channel: x where x > 0, else slope * x.
 
     Parameters
@@ -110,7 +110,7 @@ def prelu(params: Tree, x: Array) -> tuple[Array, Callable[[Any], tuple[Tree, Ar
     -------
     y : array, shape of x
     vjp : callable
-        ``vjp(dy) -> (dparams, dx)``
+        ``vjp(dy) -> (dparams, dx)``; with ``per_example=True``, dparams is each example's own, ``slope`` (N, C).
 
     Raises
     ------
@@ -137,9 +137,10 @@ def prelu(params: Tree, x: Array) -> tuple[Array, Callable[[Any], tuple[Tree, Ar
     y = np.where(positive, x, slope * x)
     dtype = y.dtype
 
-    def prelu_vjp(dy: Any) -> tuple[Tree, Array]:
+    def prelu_vjp(dy: Any, *, per_example: bool = False) -> tuple[Tree, Array]:
         dy = checks.cotangent("prelu", dy, positive.shape, dtype)
-        return {"slope": channel_sum(np.where(positive, 0, x * dy))}, np.where(positive, dy, slope * dy)
+        dslope = channel_sum(np.where(positive, 0, x * dy), per_example)
+        return {"slope": dslope}, np.where(positive, dy, slope * dy)
 
     return y, prelu_vjp
 

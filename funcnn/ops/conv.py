@@ -43,7 +43,8 @@ def conv(
     -------
     y : array (N, (S + lo + hi - dilation*(K-1) - 1)//stride + 1, ..., O)
     vjp : callable
-        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None).
+        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None); with ``per_example=True``,
+        dparams is each example's own, its leaves with an axis (N) in front.
 
     Raises
     ------
@@ -63,6 +64,8 @@ def conv(
         dx[n,s] = sum over the pairs (o, k) with o*stride + k*dilation - lo = s of dy[n,o] w[k]^T
         dw[k]   = sum_{n,o} x[n, o*stride + k*dilation - lo]^T dy[n,o]
         db      = sum_{n,o} dy[n,o]
+
+    Without the sum over n, dw and db are those of each example.
 
     With groups, the same holds within each group. ``groups = I`` and O = m*I is the depthwise convolution with
     multiplier m: "C channels, then C' filters give C*C' maps", each made from one channel alone. (An ordinary
@@ -99,11 +102,11 @@ def conv(
     y = add_bias(correlate(x, w, g, groups), b)
     shape, dtype = y.shape, y.dtype
 
-    def conv_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
+    def conv_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("conv", dy, shape, dtype)
-        dparams: Tree = {"w": correlate_adjoint_w(x, dy, g, groups)}
+        dparams: Tree = {"w": correlate_adjoint_w(x, dy, g, groups, per_example)}
         if b is not None:
-            dparams["b"] = channel_sum(dy)
+            dparams["b"] = channel_sum(dy, per_example)
         return dparams, correlate_adjoint_x(dy, w, g, groups) if input_gradient else None
 
     return y, conv_vjp
@@ -145,7 +148,8 @@ def conv_transpose(
     -------
     y : array (N, (S - 1)*stride + dilation*(K-1) + 1 + output_padding - lo - hi, ..., O)
     vjp : callable
-        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None).
+        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None); with ``per_example=True``,
+        dparams is each example's own, its leaves with an axis (N) in front.
 
     Raises
     ------
@@ -192,11 +196,13 @@ def conv_transpose(
     y = add_bias(correlate_adjoint_x(x, w, g, groups), b)
     shape, dtype = y.shape, y.dtype
 
-    def conv_transpose_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
+    def conv_transpose_vjp(
+        dy: Any, *, input_gradient: bool = True, per_example: bool = False
+    ) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("conv_transpose", dy, shape, dtype)
-        dparams: Tree = {"w": correlate_adjoint_w(dy, x, g, groups)}
+        dparams: Tree = {"w": correlate_adjoint_w(dy, x, g, groups, per_example)}
         if b is not None:
-            dparams["b"] = channel_sum(dy)
+            dparams["b"] = channel_sum(dy, per_example)
         return dparams, correlate(dy, w, g, groups) if input_gradient else None
 
     return y, conv_transpose_vjp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,8 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
     -------
     y : array (N, ..., O)
     vjp : callable
-        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None).
+        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None); with ``per_example=True``,
+        dparams is each example's own, its leaves with an axis (N) in front.
 
     Raises
     ------
@@ -40,7 +42,8 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
 
         <dy, dx w + x dw + db> = <dy w^T, dx> + <x^T dy, dw> + <sum_n dy, db>
 
-    gives dx = dy w^T, dw = x^T dy, db = sum_n dy.
+    gives dx = dy w^T, dw = x^T dy, db = sum_n dy. Where n runs over the rows of one example alone, dw and db are that
+    example's own.
 
     Examples
     --------
@@ -62,15 +65,18 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
     y = add_bias(x @ w, b)
     shape, dtype = y.shape, y.dtype
 
-    def dense_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
+    def dense_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("dense", dy, shape, dtype)
-        dparams: Tree = {"w": _rows(x).T @ _rows(dy)}
+        dparams: Tree = {"w": _rows(x, per_example).mT @ _rows(dy, per_example)}
         if b is not None:
-            dparams["b"] = channel_sum(dy)
+            dparams["b"] = channel_sum(dy, per_example)
         return dparams, dy @ w.T if input_gradient else None
 
     return y, dense_vjp
 
 
-def _rows(a: Array) -> Array:
-    return a if a.ndim == 2 else a.reshape(a.size // max(a.shape[-1], 1), a.shape[-1])
+def _rows(a: Array, per_example: bool) -> Array:
+    """View (N, ..., F) as one matrix of rows, or as one for each example."""
+    if per_example:
+        return a.reshape(len(a), math.prod(a.shape[1:-1]), a.shape[-1])
+    return a if a.ndim == 2 else a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
