@@ -3,12 +3,13 @@
 An op takes arrays and returns its output and a closure that pulls a cotangent back through it (`funcnn.ops`,
 `funcnn.losses`); a layer adds initial parameters and state (`funcnn.layers`, `funcnn.combinators`, `funcnn.models`);
 the rest uses models (`funcnn.training`, `funcnn.optim`, `funcnn.data`, `funcnn.metrics`, `funcnn.summary`,
-`funcnn.testing`).
+`funcnn.derivatives`, `funcnn.testing`).
 """
 
 from funcnn import (
     combinators,
     data,
+    derivatives,
     initializers,
     keys,
     layers,
@@ -31,6 +32,7 @@ __all__ = [
     "Layer",
     "combinators",
     "data",
+    "derivatives",
     "initializers",
     "keys",
     "layers",

@@ -307,7 +307,7 @@ def test_a_layer_whose_examples_depend_on_each_other_in_evaluation_is_caught():
         return params["s"] * (x + x[::-1]), vjp
 
     layer = parametric("mirrored", lambda key, in_shape: {"s": np.ones(in_shape, np.float32)}, mirrored)
-    with pytest.raises(AssertionError, match="leaf 's': off by .* from the gradients of examples one by one"):
+    with pytest.raises(AssertionError, match=r"leaf 's': off by .* from the gradients of examples one by one"):
         check_layer(layer, (6,))
 
 

@@ -67,7 +67,7 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
 
     def dense_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("dense", dy, shape, dtype)
-        dparams: Tree = {"w": _rows(x, per_example).mT @ _rows(dy, per_example)}
+        dparams: Tree = {"w": _pairs(_rows(x, per_example), _rows(dy, per_example))}
         if b is not None:
             dparams["b"] = channel_sum(dy, per_example)
         return dparams, dy @ w.T if input_gradient else None
@@ -80,3 +80,8 @@ def _rows(a: Array, per_example: bool) -> Array:
     if per_example:
         return a.reshape(len(a), math.prod(a.shape[1:-1]), a.shape[-1])
     return a if a.ndim == 2 else a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+
+
+def _pairs(x: Array, dy: Array) -> Array:
+    """Return x^T dy; where there is one row to sum over, broadcasting is quicker."""
+    return x.mT * dy if x.shape[-2] == 1 else x.mT @ dy
