@@ -22,7 +22,7 @@ Metric: TypeAlias = Callable[[Array, Array], float]
 __all__ = ["Epoch", "TrainingState", "evaluate", "fit", "predict", "start", "value_and_grad"]
 
 # The random streams of a run, each below the run's key: a step's numbers depend on the key and the step alone.
-_INIT, _ORDER, _AUGMENT, _FORWARD = range(4)
+_INIT, _ORDER, _AUGMENT, _FORWARD, _MIX = range(5)
 
 
 def value_and_grad(model: Layer, loss: Loss) -> Callable[..., tuple[Any, Tree, Tree]]:
@@ -218,6 +218,7 @@ def fit(
     resume: TrainingState | None = None,
     sample_weight: Array | None = None,
     augment: Callable[[Key, Array], Array] | None = None,
+    mix: Callable[[Key, Array, Array], tuple[Array, Array]] | None = None,
     validation: tuple[Array, Array] | None = None,
     metrics: Mapping[str, Metric] | None = None,
 ) -> Iterator[Epoch]:
@@ -243,6 +244,9 @@ def fit(
         A batch whose weights are all 0 is left out.
     augment : callable, optional
         ``augment(key, x) -> x``, applied to each batch.
+    mix : callable, optional
+        ``mix(key, x, targets) -> x, targets``, applied to each batch after ``augment``, for what changes the targets as
+        well, such as `funcnn.data.mixup`. Metrics are taken of the targets as they were.
     validation : (x, targets), optional
         Needs metrics.
     metrics : dict of callable, optional
@@ -287,8 +291,9 @@ def fit(
         resume = start(model, optimizer, x.shape[1:], key=key)
     grad_fn = value_and_grad(model, loss)
     return _epochs(
-        model, grad_fn, optimizer, x, targets, epochs, batch_size, resume, weights, augment, validation, metrics or {}
-    )
+        model, grad_fn, optimizer, x, targets, epochs, batch_size, resume, weights, augment, mix, validation,
+        metrics or {},
+    )  # fmt: skip
 
 
 def _epochs(
@@ -302,11 +307,12 @@ def _epochs(
     training: TrainingState,
     weights: Array | None,
     augment: Callable[[Key, Array], Array] | None,
+    mix: Callable[[Key, Array, Array], tuple[Array, Array]] | None,
     validation: tuple[Array, Array] | None,
     metrics: Mapping[str, Metric],
 ) -> Iterator[Epoch]:
     params, state, opt_state, key, done, step = training
-    order_key, augment_key, forward_key = (fold_in(key, stream) for stream in (_ORDER, _AUGMENT, _FORWARD))
+    order_key, augment_key, forward_key, mix_key = (fold_in(key, s) for s in (_ORDER, _AUGMENT, _FORWARD, _MIX))
     for epoch in range(done + 1, epochs + 1):
         began = time.perf_counter()
         losses, sizes = [], []
@@ -314,11 +320,15 @@ def _epochs(
             batch_weights = None if weights is None else weights[batch]
             if batch_weights is not None and not batch_weights.any():
                 continue  # nothing to learn from, and no mean to take
-            images = x[batch] if augment is None else augment(fold_in(augment_key, step), x[batch])
+            batch_x, batch_targets = x[batch], targets[batch]
+            if augment is not None:
+                batch_x = augment(fold_in(augment_key, step), batch_x)
+            if mix is not None:
+                batch_x, batch_targets = mix(fold_in(mix_key, step), batch_x, batch_targets)
             # What overflows shows in the loss, which is checked; NumPy's own warnings would only come before the error.
             with np.errstate(over="ignore", invalid="ignore"):
                 value, grads, state = grad_fn(
-                    params, state, images, targets[batch], fold_in(forward_key, step), batch_weights
+                    params, state, batch_x, batch_targets, fold_in(forward_key, step), batch_weights
                 )
                 if not np.isfinite(value):
                     raise _diverged(f"the loss is {value}", epoch, step, opt_state)

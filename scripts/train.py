@@ -151,18 +151,13 @@ def make_optimizer(recipe: Recipe, steps: int) -> optim.Optimizer:
     return optimizers[recipe.optimizer]()
 
 
-def standardised(x: Array, train: Array, *, per_feature: bool) -> Array:
-    """Shift and scale to mean 0 and variance 1 on the training part: each feature by itself, or all pixels alike."""
-    axis = 0 if per_feature else None
-    mean, deviation = x[train].mean(axis=axis), x[train].std(axis=axis)
-    return (x - mean) / np.where(deviation == 0, 1, deviation).astype(x.dtype)
-
-
 def train(
     task: Task, model: Layer, recipe: Recipe, parts: Parts, seed: int, *, label: str = "", quiet: bool = False
 ) -> tuple[training.TrainingState, Array]:
     """Train on one part of the data; return the final state and the confusion matrix on the test part."""
-    x = standardised(task.x, parts.train, per_feature=task.tabular) if recipe.standardise else task.x
+    x = task.x
+    if recipe.standardise:  # tabular features each by itself, the pixels of images all alike
+        x = data.standardize(x, *data.mean_and_std(x[parts.train], axes=0 if task.tabular else None))
     watched = not quiet  # what nobody sees need not be computed
     steps = recipe.epochs * -(-len(parts.train) // recipe.batch_size)
     epochs = training.fit(

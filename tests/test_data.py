@@ -1,4 +1,6 @@
-"""Data: what the sets hold, and that batches, splits and shifts are pure functions of their keys."""
+"""Data: what the sets hold, and that batches, splits and augmentation are pure functions of their keys."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -99,3 +101,232 @@ def test_shift_is_pure():
 def test_shift_by_what_is_no_number_of_cells(max_shift):
     with pytest.raises(ValueError, match="max_shift is an int >= 0"):
         data.random_shift((0,), normal(1, 4, 4, 1), max_shift)
+
+
+LABELS = np.repeat([7, 3, 5], [50, 31, 19])
+
+
+@pytest.mark.parametrize("fractions", [[0.2], [0.2, 0.1], [0.33, 0.33], [0.5, 0.25, 0.25], [1.0], []])
+@pytest.mark.parametrize("labels", [LABELS, np.arange(100) % 10, np.zeros(100, int), LABELS.astype(str)])
+def test_a_stratified_split_has_each_class_in_proportion(fractions, labels):
+    plain = data.split(100, fractions, key=(0,))
+    parts = data.split(100, fractions, key=(0,), stratify=labels)
+    assert [len(p) for p in parts] == [len(p) for p in plain]
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(100))
+    for part in parts:
+        for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+            assert abs((labels[part] == label).sum() - count * len(part) / 100) < 1.5
+    again = data.split(100, fractions, key=(0,), stratify=labels)
+    assert all(np.array_equal(a, b) for a, b in zip(parts, again, strict=True))
+
+
+def test_whole_shares_come_out_exactly_and_the_rest_by_lot():
+    labels = np.repeat([0, 1, 2], [60, 30, 10])
+    for key in range(5):
+        test, rest = data.split(100, [0.3], key=(key,), stratify=labels)
+        assert np.bincount(labels[test]).tolist() == [18, 9, 3] and np.bincount(labels[rest]).tolist() == [42, 21, 7]
+    halves = [data.split(6, [0.5], key=(key,), stratify=[0, 0, 0, 1, 1, 1])[0] for key in range(20)]
+    assert {np.count_nonzero(half < 3) for half in halves} == {1, 2}
+    assert len({tuple(sorted(half)) for half in halves}) > 10  # not only how many of a class, but which
+    assert any(np.diff(np.array([0, 0, 0, 1, 1, 1])[half]).min() < 0 for half in halves)  # not class by class
+
+
+def test_classes_too_small_for_all_parts():
+    labels = np.array([0] * 98 + [1, 2])
+    parts = data.split(100, [0.2, 0.2], key=(0,), stratify=labels)
+    assert [len(p) for p in parts] == [20, 20, 60]
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(100))
+    assert [len(p) for p in data.split(0, [0.5], key=(0,), stratify=np.zeros(0, int))] == [0, 0]
+    with pytest.raises(ValueError, match=r"split: stratify needs one label for each of 100 indices, not shape \(99,\)"):
+        data.split(100, [0.2], key=(0,), stratify=labels[:99])
+
+
+def test_standardised_data_have_mean_0_and_variance_1():
+    x = 3 + 5 * normal(50, 4, 3)
+    for axes in (0, (0, 1), None):
+        z = data.standardize(x, *data.mean_and_std(x, axes))
+        np.testing.assert_allclose(z.mean(axis=axes), 0, atol=1e-12)
+        np.testing.assert_allclose(z.std(axis=axes), 1, rtol=1e-12)
+    mean, std = data.mean_and_std(x)
+    np.testing.assert_allclose(data.standardize(x[:1], mean, std), (x[:1] - x.mean(0)) / x.std(0), rtol=1e-12)
+    np.testing.assert_allclose(data.standardize(x[0], 3.0, 5.0), (x[0] - 3) / 5, rtol=1e-12)
+
+
+def test_constant_features_become_zero_even_where_their_mean_is_rounded():
+    x = np.stack([np.full(1000, 0.1), normal(1000)], axis=1).astype(np.float32)
+    mean, std = data.mean_and_std(x)
+    assert std[0, 0] == 0 and std.dtype == mean.dtype == np.float32
+    z = data.standardize(x, mean, std)
+    assert z.dtype == np.float32 and np.abs(z[:, 0]).max() < 1e-7
+    moved = data.standardize(x + np.float32(1), mean, std)
+    np.testing.assert_allclose(moved[:, 0], 1, rtol=1e-6)
+
+
+def test_many_values_are_summed_in_double_precision():
+    x = (1000 + normal(200_000, 1)).astype(np.float32)
+    mean, std = data.mean_and_std(x)
+    np.testing.assert_allclose([mean.item(), std.item()], [x.mean(dtype=float), x.std(dtype=float)], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: data.mean_and_std(np.arange(3)), TypeError, "mean_and_std: x has dtype int64"),
+        (lambda: data.mean_and_std(np.ones((0, 3))), ValueError, r"mean_and_std: x \(0, 3\) has no values"),
+        (lambda: data.standardize(np.arange(3), 0.0, 1.0), TypeError, "standardize: x has dtype int64"),
+        (
+            lambda: data.standardize(np.ones((4, 3)), np.ones(4), 1.0),
+            ValueError,
+            r"mean \(4,\) does not go .* \(4, 3\)",
+        ),
+        (
+            lambda: data.standardize(np.ones(3), 0.0, np.ones((2, 3))),
+            ValueError,
+            r"std \(2, 3\) does not go with x \(3",
+        ),
+        (lambda: data.standardize(np.ones(3), 0.0, -1.0), ValueError, "standardize: std must be >= 0, got -1"),
+        (lambda: data.one_hot(np.ones(3), 3), TypeError, "one_hot: labels must be integers, not float64"),
+        (lambda: data.one_hot(np.array([0, 3]), 3), ValueError, r"labels must lie in 0\.\.2 .* from 0 to 3"),
+        (lambda: data.one_hot(np.array([-1]), 3), ValueError, "from -1 to -1"),
+        (lambda: data.one_hot(np.array([0]), 0), ValueError, "classes is an int >= 1, not 0"),
+        (
+            lambda: data.random_flip((0,), normal(2, 4, 4, 1), axis=0),
+            ValueError,
+            r"axis 0 of x .* is not a spatial one",
+        ),
+        (lambda: data.random_flip((0,), normal(2, 4, 4, 1), axis=-1), ValueError, "is not a spatial one"),
+        (lambda: data.random_flip((0,), normal(2, 4, 4, 1), axis=4), ValueError, "random_flip: axis 4 is out of range"),
+        (lambda: data.random_flip((0,), normal(2, 4, 1), probability=1.5), ValueError, r"must be in \[0, 1\], got 1.5"),
+        (lambda: data.random_flip((0,), normal(2, 4)), ValueError, r"random_flip: x has shape \(2, 4\)"),
+        (lambda: data.random_crop((0,), normal(2, 4, 4, 1), 5), ValueError, "random_crop: the window spans 5 cells"),
+        (lambda: data.random_crop((0,), normal(2, 4, 4, 1), 0), ValueError, "random_crop: window must be at least 1"),
+        (lambda: data.random_crop((0,), normal(2, 4, 4, 1), (2, 2, 2)), ValueError, "has 3 entries, the input has 2"),
+        (lambda: data.random_crop((0,), normal(2, 4, 4, 1), 2, padding=-1), ValueError, "padding must be at least 0"),
+        (lambda: data.cutout((0,), normal(2, 4, 4, 1), 0), ValueError, "cutout: size must be at least 1, got 0"),
+        (lambda: data.cutout((0,), normal(2, 4, 4, 1), 1.5), TypeError, "cutout: size is an int or a tuple of 2 ints"),
+        (
+            lambda: data.mixup((0,), normal(2, 4), np.array([0, 1])),
+            TypeError,
+            "not int64; make .* of labels by one_hot",
+        ),
+        (lambda: data.mixup((0,), normal(2, 4), normal(3, 4)), ValueError, r"x \(2, 4\) and targets \(3, 4\) must be"),
+        (lambda: data.mixup((0,), normal(2, 4), normal(2), alpha=0.0), ValueError, "alpha must be positive and finite"),
+        (lambda: data.mixup((0,), normal(2, 4), normal(2), alpha=np.inf), ValueError, "alpha must be positive"),
+    ],
+)
+def test_bad_arguments_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_one_hot():
+    labels = np.random.default_rng(0).integers(0, 5, (4, 3))
+    hot = data.one_hot(labels, 5)
+    assert hot.shape == (4, 3, 5) and hot.dtype == np.float32
+    assert np.array_equal(hot.argmax(-1), labels) and (hot.sum(-1) == 1).all()
+    assert data.one_hot(labels[:0], 5).shape == (0, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "padding"),
+    [
+        ((60, 9, 2), 4, 0),
+        ((60, 5, 6, 2), (3, 4), 1),
+        ((60, 5, 6, 1), (5, 6), ((0, 1), (2, 0))),
+        ((60, 3, 4, 3, 1), (2, 4, 2), 0),
+    ],
+)
+def test_every_crop_is_a_window_of_its_image_and_all_windows_occur(shape, size, padding):
+    x = normal(*shape)
+    y = data.random_crop((3,), x, size, padding=padding)
+    rank = len(shape) - 2
+    window = size if isinstance(size, tuple) else (size,) * rank
+    widths = padding if isinstance(padding, tuple) else ((padding, padding),) * rank
+    assert y.shape == (shape[0], *window, shape[-1])
+    around = np.pad(x, ((0, 0), *widths, (0, 0)))
+    places = [range(s - w + 1) for s, w in zip(around.shape[1:-1], window, strict=True)]
+    seen = [set() for _ in places]
+    for image, crop in zip(around, y, strict=True):
+        matches = [
+            start
+            for start in itertools.product(*places)
+            if np.array_equal(crop, image[tuple(slice(a, a + w) for a, w in zip(start, window, strict=True))])
+        ]
+        assert len(matches) == 1
+        for axis, start in enumerate(matches[0]):
+            seen[axis].add(start)
+    assert seen == [set(p) for p in places]
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((400, 5, 1), -2), ((400, 3, 4, 2), 1), ((400, 2, 3, 4, 1), -2)])
+def test_half_of_the_images_are_mirrored(shape, axis):
+    x = normal(*shape)
+    y = data.random_flip((0,), x, axis=axis)
+    mirrored = np.array([np.array_equal(b, np.flip(a[None], axis)[0]) for a, b in zip(x, y, strict=True)])
+    assert all(np.array_equal(a, b) for a, b, m in zip(x, y, mirrored, strict=True) if not m)
+    assert 150 < mirrored.sum() < 250
+    assert np.array_equal(data.random_flip((0,), x, axis=axis, probability=0.0), x)
+    assert np.array_equal(data.random_flip((0,), x, axis=axis, probability=1.0), np.flip(x, axis))
+
+
+@pytest.mark.parametrize(("shape", "size"), [((200, 7, 2), 3), ((400, 5, 6, 2), (2, 3)), ((90, 3, 3, 3, 1), 9)])
+def test_a_square_is_cut_out_around_any_cell(shape, size):
+    x = 1 + abs(normal(*shape))
+    y = data.cutout((2,), x, size)
+    sizes = size if isinstance(size, tuple) else (size,) * (len(shape) - 2)
+    seen = set()
+    for image, cut in zip(x, y, strict=True):
+        holes = {}
+        for centre in np.ndindex(shape[1:-1]):
+            expected = image.copy()
+            expected[tuple(slice(max(c - w // 2, 0), c - w // 2 + w) for c, w in zip(centre, sizes, strict=True))] = 0
+            holes[centre] = np.array_equal(cut, expected)
+        matches = [centre for centre, same in holes.items() if same]
+        assert matches
+        seen.update(matches)
+    assert seen == set(np.ndindex(shape[1:-1]))
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
+def test_mixup_takes_targets_along_with_examples(alpha):
+    labels = np.random.default_rng(0).permutation(np.arange(500) % 250)
+    targets = data.one_hot(labels, 250)
+    x = (targets @ normal(250, 3)).reshape(500, 3, 1, 1)
+    mixed, mixed_targets = data.mixup((0,), x, targets, alpha=alpha)
+    assert mixed.shape == x.shape and mixed_targets.dtype == np.float32
+    np.testing.assert_allclose(
+        mixed.reshape(500, 3), mixed_targets @ normal(250, 3), atol=1e-5
+    )  # x is linear in targets
+    np.testing.assert_allclose(mixed_targets.sum(1), 1, rtol=1e-6)
+    assert (np.count_nonzero(mixed_targets, axis=1) <= 2).all()
+    # each of the two shares is from Beta(alpha, alpha): mean 1/2, variance 1/4 / (2 alpha + 1)
+    share = mixed_targets[np.arange(500), labels]
+    assert abs(share.mean() - 0.5) < 0.08
+    assert abs(share.var() - 0.25 / (2 * alpha + 1)) < 0.03
+    assert len(np.unique(share)) > 200  # a share for each pair, not one for all
+
+
+def test_mixup_of_outcomes_and_of_none():
+    x, y = data.mixup((0,), normal(6, 2), normal(6), alpha=1.0)
+    assert x.shape == (6, 2) and y.shape == (6,)
+    x, y = data.mixup((0,), normal(0, 2), normal(0))
+    assert x.shape == (0, 2) and y.shape == (0,)
+
+
+AUGMENTATIONS = {
+    "random_crop": lambda key, x: data.random_crop(key, x, 3, padding=1),
+    "random_flip": data.random_flip,
+    "cutout": lambda key, x: data.cutout(key, x, 2),
+    "mixup": lambda key, x: data.mixup(key, x, np.linspace(0, 1, len(x)))[0],
+}
+
+
+@pytest.mark.parametrize("augment", AUGMENTATIONS.values(), ids=AUGMENTATIONS.keys())
+def test_augmentation_is_pure(augment):
+    x = normal(20, 4, 4, 1).astype(np.float32)
+    x.flags.writeable = False
+    y = augment((0,), x)
+    assert y.dtype == np.float32
+    assert np.array_equal(y, augment((0,), x))
+    assert not np.array_equal(y, augment((1,), x))
+    assert augment((0,), x[:0]).shape == (0, *y.shape[1:])

@@ -138,6 +138,25 @@ def test_augmentation_and_dropout_change_every_step():
     assert len(set(keys)) == 15
 
 
+def test_mixing_changes_targets_too_and_comes_after_augmentation():
+    seen = []
+
+    def mix(key, x, labels):
+        seen.append((key, x, labels))
+        return data.mixup(key, x, data.one_hot(labels, 3), alpha=1.0)
+
+    mixed = list(fit(mix=mix, augment=lambda key, x: x + 1, metrics={"accuracy": metrics.accuracy}))
+    keys, xs, labels = zip(*seen, strict=True)
+    assert len(set(keys)) == 15
+    assert np.array_equal(np.sort(np.concatenate(xs[:5]).ravel()), np.sort((X + 1).ravel()))
+    assert np.array_equal(np.sort(np.concatenate(labels[:5])), np.sort(LABELS))
+    assert not np.array_equal(mixed[0].losses, next(fit(augment=lambda key, x: x + 1)).losses)
+    as_they_are = list(fit(mix=lambda key, x, labels: (x, labels)))
+    assert_same(as_they_are[-1].training.params, list(fit())[-1].training.params)
+    resumed = list(fit(mix=mix, augment=lambda key, x: x + 1, key=None, resume=mixed[0].training))
+    assert_same(mixed[-1].training.params, resumed[-1].training.params)
+
+
 def test_weights_reach_the_loss_with_their_examples():
     weights = np.where(LABELS == 2, 0.0, 1.0)
     epochs = list(fit(sample_weight=weights, epochs=30, augment=None))
