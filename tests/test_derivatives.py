@@ -203,19 +203,37 @@ def test_hvp(body):
     assert tree.norm(tree.map(np.subtract, both, linear)) <= 1e-13 * (tree.norm(hu) + tree.norm(hv))
 
 
-@pytest.mark.parametrize(
-    ("loss", "targets"),
-    [
-        (losses.mse, normal(5, 2)),
-        (losses.sigmoid_binary_cross_entropy, np.arange(10.0).reshape(5, 2) % 2),
-        (losses.softmax_cross_entropy, np.eye(2)[[0, 1, 1, 0, 1]]),
-    ],
-)
-def test_hvp_through_losses(loss, targets):
-    grad_fn, params = problem(serial(flatten(), dense(3), tanh(), dense(2)), (4,), loss, targets)
+CLASSES, PROBABILITIES = np.array([0, 1, 1, 0, 1]), np.linspace(0.1, 0.9, 5)[:, None] @ [[1, -1]] + [[0, 1]]
+# the last layer before the loss, and its targets
+LOSSES = {
+    "cross_entropy": (layers.softmax(), CLASSES),
+    "focal": (layers.identity(), CLASSES),
+    "hinge": (layers.identity(), 2.0 * CLASSES[:, None] - [1, 1]),
+    "huber": (layers.identity(), 3 * normal(5, 2)),
+    "kl_divergence": (layers.log_softmax(), PROBABILITIES),
+    "mae": (layers.identity(), normal(5, 2)),
+    "mse": (layers.identity(), normal(5, 2)),
+    "nll": (layers.log_softmax(), CLASSES),
+    "sigmoid_binary_cross_entropy": (layers.identity(), PROBABILITIES),
+    "softmax_cross_entropy": (layers.identity(), PROBABILITIES),
+}
+
+
+def test_every_loss_is_here():
+    assert sorted(LOSSES) == sorted(losses.__all__)
+
+
+@pytest.mark.parametrize(("name", "last", "targets"), [(name, *case) for name, case in LOSSES.items()])
+def test_losses(name, last, targets):
+    model, loss = serial(flatten(), dense(3), tanh(), dense(2), last), getattr(losses, name)
+    grad_fn, params = problem(model, (4,), loss, targets)
     v = tangent(params)
     expected = hessian(grad_fn, params) @ tree.ravel(v)[0]
     np.testing.assert_allclose(tree.ravel(hvp(grad_fn, params, v))[0], expected, rtol=1e-6, atol=1e-8)
+    _, state, _ = model.init((0,), (4,))
+    got = per_example_gradients(model, loss, params, state, normal(5, 4), targets)
+    each = one_by_one(model, loss, params, state, normal(5, 4), targets)
+    tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), got, each)
 
 
 def assert_eigenpairs(gradient, params, values, vectors, rtol=1e-7):
