@@ -4,12 +4,13 @@ VENV ?= .venv
 ARGS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help train test lint clean
+.PHONY: help train test lint mutants clean
 
 help:  ## Show this
 	@echo "make train   train the default network on the digits; options: make train ARGS=\"--epochs 10\""
 	@echo "make test    run the tests"
 	@echo "make lint    check style and types"
+	@echo "make mutants break the mathematics on purpose and count how many of the breaks the tests notice (minutes)"
 	@echo "make clean   remove the virtual environment and what the other targets leave behind"
 	@echo
 	@echo "The targets install what they need into $(VENV), made by $(PYTHON); another: make train PYTHON=python3.12"
@@ -24,6 +25,9 @@ lint: $(VENV)/lint.installed  ## Check style and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+
+mutants: $(VENV)/test.installed  ## Break the mathematics on purpose and count how many of the breaks the tests notice
+	@$(VENV)/bin/python scripts/mutate.py $(ARGS)
 
 clean:  ## Remove the virtual environment and what the other targets leave behind
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
