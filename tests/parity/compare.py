@@ -74,8 +74,8 @@ def array(tensor):
     return tensor.detach().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
 
 
-# All contiguous: with other strides, PyTorch 2.13 refuses some weights (conv_transpose2d's, with dilation), and where the
-# output's gradient has them, instance_norm of a single example gets wrong gradients of its parameters.
+# All contiguous: with other strides, PyTorch 2.13 refuses some weights (conv_transpose2d's, with dilation), and where
+# the output's gradient has them, instance_norm of a single example gets wrong gradients of its parameters.
 
 
 def channels_first(x):
