@@ -31,13 +31,13 @@ class Case(NamedTuple):
 
 
 def cases(table, count=30):
-    """Draw each function's cases: arguments of pytest.mark.parametrize, with the geometry as id."""
+    """Draw each function's cases: arguments of pytest.mark.parametrize, with the label, which comes first, as id."""
     drawn = [
         (name, draw(np.random.default_rng([zlib.crc32(name.encode()), i])))
         for name, draw in table.items()
         for i in range(count)
     ]
-    return {"argvalues": [case for _, case in drawn], "ids": [f"{name} {case.label}" for name, case in drawn]}
+    return {"argvalues": [case for _, case in drawn], "ids": [f"{name} {case[0]}" for name, case in drawn]}
 
 
 def check(case, gradient_rtol=RTOL):
