@@ -30,7 +30,7 @@ class Case(NamedTuple):
     args: tuple[Any, ...]
 
 
-def cases(table, count=50):
+def cases(table, count=40):
     """Draw each function's cases: arguments of pytest.mark.parametrize, with the label, which comes first, as id."""
     drawn = [
         (name, draw(np.random.default_rng([zlib.crc32(name.encode()), i])))
