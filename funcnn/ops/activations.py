@@ -1,4 +1,7 @@
-"""Elementwise functions. At a kink the derivative is that of the left-hand branch."""
+"""Elementwise functions. At a kink the derivative is that of the left-hand branch.
+
+PyTorch has the right-hand branch's at the upper kink of relu6, hard_tanh, hard_sigmoid and hard_swish; else it agrees.
+"""
 
 from __future__ import annotations
 
@@ -606,7 +609,8 @@ def softplus(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    max(x, 0) + log(1 + exp(-|x|)), whose derivative is the sigmoid.
+    max(x, 0) + log(1 + exp(-|x|)), whose derivative is the sigmoid. PyTorch's has x itself above a threshold, 20 by
+    default.
 
     Examples
     --------

@@ -71,6 +71,8 @@ def conv(
     multiplier m: "C channels, then C' filters give C*C' maps", each made from one channel alone. (An ordinary
     convolution, groups=1, sums over the channels and gives O maps however many channels come in.)
 
+    ``torch.nn.Conv2d`` keeps the same ``w`` as (out, in/groups, kernel...).
+
     Examples
     --------
     >>> import numpy as np
@@ -139,6 +141,7 @@ def conv_transpose(
         `conv`'s padding, so here it is cut off the output. "same" gives S * stride outputs.
     output_padding : int or tuple of int, 0 to stride - 1
         `conv` gives S outputs for several input sizes; this many cells are added at the end to the smallest of them.
+        PyTorch also takes more, if it is less than the dilation.
     groups : int
         As `conv`'s.
     bias : bool

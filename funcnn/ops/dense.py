@@ -45,6 +45,8 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
     gives dx = dy w^T, dw = x^T dy, db = sum_n dy. Where n runs over the rows of one example alone, dw and db are that
     example's own.
 
+    ``torch.nn.Linear`` keeps the same ``w`` as (out, in).
+
     Examples
     --------
     >>> import numpy as np

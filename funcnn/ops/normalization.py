@@ -172,7 +172,7 @@ def rms_norm(
     x : array (N, ..., C)
     axes : int or sequence of int
     eps : float >= 0
-        Added to the mean square.
+        Added to the mean square. PyTorch's default is the spacing of floats at 1, much less.
 
     Returns
     -------

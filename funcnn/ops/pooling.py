@@ -38,7 +38,8 @@ def max_pool(
         Cells that never win. A window must not lie in the padding alone.
     dilation : int or tuple of int, >= 1
     ceil_mode : bool
-        Also take the last window that starts inside but reaches beyond the end.
+        Also take the last window that starts inside but reaches beyond the end. The first must fit all the same, unlike
+        in PyTorch.
 
     Returns
     -------
@@ -107,9 +108,10 @@ def avg_pool(
         Cells of zeros. A window must not lie in the padding alone.
     dilation : int or tuple of int, >= 1
     ceil_mode : bool
-        Also take the last window that starts inside but reaches beyond the end; the cells beyond never count.
+        Also take the last window that starts inside but reaches beyond the end; the cells beyond never count. The first
+        must fit all the same, unlike in PyTorch.
     count_include_pad : bool
-        Divide by all cells of the window, the padding's too, instead of by those of x alone.
+        Divide by all cells of the window, the padding's too, instead of by those of x alone. PyTorch does by default.
 
     Returns
     -------

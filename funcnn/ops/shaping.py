@@ -67,6 +67,11 @@ def flatten(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     TypeError, ValueError
         If ``x`` is not of floats, or has no axis at all.
 
+    Notes
+    -----
+    The channels are the innermost axis. In PyTorch they are the outermost, so that weights of the layer after it, taken
+    from there, need their rows in another order.
+
     Examples
     --------
     >>> y, vjp = flatten(np.zeros((2, 8, 8, 3)))
@@ -97,7 +102,8 @@ def pad(
     widths : int, tuple of int, tuple of (lo, hi)
         Cells to add on both sides of every axis, of each axis, or on each side of each axis.
     mode : {"constant", "reflect", "edge", "wrap"}
-        What they hold: ``value``; the image mirrored about its outermost cells; those cells; the image repeated.
+        What they hold: ``value``; the image mirrored about its outermost cells; those cells; the image repeated. The
+        last two are "replicate" and "circular" in PyTorch, whose widths begin with the last axis.
     value : float
 
     Returns
@@ -211,7 +217,8 @@ def depth_to_space(x: Array, block: PerAxis) -> tuple[Array, Callable[[Any], Arr
     ----------
     x : array (N, S..., C)
         C divisible by the number of cells of a block. The channels that make up one cell of the block are neighbours,
-        as in TensorFlow and as in ONNX's mode DCR.
+        as in TensorFlow and as in ONNX's mode DCR; in PyTorch's ``pixel_shuffle``, as in CRD, it is the channels that
+        make up one channel of y.
     block : int or tuple of int, >= 1
 
     Returns
