@@ -1,6 +1,7 @@
 """One contract for every layer and combinator: a new one joins by adding its line, and cannot be public without one."""
 
 import functools
+import inspect
 
 import numpy as np
 import pytest
@@ -372,3 +373,10 @@ def test_map_layers_keeps_how_branches_are_joined():
     model = parallel(tanh(), relu(), join=ops.concat)._replace(name="inception")
     same = combinators.map_layers(lambda path, layer: layer, model)
     assert same.name == "inception" and same.init((0,), (4,))[2] == (8,)
+
+
+@pytest.mark.parametrize("name", sorted(set(ops.__all__) & set(layers.__all__)))
+def test_a_layers_options_have_the_defaults_of_its_op(name):
+    of_op, of_layer = (inspect.signature(getattr(module, name)).parameters for module in (ops, layers))
+    for option in of_op.keys() & of_layer.keys():
+        assert of_layer[option].default == of_op[option].default

@@ -223,3 +223,9 @@ def test_avg_pool_with_dilation(dilation, count_include_pad):
     }
     np.testing.assert_allclose(ops.avg_pool(x, 3, **options)[0], oracles.avg_pool(x, 3, **options), rtol=1e-12)
     check_vjp(lambda x: ops.avg_pool(x, 3, **options), x, strict=True)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 2, 2, 2, 2, 3)])
+def test_images_have_one_to_three_spatial_axes(shape):
+    with pytest.raises(ValueError, match=r"expected .* with 1 to 3 spatial axes"):
+        ops.global_avg_pool(normal(*shape))
