@@ -9,7 +9,7 @@ ARGS ?=
 help:  ## Show this
 	@echo "make train   train the default network on the digits; options: make train ARGS=\"--epochs 10\""
 	@echo "make test    run the tests"
-	@echo "make parity  compare operations, losses and optimizers with PyTorch's, which it installs"
+	@echo "make parity  compare operations, losses and optimizers with PyTorch's, which it installs (gigabytes)"
 	@echo "make lint    check style and types"
 	@echo "make mutants break the mathematics on purpose and count how many of the breaks the tests notice (minutes)"
 	@echo "make clean   remove the virtual environment and what the other targets leave behind"

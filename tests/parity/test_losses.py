@@ -101,7 +101,10 @@ def kl_divergence(rng):
         return weighted(each, spread(sample_weight, each))
 
     text = label(x=log_probs.shape, sample_weight=sample_weight is not None)
-    ours = lambda log_probs: losses.kl_divergence(log_probs, target, sample_weight=sample_weight)  # noqa: E731
+
+    def ours(log_probs):
+        return losses.kl_divergence(log_probs, target, sample_weight=sample_weight)
+
     return Case(text, ours, theirs, (log_probs,))
 
 
@@ -119,7 +122,10 @@ def focal(rng):
         return weighted(-((1 - log_p.exp()) ** gamma) * log_p, weight[labels])
 
     text = label(x=logits.shape, gamma=gamma, class_weight=class_weight is not None)
-    ours = lambda logits: losses.focal(logits, target, gamma=gamma, class_weight=class_weight)  # noqa: E731
+
+    def ours(logits):
+        return losses.focal(logits, target, gamma=gamma, class_weight=class_weight)
+
     return Case(text, ours, theirs, (logits,))
 
 

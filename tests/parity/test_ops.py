@@ -221,7 +221,10 @@ def layer_norm(rng):
         return F.layer_norm(x, over, params["scale"], params["bias"], eps=1e-3)
 
     args = (affine(rng, *over), normal(rng, *shape) + 2)
-    ours = lambda params, x: ops.layer_norm(params, x, axes=axes, eps=1e-3)  # noqa: E731
+
+    def ours(params, x):
+        return ops.layer_norm(params, x, axes=axes, eps=1e-3)
+
     return Case(label(x=shape, axes=axes), ours, at_the_end(theirs, axes), args)
 
 
@@ -233,7 +236,10 @@ def rms_norm(rng):
         return F.rms_norm(x, over, params["scale"], eps=1e-3)  # PyTorch's has no bias
 
     args = ({"scale": normal(rng, *over)}, normal(rng, *shape) + 2)
-    ours = lambda params, x: ops.rms_norm(params, x, axes=axes, eps=1e-3)  # noqa: E731
+
+    def ours(params, x):
+        return ops.rms_norm(params, x, axes=axes, eps=1e-3)
+
     return Case(label(x=shape, axes=axes), ours, at_the_end(theirs, axes), args)
 
 

@@ -44,7 +44,10 @@ def adam_like(ours, theirs, **more):
 
 def nadam(rng):
     momentum_decay = float(rng.choice([0.004, 0.1, 1.0]))
-    ours = lambda rate, **options: optim.nadam(rate, momentum_decay=momentum_decay, **options)  # noqa: E731
+
+    def ours(rate, **options):
+        return optim.nadam(rate, momentum_decay=momentum_decay, **options)
+
     text, mine, theirs = adam_like(ours, torch.optim.NAdam, momentum_decay=momentum_decay)(rng)
     return f"{text} momentum_decay={momentum_decay}", mine, theirs
 
