@@ -23,7 +23,7 @@ from rich.progress import track
 from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
-# What is broken, and the tests that are to notice. A file's own doctests are always run as well.
+# What is broken, and the tests that are to notice. The place's own doctests are run as well.
 TESTS = {
     "funcnn/kernels": ("tests/ops", "tests/test_laws.py", "tests/test_hard_values.py"),
     "funcnn/ops": ("tests/ops", "tests/test_laws.py", "tests/test_hard_values.py"),
@@ -105,9 +105,12 @@ def _changes(node: ast.AST) -> Iterator[tuple[ast.AST, str, object, object]]:
 
 
 def tests_for(path: Path) -> list[str]:
-    """Return what pytest is to run for a file: its doctests, then the tests of its place."""
+    """Return what pytest is to run for a file: the doctests and the tests of its place.
+
+    A place is given as a whole: pytest would put the module ``funcnn.ops.conv`` where the function of that name is.
+    """
     place = next(place for place in TESTS if path.as_posix().startswith(place))
-    return [str(path), *TESTS[place]]
+    return [place, *TESTS[place]]
 
 
 def noticed(copy: Path, change: Break) -> bool:
@@ -160,8 +163,9 @@ def main(
             finally:
                 copies.put(copy)
 
-        places = sorted({str(test) for i in chosen for test in tests_for(found[i].path)})
-        if not passes(_copied(Path(folder) / "whole"), places):
+        whole = _copied(Path(folder) / "whole")
+        runs = {tuple(tests_for(found[i].path)) for i in chosen}
+        if not all(passes(whole, list(tests)) for tests in sorted(runs)):
             raise ValueError("the tests fail before anything is broken: run make test")
         console = Console(stderr=True)
         with ThreadPoolExecutor(jobs) as pool:
