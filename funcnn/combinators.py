@@ -11,7 +11,7 @@ from typing import Any
 
 from funcnn import tree
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, Located, no_examples, parameterless, pull_back
+from funcnn.layer import Layer, add_location, no_examples, parameterless, pull_back
 from funcnn.ops import add, identity
 from funcnn.tree import Array, Tree
 
@@ -44,33 +44,44 @@ def serial(*layers: Layer) -> Layer:
     ((10,), ['0_flatten', '1_dense', '2_relu', '3_dense'])
     """
     names = _names("serial", layers)
+    children = tuple(zip(names, layers, strict=True))
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         params, state, shape = {}, {}, in_shape
-        for i, (name, layer) in enumerate(zip(names, layers, strict=True)):
-            with Located(name):
+        try:
+            for i, (name, layer) in enumerate(children):
                 params[name], state[name], shape = layer.init(fold_in(key, i), shape)
+        except (ValueError, TypeError) as error:
+            add_location(error, name)
+            raise
         return params, state, shape
 
     def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         _check_children("serial", names, params, state)
         y, vjps, new_state = x, [], {}
-        for i, (name, layer) in enumerate(zip(names, layers, strict=True)):
-            with Located(name):
+        try:
+            for i, (name, layer) in enumerate(children):
                 child_key = None if key is None else fold_in(key, i)
                 y, vjp, new_state[name] = layer.forward(params[name], y, state[name], train=train, key=child_key)
-            vjps.append(vjp)
+                vjps.append(vjp)
+        except (ValueError, TypeError) as error:
+            add_location(error, name)
+            raise
 
         def serial_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
             # Without dx, walk back no further than the first child that has parameters; the empty dicts before it are
             # their own gradients.
             last = 0 if input_gradient else _first_with_leaves(names, params)
             dparams = {name: params[name] for name in names}
-            for i in reversed(range(last, len(names))):
-                with Located(names[i]):
-                    dparams[names[i]], dy = pull_back(
+            try:
+                for i in range(len(names) - 1, last - 1, -1):
+                    name = names[i]
+                    dparams[name], dy = pull_back(
                         vjps[i], dy, input_gradient=input_gradient or i > last, per_example=per_example
                     )
+            except (ValueError, TypeError) as error:
+                add_location(error, name)
+                raise
             return dparams, dy if input_gradient else None
 
         return y, serial_vjp, new_state
@@ -109,24 +120,31 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
     (8, 8, 12)
     """
     names = _names("parallel", branches)
+    children = tuple(zip(names, branches, strict=True))
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         params, state, shapes = {}, {}, []
-        for i, (name, layer) in enumerate(zip(names, branches, strict=True)):
-            with Located(name):
+        try:
+            for i, (name, layer) in enumerate(children):
                 params[name], state[name], shape = layer.init(fold_in(key, i), in_shape)
-            shapes.append(shape)
+                shapes.append(shape)
+        except (ValueError, TypeError) as error:
+            add_location(error, name)
+            raise
         return params, state, join(*map(no_examples, shapes))[0].shape[1:]
 
     def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         _check_children("parallel", names, params, state)
         ys, vjps, new_state = [], [], {}
-        for i, (name, layer) in enumerate(zip(names, branches, strict=True)):
-            with Located(name):
+        try:
+            for i, (name, layer) in enumerate(children):
                 child_key = None if key is None else fold_in(key, i)
                 y, vjp, new_state[name] = layer.forward(params[name], x, state[name], train=train, key=child_key)
-            ys.append(y)
-            vjps.append(vjp)
+                ys.append(y)
+                vjps.append(vjp)
+        except (ValueError, TypeError) as error:
+            add_location(error, name)
+            raise
         y, join_vjp = join(*ys)
 
         def parallel_vjp(
@@ -134,12 +152,15 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
         ) -> tuple[Tree, Array | None]:
             dys = join_vjp(dy) if len(names) > 1 else (join_vjp(dy),)
             dparams, dxs = {}, []
-            for name, vjp, branch_dy in zip(names, vjps, dys, strict=True):
-                with Located(name):
+            try:
+                for name, vjp, branch_dy in zip(names, vjps, dys, strict=True):
                     dparams[name], dx = pull_back(
                         vjp, branch_dy, input_gradient=input_gradient, per_example=per_example
                     )
-                dxs.append(dx)
+                    dxs.append(dx)
+            except (ValueError, TypeError) as error:
+                add_location(error, name)
+                raise
             return dparams, sum(dxs[1:], dxs[0]) if input_gradient else None
 
         return y, parallel_vjp, new_state
@@ -227,7 +248,7 @@ def _check_children(combinator: str, names: tuple[str, ...], params: Tree, state
     for what, given in (("params", params), ("state", state)):
         if not isinstance(given, dict):
             raise TypeError(f"{combinator}: {what} is a dict with the keys {list(names)}, not {type(given).__name__}")
-        if given.keys() != set(names):
+        if len(given) != len(names) or not all(map(given.__contains__, names)):
             missing, extra = sorted(set(names) - given.keys()), sorted(given.keys() - set(names))
             raise ValueError(
                 f"{combinator}: {what} must have exactly the keys {list(names)}; missing {missing}, unexpected {extra}"
@@ -235,4 +256,7 @@ def _check_children(combinator: str, names: tuple[str, ...], params: Tree, state
 
 
 def _first_with_leaves(names: tuple[str, ...], params: Tree) -> int:
-    return next((i for i, name in enumerate(names) if tree.leaves(params[name])), len(names))
+    for i, name in enumerate(names):
+        if tree.leaves(params[name]):
+            return i
+    return len(names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +66,8 @@ def parameterless(name: str, op: Callable[[Array], tuple[Array, Callable[[Any], 
         return {}, {}, op(no_examples(in_shape))[0].shape[1:]
 
     def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
-        check_empty(name, params=params, state=state)
+        if params or state:
+            check_empty(name, params=params, state=state)
         y, op_vjp = op(x)
 
         def parameterless_vjp(
@@ -114,8 +114,10 @@ def parametric(
         return params, {}, op(params, no_examples(in_shape))[0].shape[1:]
 
     def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
-        check_empty(name, state=state)
-        return *op(params, x), {}
+        if state:
+            check_empty(name, state=state)
+        y, op_vjp = op(params, x)
+        return y, op_vjp, {}
 
     return Layer(name, init, forward)
 
@@ -185,24 +187,11 @@ def check_empty(name: str, **trees: Tree) -> None:
             raise ValueError(f"{name}: has no {what}, but was given {sorted(given)}")
 
 
-class Located:
-    """Context that adds a layer's name to a ValueError or TypeError: nested, the note reads ``in layer 1_serial /
-    0_relu``.
-    """
-
-    __slots__ = ("name",)
-    _PREFIX = "in layer "
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if isinstance(error, (ValueError, TypeError)):
-            notes: list[str] = getattr(error, "__notes__", [])
-            if notes and notes[-1].startswith(self._PREFIX):
-                notes[-1] = f"{self._PREFIX}{self.name} / {notes[-1].removeprefix(self._PREFIX)}"
-            else:
-                error.add_note(self._PREFIX + self.name)
+def add_location(error: Exception, name: str) -> None:
+    """Note the name of the layer that an error comes from: nested, the note reads ``in layer 1_serial / 0_relu``."""
+    prefix = "in layer "
+    notes: list[str] = getattr(error, "__notes__", [])
+    if notes and notes[-1].startswith(prefix):
+        notes[-1] = f"{prefix}{name} / {notes[-1].removeprefix(prefix)}"
+    else:
+        error.add_note(prefix + name)

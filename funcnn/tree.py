@@ -44,13 +44,41 @@ def map(f: Callable[..., Any], *trees: Any) -> Any:
     {'a': {'w': 1.0}, 'b': 0.0}
     """
     try:
-        return _map(f, trees[0], trees[1:])
+        if len(trees) == 1:
+            return _map_one(f, *trees)
+        return _map_two(f, *trees) if len(trees) == 2 else _map(f, trees[0], trees[1:])
     except _UnlikeError:
         raise ValueError(_difference(trees, "")) from None
 
 
 class _UnlikeError(Exception):
     """Two trees differ somewhere: `_difference` finds out where, so that `_map` need not keep track."""
+
+
+# One tree or two are what most steps of training map over, and often trees so small that a general loop would take
+# longer than the arithmetic: they have loops of their own.
+def _map_one(f: Callable[[Any], Any], first: Any) -> Any:
+    if not isinstance(first, dict):
+        return f(first)
+    mapped = {}
+    for key, child in first.items():
+        mapped[key] = _map_one(f, child) if isinstance(child, dict) else f(child)
+    return mapped
+
+
+def _map_two(f: Callable[[Any, Any], Any], first: Any, second: Any) -> Any:
+    if isinstance(first, dict) != isinstance(second, dict):
+        raise _UnlikeError
+    if not isinstance(first, dict):
+        return f(first, second)
+    if first.keys() != second.keys():
+        raise _UnlikeError
+    mapped = {}
+    for key, child in first.items():
+        other = second[key]
+        nested = isinstance(child, dict) or isinstance(other, dict)
+        mapped[key] = _map_two(f, child, other) if nested else f(child, other)
+    return mapped
 
 
 def _map(f: Callable[..., Any], first: Any, others: Sequence[Any]) -> Any:
