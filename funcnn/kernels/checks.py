@@ -46,18 +46,27 @@ def leaves(op: str, params: Tree, names: tuple[str, ...]) -> list[Array]:
     """Return the arrays of ``params`` in the order of ``names``, which must be all its keys."""
     if not isinstance(params, dict):
         raise TypeError(f"{op}: params is a dict with the leaves {list(names)}, not {type(params).__name__}")
-    if len(params) != len(names) or not all(name in params for name in names):
+    try:
+        arrays = [np.asarray(params[name]) for name in names]
+    except KeyError:
+        arrays = []
+    if not len(arrays) == len(names) == len(params):
         missing, extra = sorted(set(names) - params.keys()), sorted(params.keys() - set(names))
         raise ValueError(
             f"{op}: params must have exactly the leaves {list(names)}; missing {missing}, unexpected {extra}"
         )
-    return [floating(f"{op}: params[{name!r}]", params[name]) for name in names]
+    for name, array in zip(names, arrays, strict=True):
+        if array.dtype.kind not in "fc":
+            floating(f"{op}: params[{name!r}]", array)
+    return arrays
 
 
 def weights_and_bias(op: str, params: Tree, bias: bool) -> tuple[Array, Array | None]:
     """Return the leaves ``w`` and ``b`` of ``params``, or ``w`` alone, and None, without ``bias``."""
-    w, *b = leaves(op, params, ("w", "b") if bias else ("w",))
-    return w, b[0] if b else None
+    if not bias:
+        return leaves(op, params, ("w",))[0], None
+    w, b = leaves(op, params, ("w", "b"))
+    return w, b
 
 
 def cotangent(op: str, dy: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
