@@ -11,8 +11,8 @@ from funcnn.kernels import checks
 from funcnn.tree import Array
 
 
-def paired(loss: str, predictions: Any, targets: Any, sample_weight: Any) -> tuple[Array, Array, Array, Any]:
-    """Return predictions and targets of one shape (N, ...), the examples' weights and their sum."""
+def paired(loss: str, predictions: Any, targets: Any, sample_weight: Any) -> tuple[Array, Array, Array | None, Any]:
+    """Return predictions and targets of one shape (N, ...), the examples' weights, None if all are 1, and their sum."""
     predictions = checks.floating(f"{loss}: predictions", predictions)
     targets = np.asarray(targets)
     if targets.dtype.kind not in "biuf":
@@ -22,7 +22,7 @@ def paired(loss: str, predictions: Any, targets: Any, sample_weight: Any) -> tup
             f"{loss}: predictions {predictions.shape} and targets {targets.shape} must have one shape (N, ...)"
         )
     weight = _example_weights(loss, sample_weight, predictions.shape[:1], predictions)
-    total = _total(loss, weight, predictions.shape[:1], predictions)
+    total = _total(loss, weight, len(predictions), predictions)
     targets = targets.astype(predictions.real.dtype)
     return _without_unweighted(predictions, weight), _without_unweighted(targets, weight), weight, total
 
@@ -36,11 +36,11 @@ def classified(
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     blank: float = 0.0,
-) -> tuple[Array, Array, bool, Array, Any]:
+) -> tuple[Array, Array, bool, Array | None, Any]:
     """Return scores (N, ..., C), their target, whether it is integer labels, the positions' weights and their sum.
 
-    The other kind of target is probabilities (N, ..., C), to which smoothing turns labels, too. ``blank`` is a harmless
-    score.
+    Where all weights are 1, None stands for them. The other kind of target is probabilities (N, ..., C), to which
+    smoothing turns labels, too. ``blank`` is a harmless score.
     """
     scores = checks.floating(f"{loss}: predictions", scores)
     if scores.ndim < 2 or scores.shape[-1] == 0:
@@ -50,12 +50,12 @@ def classified(
     positions = scores.shape[:-1]
     weight = _example_weights(loss, sample_weight, positions, scores)
     if class_weight is not None:
-        weight = weight * _class_weights(loss, class_weight, target, scores, hard)
+        weight = _times(weight, _class_weights(loss, class_weight, target, scores, hard))
     note = ""
     if ignored is not None:
-        weight = weight * ~ignored
+        weight = _times(weight, (~ignored).astype(scores.real.dtype))
         note = f"; {ignored.sum()} labels are ignore_index = {ignore_index}"
-    total = _total(loss, weight, positions, scores, note)
+    total = _total(loss, weight, math.prod(positions), scores, note)
     smoothing = float(label_smoothing)
     if not 0 <= smoothing < 1:
         raise ValueError(f"{loss}: label_smoothing must be in [0, 1), got {smoothing}")
@@ -75,9 +75,15 @@ def real_weights(loss: str, name: str, weight: Any, like: Array) -> Array:
     return weight.astype(like.real.dtype)
 
 
-def cotangent(loss: str, dvalue: Any, value: Any) -> Array:
-    """Return ``dvalue`` as a scalar array of the value's dtype."""
-    return checks.cotangent(loss, dvalue, (), value.dtype)
+def weighted_mean(loss: Array, weight: Array | None, total: Any) -> Any:
+    """Return sum(w l) / total."""
+    return np.add.reduce(loss if weight is None else weight * loss, axis=None) / total
+
+
+def shares(loss: str, dvalue: Any, value: Any, weight: Array | None, total: Any) -> Any:
+    """Return dvalue w / total, the cotangent of each position's loss, or of every one's where there are no weights."""
+    dvalue = checks.cotangent(loss, dvalue, (), value.dtype)
+    return dvalue / total if weight is None else dvalue * weight / total
 
 
 def spread(share: Array, shape: tuple[int, ...]) -> Array:
@@ -97,8 +103,7 @@ def example_means(loss: Array) -> Array:
 
 def picked(scores: Array, labels: Array) -> Array:
     """Return the score of each label."""
-    rows = scores.reshape(labels.size, scores.shape[-1])
-    return rows[np.arange(labels.size), labels.ravel()].reshape(labels.shape)
+    return scores.ravel()[places(labels, scores.shape[-1])].reshape(labels.shape)
 
 
 def expected(scores: Array, target: Array, hard: bool) -> Array:
@@ -108,9 +113,14 @@ def expected(scores: Array, target: Array, hard: bool) -> Array:
 
 def placed(values: Array, labels: Array, like: Array) -> Array:
     """Return zeros of the shape of ``like`` with each of ``values`` (or the one value) at its label."""
-    placed = np.zeros((labels.size, like.shape[-1]), values.dtype)
-    placed[np.arange(labels.size), labels.ravel()] = values.ravel()
+    placed = np.zeros(like.size, values.dtype)
+    placed[places(labels, like.shape[-1])] = values.ravel()
     return placed.reshape(like.shape)
+
+
+def places(labels: Array, classes: int) -> Array:
+    """Return where the labels' scores lie when all are laid end to end."""
+    return np.arange(0, labels.size * classes, classes) + labels.ravel()
 
 
 def _class_targets(loss: str, scores: Array, labels: Any, ignore_index: int | None) -> tuple[Array, Array | None]:
@@ -137,7 +147,9 @@ def _class_targets(loss: str, scores: Array, labels: Any, ignore_index: int | No
         raise TypeError(f"{loss}: labels must be integers, not {labels.dtype}")
     ignored = None if ignore_index is None else labels == ignore_index
     kept = labels if ignored is None else labels[~ignored]
-    if kept.size and not (kept.min() >= 0 and kept.max() < scores.shape[-1]):
+    if kept.size and not (
+        np.minimum.reduce(kept, axis=None) >= 0 and np.maximum.reduce(kept, axis=None) < scores.shape[-1]
+    ):
         besides = "" if ignore_index is None else f" besides ignore_index = {ignore_index}"
         raise ValueError(
             f"{loss}: labels must lie in 0..{scores.shape[-1] - 1} for {scores.shape[-1]} classes{besides}; "
@@ -160,10 +172,10 @@ def _class_weights(loss: str, class_weight: Any, target: Array, scores: Array, h
     return (target * class_weight).sum(axis=-1) / target.sum(axis=-1)
 
 
-def _example_weights(loss: str, sample_weight: Any, shape: tuple[int, ...], like: Array) -> Array:
-    """Return the weights in ``shape``; where none are given a single 1, which serves as well and costs nothing."""
+def _example_weights(loss: str, sample_weight: Any, shape: tuple[int, ...], like: Array) -> Array | None:
+    """Return the weights in ``shape``, or None if none are given."""
     if sample_weight is None:
-        return np.ones((), like.real.dtype)
+        return None
     weight = np.asarray(sample_weight)
     if weight.shape not in (shape, shape[:1]):
         raise ValueError(
@@ -173,9 +185,12 @@ def _example_weights(loss: str, sample_weight: Any, shape: tuple[int, ...], like
     return np.ones(shape, weight.dtype) * spread(weight, shape)
 
 
-def _total(loss: str, weight: Array, shape: tuple[int, ...], like: Array, note: str = "") -> Any:
-    count = math.prod(shape)
-    total = weight.sum() if weight.ndim else weight * count
+def _times(weight: Array | None, factor: Array) -> Array:
+    return factor if weight is None else weight * factor
+
+
+def _total(loss: str, weight: Array | None, count: int, like: Array, note: str = "") -> Any:
+    total = count if weight is None else weight.sum()
     if total == 0:
         raise ValueError(
             f"{loss}: no mean over {count} examples whose weights sum to 0 (predictions {like.shape}{note})"
@@ -183,8 +198,8 @@ def _total(loss: str, weight: Array, shape: tuple[int, ...], like: Array, note: 
     return total
 
 
-def _without_unweighted(array: Array, weight: Array, blank: float = 0.0) -> Array:
+def _without_unweighted(array: Array, weight: Array | None, blank: float = 0.0) -> Array:
     """Return the array with ``blank`` where the weight is 0: 0 times infinity or NaN would not be 0."""
-    if weight.ndim == 0 or weight.all():
+    if weight is None or weight.all():
         return array
     return np.where(spread(weight == 0, array.shape), blank, array)

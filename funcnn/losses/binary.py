@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.losses.arguments import cotangent, example_means, outcomes, paired, real_weights, spread
+from funcnn.losses.arguments import example_means, outcomes, paired, real_weights, shares, spread, weighted_mean
 from funcnn.tree import Array
 
 
@@ -75,10 +75,10 @@ def sigmoid_binary_cross_entropy(
     wrong = np.where(negative, yes, no)
     # an outcome that is impossible costs nothing, even where its logit is infinite
     loss = both * np.log1p(e) + np.multiply(wrong, size, out=np.zeros_like(size), where=wrong != 0)
-    value = (weight * example_means(loss)).sum() / total
+    value = weighted_mean(example_means(loss), weight, total)
 
     def sigmoid_binary_cross_entropy_vjp(dvalue: Any) -> Array:
-        share = cotangent(name, dvalue, value) * weight / total
+        share = shares(name, dvalue, value, weight, total)
         sigmoid = np.where(negative, e, 1) / (1 + e)
         return (both * sigmoid - yes) * spread(share / outcomes(z), z.shape)
 
@@ -121,16 +121,17 @@ def hinge(scores: Array, targets: Array, *, sample_weight: Array | None = None) 
         raise ValueError("hinge: targets must be -1 or 1, not bool; np.where(targets, 1, -1) converts them")
     s, t, weight, total = paired("hinge", scores, targets, sample_weight)
     other = abs(t) != 1
-    if (other & (spread(weight, t.shape) != 0)).any():
+    counts = True if weight is None else spread(weight != 0, t.shape)
+    if (other & counts).any():
         raise ValueError(
             f"hinge: targets must be -1 or 1, got {t[other][0]} (np.where(targets > 0, 1, -1) converts 0 and 1)"
         )
     lack = 1 - t * s
     short = ~(lack.real <= 0)  # NaN stays
-    value = (weight * example_means(np.where(short, lack, 0))).sum() / total
+    value = weighted_mean(example_means(np.where(short, lack, 0)), weight, total)
 
     def hinge_vjp(dvalue: Any) -> Array:
-        share = cotangent("hinge", dvalue, value) * weight / total
+        share = shares("hinge", dvalue, value, weight, total)
         return np.where(short, -t, 0) * spread(share / outcomes(s), s.shape)
 
     return value, hinge_vjp

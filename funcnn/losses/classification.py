@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.losses.arguments import classified, cotangent, expected, picked, placed
+from funcnn.kernels.rows import row_max, row_sum
+from funcnn.losses.arguments import classified, expected, picked, placed, places, shares, weighted_mean
 from funcnn.tree import Array
 
 
@@ -73,17 +74,24 @@ def softmax_cross_entropy(
     logits, target, hard, weight, total = classified(
         name, logits, labels, sample_weight, class_weight, label_smoothing, ignore_index
     )
-    shifted = logits - logits.real.max(axis=-1, keepdims=True)
+    shifted = logits - row_max(logits.real)
     e = np.exp(shifted)
-    z = e.sum(axis=-1)
-    mass = 1 if hard else target.sum(axis=-1)
-    loss = mass * np.log(z) - expected(shifted, target, hard)
-    value = (weight * loss).sum() / total
+    z = row_sum(e)
+    if hard:
+        at_labels = places(target, e.shape[-1])
+        loss = np.log(z) - shifted.ravel()[at_labels].reshape(z.shape)
+    else:
+        mass = row_sum(target)
+        loss = mass * np.log(z) - expected(shifted, target, hard)
+    value = weighted_mean(loss, weight, total)
 
     def softmax_cross_entropy_vjp(dvalue: Any) -> Array:
-        share = cotangent(name, dvalue, value) * weight / total
-        dlogits = e * (share * mass / z)[..., None]
-        return dlogits - (placed(share, target, e) if hard else target * share[..., None])
+        share = shares(name, dvalue, value, weight, total)
+        if not hard:
+            return e * (share * mass / z)[..., None] - target * share[..., None]
+        dlogits = np.ascontiguousarray(e * (share / z)[..., None])
+        dlogits.reshape(-1)[at_labels] -= np.ravel(share)
+        return dlogits
 
     return value, softmax_cross_entropy_vjp
 
@@ -142,18 +150,18 @@ def focal(
     logits, target, hard, weight, total = classified(
         "focal", logits, labels, sample_weight, class_weight, label_smoothing, ignore_index
     )
-    shifted = logits - logits.real.max(axis=-1, keepdims=True)
+    shifted = logits - row_max(logits.real)
     e = np.exp(shifted)
-    z = e.sum(axis=-1, keepdims=True)
+    z = row_sum(e)[..., None]
     log_probs = shifted - np.log(z)
     # of the label alone, or of each class, where 0 stands for the impossible ones: they cost nothing
     log_p = picked(log_probs, target) if hard else np.where(target > 0, log_probs, 0)
     q = -np.expm1(log_p)
     loss = -(q**gamma) * log_p
-    value = (weight * (loss if hard else (target * loss).sum(axis=-1))).sum() / total
+    value = weighted_mean(loss if hard else (target * loss).sum(axis=-1), weight, total)
 
     def focal_vjp(dvalue: Any) -> Array:
-        share = cotangent("focal", dvalue, value) * weight / total
+        share = shares("focal", dvalue, value, weight, total)
         p = np.exp(log_p)
         p_log_p = np.multiply(p, log_p, out=np.zeros_like(p), where=p != 0)
         slope = q**gamma * (gamma * np.divide(p_log_p, q, out=np.full_like(p, -1), where=q != 0) - 1)
@@ -212,10 +220,10 @@ def nll(
         "nll", log_probs, labels, sample_weight, class_weight, label_smoothing, ignore_index
     )
     loss = -expected(log_probs, target, hard)
-    value = (weight * loss).sum() / total
+    value = weighted_mean(loss, weight, total)
 
     def nll_vjp(dvalue: Any) -> Array:
-        share = cotangent("nll", dvalue, value) * weight / total
+        share = shares("nll", dvalue, value, weight, total)
         return placed(-share, target, log_probs) if hard else -target * share[..., None]
 
     return value, nll_vjp
@@ -277,10 +285,10 @@ def cross_entropy(
     with np.errstate(divide="ignore"):
         log_probs = np.log(probs)
     loss = -expected(log_probs, target, hard)
-    value = (weight * loss).sum() / total
+    value = weighted_mean(loss, weight, total)
 
     def cross_entropy_vjp(dvalue: Any) -> Array:
-        share = cotangent("cross_entropy", dvalue, value) * weight / total
+        share = shares("cross_entropy", dvalue, value, weight, total)
         up = placed(share, target, probs) if hard else target * share[..., None]
         with np.errstate(divide="ignore"):
             return -np.divide(up, probs, out=np.zeros(probs.shape, np.result_type(up, probs)), where=up != 0)
@@ -331,9 +339,9 @@ def kl_divergence(
     log_probs, target, _, weight, total = classified("kl_divergence", log_probs, target_probs, sample_weight)
     log_target = np.log(target, out=np.zeros_like(target), where=target > 0)
     loss = expected(log_target - log_probs, target, hard=False)
-    value = (weight * loss).sum() / total
+    value = weighted_mean(loss, weight, total)
 
     def kl_divergence_vjp(dvalue: Any) -> Array:
-        return -target * (cotangent("kl_divergence", dvalue, value) * weight / total)[..., None]
+        return -target * shares("kl_divergence", dvalue, value, weight, total)[..., None]
 
     return value, kl_divergence_vjp

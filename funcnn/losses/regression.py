@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.losses.arguments import cotangent, example_means, outcomes, paired, spread
+from funcnn.losses.arguments import example_means, outcomes, paired, shares, spread, weighted_mean
 from funcnn.tree import Array
 
 
@@ -46,10 +46,10 @@ def mse(
     """
     p, t, weight, total = paired("mse", predictions, targets, sample_weight)
     error = p - t
-    value = (weight * example_means(error * error)).sum() / total
+    value = weighted_mean(example_means(error * error), weight, total)
 
     def mse_vjp(dvalue: Any) -> Array:
-        share = cotangent("mse", dvalue, value) * weight / total
+        share = shares("mse", dvalue, value, weight, total)
         return error * spread(2 * share / outcomes(p), p.shape)
 
     return value, mse_vjp
@@ -92,10 +92,10 @@ def mae(
     p, t, weight, total = paired("mae", predictions, targets, sample_weight)
     error = p - t
     sign = np.sign(error.real)
-    value = (weight * example_means(sign * error)).sum() / total
+    value = weighted_mean(example_means(sign * error), weight, total)
 
     def mae_vjp(dvalue: Any) -> Array:
-        share = cotangent("mae", dvalue, value) * weight / total
+        share = shares("mae", dvalue, value, weight, total)
         return sign * spread(share / outcomes(p), p.shape)
 
     return value, mae_vjp
@@ -143,10 +143,10 @@ def huber(
     p, t, weight, total = paired("huber", predictions, targets, sample_weight)
     error = p - t
     clipped = np.where(error.real < -delta, -delta, np.where(error.real > delta, delta, error))
-    value = (weight * example_means(clipped * (error - clipped / 2))).sum() / total
+    value = weighted_mean(example_means(clipped * (error - clipped / 2)), weight, total)
 
     def huber_vjp(dvalue: Any) -> Array:
-        share = cotangent("huber", dvalue, value) * weight / total
+        share = shares("huber", dvalue, value, weight, total)
         return clipped * spread(share / outcomes(p), p.shape)
 
     return value, huber_vjp
