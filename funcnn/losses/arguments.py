@@ -147,13 +147,12 @@ def _class_targets(loss: str, scores: Array, labels: Any, ignore_index: int | No
         raise TypeError(f"{loss}: labels must be integers, not {labels.dtype}")
     ignored = None if ignore_index is None else labels == ignore_index
     kept = labels if ignored is None else labels[~ignored]
-    if kept.size and not (
-        np.minimum.reduce(kept, axis=None) >= 0 and np.maximum.reduce(kept, axis=None) < scores.shape[-1]
-    ):
+    low, high = (np.minimum.reduce(kept, axis=None), np.maximum.reduce(kept, axis=None)) if kept.size else (0, 0)
+    if low < 0 or high >= scores.shape[-1]:
         besides = "" if ignore_index is None else f" besides ignore_index = {ignore_index}"
         raise ValueError(
             f"{loss}: labels must lie in 0..{scores.shape[-1] - 1} for {scores.shape[-1]} classes{besides}; "
-            f"got values from {kept.min()} to {kept.max()}"
+            f"got values from {low} to {high}"
         )
     return (labels if ignored is None else np.where(ignored, 0, labels)), ignored
 

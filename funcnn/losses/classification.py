@@ -90,7 +90,7 @@ def softmax_cross_entropy(
         if not hard:
             return e * (share * mass / z)[..., None] - target * share[..., None]
         dlogits = np.ascontiguousarray(e * (share / z)[..., None])
-        dlogits.reshape(-1)[at_labels] -= np.ravel(share)
+        dlogits.reshape(-1)[at_labels] -= share.ravel()
         return dlogits
 
     return value, softmax_cross_entropy_vjp

@@ -166,7 +166,7 @@ def rate_state(rate: float | Schedule, step: int) -> Tree:
 def next_rate(rate: float | Schedule, opt_state: Tree) -> Tree:
     """Return the next step and its learning rate: the schedule's, or else the one the state has."""
     step = int(opt_state["step"]) + 1
-    return rate_state(rate, step) if callable(rate) else rate_state(opt_state["learning_rate"], step)
+    return rate_state(rate if callable(rate) else opt_state["learning_rate"], step)
 
 
 def find_part(opt_state: Tree, *names: str) -> Tree | None:
