@@ -126,9 +126,20 @@ def _adam(
         unbias = 1 / math.sqrt(1 - b2**t)
 
         def adam_step(m: Array, v: Array, g: Array) -> tuple[Any, ...]:
-            m = running(b1, m, g)
-            v = running(b2, v, g * g)
-            return scale * m / (unbias * np.sqrt(v) + eps), m, v
+            # the same as in `amsgrad`, but in three new arrays in all: fresh memory costs more than arithmetic
+            work = np.asarray((1 - b1) * g)
+            m = b1 * m
+            m += work
+            np.multiply(g, g, out=work)
+            work *= 1 - b2
+            v = b2 * v
+            v += work
+            np.sqrt(v, out=work)
+            work *= unbias
+            work += eps
+            np.divide(m, work, out=work)
+            work *= scale
+            return work, m, v
 
         return adam_step
 
