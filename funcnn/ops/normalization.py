@@ -13,6 +13,7 @@ import numpy as np
 
 from funcnn.kernels import checks
 from funcnn.kernels.bias import channel_sum
+from funcnn.kernels.channels import affine, affine_of_two, centred_product_sum
 from funcnn.tree import Array, Tree
 
 
@@ -70,37 +71,41 @@ def batch_norm(
     scale, bias = checks.leaves("batch_norm", params, ("scale", "bias"))
     x = _channels("batch_norm", x, scale, bias)
     _check_eps("batch_norm", eps)
-    axes = tuple(range(x.ndim - 1))
+    count = x.size // max(x.shape[-1], 1)
     if stats is None:
         if x.size < 2 * x.shape[-1] or not x.size:
             raise ValueError(
                 f"batch_norm: statistics need at least 2 values in each channel, x {x.shape} has "
-                f"{x.size // max(x.shape[-1], 1)}; train with larger batches, or give stats"
+                f"{count}; train with larger batches, or give stats"
             )
-        z, z_vjp, mean, var = _standardized(x, axes, eps)
-        used = {"mean": mean.reshape(-1), "var": var.reshape(-1)}
+        mean = channel_sum(x) / count
+        var = centred_product_sum(x, mean) / count
+        used = {"mean": mean, "var": var}
     else:
         mean, var = checks.leaves("batch_norm: stats", stats, ("mean", "var"))
         if mean.shape != scale.shape or var.shape != scale.shape:
             raise ValueError(f"batch_norm: stats must be ({len(scale)},) each, not {mean.shape} and {var.shape}")
         used = stats
-        r = 1 / np.sqrt(var.astype(x.real.dtype, copy=False) + eps)
-        z = (x - mean.astype(x.real.dtype, copy=False)) * r
-
-        def z_vjp(dz: Array) -> Array:
-            return dz * r
-
-    y = z * scale + bias
+        mean, var = (a.astype(x.real.dtype, copy=False) for a in (mean, var))
+    r = 1 / np.sqrt(var + eps)
+    y = affine(x, mean, r * scale, bias)
     dtype = y.dtype
 
     def batch_norm_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
-        dy = checks.cotangent("batch_norm", dy, z.shape, dtype)
+        dy = checks.cotangent("batch_norm", dy, x.shape, dtype)
         if per_example and stats is None:
             raise ValueError(
                 "batch_norm: in training, examples share their statistics and have no gradients of their own"
             )
-        dparams = _affine_gradient(dy, z, (z.ndim - 1,), per_example)
-        return dparams, z_vjp(dy * scale) if input_gradient else None
+        if per_example:
+            dparams = _affine_gradient(dy, (x - mean) * r, (x.ndim - 1,), per_example)
+        else:
+            dparams = {"scale": centred_product_sum(x, mean, dy) * r, "bias": channel_sum(dy)}
+        if not input_gradient:
+            return dparams, None
+        if stats is not None:
+            return dparams, dy * (r * scale)
+        return dparams, affine_of_two(x, mean, -r * dparams["scale"] / count, dy, -dparams["bias"] / count, r * scale)
 
     return y, batch_norm_vjp, used
 
