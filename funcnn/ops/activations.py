@@ -50,7 +50,11 @@ def relu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     (array([0., 0., 2.]), array([0., 0., 1.]))
     """
     x = checks.floating("relu: x", x)
-    y = np.maximum(x, 0) if x.dtype.kind == "f" else np.where(x.real <= 0, 0, x)
+    if x.dtype.kind == "f":
+        y = np.zeros(x.shape, x.dtype)
+        np.maximum(x, y, out=y)  # twice as quick as with the number 0
+    else:
+        y = np.where(x.real <= 0, 0, x)
 
     def relu_vjp(dy: Any) -> Array:
         return checks.cotangent("relu", dy, y.shape, y.dtype) * (y.real > 0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from funcnn.kernels import checks
 from funcnn.kernels.geometry import Geometry, Padding, PerAxis, geometry, per_axis
-from funcnn.kernels.pooling import max_along, max_along_adjoint, sum_along, sum_along_adjoint
+from funcnn.kernels.pooling import max_along, no_overlap, sum_along, sum_along_adjoint, winners, winners_adjoint
 from funcnn.kernels.windows import crop, pad
 from funcnn.tree import Array
 
@@ -70,16 +70,23 @@ def max_pool(
         dilation=dilation, ceil_mode=ceil_mode,
     )  # fmt: skip
     _cells_in_windows("max_pool", g, ((0, 0),) * len(g.size))
-    stages = []
+    every_axis = tuple(range(len(g.size)))
+    # windows that overlap share the maxima along an axis, at the cost of remembering them
+    stages = [every_axis] if no_overlap(g, every_axis) else [(a,) for a in reversed(every_axis)]
     y = pad(x, g.padding, -math.inf)
-    for a in reversed(range(len(g.size))):
-        before, y = y, max_along(y, g, a)
-        stages.append((a, before, y))
+    found = []
+    for axes in stages:
+        before = y
+        # real maxima are the same in any order, and those of whole rows are quicker
+        for a in axes if x.dtype.kind == "f" else reversed(axes):
+            y = max_along(y, g, a)
+        found.append((axes, winners(before, y, g, axes), before.shape))
+    shape, dtype = y.shape, y.dtype
 
     def max_pool_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("max_pool", dy, y.shape, y.dtype)
-        for a, before, after in reversed(stages):
-            dy = max_along_adjoint(before, after, dy, g, a)
+        dy = checks.cotangent("max_pool", dy, shape, dtype)
+        for axes, winner, before_shape in reversed(found):
+            dy = winners_adjoint(winner, dy, g, axes, before_shape)
         return crop(dy, g.padding)
 
     return y, max_pool_vjp
