@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from funcnn import tree
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, add_location, no_examples, parameterless, pull_back
 from funcnn.ops import add, identity
@@ -257,6 +256,10 @@ def _check_children(combinator: str, names: tuple[str, ...], params: Tree, state
 
 def _first_with_leaves(names: tuple[str, ...], params: Tree) -> int:
     for i, name in enumerate(names):
-        if tree.leaves(params[name]):
+        if _has_leaves(params[name]):
             return i
     return len(names)
+
+
+def _has_leaves(part: Any) -> bool:
+    return not isinstance(part, dict) or any(map(_has_leaves, part.values()))

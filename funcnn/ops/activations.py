@@ -140,12 +140,12 @@ def prelu(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Arra
     x = checks.floating("prelu: x", x)
     if x.ndim < 2 or slope.shape != x.shape[-1:]:
         raise ValueError(f"prelu: x must be (N, ..., C) and slope (C); got x {x.shape} and slope {slope.shape}")
-    positive = x.real > 0
-    y = np.where(positive, x, slope * x)
+    y = np.where(x.real > 0, x, slope * x)
     dtype = y.dtype
 
     def prelu_vjp(dy: Any, *, per_example: bool = False) -> tuple[Tree, Array]:
-        dy = checks.cotangent("prelu", dy, positive.shape, dtype)
+        dy = checks.cotangent("prelu", dy, x.shape, dtype)
+        positive = x.real > 0
         dslope = channel_sum(np.where(positive, 0, x * dy), per_example)
         return {"slope": dslope}, np.where(positive, dy, slope * dy)
 
@@ -222,7 +222,7 @@ def sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     y = np.where(x.real < 0, e, 1) / (1 + e)
 
     def sigmoid_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("sigmoid", dy, y.shape, y.dtype)
+        dy = checks.cotangent("sigmoid", dy, e.shape, e.dtype)
         return dy * (e / ((1 + e) * (1 + e)))
 
     return y, sigmoid_vjp
@@ -260,7 +260,7 @@ def relu6(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     y = _clip(x, 0.0, 6.0)
 
     def relu6_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("relu6", dy, x.shape, y.dtype)
+        dy = checks.cotangent("relu6", dy, x.shape, x.dtype)
         return dy * ((x.real > 0) & (x.real <= 6))
 
     return y, relu6_vjp
@@ -298,7 +298,7 @@ def hard_tanh(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     y = _clip(x, -1.0, 1.0)
 
     def hard_tanh_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("hard_tanh", dy, x.shape, y.dtype)
+        dy = checks.cotangent("hard_tanh", dy, x.shape, x.dtype)
         return dy * ((x.real > -1) & (x.real <= 1))
 
     return y, hard_tanh_vjp
@@ -336,7 +336,7 @@ def hard_sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     y = _clip(x / 6 + 0.5, 0.0, 1.0)
 
     def hard_sigmoid_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("hard_sigmoid", dy, x.shape, y.dtype)
+        dy = checks.cotangent("hard_sigmoid", dy, x.shape, x.dtype)
         return dy * ((x.real > -3) & (x.real <= 3)) / 6
 
     return y, hard_sigmoid_vjp
@@ -376,8 +376,8 @@ def hard_swish(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     y = np.where(x.real > 3, x, middle * (middle / 6 + 0.5))
 
     def hard_swish_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("hard_swish", dy, x.shape, y.dtype)
-        return dy * np.where(x.real > 3, 1, np.where(x.real > -3, x / 3 + 0.5, 0)).astype(y.dtype)
+        dy = checks.cotangent("hard_swish", dy, x.shape, x.dtype)
+        return dy * np.where(x.real > 3, 1, np.where(x.real > -3, x / 3 + 0.5, 0)).astype(x.dtype)
 
     return y, hard_swish_vjp
 
@@ -417,7 +417,7 @@ def elu(x: Array, alpha: float = 1.0) -> tuple[Array, Callable[[Any], Array]]:
     y = np.where(x.real > 0, x, alpha * np.expm1(_negative(x)))
 
     def elu_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("elu", dy, x.shape, y.dtype)
+        dy = checks.cotangent("elu", dy, x.shape, x.dtype)
         return dy * np.where(x.real > 0, 1, alpha * np.exp(_negative(x)))
 
     return y, elu_vjp
@@ -460,7 +460,7 @@ def celu(x: Array, alpha: float = 1.0) -> tuple[Array, Callable[[Any], Array]]:
     y = np.where(x.real > 0, x, alpha * np.expm1(_negative(x) / alpha))
 
     def celu_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("celu", dy, x.shape, y.dtype)
+        dy = checks.cotangent("celu", dy, x.shape, x.dtype)
         return dy * np.where(x.real > 0, 1, np.exp(_negative(x) / alpha))
 
     return y, celu_vjp
@@ -499,7 +499,7 @@ def selu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     y = _SELU_SCALE * np.where(x.real > 0, x, _SELU_ALPHA * np.expm1(_negative(x)))
 
     def selu_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("selu", dy, x.shape, y.dtype)
+        dy = checks.cotangent("selu", dy, x.shape, x.dtype)
         return dy * (_SELU_SCALE * np.where(x.real > 0, 1, _SELU_ALPHA * np.exp(_negative(x))))
 
     return y, selu_vjp
@@ -545,10 +545,10 @@ def gelu(x: Array, approximate: bool = False) -> tuple[Array, Callable[[Any], Ar
         t = erf(x * math.sqrt(0.5))
         slope = 2 * np.exp(x * x * -0.5) / math.sqrt(2 * math.pi)
     y = x * (0.5 * (1 + t))
+    derivative = 0.5 * (1 + t + x * slope)
 
     def gelu_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("gelu", dy, x.shape, y.dtype)
-        return dy * (0.5 * (1 + t + x * slope))
+        return checks.cotangent("gelu", dy, derivative.shape, derivative.dtype) * derivative
 
     return y, gelu_vjp
 
@@ -585,10 +585,10 @@ def silu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     x = checks.floating("silu: x", x)
     s, sigmoid_vjp = sigmoid(x)
     y = x * s
+    derivative = s + sigmoid_vjp(x)
 
     def silu_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("silu", dy, x.shape, y.dtype)
-        return dy * s + sigmoid_vjp(dy * x)
+        return checks.cotangent("silu", dy, derivative.shape, derivative.dtype) * derivative
 
     return y, silu_vjp
 
@@ -626,7 +626,7 @@ def softplus(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     y = np.where(x.real > 0, x, 0) + np.log1p(np.exp(_negative_size(x)))
 
     def softplus_vjp(dy: Any) -> Array:
-        return checks.cotangent("softplus", dy, x.shape, y.dtype) * sigmoid(x)[0]
+        return checks.cotangent("softplus", dy, x.shape, x.dtype) * sigmoid(x)[0]
 
     return y, softplus_vjp
 
@@ -663,7 +663,7 @@ def log_sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     y = _negative(x) - np.log1p(np.exp(_negative_size(x)))
 
     def log_sigmoid_vjp(dy: Any) -> Array:
-        return checks.cotangent("log_sigmoid", dy, x.shape, y.dtype) * sigmoid(-x)[0]
+        return checks.cotangent("log_sigmoid", dy, x.shape, x.dtype) * sigmoid(-x)[0]
 
     return y, log_sigmoid_vjp
 
@@ -700,10 +700,10 @@ def mish(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     x = checks.floating("mish: x", x)
     t = np.tanh(softplus(x)[0])
     y = x * t
+    derivative = t + x * (1 - t * t) * sigmoid(x)[0]
 
     def mish_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("mish", dy, x.shape, y.dtype)
-        return dy * (t + x * (1 - t * t) * sigmoid(x)[0])
+        return checks.cotangent("mish", dy, derivative.shape, derivative.dtype) * derivative
 
     return y, mish_vjp
 
@@ -741,7 +741,7 @@ def softsign(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     y = x / size
 
     def softsign_vjp(dy: Any) -> Array:
-        return checks.cotangent("softsign", dy, x.shape, y.dtype) / (size * size)
+        return checks.cotangent("softsign", dy, size.shape, size.dtype) / (size * size)
 
     return y, softsign_vjp
 

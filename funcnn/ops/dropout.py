@@ -57,12 +57,16 @@ def dropout(
         raise ValueError("dropout: a key is needed to drop at random, such as key=(0,)")
     shared = {checks.axis("dropout", a, x.ndim) for a in shared_axes}
     drawn = generator(key).random([1 if a in shared else s for a, s in enumerate(x.shape)], dtype=np.float32)
-    mask = (drawn >= rate) * x.real.dtype.type(1 / (1 - rate))
-    y = x * mask
+    kept = drawn >= rate
+    factor = 1 / (1 - float(rate))
+    y = x * kept
+    y *= factor
     shape, dtype = y.shape, y.dtype
 
     def dropout_vjp(dy: Any) -> Array:
-        return checks.cotangent("dropout", dy, shape, dtype) * mask
+        dx = checks.cotangent("dropout", dy, shape, dtype) * kept
+        dx *= factor
+        return dx
 
     return y, dropout_vjp
 

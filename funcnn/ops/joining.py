@@ -40,11 +40,11 @@ def add(*xs: Array) -> tuple[Array, Callable[[Any], Any]]:
     arrays = _arrays("add", xs)
     checks.alike("add", arrays)
     y = sum(arrays[1:], arrays[0])
-    shape, dtype = y.shape, y.dtype
+    shape, dtype, count = y.shape, y.dtype, len(arrays)
 
     def add_vjp(dy: Any) -> Any:
         dy = checks.cotangent("add", dy, shape, dtype)
-        return (dy,) * len(arrays) if len(arrays) > 1 else dy
+        return (dy,) * count if count > 1 else dy
 
     return y, add_vjp
 

@@ -351,7 +351,9 @@ def adaptive_max_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
     y = x
     for a in reversed(range(1, x.ndim - 1)):  # the last axis first keeps row-major order among ties
         best = [
-            cells.start + y[*_before(a), cells].real.argmax(axis=a, keepdims=True)
+            (cells.start + y[*_before(a), cells].real.argmax(axis=a, keepdims=True)).astype(
+                np.min_scalar_type(y.shape[a])
+            )
             for cells in _adaptive(y.shape[a], size[a - 1])
         ]
         stages.append((a, y.shape, best))
