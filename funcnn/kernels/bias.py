@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 
 from funcnn.tree import Array
@@ -28,9 +32,22 @@ def _tiling_pays(y: Array) -> bool:
 
 def channel_sum(dy: Array, per_example: bool = False) -> Array:
     """Sum (N, ..., C) to (C,), or ``per_example`` to (N, C)."""
-    if per_example:
-        return dy.sum(axis=tuple(range(1, dy.ndim - 1)))
     channels = dy.shape[-1]
-    rows = dy.reshape(dy.size // max(channels, 1), channels)
+    if per_example:
+        positions = math.prod(dy.shape[1:-1])
+        return ones(positions, dy.dtype) @ dy.reshape(len(dy), positions, channels)
+    rows = dy if dy.ndim == 2 else dy.reshape(dy.size // max(channels, 1), channels)
     # a product with ones is quicker than NumPy's sum over leading axes
-    return np.ones(len(rows), dy.dtype).dot(rows)
+    return ones(len(rows), dy.dtype).dot(rows)
+
+
+def ones(count: int, dtype: np.dtype[Any]) -> Array:
+    """Return a vector of ones, not to be written to; short ones are kept, for making them takes longer than using."""
+    return _short_ones(count, dtype) if count <= 1024 else np.ones(count, dtype)
+
+
+@lru_cache(maxsize=64)
+def _short_ones(count: int, dtype: np.dtype[Any]) -> Array:
+    vector = np.ones(count, dtype)
+    vector.flags.writeable = False
+    return vector

@@ -77,8 +77,12 @@ def sum_along(x: Array, g: Geometry, a: int) -> Array:
 def sum_along_adjoint(x_shape: tuple[int, ...], dy: Array, g: Geometry, a: int) -> Array:
     """Add each dy to every cell of its window on axis ``a``."""
     dx = np.zeros(x_shape, dy.dtype)
+    apart = no_overlap(g, (a,))
     for _, target in _taps(dx, g, (a,)):
-        target += dy
+        if apart:
+            target[...] = dy
+        else:
+            target += dy
     return dx
 
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from funcnn.kernels.bias import ones
 from funcnn.tree import Array
 
 _SHORT_ROW = 32
@@ -15,10 +16,10 @@ def row_max(x: Array) -> Array:
     """Return the maximum over the last axis, which is kept with size 1."""
     if x.shape[-1] > _SHORT_ROW:
         return x.max(axis=-1, keepdims=True)
-    columns = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).T.copy()
-    return np.maximum.reduce(columns, axis=0).reshape(*x.shape[:-1], 1)
+    rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return np.maximum.reduce(rows.T.copy(), axis=0).reshape(*x.shape[:-1], 1)
 
 
 def row_sum(x: Array) -> Array:
     """Return the sum over the last axis, by a product with ones."""
-    return x.dot(np.ones(x.shape[-1], x.dtype))
+    return x.dot(ones(x.shape[-1], x.dtype))

@@ -120,7 +120,9 @@ def placed(values: Array, labels: Array, like: Array) -> Array:
 
 def places(labels: Array, classes: int) -> Array:
     """Return where the labels' scores lie when all are laid end to end."""
-    return np.arange(0, labels.size * classes, classes) + labels.ravel()
+    places = np.arange(0, labels.size * classes, classes)
+    places += labels.ravel().astype(places.dtype, copy=False)
+    return places
 
 
 def _class_targets(loss: str, scores: Array, labels: Any, ignore_index: int | None) -> tuple[Array, Array | None]:

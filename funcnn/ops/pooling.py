@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from funcnn.kernels import checks
+from funcnn.kernels.bias import channel_sum
 from funcnn.kernels.geometry import Geometry, Padding, PerAxis, geometry, per_axis
 from funcnn.kernels.pooling import max_along, no_overlap, sum_along, sum_along_adjoint, winners, winners_adjoint
 from funcnn.kernels.windows import crop, pad
@@ -156,7 +157,7 @@ def avg_pool(
     padded = pad(x, g.padding)
     sizes = []
     y = padded
-    for a in reversed(range(len(g.size))):
+    for a in range(len(g.size)):
         sizes.append((a, y.shape))
         y = sum_along(y, g, a)
     y = y / count
@@ -202,14 +203,14 @@ def global_avg_pool(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     """
     x = _positions("global_avg_pool", x)
     shape = x.shape
-    axes = tuple(range(1, x.ndim - 1))
     positions = math.prod(shape[1:-1])
-    y = x.sum(axes) / positions
+    y = channel_sum(x, per_example=True)
+    y /= positions
     out, dtype = y.shape, y.dtype
 
     def global_avg_pool_vjp(dy: Any) -> Array:
         dy = checks.cotangent("global_avg_pool", dy, out, dtype) / positions
-        return np.broadcast_to(np.expand_dims(dy, axes), shape).copy()
+        return dy.repeat(positions, axis=0).reshape(shape)
 
     return y, global_avg_pool_vjp
 
