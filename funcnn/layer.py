@@ -40,7 +40,11 @@ class Layer(NamedTuple):
     rebuild: Callable[..., Layer] | None = None
 
 
-def parameterless(name: str, op: Callable[[Array], tuple[Array, Callable[[Any], Array]]]) -> Layer:
+def parameterless(
+    name: str,
+    op: Callable[[Array], tuple[Array, Callable[[Any], Array]]],
+    in_evaluation: Callable[[Array], tuple[Array, Callable[[Any], Array]]] | None = None,
+) -> Layer:
     """Lift an op of one array, ``op(x) -> y, vjp``, to a layer.
 
     The output's shape is found by running the op on a batch of no examples.
@@ -49,6 +53,8 @@ def parameterless(name: str, op: Callable[[Array], tuple[Array, Callable[[Any], 
     ----------
     name : str
     op : callable
+    in_evaluation : callable, optional
+        The same function made another way, to be used in evaluation, where the VJP is seldom called.
 
     Returns
     -------
@@ -68,7 +74,7 @@ def parameterless(name: str, op: Callable[[Array], tuple[Array, Callable[[Any], 
     def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         if params or state:
             check_empty(name, params=params, state=state)
-        y, op_vjp = op(x)
+        y, op_vjp = op(x) if train or in_evaluation is None else in_evaluation(x)
 
         def parameterless_vjp(
             dy: Any, *, input_gradient: bool = True, per_example: bool = False

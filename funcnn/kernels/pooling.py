@@ -7,7 +7,7 @@ earliest row that holds the maximum wins, and in it the earliest column.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -18,7 +18,7 @@ from funcnn.tree import Array
 
 def max_along(x: Array, g: Geometry, a: int) -> Array:
     """Return the maximum along spatial axis ``a`` of each window of the padded ``x``; complex by the real part."""
-    first, *others = (tap for _, tap in _taps(x, g, (a,)))
+    first, *others = _taps(x, g, (a,))
     y = first
     for tap in others:
         y = np.maximum(y, tap) if x.dtype.kind == "f" else np.where((tap.real > y.real) | np.isnan(tap), tap, y)
@@ -30,19 +30,18 @@ def winners(x: Array, y: Array, g: Geometry, axes: tuple[int, ...]) -> Array:
 
     The padding holds -inf, which a window may hold too. Only the padding before x can come first.
     """
-    taps = list(_taps(x.real, g, axes))
-    level = y.real
+    indices = _tap_indices(g, axes)
+    cells, level = x.real, y.real
     undefined = bool(np.isnan(level).any())
-    winner = np.zeros(y.shape, np.min_scalar_type(len(taps)))
+    winner = np.zeros(y.shape, np.min_scalar_type(len(indices)))
     missed = None  # where the maximum has not been met yet
-    for numbers, tap in taps[:-1]:
+    for index, outside in indices[:-1]:
+        tap = cells[index]
         miss = tap != level
         if undefined:
             miss &= ~np.isnan(tap)
-        for a, k in zip(axes, numbers, strict=True):
-            padding_windows = -((g.dilation[a] * k - g.padding[a][0]) // g.stride[a])  # where this tap comes before x
-            if padding_windows > 0:
-                miss[*_before(a), :padding_windows] = True
+        for windows in outside:
+            miss[windows] = True
         missed = miss if missed is None else np.logical_and(missed, miss, out=miss)
         winner += missed.view(np.uint8)
     return winner
@@ -52,7 +51,7 @@ def winners_adjoint(winner: Array, dy: Array, g: Geometry, axes: tuple[int, ...]
     """Send each dy to the cell of its window that `winners` has found."""
     dx = np.zeros(x_shape, dy.dtype)
     apart = no_overlap(g, axes)
-    for k, (_, target) in enumerate(_taps(dx, g, axes)):
+    for k, target in enumerate(_taps(dx, g, axes)):
         if apart:
             np.multiply(dy, winner == k, out=target)
         else:
@@ -67,7 +66,7 @@ def no_overlap(g: Geometry, axes: tuple[int, ...]) -> bool:
 
 def sum_along(x: Array, g: Geometry, a: int) -> Array:
     """Return the sum over the window's extent on spatial axis ``a`` of the padded ``x``."""
-    first, *others = (tap for _, tap in _taps(x, g, (a,)))
+    first, *others = _taps(x, g, (a,))
     y = first
     for tap in others:
         y = y + tap
@@ -78,7 +77,7 @@ def sum_along_adjoint(x_shape: tuple[int, ...], dy: Array, g: Geometry, a: int) 
     """Add each dy to every cell of its window on axis ``a``."""
     dx = np.zeros(x_shape, dy.dtype)
     apart = no_overlap(g, (a,))
-    for _, target in _taps(dx, g, (a,)):
+    for target in _taps(dx, g, (a,)):
         if apart:
             target[...] = dy
         else:
@@ -86,16 +85,22 @@ def sum_along_adjoint(x_shape: tuple[int, ...], dy: Array, g: Geometry, a: int) 
     return dx
 
 
-def _taps(x: Array, g: Geometry, axes: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """Yield the taps of the window over ``axes``, in row-major order: their numbers, and the view of what they read."""
+def _taps(x: Array, g: Geometry, axes: tuple[int, ...]) -> list[Array]:
+    """Return for each tap of the window over ``axes``, in row-major order, the view of the cells it reads."""
+    return [x[cells] for cells, _ in _tap_indices(g, axes)]
+
+
+@lru_cache(maxsize=256)
+def _tap_indices(g: Geometry, axes: tuple[int, ...]) -> list[tuple[tuple[slice, ...], list[tuple[slice, ...]]]]:
+    """Return for each tap the index of the cells it reads, and indices of the windows where that comes before x."""
+    indices = []
     for numbers in product(*(range(g.window[a]) for a in axes)):
-        view = x
+        cells, outside = [slice(None)] * (max(axes) + 2), []
         for a, k in zip(axes, numbers, strict=True):
             start = k * g.dilation[a]
-            view = view[*_before(a), start : start + g.stride[a] * (g.out[a] - 1) + 1 : g.stride[a]]
-        yield numbers, view
-
-
-def _before(a: int) -> tuple[slice, ...]:
-    """Index the examples and the spatial axes before ``a`` as a whole."""
-    return (slice(None),) * (a + 1)
+            cells[a + 1] = slice(start, start + g.stride[a] * (g.out[a] - 1) + 1, g.stride[a])
+            padding_windows = -((start - g.padding[a][0]) // g.stride[a])
+            if padding_windows > 0:
+                outside.append((*[slice(None)] * (a + 1), slice(padding_windows)))
+        indices.append((tuple(cells), outside))
+    return indices

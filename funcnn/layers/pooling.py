@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from funcnn import ops
@@ -35,10 +36,12 @@ def max_pool(
     (4, 4, 32)
     """
 
-    def op(x: Array) -> Any:
-        return ops.max_pool(x, window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
+    def op(x: Array, keep_input: bool = False) -> Any:
+        return ops.max_pool(
+            x, window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode, keep_input=keep_input
+        )
 
-    return parameterless("max_pool", op)
+    return parameterless("max_pool", op, in_evaluation=partial(op, keep_input=True))
 
 
 def avg_pool(

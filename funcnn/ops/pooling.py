@@ -16,6 +16,8 @@ from funcnn.kernels.pooling import max_along, no_overlap, sum_along, sum_along_a
 from funcnn.kernels.windows import crop, pad
 from funcnn.tree import Array
 
+_LARGEST_WINDOW_AT_ONCE = 16
+
 
 def max_pool(
     x: Array,
@@ -25,6 +27,7 @@ def max_pool(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     ceil_mode: bool = False,
+    keep_input: bool = False,
 ) -> tuple[Array, Callable[[Any], Array]]:
     """Maximum over each window, channel by channel.
 
@@ -41,6 +44,9 @@ def max_pool(
     ceil_mode : bool
         Also take the last window that starts inside but reaches beyond the end. The first must fit all the same, unlike
         in PyTorch.
+    keep_input : bool
+        Let the VJP keep x and y, and find out itself which cell of each window holds the maximum, instead of keeping
+        that cell's number: quicker if the VJP is not called, as in evaluation.
 
     Returns
     -------
@@ -72,25 +78,34 @@ def max_pool(
     )  # fmt: skip
     _cells_in_windows("max_pool", g, ((0, 0),) * len(g.size))
     every_axis = tuple(range(len(g.size)))
-    # windows that overlap share the maxima along an axis, at the cost of remembering them
-    stages = [every_axis] if no_overlap(g, every_axis) else [(a,) for a in reversed(every_axis)]
+    # large windows, and those that overlap, share the maxima along an axis
+    shared = math.prod(g.window) > _LARGEST_WINDOW_AT_ONCE or not no_overlap(g, every_axis)
     y = pad(x, g.padding, -math.inf)
-    found = []
-    for axes in stages:
+    maxima = []
+    for axes in [(a,) for a in reversed(every_axis)] if shared else [every_axis]:
         before = y
         # real maxima are the same in any order, and those of whole rows are quicker
         for a in axes if x.dtype.kind == "f" else reversed(axes):
             y = max_along(y, g, a)
-        found.append((axes, winners(before, y, g, axes), before.shape))
+        maxima.append((axes, before, y))
     shape, dtype = y.shape, y.dtype
+    found = [] if keep_input else _winners(maxima, g)
+    if not keep_input:
+        maxima = []
 
     def max_pool_vjp(dy: Any) -> Array:
         dy = checks.cotangent("max_pool", dy, shape, dtype)
-        for axes, winner, before_shape in reversed(found):
+        for axes, winner, before_shape in reversed(found or _winners(maxima, g)):
             dy = winners_adjoint(winner, dy, g, axes, before_shape)
         return crop(dy, g.padding)
 
     return y, max_pool_vjp
+
+
+def _winners(
+    maxima: list[tuple[tuple[int, ...], Array, Array]], g: Geometry
+) -> list[tuple[tuple[int, ...], Array, tuple[int, ...]]]:
+    return [(axes, winners(before, after, g, axes), before.shape) for axes, before, after in maxima]
 
 
 def avg_pool(

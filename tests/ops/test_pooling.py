@@ -75,6 +75,27 @@ def test_max_pool_gives_ties_to_the_first_in_row_major_order(options, seed):
     np.testing.assert_allclose(vjp(dy), dx, rtol=1e-12, atol=1e-12)
 
 
+@geometries
+def test_max_pool_that_keeps_its_input_is_the_same(shape, window, options):
+    x = np.random.default_rng(0).integers(0, 3, shape).astype(float)  # with ties
+    y, vjp = ops.max_pool(x, window, **options)
+    same, same_vjp = ops.max_pool(x, window, keep_input=True, **options)
+    dy = normal(*y.shape)
+    assert np.array_equal(y, same) and np.array_equal(vjp(dy), same_vjp(dy))
+
+
+@pytest.mark.parametrize("window", [(4, 4), (4, 5), (7, 7)])  # from seventeen cells on, an axis at a time
+def test_max_pool_of_large_windows_is_that_of_the_loops(window):
+    x = np.random.default_rng(0).integers(0, 9, (2, 8, 10, 2)).astype(float)
+    y, vjp = ops.max_pool(x, window)
+    expected, source = oracles.max_pool(x, window)
+    assert np.array_equal(y, expected)
+    dy, dx = normal(*y.shape), np.zeros(x.shape)
+    for index, cell in source.items():
+        dx[cell] += dy[index]
+    assert np.array_equal(vjp(dy), dx)
+
+
 def test_max_pool_of_negative_numbers_never_returns_the_padding():
     y, vjp = ops.max_pool(np.full((1, 3, 3, 1), -5.0), 3, stride=1, padding=1)
     assert (y == -5.0).all()
