@@ -51,8 +51,10 @@ def relu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     """
     x = checks.floating("relu: x", x)
     if x.dtype.kind == "f":
-        y = np.zeros(x.shape, x.dtype)
-        np.maximum(x, y, out=y)  # twice as quick as with the number 0
+        # with an array of zeros, twice as quick as with the number 0; `zeros` would touch fresh memory twice
+        y = np.empty(x.shape, x.dtype)
+        y.fill(0)
+        np.maximum(x, y, out=y)
     else:
         y = np.where(x.real <= 0, 0, x)
 
