@@ -71,7 +71,11 @@ def geometry(
     >>> geometry("conv", (8, 8), 3, stride=2, padding="same").padding
     ((0, 1), (0, 1))
     """
-    return _geometry(op, size, _frozen(window), _frozen(stride), _frozen(padding), _frozen(dilation), ceil_mode)
+    try:
+        hash((window, stride, padding, dilation))
+    except TypeError:  # lists, which cannot be looked up
+        window, stride, padding, dilation = map(_frozen, (window, stride, padding, dilation))
+    return _geometry(op, size, window, stride, padding, dilation, ceil_mode)
 
 
 def _frozen(option: Any) -> Any:
