@@ -24,6 +24,7 @@ from funcnn import (
     tree,
 )
 from funcnn.combinators import parallel, residual, serial
+from funcnn.kernels.lowering import exact
 from funcnn.layer import Layer
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "combinators",
     "data",
     "derivatives",
+    "exact",
     "initializers",
     "keys",
     "layers",

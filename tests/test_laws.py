@@ -20,7 +20,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from funcnn import layers, losses, ops, tree
 from funcnn.combinators import serial
-from funcnn.kernels import unrolled
+from funcnn.kernels import lowering
 
 LAWS = settings(
     max_examples=60, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
@@ -98,11 +98,11 @@ average_poolings = geometries(inside=True, dilated=False)
 image_shapes = st.lists(small(4), min_size=1, max_size=3).map(lambda size: (3, *size, 2))
 
 
-@pytest.fixture(scope="module", params=[0, 1 << 30], ids=["gathered", "unrolled"])
+@pytest.fixture(scope="module", params=[0, 1 << 30], ids=["large", "tiny"])
 def road(request):
-    """Both ways to compute a convolution, whatever its size."""
+    """Convolutions by the automatic choice, with all images taken for large ones or for tiny ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unrolled, "_LARGEST_MATRIX", request.param)
+        patch.setattr(lowering, "_LARGEST_UNROLLED", request.param)
         yield
 
 

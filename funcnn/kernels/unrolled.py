@@ -11,55 +11,56 @@ from functools import lru_cache
 
 import numpy as np
 
+from funcnn.kernels.bias import ones
 from funcnn.kernels.geometry import Geometry
 from funcnn.kernels.windows import pad, windows
 from funcnn.tree import Array
 
-_LARGEST_MATRIX = 1 << 13
 
-
-def is_tiny(g: Geometry, inner: int, outer: int, groups: int) -> bool:
-    """Say whether the matrix is small enough to be quicker."""
-    return groups == 1 and math.prod(g.size) * inner * math.prod(g.out) * outer <= _LARGEST_MATRIX
-
-
-def correlate(x: Array, w: Array, g: Geometry) -> Array:
+def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.convolution.correlate`."""
-    y = x.reshape(len(x), math.prod(x.shape[1:])) @ _matrix(w, g)
+    y = x.reshape(len(x), math.prod(x.shape[1:])).dot(matrix(w, g))
     return y.reshape(len(x), *g.out, w.shape[-1])
 
 
-def correlate_adjoint_x(dy: Array, w: Array, g: Geometry) -> Array:
+def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.convolution.correlate_adjoint_x`."""
-    dx = dy.reshape(len(dy), math.prod(dy.shape[1:])) @ _matrix(w, g).T
+    dx = dy.reshape(len(dy), math.prod(dy.shape[1:])).dot(matrix(w, g).T)
     return dx.reshape(len(dy), *g.size, w.shape[-2])
 
 
-def correlate_adjoint_w(x: Array, dy: Array, g: Geometry) -> Array:
+def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.convolution.correlate_adjoint_w`."""
-    cells, inner, outer = math.prod(g.size), x.shape[-1], dy.shape[-1]
-    rows, columns = _entries(g)
-    pairs = x.reshape(len(x), cells * inner).T @ dy.reshape(len(dy), math.prod(dy.shape[1:]))
-    blocks = np.zeros((cells + 1, math.prod(g.out), inner, outer), pairs.dtype)
-    blocks[:-1] = pairs.reshape(cells, inner, -1, outer).transpose(0, 2, 1, 3)
-    return blocks[rows, columns].sum(axis=0).reshape(*g.window, inner, outer)
+    pairs = x.reshape(len(x), math.prod(x.shape[1:])).T.dot(dy.reshape(len(dy), math.prod(dy.shape[1:])))
+    return matrix_adjoint(pairs, g, x.shape[-1], dy.shape[-1])
 
 
-def _matrix(w: Array, g: Geometry) -> Array:
-    cells, (inner, outer) = math.prod(g.size), w.shape[-2:]
-    rows, columns = _entries(g)
-    blocks = np.zeros((cells + 1, math.prod(g.out), inner, outer), w.dtype)
-    blocks[rows, columns] = w.reshape(-1, inner, outer)
-    return blocks[:-1].transpose(0, 2, 1, 3).reshape(cells * inner, -1)
+def matrix(w: Array, g: Geometry) -> Array:
+    """Return the matrix (size * I, out * O) of w (window..., I, O)."""
+    taps, _ = _places(g, *w.shape[-2:])
+    return np.append(w, w.dtype.type(0)).take(taps)
+
+
+def matrix_adjoint(pairs: Array, g: Geometry, inner: int, outer: int) -> Array:
+    """Add up the entries (size * I, out * O) that `matrix` fills with the same number of w."""
+    _, entries = _places(g, inner, outer)
+    # what lies beyond the end of pairs are the taps that read padding
+    dw = ones(len(entries), pairs.dtype).dot(np.append(pairs, pairs.dtype.type(0)).take(entries))
+    return dw.reshape(*g.window, inner, outer)
 
 
 @lru_cache(maxsize=64)
-def _entries(g: Geometry) -> tuple[Array, Array]:
-    """Return the entries' rows and columns, for each output (first axis) and tap (second): the cell read, the output.
+def _places(g: Geometry, inner: int, outer: int) -> tuple[Array, Array]:
+    """Return for each entry of the matrix its place in w, and for each output and number of w its place in the matrix.
 
-    The cell after the last stands for the padding.
+    The place after the last stands for 0.
     """
-    cells = math.prod(g.size)
+    cells, outputs, window = math.prod(g.size), math.prod(g.out), math.prod(g.window)
     numbers = pad(np.arange(cells).reshape(1, *g.size, 1), g.padding, cells)
-    rows = windows(numbers, g).reshape(math.prod(g.out), math.prod(g.window))
-    return rows, np.broadcast_to(np.arange(len(rows))[:, None], rows.shape)
+    rows = windows(numbers, g).reshape(outputs, window, 1, 1)
+    columns, i, o = np.arange(outputs).reshape(-1, 1, 1, 1), np.arange(inner)[:, None], np.arange(outer)
+    nowhere = cells * inner * outputs * outer
+    entries = np.where(rows < cells, ((rows * inner + i) * outputs + columns) * outer + o, nowhere)
+    taps = np.full(nowhere + 1, window * inner * outer)
+    taps[entries] = np.arange(window * inner * outer).reshape(window, inner, outer)
+    return taps[:-1].reshape(cells * inner, outputs * outer), entries.reshape(outputs, -1)

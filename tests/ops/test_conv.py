@@ -5,8 +5,10 @@ import oracles
 import pytest
 from arrays import layouts, normal
 
+import funcnn
 from funcnn import ops
-from funcnn.kernels import unrolled
+from funcnn.kernels.geometry import geometry
+from funcnn.kernels.lowering import METHODS, WISHES, applies
 from funcnn.testing import check_vjp
 
 # x, w, options
@@ -16,6 +18,8 @@ GEOMETRIES = {
     "1-D, stride and dilation": ((2, 14, 2), (3, 2, 3), {"stride": 3, "dilation": 2}),
     "2-D": ((2, 6, 5, 3), (3, 3, 3, 4), {}),
     "the article's": ((2, 8, 8, 1), (3, 3, 1, 1), {}),
+    "several tiles of Winograd's and strips": ((2, 9, 23, 3), (3, 3, 3, 5), {"padding": 1}),
+    "3x3 with asymmetric padding": ((2, 5, 7, 2), (3, 3, 2, 3), {"padding": ((0, 2), (3, 1))}),
     "even, oblong kernel": ((2, 6, 7, 2), (2, 4, 2, 3), {}),
     "stride that does not divide": ((2, 7, 8, 2), (3, 3, 2, 3), {"stride": 2}),
     "stride larger than the kernel": ((2, 9, 8, 2), (2, 2, 2, 3), {"stride": (3, 4)}),
@@ -55,29 +59,49 @@ GEOMETRIES = {
 }
 
 
-@pytest.fixture(params=[0, 1 << 30], ids=["gathered", "unrolled"])
-def road(request, monkeypatch):
-    """Both ways to compute a convolution, whatever its size."""
-    monkeypatch.setattr(unrolled, "_LARGEST_MATRIX", request.param)
+def suits(method, x_shape, w_shape, options):
+    """Whether a method can compute a geometry."""
+    groups = options.get("groups", 1)
+    spatial = {name: value for name, value in options.items() if name != "groups"}
+    g = geometry("conv", x_shape[1:-1], w_shape[:-2], **spatial)
+    return method in WISHES or applies(method, g, x_shape[-1], w_shape[-1], groups)
 
 
-@pytest.fixture(params=GEOMETRIES.values(), ids=GEOMETRIES.keys())
-def case(request, road):
+BY_METHOD = {
+    f"{name}, {method}": (x_shape, w_shape, {**options, "method": method})
+    for name, (x_shape, w_shape, options) in GEOMETRIES.items()
+    for method in ("auto", *METHODS)
+    if suits(method, x_shape, w_shape, options)
+}
+
+
+@pytest.fixture(params=BY_METHOD.values(), ids=BY_METHOD.keys())
+def case(request):
     x_shape, w_shape, options = request.param
     return {"w": normal(*w_shape), "b": normal(w_shape[-1], seed=1)}, normal(*x_shape, seed=2), options
+
+
+def by_loops(x, params, options):
+    geometry = {name: value for name, value in options.items() if name != "method"}
+    return oracles.conv(x, params["w"], params["b"], **geometry)
+
+
+def test_every_method_suits_some_geometries():
+    for method in METHODS:
+        assert sum(name.endswith(f", {method}") for name in BY_METHOD) >= 4
 
 
 def test_value_is_that_of_the_loops(case):
     params, x, options = case
     y, _ = ops.conv(params, x, **options)
-    np.testing.assert_allclose(y, oracles.conv(x, params["w"], params["b"], **options), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(y, by_loops(x, params, options), rtol=1e-12, atol=1e-12)
 
 
 def test_value_in_float32(case):
     params, x, options = case
     single = {name: leaf.astype(np.float32) for name, leaf in params.items()}
     y, _ = ops.conv(single, x.astype(np.float32), **options)
-    np.testing.assert_allclose(y, oracles.conv(x, params["w"], params["b"], **options), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(y, by_loops(x, params, options), rtol=1e-4, atol=1e-4)
 
 
 def test_vjp_by_complex_step(case):
@@ -93,10 +117,11 @@ def test_vjp_by_exact_central_differences(case):
     )
 
 
-def test_every_entry_of_the_gradient_against_the_loops(road):
-    x, w, b = normal(2, 4, 5, 2), normal(3, 2, 2, 3), normal(3)
-    options = {"stride": (2, 1), "padding": ((1, 0), (0, 1))}
-    y, vjp = ops.conv({"w": w, "b": b}, x, **options)
+@pytest.mark.parametrize("method", ["columns", "unrolled", "strips", "winograd"])
+def test_every_entry_of_the_gradient_against_the_loops(method):
+    x, w, b = normal(2, 4, 5, 2), normal(3, 3 if method == "winograd" else 2, 2, 3), normal(3)
+    options = {"stride": 1 if method == "winograd" else (2, 1), "padding": ((1, 0), (0, 1))}
+    y, vjp = ops.conv({"w": w, "b": b}, x, method=method, **options)
     dy = normal(*y.shape, seed=3)
     dparams, dx = vjp(dy)
     for array, gradient, place in ((x, dx, 0), (w, dparams["w"], 1), (b, dparams["b"], 2)):
@@ -109,9 +134,10 @@ def test_every_entry_of_the_gradient_against_the_loops(road):
             np.testing.assert_allclose(gradient[index], expected, rtol=1e-12, atol=1e-12)
 
 
-def test_no_examples(road):
+def test_no_examples():
     params, x = {"w": normal(3, 3, 2, 4), "b": normal(4)}, np.zeros((0, 5, 5, 2))
-    for options in ({}, {"stride": 2}, {"groups": 2}):
+    by_hand = [{"method": method} for method in ("columns", "unrolled", "strips", "winograd")]
+    for options in ({"stride": 2}, {"groups": 2}, {"groups": 2, "method": "columns"}, *by_hand):
         w = normal(3, 3, 2 // options.get("groups", 1), 4)
         y, vjp = ops.conv({**params, "w": w}, x, **options)
         dparams, dx = vjp(np.zeros_like(y))
@@ -120,9 +146,12 @@ def test_no_examples(road):
         assert not dparams["w"].any() and not dparams["b"].any()
 
 
-@pytest.mark.parametrize("options", [{}, {"padding": 1}, {"stride": 2}, {"groups": 2}], ids=str)
-def test_memory_layout_does_not_matter(options, road):
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("options", [{}, {"padding": 1}, {"stride": 2}, {"groups": 2}, {"groups": 4}], ids=str)
+def test_memory_layout_does_not_matter(options, method):
     x, w, b = normal(2, 5, 6, 4), normal(3, 3, 4 // options.get("groups", 1), 4), normal(4)
+    if suits(method, x.shape, w.shape, options):
+        options = {**options, "method": method}
     y, vjp = ops.conv({"w": w, "b": b}, x, **options)
     dy = normal(*y.shape)
     dparams, dx = vjp(dy)
@@ -149,6 +178,56 @@ def test_batch_larger_than_a_piece_equals_its_images():
             np.testing.assert_allclose(y[n], y1[0], rtol=1e-12, atol=1e-12)
             np.testing.assert_allclose(dx[n], dx1[0], rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(dparams["w"], dw, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("size", [(3, 70, 70), (2, 40, 9), (9, 12, 12)])
+def test_winograd_in_pieces_equals_columns(size):
+    # a piece is 4,096 tiles times channels: some rows of one image's tiles, or several images
+    params, x = {"w": normal(3, 3, 24, 10), "b": normal(10)}, normal(*size, 24)
+    results = []
+    for method in ("winograd", "columns"):
+        y, vjp = ops.conv(params, x, padding=1, method=method)
+        results.append([y, *vjp(np.cos(y))[0].values(), vjp(np.cos(y))[1]])
+    for by_winograd, by_columns in zip(*results, strict=True):
+        np.testing.assert_allclose(by_winograd, by_columns, rtol=0, atol=1e-12 * abs(by_columns).max())
+
+
+def relative_errors(method):
+    """The largest errors in float32 of y, dw and dx, relative to the largest entry of each."""
+    params, x = {"w": normal(3, 3, 64, 64)}, normal(4, 16, 16, 64)
+    exact, exact_vjp = ops.conv(params, x, padding=1, bias=False)
+    single = {"w": params["w"].astype(np.float32)}
+    y, vjp = ops.conv(single, x.astype(np.float32), padding=1, bias=False, method=method)
+    dy = normal(*y.shape, seed=3)
+    (exact_dparams, exact_dx), (dparams, dx) = exact_vjp(dy), vjp(dy.astype(np.float32))
+    pairs = [(y, exact), (dparams["w"], exact_dparams["w"]), (dx, exact_dx)]
+    assert all(a.dtype == np.float32 for a, _ in pairs)
+    return [abs(a - b).max() / abs(b).max() for a, b in pairs]
+
+
+def test_errors_in_float32_are_the_stated_ones():
+    assert max(relative_errors("exact")) < 2e-6
+    assert max(relative_errors("winograd")) < 2e-5
+    assert min(relative_errors("winograd")) > max(relative_errors("exact"))
+    assert relative_errors("auto") == relative_errors("winograd")
+
+
+def test_exact_everywhere():
+    with funcnn.exact():
+        assert relative_errors("auto") == relative_errors("exact")
+        x = np.ones((1, 8, 8, 8), np.float32)
+        y, vjp = ops.conv({"w": np.ones((3, 3, 8, 8), np.float32)}, x / 3, bias=False)
+    exactly, exact_vjp = ops.conv({"w": np.ones((3, 3, 8, 8), np.float32)}, x / 3, bias=False, method="exact")
+    assert np.array_equal(y, exactly)
+    assert np.array_equal(vjp(y)[1], exact_vjp(y)[1])  # outside the context, yet of a convolution made within
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+def test_double_precision_is_exact_by_itself(dtype):
+    params, x = {"w": normal(3, 3, 16, 16).astype(dtype)}, normal(2, 8, 8, 16).astype(dtype)
+    (y, vjp), (exactly, exact_vjp) = (ops.conv(params, x, bias=False, method=method) for method in ("auto", "exact"))
+    assert np.array_equal(y, exactly)
+    assert np.array_equal(vjp(y)[1], exact_vjp(y)[1]) and np.array_equal(vjp(y)[0]["w"], exact_vjp(y)[0]["w"])
 
 
 def test_eight_cells_and_three_taps_give_six():
@@ -198,6 +277,14 @@ BAD = {
     "groups do not divide": ({}, (2, 8, 8, 2), {"groups": 3}, ValueError, "groups 3 must divide the 2 input and the 4"),
     "groups 0": ({}, (2, 8, 8, 2), {"groups": 0}, ValueError, "groups 0"),
     "groups a float": ({}, (2, 8, 8, 2), {"groups": 2.0}, TypeError, "groups is an int"),
+    "method by another name": ({}, (2, 8, 8, 2), {"method": "fft"}, ValueError, "'exact' or one of .*, not 'fft'"),
+    "method for other geometries": (
+        {},
+        (2, 8, 8, 2),
+        {"method": "winograd", "stride": 2},
+        ValueError,
+        r"method 'winograd' cannot take 2 to 4 channels in 1 groups with input \(8, 8\), window \(3, 3\), stride \(2",
+    ),
     "missing leaf": ({"b": None}, (2, 8, 8, 2), {}, ValueError, r"exactly the leaves \['w', 'b'\]; missing \['b'\]"),
     "extra leaf": ({"c": normal(1)}, (2, 8, 8, 2), {}, ValueError, r"unexpected \['c'\]"),
     "bias of another size": ({"b": normal(3)}, (2, 8, 8, 2), {}, ValueError, r"b must be \(4,\)"),

@@ -6,7 +6,8 @@ import pytest
 from arrays import normal
 
 from funcnn import ops
-from funcnn.kernels import unrolled
+from funcnn.kernels.geometry import transposed_geometry
+from funcnn.kernels.lowering import METHODS, applies
 from funcnn.testing import check_vjp
 
 # x, w (kernel..., out/groups, in), options
@@ -44,14 +45,23 @@ GEOMETRIES = {
 }
 
 
-@pytest.fixture(params=[0, 1 << 30], ids=["gathered", "unrolled"])
-def road(request, monkeypatch):
-    """Both ways to compute a convolution, whatever its size."""
-    monkeypatch.setattr(unrolled, "_LARGEST_MATRIX", request.param)
+def suits(method, x_shape, w_shape, options):
+    """Whether a method can compute a geometry."""
+    groups, spatial = options.get("groups", 1), {name: value for name, value in options.items() if name != "groups"}
+    g = transposed_geometry("conv_transpose", x_shape[1:-1], w_shape[:-2], **spatial)
+    return method == "auto" or applies(method, g, w_shape[-2] * groups, x_shape[-1], groups)
 
 
-@pytest.fixture(params=GEOMETRIES.values(), ids=GEOMETRIES.keys())
-def case(request, road):
+BY_METHOD = {
+    f"{name}, {method}": (x_shape, w_shape, {**options, "method": method})
+    for name, (x_shape, w_shape, options) in GEOMETRIES.items()
+    for method in ("auto", *METHODS)
+    if suits(method, x_shape, w_shape, options)
+}
+
+
+@pytest.fixture(params=BY_METHOD.values(), ids=BY_METHOD.keys())
+def case(request):
     x_shape, w_shape, options = request.param
     outer = w_shape[-2] * options.get("groups", 1)
     return {"w": normal(*w_shape), "b": normal(outer, seed=1)}, normal(*x_shape, seed=2), options
@@ -60,6 +70,7 @@ def case(request, road):
 def test_value_is_that_of_the_loops(case):
     params, x, options = case
     y, _ = ops.conv_transpose(params, x, **options)
+    options = {name: value for name, value in options.items() if name != "method"}
     np.testing.assert_allclose(
         y, oracles.conv_transpose(x, params["w"], params["b"], **options), rtol=1e-12, atol=1e-12
     )

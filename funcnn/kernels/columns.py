@@ -1,0 +1,139 @@
+"""Cross-correlation by gathering windows as the rows of a matrix.
+
+Every routine works through the batch in pieces whose gathered windows stay near the size of a core's cache: gathering
+is then cheap beside the multiplication, and no buffer grows with the batch times the kernel's area.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from funcnn.kernels.geometry import Geometry
+from funcnn.kernels.windows import pad, windows
+from funcnn.tree import Array
+
+_PIECE_BYTES = 1 << 20
+# Copying a view moves one run of neighbouring numbers at a time; below this length a list of indices is quicker.
+_SHORT_RUN = 6
+# BLAS libraries multiply small matrices by a quicker road; OpenBLAS takes it up to this many products.
+_SMALL_PRODUCT = 1_000_000
+
+
+def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
+    """See `funcnn.kernels.convolution.correlate`."""
+    matrix = _grouped_matrix(w, groups)
+    y = np.empty((x.shape[0], *g.out, w.shape[-1]), np.result_type(x, w))
+    for piece in pieces(x.shape[0], g, x.shape[-1] * y.itemsize):
+        if groups == 1:
+            _multiply(_columns(x[piece], g, 1)[0], matrix[0], y[piece].reshape(-1, w.shape[-1]))
+        else:
+            np.matmul(_columns(x[piece], g, groups), matrix, out=_by_group(y[piece], groups))
+    return y
+
+
+def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int, per_example: bool = False) -> Array:
+    """See `funcnn.kernels.convolution.correlate_adjoint_w`."""
+    if per_example:
+        return _adjoint_w_per_example(x, dy, g, groups)
+    inner, outer = x.shape[-1] // groups, dy.shape[-1] // groups
+    dw = np.zeros((groups, math.prod(g.window) * inner, outer), np.result_type(x, dy))
+    for piece in pieces(x.shape[0], g, x.shape[-1] * dw.itemsize):
+        columns = _columns(x[piece], g, groups)
+        if groups == 1:
+            _add_product(columns[0], dy[piece].reshape(-1, outer), dw[0])
+        else:
+            dw += columns.transpose(0, 2, 1) @ _by_group(dy[piece], groups)
+    return _by_tap(dw, g)
+
+
+def pieces(n: int, g: Geometry, cell_bytes: int) -> Iterator[slice]:
+    """Cut a batch so that the gathered windows of a piece take about a mebibyte."""
+    image_bytes = math.prod(g.out) * math.prod(g.window) * cell_bytes
+    step = max(1, _PIECE_BYTES // max(1, image_bytes))
+    for start in range(0, n, step):
+        yield slice(start, min(n, start + step))
+
+
+def _multiply(a: Array, b: Array, out: Array) -> None:
+    """Write a b to ``out``, in blocks of rows that keep to small products where that is possible."""
+    rows, block = len(a), _block(*b.shape)
+    whole = rows // block * block if block else 0
+    if whole > block:
+        np.matmul(a[:whole].reshape(-1, block, a.shape[1]), b, out=out[:whole].reshape(-1, block, b.shape[1]))
+    else:
+        whole = 0
+    if whole < rows:
+        np.matmul(a[whole:], b, out=out[whole:])
+
+
+def _add_product(a: Array, b: Array, out: Array) -> None:
+    """Add a^T b to ``out``, in blocks as `_multiply`."""
+    rows, block = len(a), _block(a.shape[1], b.shape[1])
+    whole = rows // block * block if block else 0
+    if whole > block:
+        parts = a[:whole].reshape(-1, block, a.shape[1]).mT @ b[:whole].reshape(-1, block, b.shape[1])
+        out += parts.sum(axis=0)
+    else:
+        whole = 0
+    if whole < rows:
+        out += a[whole:].T @ b[whole:]
+
+
+def _block(depth: int, width: int) -> int:
+    """Return how many rows make a small product with a matrix of this shape; 0 if too few to be worth it."""
+    rows = _SMALL_PRODUCT // max(depth * width, 1) // 32 * 32
+    return min(rows, 1024) if rows >= 64 else 0
+
+
+def _adjoint_w_per_example(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
+    cells, rows, outer = math.prod(g.out), math.prod(g.window) * x.shape[-1] // groups, dy.shape[-1] // groups
+    dw = np.empty((groups, len(x), rows, outer), np.result_type(x, dy))
+    for piece in pieces(len(x), g, x.shape[-1] * dw.itemsize):
+        columns, dys = _columns(x[piece], g, groups), _by_group(dy[piece], groups)
+        columns, dys = (a.reshape(groups, -1, cells, a.shape[-1]) for a in (columns, dys))
+        np.matmul(columns.mT, dys, out=dw[:, piece])
+    return _by_tap(dw, g)
+
+
+def _columns(x: Array, g: Geometry, groups: int) -> Array:
+    """Gather the windows of ``x`` as rows of a matrix for each group: (groups, n * out, window * I/groups)."""
+    rows = x.shape[0] * math.prod(g.out)
+    width = math.prod(g.window) * (x.shape[-1] // groups)
+    x = pad(x, g.padding)
+    run = x.shape[-1] * (g.window[-1] if g.dilation[-1] == 1 else 1)
+    if groups == 1 and run <= _SHORT_RUN:
+        cells = _window_cells(x.shape[1:], g)
+        return x.reshape(x.shape[0], math.prod(x.shape[1:])).take(cells, axis=1).reshape(1, rows, width)
+    view = windows(x, g)
+    if groups > 1:
+        view = np.moveaxis(view.reshape(*view.shape[:-1], groups, -1), -2, 0)
+    return view.reshape(groups, rows, width)
+
+
+@lru_cache(maxsize=64)
+def _window_cells(padded: tuple[int, ...], g: Geometry) -> Array:
+    """Number the cells of a padded image (size..., I), and list those of its windows one window after the other."""
+    numbers = np.arange(math.prod(padded)).reshape(1, *padded)
+    return windows(numbers, g).reshape(-1)
+
+
+def _by_group(y: Array, groups: int) -> Array:
+    """View (n, out..., O) as (groups, n * out, O/groups)."""
+    rows = math.prod(y.shape[:-1])
+    return y.reshape(rows, groups, y.shape[-1] // groups).transpose(1, 0, 2)
+
+
+def _grouped_matrix(w: Array, groups: int) -> Array:
+    """Lay w (window..., I/groups, O) out as (groups, window * I/groups, O/groups)."""
+    rows = math.prod(w.shape[:-1])
+    return w.reshape(rows, groups, w.shape[-1] // groups).transpose(1, 0, 2)
+
+
+def _by_tap(matrix: Array, g: Geometry) -> Array:
+    """Lay (groups, ..., window * I/groups, O/groups) out as (..., window..., I/groups, O), as w is."""
+    groups, *batch, rows, outer = matrix.shape
+    return np.moveaxis(matrix, 0, -2).reshape(*batch, *g.window, rows // math.prod(g.window), groups * outer)

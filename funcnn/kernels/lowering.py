@@ -1,0 +1,108 @@
+"""Which routine computes a convolution: the one place that chooses.
+
+A method is a module of this folder with ``correlate`` and ``correlate_adjoint_w``, and for some
+``correlate_adjoint_x``; `funcnn.kernels.convolution` says what they compute. All but "winograd" add up the very
+products of the definition, in one order or another.
+
+columns
+    Windows gathered as rows of a matrix, times the weights. Any geometry.
+unrolled
+    One matrix from whole images to whole outputs, mostly zeros. Any geometry of one group; for tiny images.
+strips
+    The same for a few neighbouring outputs of a row, the windows of these gathered. Any geometry of one group; for few
+    channels, where a window is too short a row for a fast product.
+depthwise
+    Tap by tap, multiplied and added elementwise. For a group per input channel.
+winograd
+    Tiles of 4x4 outputs in Winograd's transformed form, with 36 products for 144. For 3x3 kernels in two dimensions,
+    without stride, dilation or groups.
+
+The rule, `choose`, takes the first that suits: tiny images unrolled; depthwise; 3x3 kernels with 8 channels or more on
+either side by Winograd, in float32 alone; in strips what comes from up to 6 channels and goes to up to 8, or comes back
+to up to 6; columns for the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from funcnn.kernels.geometry import Geometry
+
+METHODS = ("columns", "unrolled", "strips", "depthwise", "winograd")
+WISHES = ("auto", "exact")  # the quickest method; the quickest but "winograd"
+_LARGEST_UNROLLED = 1 << 13
+_EXACT: ContextVar[bool] = ContextVar("exact", default=False)
+
+
+def applies(method: str, g: Geometry, inner: int, outer: int, groups: int) -> bool:
+    """Say whether a method can compute a convolution from ``inner`` to ``outer`` channels."""
+    if method == "depthwise":
+        return groups == inner
+    if method == "winograd":
+        return groups == 1 and g.window == (3, 3) and g.stride == g.dilation == (1, 1)
+    return method == "columns" or groups == 1
+
+
+def choose(
+    g: Geometry, inner: int, outer: int, groups: int, dtype: np.dtype[Any], *, exact: bool, adjoint_x: bool = False
+) -> str:
+    """Return the method for a geometry from ``inner`` to ``outer`` channels.
+
+    Given ``adjoint_x``, for the way back to x by a routine of its own, if it has one; if not, that is a correlation
+    itself, and the question is asked again for it.
+    """
+    if groups > 1:
+        return "depthwise" if groups == inner else "columns"
+    if math.prod(g.size) * inner * math.prod(g.out) * outer <= _LARGEST_UNROLLED:
+        return "unrolled"
+    if (
+        dtype == np.float32
+        and not exact
+        and min(inner, outer) >= 8
+        and applies("winograd", g, inner, outer, groups)
+        and math.prod(-(-o // 4) * 4 for o in g.out) <= 1.4 * math.prod(g.out)
+    ):
+        return "winograd"
+    narrow = inner <= 6 and (outer <= 8 or adjoint_x) and g.window[-1] > 1
+    return "strips" if narrow else "columns"
+
+
+def requested(op: str, method: Any, g: Geometry, inner: int, outer: int, groups: int) -> str:
+    """Return the caller's wish: a method, "auto" or "exact"; refuse a method that cannot compute this convolution."""
+    if method == "auto":
+        return "exact" if _EXACT.get() else "auto"
+    if method == "exact":
+        return "exact"
+    if method not in METHODS:
+        raise ValueError(f"{op}: method is 'auto', 'exact' or one of {METHODS}, not {method!r}")
+    if not applies(method, g, inner, outer, groups):
+        raise ValueError(f"{op}: method {method!r} cannot take {inner} to {outer} channels in {groups} groups with {g}")
+    return str(method)
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Keep convolutions to the very products of the definition, in whatever runs within this context.
+
+    A convolution remembers the wish for its gradient. As a decorator, ``@exact()``, it holds within a function.
+
+    Examples
+    --------
+    >>> from funcnn.ops import conv
+    >>> x, w = np.ones((1, 8, 8, 8), np.float32), np.ones((3, 3, 8, 8), np.float32)
+    >>> with exact():
+    ...     y, vjp = conv({"w": w}, x, bias=False)
+    >>> y.max()
+    np.float32(72.0)
+    """
+    token = _EXACT.set(True)
+    try:
+        yield
+    finally:
+        _EXACT.reset(token)

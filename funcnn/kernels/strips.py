@@ -1,0 +1,116 @@
+"""Cross-correlation of images with few channels, several neighbouring outputs of a row at once.
+
+With few channels a window is too short a row, and the outputs at a place too few columns, for a fast product. A strip
+of t outputs of one row is a window too, some cells wider, with t times as many output channels; its weights are w
+placed t times, each a stride further, with zeros between (`funcnn.kernels.unrolled.matrix`). The zeros cost some
+products more, and the longer rows and columns gain more than that.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from funcnn.kernels import columns, unrolled
+from funcnn.kernels.geometry import Geometry
+from funcnn.tree import Array
+
+_WIDTH = 96  # columns of the product to aim at
+_INFLATION = 2.5  # products with zeros among them, for one without
+
+
+def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
+    """See `funcnn.kernels.convolution.correlate`."""
+    inner, outer = w.shape[-2:]
+    length = _length(g, outer)
+    of_strips, strip = _geometries(g, length)
+    weights = unrolled.matrix(w, strip).reshape(*of_strips.window, inner, length * outer)
+    y = columns.correlate(x, weights, of_strips, 1)
+    return _outputs(y, g, outer)
+
+
+def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
+    """See `funcnn.kernels.convolution.correlate_adjoint_w`."""
+    inner, outer = x.shape[-1], dy.shape[-1]
+    length = _length(g, outer)
+    of_strips, strip = _geometries(g, length)
+    pairs = columns.correlate_adjoint_w(x, _strips(dy, of_strips, length), of_strips, 1)
+    return unrolled.matrix_adjoint(pairs.reshape(-1, length * outer), strip, inner, outer)
+
+
+def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
+    """See `funcnn.kernels.convolution.correlate_adjoint_x`; each strip adds its cells row by row."""
+    inner, outer = w.shape[-2:]
+    length = _length(g, inner)
+    of_strips, strip = _geometries(g, length)
+    weights = unrolled.matrix(w, strip).T.copy()
+    dys = _strips(dy, of_strips, length)
+    *rows, count = of_strips.out
+    padded = tuple(
+        max(s + lo + max(hi, 0), step * (o - 1) + d * (k - 1) + 1)
+        for s, (lo, hi), step, o, d, k in zip(
+            g.size, of_strips.padding, of_strips.stride, of_strips.out, of_strips.dilation, of_strips.window,
+            strict=True,
+        )
+    )  # fmt: skip
+    dx = np.zeros((len(dy), *padded, inner), np.result_type(dy, w))
+    width = of_strips.window[-1]
+    for piece in columns.pieces(len(dy), of_strips, inner * dx.itemsize):
+        cells: Array = dys[piece].reshape(-1, length * outer) @ weights
+        cells = cells.reshape(-1, *rows, count, *of_strips.window, inner)
+        for tap in product(*map(range, g.window[:-1])):
+            lines = tuple(
+                slice(k * d, k * d + step * (o - 1) + 1, step)
+                for k, d, step, o in zip(tap, g.dilation, g.stride, rows, strict=False)
+            )
+            for i in range(count):
+                at = i * of_strips.stride[-1]
+                from_strip: Any = (slice(None), *(slice(None) for _ in rows), i, *tap)
+                dx[piece][:, *lines, at : at + width] += cells[from_strip]
+    return dx[:, *(slice(lo, lo + s) for s, (lo, _) in zip(g.size, g.padding, strict=True))]
+
+
+def _length(g: Geometry, channels: int) -> int:
+    """Return how many outputs of a row to take at once: about `_WIDTH` columns, evenly cut, not too many zeros."""
+    span, step = g.dilation[-1] * (g.window[-1] - 1) + 1, g.stride[-1]
+    most = int(max(1, (_INFLATION * g.window[-1] - span) // step + 1))
+    length = min(g.out[-1], max(1, round(_WIDTH / max(channels, 1))), most)
+    return -(-g.out[-1] // -(-g.out[-1] // length))
+
+
+def _geometries(g: Geometry, length: int) -> tuple[Geometry, Geometry]:
+    """Return the windows that hold a strip each, and the windows within one of these."""
+    *_, step = g.stride
+    width = g.dilation[-1] * (g.window[-1] - 1) + 1 + step * (length - 1)
+    count = -(-g.out[-1] // length)
+    lo, _ = g.padding[-1]
+    of_strips = g._replace(
+        window=(*g.window[:-1], width),
+        stride=(*g.stride[:-1], step * length),
+        padding=(*g.padding[:-1], (lo, step * length * (count - 1) + width - g.size[-1] - lo)),
+        dilation=(*g.dilation[:-1], 1),
+        out=(*g.out[:-1], count),
+    )
+    one = (1,) * (len(g.size) - 1)
+    strip = Geometry(
+        (*g.window[:-1], width), g.window, (*one, step), ((0, 0),) * len(g.size), (*one, g.dilation[-1]), (*one, length)
+    )
+    return of_strips, strip
+
+
+def _strips(dy: Array, of_strips: Geometry, length: int) -> Array:
+    """View or copy dy (N, out..., O) as (N, out of strips..., length * O)."""
+    n, *rows, out, outer = dy.shape
+    missing = of_strips.out[-1] * length - out
+    if missing:
+        dy = np.concatenate([dy, np.zeros((n, *rows, missing, outer), dy.dtype)], axis=-2)
+    return dy.reshape(n, *of_strips.out, length * outer)
+
+
+def _outputs(y: Array, g: Geometry, outer: int) -> Array:
+    """Take (N, out of strips..., length * O) back to (N, out..., O)."""
+    y = y.reshape(len(y), *g.out[:-1], math.prod(y.shape[-2:]) // outer, outer)
+    return y if y.shape[-2] == g.out[-1] else np.ascontiguousarray(y[..., : g.out[-1], :])
