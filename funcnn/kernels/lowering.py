@@ -58,7 +58,8 @@ def choose(
     itself, and the question is asked again for it.
     """
     if groups > 1:
-        return "depthwise" if groups == inner else "columns"
+        # float16 would be rounded at every tap, where a product adds up in float32
+        return "depthwise" if groups == inner and dtype != np.float16 else "columns"
     if math.prod(g.size) * inner * math.prod(g.out) * outer <= _LARGEST_UNROLLED:
         return "unrolled"
     if (
