@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import partial, reduce
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,7 @@ def forward(
             case jobs.Dense():
                 x = x @ own[0] + own[1]
             case jobs.MaxPool(window):
-                window_shape = (1, window, window, 1)
-                x = lax.reduce_window(x, -jnp.inf, lax.max, window_shape, window_shape, "VALID")
+                x = max_pool(x, window, train)
             case jobs.Dropout(rate):
                 if train:
                     kept_units = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - rate, x.shape)
@@ -81,6 +80,18 @@ def forward(
                 x, kept = inside + beside, (body_state, shortcut_state)
         new_state.append(kept)
     return x, new_state
+
+
+def max_pool(x: Any, window: int, train: bool) -> Any:
+    """Return the maxima of windows, in whichever way XLA makes faster on a CPU.
+
+    With the gradient of reduce_window, a step of the estimator takes 1.6 times as long as with slices. Forward it is
+    the faster one: slices take 2.9 times as long to predict with vgg.
+    """
+    if train:
+        return reduce(jnp.maximum, [x[:, i::window, j::window] for i in range(window) for j in range(window)])
+    shape = (1, window, window, 1)
+    return lax.reduce_window(x, -jnp.inf, lax.max, shape, shape, "VALID")
 
 
 def make_step(job: Job, steps: int) -> Callable[..., tuple[Any, Any, Any, Any]]:

