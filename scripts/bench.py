@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, NamedTuple
 
+import sweep as sweeping
 import terminal
 import typer
 from contestants import jobs
@@ -341,16 +342,29 @@ def show_summary(console: Console, results: dict[str, dict[Contestant, Outcome]]
         terminal.print_whole(console, table)
 
 
+def write(output: str, figures: dict[str, Any]) -> None:
+    """Write figures where --json says."""
+    text = json.dumps(figures, indent=1)
+    if output == "-":
+        print(text)
+    elif output:
+        Path(output).write_text(text + "\n", encoding="utf-8")
+
+
 def as_json(results: dict[str, dict[Contestant, Outcome]], effort: Effort) -> dict[str, Any]:
     """Return all figures as what JSON can hold; times are in microseconds."""
     found: dict[str, Any] = {}
     for name, outcomes in results.items():
         ratios = versus_funcnn(outcomes)
         found[name] = {c.value: _figures(outcome, ratios.get(c)) for c, outcome in outcomes.items()}
+    return {"machine": machine(), "effort": effort._asdict(), "jobs": found}
+
+
+def machine() -> dict[str, Any]:
+    """Say on what, and with which versions, the figures were measured."""
     packages = ("numpy", "torch", "jax", "jaxlib")
     versions = {p: importlib.metadata.version(p) for p in packages if importlib.util.find_spec(p)}
-    machine = {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version(), **versions}
-    return {"machine": machine, "effort": effort._asdict(), "jobs": found}
+    return {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version(), **versions}
 
 
 def _figures(outcome: Outcome, ratio: float | None) -> dict[str, Any]:
@@ -398,6 +412,9 @@ def main(
     seconds_per_round: Annotated[
         float, typer.Option(min=0.001, max=60, help="About how long a round takes, in steps of the job.")
     ] = 0.2,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Instead: funcnn's own time against batch, side and channels.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Cores for each contestant; all if not given.")] = None,
     output: Annotated[
         str, typer.Option("--json", metavar="FILE", help="Write all figures to this file too; - for stdout alone.")
@@ -408,6 +425,11 @@ def main(
     if path:
         check_writable(path)
     console = Console(quiet=True) if output == "-" else terminal.results()
+    if sweep:
+        if job or contestant or threads:
+            raise terminal.UsageError("--sweep goes with --rounds, --seconds-per-round and --json alone")
+        write(output, {"machine": machine(), "sweep": sweeping.sweep(console, rounds, seconds_per_round)})
+        return
     chosen = list(dict.fromkeys(contestant or Contestant))
     names = measurements(job or [])
     results: dict[str, dict[Contestant, Outcome]] = {}
@@ -422,12 +444,7 @@ def main(
         show(console, name, results[name])
     if len(names) > 1:
         show_summary(console, results)
-    if output:
-        text = json.dumps(as_json(results, effort), indent=1)
-        if path:
-            path.write_text(text + "\n", encoding="utf-8")
-        else:
-            print(text)
+    write(output, as_json(results, effort))
     failed = [f"{c} ({name})" for name in names for c, o in results[name].items() if o.status == "failed"]
     if failed:
         raise ValueError(f"failed: {', '.join(failed)}")

@@ -254,7 +254,30 @@ def test_ctrl_c_ends_the_workers(tmp_path):
         os.kill(int(marker.read_text()), 0)
 
 
+def test_the_sweep_tells_cost_per_unit_and_what_a_larger_job_does_faster(scripts, monkeypatch, capsys):
+    sweep = scripts("sweep")
+
+    def sleeping(size):
+        return lambda times: time.sleep({2: 0.002, 4: 0.02, 8: 0.004}[size] * times)
+
+    monkeypatch.setattr(sweep, "series", lambda: [sweep.Series("naps", "unit", (2, 4, 8), int, sleeping)])
+    found = sweep.sweep(scripts("terminal").results(), 3, 0.005)
+    out, errors = capsys.readouterr()
+    assert errors == "measuring naps\n" and "us / unit" in out
+    assert re.findall(r"(\d+) takes longer than (\d+)", out) == [("4", "8")]
+    assert [row["size"] for row in found["naps"]] == [2, 4, 8]
+    assert all(row["us_per_unit"] == pytest.approx(row["us"] / row["size"]) for row in found["naps"])
+
+
+def test_every_series_of_the_sweep_runs_at_its_ends(scripts):
+    for one in scripts("sweep").series():
+        assert list(one.sizes) == sorted(one.sizes)
+        one.make(one.sizes[0])(1)
+        assert one.count(one.sizes[0]) < one.count(one.sizes[-1])
+
+
 FAILURES = {
+    "a sweep of a job": (("--sweep", "--job", "seed"), 2, "--sweep goes with"),
     "unknown job": (("--job", "alexnet"), 2, "'alexnet' is not one of"),
     "unknown contestant": (("--contestant", "numpy"), 2, "'numpy' is not one of"),
     "no rounds": (("--rounds", 0), 2, "Invalid value for '--rounds'"),
@@ -275,5 +298,5 @@ def test_failures_are_one_line_on_stderr(options, code, message, tmp_path):
 def test_help_names_every_option():
     result = run("--help")
     assert result.returncode == 0
-    for option in ("job", "contestant", "rounds", "processes", "seconds-per-round", "threads", "json"):
+    for option in ("job", "contestant", "rounds", "processes", "seconds-per-round", "sweep", "threads", "json"):
         assert f"--{option}" in result.stdout

@@ -152,8 +152,8 @@ def make_run(task: Task) -> Callable[[int], float]:
 
     def predict(steps: int) -> float:
         for x, _ in islice(batches, steps):
-            outputs = apply(params, state, x)
-        return float(outputs.block_until_ready().mean())
+            outputs = apply(params, state, x).block_until_ready()  # a prediction is there when it can be read
+        return float(outputs.mean())
 
     def train(steps: int) -> float:
         nonlocal params, state, opt_state
