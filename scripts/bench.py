@@ -176,8 +176,7 @@ def measure(
     job: jobs.Job, contestants: Sequence[Contestant], effort: Effort, advance: Callable[[], None]
 ) -> dict[Contestant, Outcome]:
     """Time a job: in each of several generations of fresh processes, rounds in which all contestants take turns."""
-    threads = len(effort.cores.split(",")) if effort.cores else os.cpu_count() or 1
-    task = jobs.make_task(job, threads)
+    task = jobs.make_task(job, len(effort.cores.split(",")) if effort.cores else len(available_cores()))
     seconds: dict[Contestant, list[list[float]]] = {c: [] for c in contestants}
     peaks: dict[Contestant, list[int]] = {c: [] for c in contestants}
     failures: dict[Contestant, str] = {}
@@ -362,9 +361,11 @@ def as_json(results: dict[str, dict[Contestant, Outcome]], effort: Effort) -> di
 
 def machine() -> dict[str, Any]:
     """Say on what, and with which versions, the figures were measured."""
-    packages = ("numpy", "torch", "jax", "jaxlib")
-    versions = {p: importlib.metadata.version(p) for p in packages if importlib.util.find_spec(p)}
-    return {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version(), **versions}
+    versions = {}
+    for package in ("numpy", "torch", "jax", "jaxlib"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {"processor": _processor(), "cores": len(available_cores()), "python": platform.python_version(), **versions}
 
 
 def _figures(outcome: Outcome, ratio: float | None) -> dict[str, Any]:
@@ -388,13 +389,18 @@ def _processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
+def available_cores() -> list[int]:
+    """Return the cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def cores_for(threads: int | None) -> str:
     """Return the cores to use, "" for all."""
     if threads is None:
         return ""
     if not hasattr(os, "sched_setaffinity"):
         raise terminal.UsageError("--threads needs an operating system that binds processes to cores")
-    available = sorted(os.sched_getaffinity(0))
+    available = available_cores()
     if threads > len(available):
         raise terminal.UsageError(f"--threads {threads}: there are {len(available)} cores")
     return ",".join(map(str, available[:threads]))

@@ -93,7 +93,7 @@ def test_prediction_is_four_measurements(bench):
 
 def test_what_is_not_installed_is_said_and_the_others_are_measured(bench, monkeypatch, capsys):
     monkeypatch.setattr(bench, "is_installed", lambda contestant: contestant is bench.Contestant.funcnn)
-    bench.main([bench.JobName.seed], None, 1, 1, 0.005, None, "")
+    bench.main(job=[bench.JobName.seed], rounds=1, processes=1, seconds_per_round=0.005)
     rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[3:8]]
     assert rows[0][0] == "funcnn" and rows[0][1][0].isdigit()
     assert [(name, status.strip()) for name, status in rows[1:]] == [
