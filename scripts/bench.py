@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, NamedTuple
 
+import methods as comparing
 import sweep as sweeping
 import terminal
 import typer
@@ -424,6 +425,9 @@ def main(
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Instead: funcnn's own time against batch, side and channels.")
     ] = False,
+    methods: Annotated[
+        bool, typer.Option("--methods", help="Instead: each method of a convolution beside the choice, over a grid.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Cores for each contestant; all if not given.")] = None,
     output: Annotated[
         str, typer.Option("--json", metavar="FILE", help="Write all figures to this file too; - for stdout alone.")
@@ -434,10 +438,13 @@ def main(
     if path:
         check_writable(path)
     console = Console(quiet=True) if output == "-" else terminal.results()
-    if sweep:
-        if job or contestant or threads:
-            raise terminal.UsageError("--sweep goes with --rounds, --seconds-per-round and --json alone")
-        write(output, {"machine": machine(), "sweep": sweeping.sweep(console, rounds, seconds_per_round)})
+    if sweep or methods:
+        if job or contestant or threads or (sweep and methods):
+            raise terminal.UsageError("--sweep and --methods each go with --rounds, --seconds-per-round, --json alone")
+        if sweep:
+            write(output, {"machine": machine(), "sweep": sweeping.sweep(console, rounds, seconds_per_round)})
+        else:  # the grid is large, and a round of a single convolution can be short
+            write(output, {"machine": machine(), "methods": comparing.methods(console, rounds, seconds_per_round / 10)})
         return
     chosen = list(dict.fromkeys(contestant or Contestant))
     names = measurements(job or [])

@@ -69,14 +69,25 @@ def _normal(*shape: int) -> Array:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
-def conv_run(batch: int, side: int, inner: int, outer: int) -> Run:
-    """Return what does a 3x3 convolution with its gradients so many times."""
-    params = {"w": _normal(3, 3, inner, outer), "b": _normal(outer)}
-    x, dy = _normal(batch, side, side, inner), _normal(batch, side, side, outer)
+def conv_run(
+    batch: int,
+    side: int,
+    inner: int,
+    outer: int,
+    *,
+    kernel: int = 3,
+    stride: int = 1,
+    groups: int = 1,
+    method: str = "auto",
+) -> Run:
+    """Return what does a convolution with both its gradients so many times."""
+    params = {"w": _normal(kernel, kernel, inner // groups, outer), "b": _normal(outer)}
+    x, out = _normal(batch, side, side, inner), -(-side // stride)
+    dy = _normal(batch, out, out, outer)
 
     def run(times: int) -> None:
         for _ in range(times):
-            _, vjp = ops.conv(params, x, padding="same")
+            _, vjp = ops.conv(params, x, padding="same", stride=stride, groups=groups, method=method)
             vjp(dy)
 
     return run
@@ -99,8 +110,8 @@ def net_run(batch: int, side: int, channels: int) -> Run:
     return run
 
 
-def in_turns(runs: Sequence[Run], rounds: int, seconds: float) -> list[float]:
-    """Return the median time of each, over rounds of about so many seconds in which they take turns."""
+def in_turns(runs: Sequence[Run], rounds: int, seconds: float) -> list[list[float]]:
+    """Return the times of each in rounds of about so many seconds, in which they take turns."""
     steps = [steps_taking(run, seconds) for run in runs]
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
@@ -108,7 +119,7 @@ def in_turns(runs: Sequence[Run], rounds: int, seconds: float) -> list[float]:
             began = time.perf_counter()
             run(count)
             own.append((time.perf_counter() - began) / count)
-    return [median(own) for own in times]
+    return times
 
 
 def slower_than_larger(sizes: Sequence[int], times: Sequence[float]) -> Iterator[tuple[int, int]]:
@@ -123,7 +134,7 @@ def sweep(console: Console, rounds: int, seconds: float) -> dict[str, list[dict[
     found = {}
     for one in series():
         terminal.echo(False)(f"measuring {one.title}")
-        times = in_turns([one.make(size) for size in one.sizes], rounds, seconds)
+        times = [median(own) for own in in_turns([one.make(size) for size in one.sizes], rounds, seconds)]
         scale = 1000 if one.unit.startswith("1000") else 1
         each = [scale * t / one.count(size) for size, t in zip(one.sizes, times, strict=True)]
         table = terminal.new_table("size", "us", f"us / {one.unit}")

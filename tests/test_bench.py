@@ -276,8 +276,47 @@ def test_every_series_of_the_sweep_runs_at_its_ends(scripts):
         assert one.count(one.sizes[0]) < one.count(one.sizes[-1])
 
 
+def test_the_methods_grid_tells_where_the_choice_is_worst(scripts, monkeypatch, capsys):
+    methods = scripts("methods")
+    slow = methods.Shape(3, 1, 8, 8, 8, 1)
+    grid = [slow, methods.Shape(1, 2, 4, 4, 8, 4)]
+    delays = {"auto": 0.002, "columns": 0.0005, "strips": 0.001, "depthwise": 0.1}
+
+    def conv_run(batch, side, inner, outer, *, kernel, stride, groups, method):
+        def run(times):
+            if method not in delays:
+                raise ValueError("cannot")
+            time.sleep(times * (delays[method] if kernel == 3 else 0.001))
+
+        return run
+
+    monkeypatch.setattr(methods, "shapes", lambda: iter(grid))
+    monkeypatch.setattr(methods, "conv_run", conv_run)
+    found = methods.methods(scripts("terminal").results(), 3, 0.002)
+    out, errors = capsys.readouterr()
+    assert errors == "measuring kernel 3, stride 1\nmeasuring kernel 1, stride 2\n"
+    assert "or within 10% of it, for 1 of 2 shapes" in out
+    assert out.splitlines()[3].split()[:2] == ["3x3", "1"] and "columns" in out.splitlines()[3]
+    assert found[0]["us"].keys() == {"auto", "columns", "strips"}  # without what is hopeless or cannot
+    assert found[0]["auto_over_best"] == pytest.approx(4, rel=0.5) and found[0]["batch"] == 64
+
+
+def test_the_methods_grid_covers_small_and_large_and_every_method(scripts):
+    methods = scripts("methods")
+    grid = list(methods.shapes())
+    for field, ends in [("kernel", (1, 7)), ("stride", (1, 2)), ("side", (8, 64)), ("inner", (1, 256))]:
+        values = {getattr(shape, field) for shape in grid}
+        assert (min(values), max(values)) == ends
+    small = methods.Shape(3, 1, 2, 2, 4, 1)
+    assert small.products() == 9 * 16 * 4 and small.unrolled() == 256 * 4 and small.out() == 4
+    assert methods.Shape(3, 2, 2, 2, 5, 1).out() == 3
+    assert methods.compare(small, 1, 0.0005).seconds.keys() <= {"auto", *methods.METHODS}
+    assert methods.compare(small._replace(groups=2), 1, 0.0005).best() in ("columns", "depthwise")
+
+
 FAILURES = {
-    "a sweep of a job": (("--sweep", "--job", "seed"), 2, "--sweep goes with"),
+    "two tables at once": (("--sweep", "--methods"), 2, "--sweep and --methods each go with"),
+    "a sweep of a job": (("--sweep", "--job", "seed"), 2, "--sweep and --methods each go with"),
     "unknown job": (("--job", "alexnet"), 2, "'alexnet' is not one of"),
     "unknown contestant": (("--contestant", "numpy"), 2, "'numpy' is not one of"),
     "no rounds": (("--rounds", 0), 2, "Invalid value for '--rounds'"),
@@ -298,5 +337,15 @@ def test_failures_are_one_line_on_stderr(options, code, message, tmp_path):
 def test_help_names_every_option():
     result = run("--help")
     assert result.returncode == 0
-    for option in ("job", "contestant", "rounds", "processes", "seconds-per-round", "sweep", "threads", "json"):
+    for option in (
+        "job",
+        "contestant",
+        "rounds",
+        "processes",
+        "seconds-per-round",
+        "sweep",
+        "methods",
+        "threads",
+        "json",
+    ):
         assert f"--{option}" in result.stdout
