@@ -4,12 +4,13 @@ VENV ?= .venv
 ARGS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help train test parity lint mutants clean
+.PHONY: help train test parity bench lint mutants clean
 
 help:  ## Show this
 	@echo "make train   train the default network on the digits; options: make train ARGS=\"--epochs 10\""
 	@echo "make test    run the tests"
 	@echo "make parity  compare operations, losses and optimizers with PyTorch's, which it installs (gigabytes)"
+	@echo "make bench   time whole steps of training beside PyTorch and JAX, which it installs (gigabytes)"
 	@echo "make lint    check style and types"
 	@echo "make mutants break the mathematics on purpose and count how many of the breaks the tests notice (minutes)"
 	@echo "make clean   remove the virtual environment and what the other targets leave behind"
@@ -24,6 +25,9 @@ test: $(VENV)/test.installed  ## Run the tests
 
 parity: $(VENV)/parity.installed  ## Compare with PyTorch
 	@$(VENV)/bin/python -m pytest tests/parity $(ARGS)
+
+bench: $(VENV)/bench.installed  ## Time whole steps of training beside PyTorch and JAX
+	@$(VENV)/bin/python scripts/bench.py $(ARGS)
 
 lint: $(VENV)/lint.installed  ## Check style and types
 	@$(VENV)/bin/ruff check .

@@ -132,36 +132,37 @@ def report(console: Console, title: str, confusion: Array, names: Sequence[str])
     precision, recall, _, images = precision_recall_fscore_support(
         true, predicted, labels=range(len(names)), zero_division=float("nan")
     )
-    classes = _table("class", "examples", "precision", "recall")
+    classes = new_table("class", "examples", "precision", "recall")
     for row in zip(names, images, precision, recall, strict=True):
         classes.add_row(row[0], str(row[1]), _percent(row[2]), _percent(row[3]))
 
-    matrix = _table("true", *names)
+    matrix = new_table("true", *names)
     for i, name in enumerate(names):
         matrix.add_row(name, *(_cell(int(n), i == j) for j, n in enumerate(confusion[i])))
 
     console.print(Text(f"{title} accuracy {right / count:.2%} ({right} of {count})", "bold"))
-    _print_whole(console, classes)
+    print_whole(console, classes)
     console.print("Confusion matrix: a row for each true class, a column for each predicted one")
-    _print_whole(console, matrix)
+    print_whole(console, matrix)
 
 
 def report_folds(console: Console, rights: Sequence[int], counts: Sequence[int]) -> None:
     """Print each fold's accuracy."""
-    table = _table("fold", "examples", "wrong", "accuracy")
+    table = new_table("fold", "examples", "wrong", "accuracy")
     for i, (right, count) in enumerate(zip(rights, counts, strict=True), start=1):
         table.add_row(str(i), str(count), str(count - right), f"{right / count:.2%}")
-    _print_whole(console, table)
+    print_whole(console, table)
 
 
-def _print_whole(console: Console, table: Table) -> None:
+def print_whole(console: Console, table: Table) -> None:
     """Print a table without leaving figures out; a terminal too narrow for it wraps its lines."""
     needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
     console.width = max(needed, console.width)
     console.print(table)
 
 
-def _table(first: str, *others: str) -> Table:
+def new_table(first: str, *others: str) -> Table:
+    """Return an empty table: names on the left, figures on the right."""
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column(first, no_wrap=True)
     for name in others:
