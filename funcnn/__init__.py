@@ -2,8 +2,8 @@
 
 An op takes arrays and returns its output and a closure that pulls a cotangent back through it (`funcnn.ops`,
 `funcnn.losses`); a layer adds initial parameters and state (`funcnn.layers`, `funcnn.combinators`, `funcnn.models`);
-the rest uses models (`funcnn.training`, `funcnn.optim`, `funcnn.data`, `funcnn.metrics`, `funcnn.summary`,
-`funcnn.derivatives`, `funcnn.testing`).
+the rest uses models (`funcnn.training`, `funcnn.parallel`, `funcnn.optim`, `funcnn.data`, `funcnn.metrics`,
+`funcnn.summary`, `funcnn.derivatives`, `funcnn.testing`).
 """
 
 from funcnn import (
@@ -18,12 +18,13 @@ from funcnn import (
     models,
     ops,
     optim,
+    parallel,
     summary,
     testing,
     training,
     tree,
 )
-from funcnn.combinators import parallel, residual, serial
+from funcnn.combinators import residual, serial
 from funcnn.kernels.lowering import exact
 from funcnn.layer import Layer
 

@@ -55,8 +55,8 @@ def summary(model: Layer, in_shape: tuple[int, ...]) -> list[Row]:
     def recorded(path: str, layer: Layer) -> Layer:
         def init(key: Key, in_shape: tuple[int, ...]) -> Any:
             params, state, out_shape = layer.init(key, in_shape)
-            multiply_adds = _multiply_adds(layer.name, params, in_shape, out_shape)
-            rows.append(Row(path, out_shape, tree.size(params), multiply_adds))
+            products = multiply_adds(layer.name, params, in_shape, out_shape)
+            rows.append(Row(path, out_shape, tree.size(params), products))
             return params, state, out_shape
 
         return layer._replace(init=init)
@@ -96,7 +96,8 @@ def format_summary(rows: list[Row]) -> str:
     return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells)
 
 
-def _multiply_adds(name: str, params: Tree, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> int:
+def multiply_adds(name: str, params: Tree, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> int:
+    """Return how many products a layer of this name sums up for an example; not 0 in convolutions and dense layers."""
     kind = name[:-2] if name.endswith(("1d", "2d", "3d")) else name
     if kind in ("conv", "depthwise_conv", "dense"):
         # Every entry of the output sums one product for each weight that leads to its channel.

@@ -11,9 +11,11 @@ import numpy as np
 
 from funcnn import tree
 from funcnn.data import batches
+from funcnn.kernels import checks
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, pull_back
 from funcnn.optim import Optimizer, apply_updates, learning_rate
+from funcnn.parallel import cores, over_threads, spread
 from funcnn.tree import Array, Tree
 
 Loss: TypeAlias = Callable[..., tuple[Any, Callable[[Any], Array]]]
@@ -25,7 +27,33 @@ __all__ = ["Epoch", "TrainingState", "evaluate", "fit", "predict", "start", "val
 _INIT, _ORDER, _AUGMENT, _FORWARD, _MIX = range(5)
 
 
-def value_and_grad(model: Layer, loss: Loss) -> Callable[..., tuple[Any, Tree, Tree]]:
+class GradFn(NamedTuple):
+    """The function that evaluates a model's loss and its gradient in the parameters; see `value_and_grad`.
+
+    It can be asked for the two functions that it is made of, so that a transformation such as
+    `funcnn.parallel.over_threads` can put them together in another way.
+    """
+
+    model: Layer
+    loss: Loss
+
+    def __call__(
+        self,
+        params: Tree,
+        state: Tree,
+        x: Array,
+        targets: Array,
+        key: Key | None = None,
+        sample_weight: Array | None = None,
+    ) -> tuple[Any, Tree, Tree]:
+        """Return the value, its gradient in ``params``, and the new state."""
+        outputs, vjp, new_state = self.model.forward(params, x, state, train=True, key=key)
+        value, loss_vjp = self.loss(outputs, targets, sample_weight=sample_weight)
+        grads, _ = pull_back(vjp, loss_vjp(1.0), input_gradient=False)
+        return value, grads, new_state
+
+
+def value_and_grad(model: Layer, loss: Loss) -> GradFn:
     """Return the function that evaluates a model's loss in training mode and its gradient in the parameters.
 
     Parameters
@@ -51,19 +79,12 @@ def value_and_grad(model: Layer, loss: Loss) -> Callable[..., tuple[Any, Tree, T
     >>> float(value), grads
     (1.0, {'w': array([[6.]]), 'b': array([2.])})
     """
-
-    def grad_fn(
-        params: Tree, state: Tree, x: Array, targets: Array, key: Key | None = None, sample_weight: Array | None = None
-    ) -> tuple[Any, Tree, Tree]:
-        outputs, vjp, new_state = model.forward(params, x, state, train=True, key=key)
-        value, loss_vjp = loss(outputs, targets, sample_weight=sample_weight)
-        grads, _ = pull_back(vjp, loss_vjp(1.0), input_gradient=False)
-        return value, grads, new_state
-
-    return grad_fn
+    return GradFn(model, loss)
 
 
-def predict(model: Layer, params: Tree, state: Tree, x: Array, batch_size: int = 256) -> Array:
+def predict(
+    model: Layer, params: Tree, state: Tree, x: Array, batch_size: int = 256, *, threads: int | None = None
+) -> Array:
     """Return the model's outputs in evaluation mode, computed in batches.
 
     Parameters
@@ -72,15 +93,19 @@ def predict(model: Layer, params: Tree, state: Tree, x: Array, batch_size: int =
     params, state : tree
     x : array (N, ...)
     batch_size : int >= 1
+    threads : int, optional
+        On how many threads batches are computed at most, by default one for each core. A batch too small to gain stays
+        on one, a single large one is cut in pieces. 1 leaves it to the BLAS to use several cores.
 
     Returns
     -------
     array (N, ...)
+        The same, but for rounding, for any number of threads and any size of batches.
 
     Raises
     ------
-    ValueError
-        If ``batch_size`` is below 1; with the path of the layer, if the shapes do not fit.
+    TypeError, ValueError
+        If ``batch_size`` or ``threads`` is not an int >= 1; with the path of the layer, if the shapes do not fit.
 
     Examples
     --------
@@ -93,15 +118,24 @@ def predict(model: Layer, params: Tree, state: Tree, x: Array, batch_size: int =
         raise ValueError(
             f"predict: needs an array of examples and a batch_size >= 1, got shape {x.shape} and {batch_size}"
         )
-    parts = [
-        model.forward(params, x[i : i + batch_size], state, train=False)[0]
-        for i in range(0, max(len(x), 1), batch_size)
-    ]
+    threads = _threads("predict", threads)
+
+    def outputs(examples: Array) -> Array:
+        return model.forward(params, examples, state, train=False)[0]
+
+    parts = spread(outputs, x, batch_size, model, params, state, threads)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def evaluate(
-    model: Layer, params: Tree, state: Tree, x: Array, targets: Array, metrics: Mapping[str, Metric]
+    model: Layer,
+    params: Tree,
+    state: Tree,
+    x: Array,
+    targets: Array,
+    metrics: Mapping[str, Metric],
+    *,
+    threads: int | None = None,
 ) -> dict[str, float]:
     """Return the metrics of the model's outputs in evaluation mode.
 
@@ -113,6 +147,8 @@ def evaluate(
     targets : array (N, ...)
     metrics : dict of callable
         ``metric(outputs, targets) -> float`` by name.
+    threads : int, optional
+        As in `predict`.
 
     Returns
     -------
@@ -125,8 +161,15 @@ def evaluate(
     >>> evaluate(relu(), {}, {}, np.eye(2), np.array([0, 0]), {"accuracy": accuracy})
     {'accuracy': 0.5}
     """
-    outputs = predict(model, params, state, x)
+    outputs = predict(model, params, state, x, threads=threads)
     return {name: float(metric(outputs, targets)) for name, metric in metrics.items()}
+
+
+def _threads(where: str, threads: int | None) -> int:
+    if threads is None:
+        return cores()
+    checks.count(where, "threads", threads)
+    return threads
 
 
 class TrainingState(NamedTuple):
@@ -221,6 +264,7 @@ def fit(
     mix: Callable[[Key, Array, Array], tuple[Array, Array]] | None = None,
     validation: tuple[Array, Array] | None = None,
     metrics: Mapping[str, Metric] | None = None,
+    threads: int | None = None,
 ) -> Iterator[Epoch]:
     """Train a model, yielding a record after each epoch; whoever takes no more of them has stopped the training.
 
@@ -251,6 +295,10 @@ def fit(
         Needs metrics.
     metrics : dict of callable, optional
         ``metric(outputs, targets) -> float`` by name, evaluated after each epoch on the training and validation data.
+    threads : int, optional
+        On how many threads steps are computed at most (`funcnn.parallel.over_threads`) and metrics evaluated
+        (`predict`), by default one for each core. The same number gives the same run, bit for bit; another one the
+        same but for rounding. 1 leaves it to the BLAS to use several cores.
 
     Yields
     ------
@@ -289,10 +337,11 @@ def fit(
         if key is None:
             raise ValueError("fit: needs a key such as (0,), or a state to resume")
         resume = start(model, optimizer, x.shape[1:], key=key)
-    grad_fn = value_and_grad(model, loss)
+    threads = _threads("fit", threads)
+    grad_fn = over_threads(value_and_grad(model, loss), threads)
     return _epochs(
         model, grad_fn, optimizer, x, targets, epochs, batch_size, resume, weights, augment, mix, validation,
-        metrics or {},
+        metrics or {}, threads,
     )  # fmt: skip
 
 
@@ -310,6 +359,7 @@ def _epochs(
     mix: Callable[[Key, Array, Array], tuple[Array, Array]] | None,
     validation: tuple[Array, Array] | None,
     metrics: Mapping[str, Metric],
+    threads: int,
 ) -> Iterator[Epoch]:
     params, state, opt_state, key, done, step = training
     order_key, augment_key, forward_key, mix_key = (fold_in(key, s) for s in (_ORDER, _AUGMENT, _FORWARD, _MIX))
@@ -340,8 +390,10 @@ def _epochs(
         if not math.isfinite(tree.norm(params)):
             raise _diverged("the parameters are no longer finite", epoch, step - 1, opt_state)
         seconds = time.perf_counter() - began
-        on_train = evaluate(model, params, state, x, targets, metrics) if metrics else {}
-        on_validation = evaluate(model, params, state, *validation, metrics) if metrics and validation else {}
+        on_train = evaluate(model, params, state, x, targets, metrics, threads=threads) if metrics else {}
+        on_validation = (
+            evaluate(model, params, state, *validation, metrics, threads=threads) if metrics and validation else {}
+        )
         loss = float(np.average(losses, weights=sizes))
         reached = TrainingState(params, state, opt_state, key, epoch, step)
         yield Epoch(epoch, loss, np.array(losses), on_train, on_validation, seconds, reached)

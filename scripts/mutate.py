@@ -25,8 +25,8 @@ from rich.table import Table
 ROOT = Path(__file__).parents[1]
 # What is broken, and the tests that are to notice. The place's own doctests are run as well.
 TESTS = {
-    "funcnn/kernels": ("tests/ops", "tests/test_laws.py", "tests/test_hard_values.py"),
-    "funcnn/ops": ("tests/ops", "tests/test_laws.py", "tests/test_hard_values.py"),
+    "funcnn/kernels": ("tests/ops", "tests/test_laws.py", "tests/test_hard_values.py", "tests/test_parallel.py"),
+    "funcnn/ops": ("tests/ops", "tests/test_laws.py", "tests/test_hard_values.py", "tests/test_parallel.py"),
     "funcnn/losses": ("tests/test_losses.py", "tests/test_hard_values.py"),
     "funcnn/optim": ("tests/test_optim.py", "tests/test_schedules.py"),
     "funcnn/layers": ("tests/test_layers.py", "tests/ops/test_normalization.py"),
@@ -35,6 +35,7 @@ TESTS = {
     "funcnn/initializers.py": ("tests/test_initializers.py",),
     "funcnn/data.py": ("tests/test_data.py",),
     "funcnn/metrics.py": ("tests/test_metrics.py",),
+    "funcnn/parallel.py": ("tests/test_parallel.py",),
 }
 # A break that makes the tests run on and on is noticed, too.
 LONGEST = 120.0

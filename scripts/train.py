@@ -152,7 +152,15 @@ def make_optimizer(recipe: Recipe, steps: int) -> optim.Optimizer:
 
 
 def train(
-    task: Task, model: Layer, recipe: Recipe, parts: Parts, seed: int, *, label: str = "", quiet: bool = False
+    task: Task,
+    model: Layer,
+    recipe: Recipe,
+    parts: Parts,
+    seed: int,
+    *,
+    threads: int | None = None,
+    label: str = "",
+    quiet: bool = False,
 ) -> tuple[training.TrainingState, Array]:
     """Train on one part of the data; return the final state and the confusion matrix on the test part."""
     x = task.x
@@ -174,13 +182,14 @@ def train(
         else None,
         validation=(x[parts.validation], task.targets[parts.validation]) if watched and len(parts.validation) else None,
         metrics={"accuracy": metrics.accuracy} if watched else None,
+        threads=threads,
     )
     seconds = []
     for epoch in terminal.shown(epochs, recipe.epochs, label=label, quiet=quiet):
         reached = epoch.training
         seconds.append(epoch.seconds)
     terminal.echo(quiet)(f"{label}trained in {sum(seconds):.2f} s, {1000 * np.median(seconds):.2f} ms an epoch")
-    outputs = training.predict(model, reached.params, reached.state, x[parts.test])
+    outputs = training.predict(model, reached.params, reached.state, x[parts.test], threads=threads)
     return reached, metrics.confusion_matrix(outputs, task.labels[parts.test], len(task.names))
 
 
@@ -319,6 +328,15 @@ def main(
             min=0, max=2**32 - 1, help="Of split, initial weights, order, dropout and shifts.", rich_help_panel=TRAINING
         ),
     ] = 0,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Threads to compute on at most, by default one for each core; steps too small to gain stay on one. "
+            "The same number gives the same figures.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     validation: Annotated[
         float,
         typer.Option(
@@ -379,7 +397,7 @@ def main(
         confusions = []
         for i, parts in enumerate(cross_validation(task, folds), start=1):
             label = f"fold {i}/{folds}  "
-            _, confusion = train(task, network, recipe, parts, seed, label=label, quiet=quiet)
+            _, confusion = train(task, network, recipe, parts, seed, threads=threads, label=label, quiet=quiet)
             confusions.append(confusion)
         terminal.report_folds(console, [int(c.trace()) for c in confusions], [int(c.sum()) for c in confusions])
         terminal.report(console, "mean", sum(confusions[1:], confusions[0]), task.names)
@@ -387,7 +405,7 @@ def main(
 
     parts = hold_out(task, test, validation, seed)
     say(f"{len(parts.train)} examples to train on, {len(parts.validation)} to validate, {len(parts.test)} to test")
-    trained, confusion = train(task, network, recipe, parts, seed, quiet=quiet)
+    trained, confusion = train(task, network, recipe, parts, seed, threads=threads, quiet=quiet)
     if output:
         save(output, trained)
         say(f"saved {tree.size(trained.params):,} parameters to {output}")

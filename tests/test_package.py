@@ -28,7 +28,7 @@ FLOORS = [
     {"tree", "keys", "initializers", "kernels"},
     {"ops", "losses"},
     {"layer", "layers", "combinators", "models"},
-    {"optim", "data", "metrics", "training", "summary", "testing", "derivatives"},
+    {"optim", "data", "metrics", "training", "parallel", "summary", "testing", "derivatives"},
 ]
 
 

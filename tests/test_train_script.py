@@ -86,7 +86,7 @@ def test_folds():
 @pytest.mark.parametrize(
     "options",
     [
-        ("--model", "lenet5", "--epochs", 1),
+        ("--model", "lenet5", "--epochs", 1, "--threads", 2, "--batch-size", 1000),
         ("--model", "mlp", "--epochs", 2, "--optimizer", "momentum", "--schedule", "cosine", "--learning-rate", 0.05),
         ("--epochs", 1, "--optimizer", "adam", "--schedule", "warmup-cosine", "--dropout", 0, "--shift", 2),
         (
@@ -173,6 +173,7 @@ FAILURES = {
     ),
     "features shifted": (("--data", "breast-cancer", "--model", "mlp", "--shift", 1), 2, "--shift moves images"),
     "nothing left": (("--validation", 0.5, "--test", 0.5), 2, "leave nothing to train on"),
+    "no threads": (("--threads", 0), 2, "Invalid value for '--threads'"),
     "one fold": (("--folds", 1), 2, "Invalid value for '--folds'"),
     "too many folds": (("--folds", 200), 2, "the rarest class has 174 examples"),
     "folds saved": (("--folds", 5, "--output", "x.npz"), 2, "--output saves one network"),
@@ -197,7 +198,7 @@ def test_help_names_every_option():
     assert result.returncode == 0
     for option in (
         "model", "data", "epochs", "batch-size", "optimizer", "learning-rate", "schedule", "weight-decay", "dropout",
-        "shift", "validation", "test", "seed", "folds", "output", "quiet",
+        "shift", "threads", "validation", "test", "seed", "folds", "output", "quiet",
     ):  # fmt: skip
         assert f"--{option}" in result.stdout
 

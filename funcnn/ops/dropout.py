@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from funcnn.kernels import checks
-from funcnn.keys import Key, generator
+from funcnn.kernels.pieces import uniform
+from funcnn.keys import Key
 from funcnn.tree import Array
 
 
@@ -45,6 +44,7 @@ def dropout(
 
     Examples
     --------
+    >>> import numpy as np
     >>> y, vjp = dropout(np.ones(6), rate=0.5, key=(0,))
     >>> y
     array([2., 2., 2., 0., 0., 0.])
@@ -56,8 +56,8 @@ def dropout(
     if key is None:
         raise ValueError("dropout: a key is needed to drop at random, such as key=(0,)")
     shared = {checks.axis("dropout", a, x.ndim) for a in shared_axes}
-    drawn = generator(key).random([1 if a in shared else s for a, s in enumerate(x.shape)], dtype=np.float32)
-    kept = drawn >= rate
+    shape = tuple(1 if a in shared else s for a, s in enumerate(x.shape))
+    kept = uniform(key, shape, one_for_all=0 in shared) >= rate
     factor = 1 / (1 - float(rate))
     y = x * kept
     y *= factor

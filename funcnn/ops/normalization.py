@@ -14,6 +14,7 @@ import numpy as np
 from funcnn.kernels import checks
 from funcnn.kernels.bias import channel_sum
 from funcnn.kernels.channels import affine, affine_of_two, centred_product_sum
+from funcnn.kernels.pieces import current
 from funcnn.tree import Array, Tree
 
 
@@ -72,14 +73,16 @@ def batch_norm(
     x = _channels("batch_norm", x, scale, bias)
     _check_eps("batch_norm", eps)
     count = x.size // max(x.shape[-1], 1)
+    gather = current().gather
     if stats is None:
-        if x.size < 2 * x.shape[-1] or not x.size:
+        mean = channel_sum(x) / max(count, 1)
+        var = centred_product_sum(x, mean) / max(count, 1)
+        count, mean, var = _pooled(gather((count, mean, var)))
+        if count < 2:
             raise ValueError(
                 f"batch_norm: statistics need at least 2 values in each channel, x {x.shape} has "
                 f"{count}; train with larger batches, or give stats"
             )
-        mean = channel_sum(x) / count
-        var = centred_product_sum(x, mean) / count
         used = {"mean": mean, "var": var}
     else:
         mean, var = checks.leaves("batch_norm: stats", stats, ("mean", "var"))
@@ -105,7 +108,10 @@ def batch_norm(
             return dparams, None
         if stats is not None:
             return dparams, dy * (r * scale)
-        return dparams, affine_of_two(x, mean, -r * dparams["scale"] / count, dy, -dparams["bias"] / count, r * scale)
+        # dparams are of x alone, but through the statistics dx depends on all of the batch
+        first, *others = gather(dparams)
+        dscale, dbias = (sum((other[name] for other in others), first[name]) for name in ("scale", "bias"))
+        return dparams, affine_of_two(x, mean, -r * dscale / count, dy, -dbias / count, r * scale)
 
     return y, batch_norm_vjp, used
 
@@ -345,6 +351,21 @@ def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, C
         return r * (dz - _mean(dz, axes) - z * _mean(dz * z, axes))
 
     return z, standardized_vjp, mean, var
+
+
+def _pooled(parts: list[tuple[int, Array, Array]]) -> tuple[int, Array, Array]:
+    """Return count, mean and variance of a batch from those of its pieces.
+
+    The variance is the mean of the parts' variances and of the squared distances of their means, nothing else: nothing
+    cancels (T. Chan, G. Golub and R. LeVeque, Updating formulae and a pairwise algorithm for computing sample
+    variances, 1979).
+    """
+    if len(parts) == 1:
+        return parts[0]
+    total = sum(count for count, _, _ in parts)
+    mean = np.sum([mean * (count / total) for count, mean, _ in parts], axis=0)
+    var = np.sum([(var + (own - mean) ** 2) * (count / total) for count, own, var in parts], axis=0)
+    return total, mean, var
 
 
 def _mean(a: Array, axes: tuple[int, ...]) -> Array:
