@@ -412,7 +412,7 @@ def test_predict_on_threads():
 
 
 def test_predict_keeps_batches_whole_but_a_single_one(monkeypatch):
-    monkeypatch.setattr(parallel, "_SMALLEST", 3700)  # as in test_more_pieces_must_be_larger: of 10 examples
+    monkeypatch.setattr(parallel, "_SMALLEST", 10_500)  # as in test_more_pieces_must_be_larger: of 10 examples
     sizes = []
 
     def forward(params, x, state, *, train, key=None):
@@ -440,7 +440,7 @@ def test_predict_takes_as_many_threads_as_a_batchs_work_allows(monkeypatch):
         counts.append(n)
         return together(task, n, call_off)
 
-    monkeypatch.setattr(parallel, "_SMALLEST", 3700)
+    monkeypatch.setattr(parallel, "_SMALLEST", 10_500)
     monkeypatch.setattr(parallel, "_together", noting)
     model = serial(tanh(), dense(10))
     params, state, _ = model.init((0,), (10,))
@@ -512,10 +512,10 @@ def test_the_core_count_is_what_the_process_may_use():
 
 def test_more_pieces_must_be_larger():
     pieces = []
-    # an example is 10 * 32 of work in the first layer, 10 * 32 + 100 in the second: ten examples have 3,700 in each
+    # an example is 10 * 100 of work in the first layer, 10 * 100 + 100 in the second: ten have 10,500 on average
     model = serial(counting_pieces(pieces), dense(10))
     params, state, _ = model.init((0,), (10,))
-    grad_fn = threaded(model, 9, smallest=3700)
+    grad_fn = threaded(model, 9, smallest=10_500)
     for size, count in [(19, 1), (20, 2), (44, 2), (45, 3), (79, 3), (80, 4)]:
         pieces.clear()
         grad_fn(params, state, np.zeros((size, 10), np.float32), np.zeros(size, int))
