@@ -103,7 +103,9 @@ def road(request):
     """Convolutions by the automatic choice, with all images taken for large ones or for tiny ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lowering, "_LARGEST_UNROLLED", request.param)
+        lowering.choose.cache_clear()
         yield
+    lowering.choose.cache_clear()
 
 
 def unbiased(w):

@@ -28,6 +28,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ def applies(method: str, g: Geometry, inner: int, outer: int, groups: int) -> bo
     return method == "columns" or groups == 1
 
 
+@lru_cache(maxsize=1024)
 def choose(
     g: Geometry, inner: int, outer: int, groups: int, dtype: np.dtype[Any], *, exact: bool, adjoint_x: bool = False
 ) -> str:

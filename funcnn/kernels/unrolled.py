@@ -38,15 +38,19 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
 def matrix(w: Array, g: Geometry) -> Array:
     """Return the matrix (size * I, out * O) of w (window..., I, O)."""
     taps, _ = _places(g, *w.shape[-2:])
-    return np.append(w, w.dtype.type(0)).take(taps)
+    return _with_zero(w).take(taps)
 
 
 def matrix_adjoint(pairs: Array, g: Geometry, inner: int, outer: int) -> Array:
     """Add up the entries (size * I, out * O) that `matrix` fills with the same number of w."""
     _, entries = _places(g, inner, outer)
     # what lies beyond the end of pairs are the taps that read padding
-    dw = ones(len(entries), pairs.dtype).dot(np.append(pairs, pairs.dtype.type(0)).take(entries))
+    dw = ones(len(entries), pairs.dtype).dot(_with_zero(pairs).take(entries))
     return dw.reshape(*g.window, inner, outer)
+
+
+def _with_zero(a: Array) -> Array:
+    return np.concatenate((a.ravel(), np.zeros(1, a.dtype)))
 
 
 @lru_cache(maxsize=64)

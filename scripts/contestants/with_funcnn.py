@@ -13,6 +13,7 @@ from contestants import jobs
 from contestants.jobs import Job, Task
 from funcnn import keys, layers, losses, metrics, models, optim, residual, serial, training, tree
 from funcnn.layer import Layer
+from funcnn.parallel import cores, over_threads
 
 
 def make_model(job: Job) -> Layer:
@@ -68,7 +69,7 @@ def make_run(task: Task) -> Callable[[int], float]:
             outputs = training.predict(model, params, state, x)
         return float(outputs.mean())
 
-    grad_fn = training.value_and_grad(model, losses.softmax_cross_entropy)
+    grad_fn = over_threads(training.value_and_grad(model, losses.softmax_cross_entropy), cores())
     optimizer = make_optimizer(task.job)
     opt_state, step = optimizer.init(params), 0
 
