@@ -26,9 +26,13 @@ from funcnn import (
 )
 from funcnn.combinators import residual, serial
 from funcnn.kernels.lowering import exact
+from funcnn.kernels.memory import keep_freed_memory
 from funcnn.layer import Layer
 
 __version__ = "0.1.0"
+
+keep_freed_memory()
+del keep_freed_memory
 
 __all__ = [
     "Layer",

@@ -1,6 +1,7 @@
 """The package as a whole: what its import brings along, and which way imports inside it go."""
 
 import ast
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,28 @@ def test_data_without_scikit_learn_says_what_to_install():
     probe = "import sys; sys.modules['sklearn'] = None; import funcnn; funcnn.data.digits()"
     run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
     assert run.returncode == 1 and "pip install 'funcnn[data]'" in run.stderr.splitlines()[-1]
+
+
+def test_memory_freed_is_kept_for_the_next_step():
+    faults = """
+import resource, sys
+import numpy as np
+if sys.argv[1] == "funcnn":
+    import funcnn
+def step():
+    arrays = [np.ones(1 << 20) for _ in range(5)]
+for _ in range(3):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    with_funcnn, with_numpy_alone = (
+        int(subprocess.run([sys.executable, "-c", faults, name], capture_output=True, text=True, check=True).stdout)
+        for name in ("funcnn", "numpy")
+    )
+    if platform.libc_ver()[0] == "glibc":
+        assert with_funcnn < with_numpy_alone / 10
+    else:
+        assert with_funcnn <= with_numpy_alone * 1.1 + 100

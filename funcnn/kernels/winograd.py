@@ -39,7 +39,7 @@ _G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 
 _A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 _TILE, _CELLS = 4, 6  # outputs and cells of a tile along an axis
 # Tiles times channels of a piece: its planes then stay near the size of a core's cache.
-_PIECE = 1 << 12
+_PIECE = 1 << 13
 
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:

@@ -182,7 +182,7 @@ def test_batch_larger_than_a_piece_equals_its_images():
 
 @pytest.mark.parametrize("size", [(3, 70, 70), (2, 40, 9), (9, 12, 12)])
 def test_winograd_in_pieces_equals_columns(size):
-    # a piece is 4,096 tiles times channels: some rows of one image's tiles, or several images
+    # a piece is 8,192 tiles times channels: some rows of one image's tiles, or several images
     params, x = {"w": normal(3, 3, 24, 10), "b": normal(10)}, normal(*size, 24)
     results = []
     for method in ("winograd", "columns"):
