@@ -380,3 +380,20 @@ def test_a_layers_options_have_the_defaults_of_its_op(name):
     of_op, of_layer = (inspect.signature(getattr(module, name)).parameters for module in (ops, layers))
     for option in of_op.keys() & of_layer.keys():
         assert of_layer[option].default == of_op[option].default
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        functools.partial(layers.conv2d, 4, 3),
+        functools.partial(layers.conv_transpose2d, 4, 3),
+        functools.partial(layers.depthwise_conv2d, 3),
+    ],
+)
+def test_a_convolution_takes_its_method_by_hand(make):
+    params, _, _ = make().init((0,), (8, 8, 2))
+    x = normal(2, 8, 8, 2)
+    by_columns, _, _ = make(method="columns").forward(params, x, {}, train=False)
+    np.testing.assert_allclose(by_columns, make().forward(params, x, {}, train=False)[0], rtol=1e-10, atol=1e-12)
+    with pytest.raises(ValueError, match="method is 'auto', 'exact' or one of"):
+        make(method="fast").init((0,), (8, 8, 2))

@@ -30,12 +30,13 @@ def conv1d(
     bias: bool = True,
     w_init: Initializer = he_normal,
     b_init: Initializer = zeros,
+    method: str = "auto",
 ) -> Layer:
     """Convolution over one axis, (L, C) to (L', features); see `funcnn.ops.conv`.
 
     Parameters
     ----------
-    features, kernel_size, stride, padding, dilation, groups, bias, w_init, b_init
+    features, kernel_size, stride, padding, dilation, groups, bias, w_init, b_init, method
         As in `conv2d`.
 
     Returns
@@ -47,7 +48,7 @@ def conv1d(
     >>> conv1d(4, 5, stride=2).init((0,), (32, 3))[2]
     (14, 4)
     """
-    return _conv(1, features, kernel_size, stride, padding, dilation, groups, bias, w_init, b_init)
+    return _conv(1, features, kernel_size, stride, padding, dilation, groups, bias, w_init, b_init, method)
 
 
 def conv2d(
@@ -61,6 +62,7 @@ def conv2d(
     bias: bool = True,
     w_init: Initializer = he_normal,
     b_init: Initializer = zeros,
+    method: str = "auto",
 ) -> Layer:
     """Convolution over two axes, (H, W, C) to (H', W', features); see `funcnn.ops.conv`.
 
@@ -73,6 +75,8 @@ def conv2d(
         As in `funcnn.ops.conv`.
     w_init, b_init : initializer
         `he_normal` and zeros, for the ReLU that mostly follows.
+    method : str
+        The algorithm, as in `funcnn.ops.conv`.
 
     Returns
     -------
@@ -89,7 +93,7 @@ def conv2d(
     >>> conv2d(32, 3, padding="same").init((0,), (8, 8, 1))[2]
     (8, 8, 32)
     """
-    return _conv(2, features, kernel_size, stride, padding, dilation, groups, bias, w_init, b_init)
+    return _conv(2, features, kernel_size, stride, padding, dilation, groups, bias, w_init, b_init, method)
 
 
 def conv3d(
@@ -103,12 +107,13 @@ def conv3d(
     bias: bool = True,
     w_init: Initializer = he_normal,
     b_init: Initializer = zeros,
+    method: str = "auto",
 ) -> Layer:
     """Convolution over three axes, (D, H, W, C) to (D', H', W', features); see `funcnn.ops.conv`.
 
     Parameters
     ----------
-    features, kernel_size, stride, padding, dilation, groups, bias, w_init, b_init
+    features, kernel_size, stride, padding, dilation, groups, bias, w_init, b_init, method
         As in `conv2d`.
 
     Returns
@@ -120,7 +125,7 @@ def conv3d(
     >>> conv3d(4, (1, 3, 3)).init((0,), (5, 8, 8, 1))[2]
     (5, 6, 6, 4)
     """
-    return _conv(3, features, kernel_size, stride, padding, dilation, groups, bias, w_init, b_init)
+    return _conv(3, features, kernel_size, stride, padding, dilation, groups, bias, w_init, b_init, method)
 
 
 def conv_transpose1d(
@@ -135,12 +140,13 @@ def conv_transpose1d(
     bias: bool = True,
     w_init: Initializer = he_normal,
     b_init: Initializer = zeros,
+    method: str = "auto",
 ) -> Layer:
     """Transposed convolution over one axis, (L, C) to (L', features); see `funcnn.ops.conv_transpose`.
 
     Parameters
     ----------
-    features, kernel_size, stride, padding, output_padding, dilation, groups, bias, w_init, b_init
+    features, kernel_size, stride, padding, output_padding, dilation, groups, bias, w_init, b_init, method
         As in `conv_transpose2d`.
 
     Returns
@@ -153,7 +159,7 @@ def conv_transpose1d(
     (31, 4)
     """
     return _conv_transpose(
-        1, features, kernel_size, stride, padding, output_padding, dilation, groups, bias, w_init, b_init
+        1, features, kernel_size, stride, padding, output_padding, dilation, groups, bias, w_init, b_init, method
     )
 
 
@@ -169,6 +175,7 @@ def conv_transpose2d(
     bias: bool = True,
     w_init: Initializer = he_normal,
     b_init: Initializer = zeros,
+    method: str = "auto",
 ) -> Layer:
     """Transposed convolution over two axes, (H, W, C) to (H', W', features); see `funcnn.ops.conv_transpose`.
 
@@ -182,6 +189,8 @@ def conv_transpose2d(
     w_init, b_init : initializer
         `he_normal` and zeros, for the ReLU that mostly follows. The fan-in is counted as for a convolution of this
         kernel, though with a stride only every stride-th tap meets an input, so outputs start smaller.
+    method : str
+        The algorithm, as in `funcnn.ops.conv`.
 
     Returns
     -------
@@ -199,7 +208,7 @@ def conv_transpose2d(
     (16, 16, 16)
     """
     return _conv_transpose(
-        2, features, kernel_size, stride, padding, output_padding, dilation, groups, bias, w_init, b_init
+        2, features, kernel_size, stride, padding, output_padding, dilation, groups, bias, w_init, b_init, method
     )
 
 
@@ -215,12 +224,13 @@ def conv_transpose3d(
     bias: bool = True,
     w_init: Initializer = he_normal,
     b_init: Initializer = zeros,
+    method: str = "auto",
 ) -> Layer:
     """Transposed convolution over three axes, (D, H, W, C) to (D', H', W', features); see `funcnn.ops.conv_transpose`.
 
     Parameters
     ----------
-    features, kernel_size, stride, padding, output_padding, dilation, groups, bias, w_init, b_init
+    features, kernel_size, stride, padding, output_padding, dilation, groups, bias, w_init, b_init, method
         As in `conv_transpose2d`.
 
     Returns
@@ -233,7 +243,7 @@ def conv_transpose3d(
     (4, 8, 8, 4)
     """
     return _conv_transpose(
-        3, features, kernel_size, stride, padding, output_padding, dilation, groups, bias, w_init, b_init
+        3, features, kernel_size, stride, padding, output_padding, dilation, groups, bias, w_init, b_init, method
     )
 
 
@@ -247,12 +257,13 @@ def depthwise_conv1d(
     bias: bool = True,
     w_init: Initializer = he_normal,
     b_init: Initializer = zeros,
+    method: str = "auto",
 ) -> Layer:
     """Depthwise convolution over one axis, (L, C) to (L', in * multiplier).
 
     Parameters
     ----------
-    kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init
+    kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init, method
         As in `depthwise_conv2d`.
 
     Returns
@@ -264,7 +275,7 @@ def depthwise_conv1d(
     >>> depthwise_conv1d(5).init((0,), (32, 3))[2]
     (28, 3)
     """
-    return _depthwise_conv(1, kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init)
+    return _depthwise_conv(1, kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init, method)
 
 
 def depthwise_conv2d(
@@ -277,6 +288,7 @@ def depthwise_conv2d(
     bias: bool = True,
     w_init: Initializer = he_normal,
     b_init: Initializer = zeros,
+    method: str = "auto",
 ) -> Layer:
     """Depthwise convolution over two axes, (H, W, C) to (H', W', in * multiplier).
 
@@ -291,6 +303,8 @@ def depthwise_conv2d(
         As in `funcnn.ops.conv`.
     w_init, b_init : initializer
         `he_normal` and zeros, for the ReLU that mostly follows; the fan-in is the kernel's area alone.
+    method : str
+        The algorithm, as in `funcnn.ops.conv`.
 
     Returns
     -------
@@ -308,7 +322,7 @@ def depthwise_conv2d(
     >>> params["w"].shape, out_shape
     ((3, 3, 1, 6), (6, 6, 6))
     """
-    return _depthwise_conv(2, kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init)
+    return _depthwise_conv(2, kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init, method)
 
 
 def depthwise_conv3d(
@@ -321,12 +335,13 @@ def depthwise_conv3d(
     bias: bool = True,
     w_init: Initializer = he_normal,
     b_init: Initializer = zeros,
+    method: str = "auto",
 ) -> Layer:
     """Depthwise convolution over three axes, (D, H, W, C) to (D', H', W', in * multiplier).
 
     Parameters
     ----------
-    kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init
+    kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init, method
         As in `depthwise_conv2d`.
 
     Returns
@@ -338,7 +353,7 @@ def depthwise_conv3d(
     >>> depthwise_conv3d(2).init((0,), (4, 8, 8, 3))[2]
     (3, 7, 7, 3)
     """
-    return _depthwise_conv(3, kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init)
+    return _depthwise_conv(3, kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init, method)
 
 
 def separable_conv1d(
@@ -467,6 +482,7 @@ def _conv(
     bias: bool,
     w_init: Initializer,
     b_init: Initializer,
+    method: str,
 ) -> Layer:
     name = f"conv{rank}d"
     checks.count(name, "features", features)
@@ -478,7 +494,9 @@ def _conv(
         return weights(key, (*window, in_shape[-1] // groups, features), bias, w_init, b_init)
 
     def op(params: Tree, x: Array) -> Any:
-        return ops.conv(params, x, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias)
+        return ops.conv(
+            params, x, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias, method=method
+        )
 
     return parametric(name, init_params, op)
 
@@ -495,6 +513,7 @@ def _conv_transpose(
     bias: bool,
     w_init: Initializer,
     b_init: Initializer,
+    method: str,
 ) -> Layer:
     name = f"conv_transpose{rank}d"
     checks.count(name, "features", features)
@@ -510,7 +529,7 @@ def _conv_transpose(
     def op(params: Tree, x: Array) -> Any:
         return ops.conv_transpose(
             params, x, stride=stride, padding=padding, output_padding=output_padding, dilation=dilation, groups=groups,
-            bias=bias,
+            bias=bias, method=method,
         )  # fmt: skip
 
     return parametric(name, init_params, op)
@@ -526,6 +545,7 @@ def _depthwise_conv(
     bias: bool,
     w_init: Initializer,
     b_init: Initializer,
+    method: str,
 ) -> Layer:
     name = f"depthwise_conv{rank}d"
     checks.count(name, "multiplier", multiplier)
@@ -537,7 +557,9 @@ def _depthwise_conv(
 
     def op(params: Tree, x: Array) -> Any:
         x = checks.images(name, x)
-        return ops.conv(params, x, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1], bias=bias)
+        return ops.conv(
+            params, x, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1], bias=bias, method=method
+        )
 
     return parametric(name, init_params, op)
 
@@ -554,8 +576,10 @@ def _separable_conv(
     w_init: Initializer,
     b_init: Initializer,
 ) -> Layer:
-    depthwise = _depthwise_conv(rank, kernel_size, multiplier, stride, padding, dilation, False, lecun_normal, zeros)
-    pointwise = _conv(rank, features, 1, 1, 0, 1, 1, bias, w_init, b_init)
+    depthwise = _depthwise_conv(
+        rank, kernel_size, multiplier, stride, padding, dilation, False, lecun_normal, zeros, "auto"
+    )
+    pointwise = _conv(rank, features, 1, 1, 0, 1, 1, bias, w_init, b_init, "auto")
     return serial(depthwise, pointwise)._replace(name=f"separable_conv{rank}d")
 
 
