@@ -17,9 +17,13 @@ winograd
     Tiles of 4x4 outputs in Winograd's transformed form, with 36 products for 144. For 3x3 kernels in two dimensions,
     without stride, dilation or groups.
 
-The rule, `choose`, takes the first that suits: tiny images unrolled; depthwise; 3x3 kernels with 8 channels or more on
-either side by Winograd, in float32 alone; in strips what comes from up to 6 channels and goes to up to 8, or comes back
-to up to 6; columns for the rest.
+The rule, `choose`, takes the first that suits:
+
+1. tiny images (up to 8,192 entries in the matrix): unrolled;
+2. a group per input channel: depthwise;
+3. 3x3 kernels from at least 8 channels to at least 4, in float32: winograd;
+4. up to 6 channels in, and up to 32 out and no stride, or the way back to such an x: strips;
+5. the rest: columns.
 """
 
 from __future__ import annotations
@@ -67,12 +71,13 @@ def choose(
     if (
         dtype == np.float32
         and not exact
-        and min(inner, outer) >= 8
+        and inner >= 8
+        and outer >= 4
         and applies("winograd", g, inner, outer, groups)
         and math.prod(-(-o // 4) * 4 for o in g.out) <= 1.4 * math.prod(g.out)
     ):
         return "winograd"
-    narrow = inner <= 6 and (outer <= 8 or adjoint_x) and g.window[-1] > 1
+    narrow = inner <= 6 and g.window[-1] > 1 and (adjoint_x or (outer <= 32 and g.stride[-1] == 1))
     return "strips" if narrow else "columns"
 
 

@@ -18,7 +18,7 @@ from funcnn.kernels import columns, unrolled
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
-_WIDTH = 96  # columns of the product to aim at
+_WIDTH = 64  # columns of the product to aim at
 _INFLATION = 2.5  # products with zeros among them, for one without
 
 
@@ -44,7 +44,7 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
 def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.convolution.correlate_adjoint_x`; each strip adds its cells row by row."""
     inner, outer = w.shape[-2:]
-    length = _length(g, inner)
+    length = _length(g, outer)
     of_strips, strip = _geometries(g, length)
     weights = unrolled.matrix(w, strip).T.copy()
     dys = _strips(dy, of_strips, length)
@@ -73,11 +73,11 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
     return dx[:, *(slice(lo, lo + s) for s, (lo, _) in zip(g.size, g.padding, strict=True))]
 
 
-def _length(g: Geometry, channels: int) -> int:
+def _length(g: Geometry, outer: int) -> int:
     """Return how many outputs of a row to take at once: about `_WIDTH` columns, evenly cut, not too many zeros."""
     span, step = g.dilation[-1] * (g.window[-1] - 1) + 1, g.stride[-1]
     most = int(max(1, (_INFLATION * g.window[-1] - span) // step + 1))
-    length = min(g.out[-1], max(1, round(_WIDTH / max(channels, 1))), most)
+    length = min(g.out[-1], max(1, round(_WIDTH / max(outer, 1))), most)
     return -(-g.out[-1] // -(-g.out[-1] // length))
 
 
