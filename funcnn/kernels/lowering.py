@@ -21,7 +21,8 @@ The rule, `choose`, takes the first that suits:
 
 1. tiny images (up to 8,192 entries in the matrix): unrolled;
 2. a group per input channel: depthwise;
-3. 3x3 kernels from at least 8 channels to at least 4, in float32: winograd;
+3. 3x3 kernels from at least 8 channels to at least 4, in float32, if the tiles reach over the output by no more than
+   40 %: winograd;
 4. up to 6 channels in, and up to 32 out and no stride, or the way back to such an x: strips;
 5. the rest: columns.
 """
