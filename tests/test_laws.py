@@ -102,7 +102,8 @@ image_shapes = st.lists(small(4), min_size=1, max_size=3).map(lambda size: (3, *
 def road(request):
     """Convolutions by the automatic choice, with all images taken for large ones or for tiny ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lowering, "_LARGEST_UNROLLED", request.param)
+        for name in ("_LARGEST_UNROLLED", "_LARGEST_DENSE"):
+            patch.setattr(lowering, name, request.param)
         lowering.choose.cache_clear()
         yield
     lowering.choose.cache_clear()

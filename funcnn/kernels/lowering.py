@@ -19,8 +19,8 @@ winograd
 
 The rule, `choose`, takes the first that suits:
 
-1. tiny images (up to 8,192 entries in the matrix): unrolled;
-2. a group per input channel: depthwise;
+1. tiny images (up to 8,192 entries in the matrix, or 65,536 with one in six or more not 0): unrolled;
+2. a group per input channel, or a single channel and up to 9 weights: depthwise;
 3. 3x3 kernels from at least 8 channels to at least 4, in float32, if the tiles reach over the output by no more than
    40 %: winograd;
 4. up to 6 channels in, and up to 32 out and no stride, or the way back to such an x: strips;
@@ -42,7 +42,8 @@ from funcnn.kernels.geometry import Geometry
 
 METHODS = ("columns", "unrolled", "strips", "depthwise", "winograd")
 WISHES = ("auto", "exact")  # the quickest method; the quickest but "winograd"
-_LARGEST_UNROLLED = 1 << 13
+# Entries of the matrix: of any, and of one that has no more than so many entries for one that is not 0.
+_LARGEST_UNROLLED, _LARGEST_DENSE, _MOST_ZEROS = 1 << 13, 1 << 16, 6
 _EXACT: ContextVar[bool] = ContextVar("exact", default=False)
 
 
@@ -64,11 +65,15 @@ def choose(
     Given ``adjoint_x``, for the way back to x by a routine of its own, if it has one; if not, that is a correlation
     itself, and the question is asked again for it.
     """
-    if groups > 1:
-        # float16 would be rounded at every tap, where a product adds up in float32
-        return "depthwise" if groups == inner and dtype != np.float16 else "columns"
-    if math.prod(g.size) * inner * math.prod(g.out) * outer <= _LARGEST_UNROLLED:
+    window, entries = math.prod(g.window), math.prod(g.size) * inner * math.prod(g.out) * outer
+    dense = entries <= _LARGEST_DENSE and math.prod(g.size) <= _MOST_ZEROS * window
+    if groups == 1 and (entries <= _LARGEST_UNROLLED or dense):
         return "unrolled"
+    # float16 would be rounded at every tap, where a product adds up in float32
+    if groups == inner and (groups > 1 or window * outer <= 9) and dtype != np.float16:
+        return "depthwise"
+    if groups > 1:
+        return "columns"
     if (
         dtype == np.float32
         and not exact

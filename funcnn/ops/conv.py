@@ -79,7 +79,8 @@ def conv(
     convolution, groups=1, sums over the channels and gives O maps however many channels come in.)
 
     Rounding in float32 leaves an error of about 1e-6 of the largest entry of y, dx or dw. "winograd", which "auto"
-    takes for most 3x3 kernels without stride, dilation and groups in float32, leaves about 1e-5.
+    takes for most 3x3 kernels without stride, dilation and groups in float32, leaves about 1e-5. A NaN or infinite cell
+    makes NaN of outputs beside those that read it, too: within its strip or tile, or within a tiny image.
 
     ``torch.nn.Conv2d`` keeps the same ``w`` as (out, in/groups, kernel...).
 
