@@ -23,7 +23,8 @@ The rule, `choose`, takes the first that suits:
 2. a group per input channel, or a single channel and up to 9 weights: depthwise;
 3. 3x3 kernels from at least 8 channels to at least 4, in float32, if the tiles reach over the output by no more than
    40 %: winograd;
-4. up to 6 channels in, and up to 32 out and no stride, or the way back to such an x: strips;
+4. up to 6 channels in, up to 32 out, no stride, and outputs at more than 1,024 places, or the way back to such an x:
+   strips;
 5. the rest: columns.
 """
 
@@ -44,6 +45,7 @@ METHODS = ("columns", "unrolled", "strips", "depthwise", "winograd")
 WISHES = ("auto", "exact")  # the quickest method; the quickest but "winograd"
 # Entries of the matrix: of any, and of one that has no more than so many entries for one that is not 0.
 _LARGEST_UNROLLED, _LARGEST_DENSE, _MOST_ZEROS = 1 << 13, 1 << 16, 6
+_FEW_PLACES = 1024  # for so few outputs, laying out the weights of a strip takes longer than it saves
 _EXACT: ContextVar[bool] = ContextVar("exact", default=False)
 
 
@@ -58,9 +60,17 @@ def applies(method: str, g: Geometry, inner: int, outer: int, groups: int) -> bo
 
 @lru_cache(maxsize=1024)
 def choose(
-    g: Geometry, inner: int, outer: int, groups: int, dtype: np.dtype[Any], *, exact: bool, adjoint_x: bool = False
+    g: Geometry,
+    n: int,
+    inner: int,
+    outer: int,
+    groups: int,
+    dtype: np.dtype[Any],
+    *,
+    exact: bool,
+    adjoint_x: bool = False,
 ) -> str:
-    """Return the method for a geometry from ``inner`` to ``outer`` channels.
+    """Return the method for ``n`` images of a geometry from ``inner`` to ``outer`` channels.
 
     Given ``adjoint_x``, for the way back to x by a routine of its own, if it has one; if not, that is a correlation
     itself, and the question is asked again for it.
@@ -83,8 +93,9 @@ def choose(
         and math.prod(-(-o // 4) * 4 for o in g.out) <= 1.4 * math.prod(g.out)
     ):
         return "winograd"
-    narrow = inner <= 6 and g.window[-1] > 1 and (adjoint_x or (outer <= 32 and g.stride[-1] == 1))
-    return "strips" if narrow else "columns"
+    narrow = inner <= 6 and g.window[-1] > 1
+    worthwhile = outer <= 32 and g.stride[-1] == 1 and n * math.prod(g.out) > _FEW_PLACES
+    return "strips" if narrow and (adjoint_x or worthwhile) else "columns"
 
 
 def requested(op: str, method: Any, g: Geometry, inner: int, outer: int, groups: int) -> str:
