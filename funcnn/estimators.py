@@ -31,6 +31,7 @@ from sklearn.utils.validation import (
 
 from funcnn import layers, losses, optim, tree
 from funcnn.combinators import serial
+from funcnn.data import random_shift
 from funcnn.initializers import lecun_normal
 from funcnn.kernels.lowering import exact
 from funcnn.keys import Key
@@ -56,10 +57,11 @@ ACTIVATIONS: Mapping[str, Callable[[], Layer]] = {
 SOLVERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("one_cycle", "cosine", "constant")
 # Small sets are computed in float64, where float32 would gain nothing that anyone could see.
-_SMALL_SET = 1 << 15
+_SMALL_SET = 1 << 12
 # Epochs if none are given: so many, and more where they would make fewer updates than that.
 _EPOCHS, _UPDATES = 10, 500
 _BATCH_SIZE = 32
+_SMALLEST_PICTURE = 8
 
 
 class Network(NamedTuple):
@@ -101,10 +103,12 @@ class Network(NamedTuple):
                 raise TypeError(f"model(image_shape, n_outputs) must return a funcnn Layer, not {model!r}")
             return model
         activation = ACTIVATIONS[self.activation]
+        # neighbours in a table have nothing in common that a maximum would keep
+        pool = self.pool if np.ndim(self.pool) or _is_picture(self.image_shape) else 1
         body, size = list[Layer](), self.image_shape[:2]
         for features in self.channels:
             kernel = tuple(min(k, s) for k, s in zip(_pair(self.kernel_size), size, strict=True))
-            window = tuple(min(k, s) for k, s in zip(_pair(self.pool), size, strict=True))
+            window = tuple(min(k, s) for k, s in zip(_pair(pool), size, strict=True))
             body.append(layers.conv2d(features, kernel, padding="same"))
             if window != (1, 1):
                 body.append(layers.max_pool(window))
@@ -121,6 +125,10 @@ class _ConvNet(BaseEstimator):  # type: ignore[misc]
     """What classifier and regressor have in common."""
 
     image_shape_: tuple[int, ...]
+    loss_curve_: list[float]
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
+    best_loss_: float | None
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Any:
         """Train the network.
@@ -229,7 +237,7 @@ class _ConvNet(BaseEstimator):  # type: ignore[misc]
             batch_size=batch_size,
             resume=training,
             sample_weight=weight,
-            augment=self.augment,
+            augment=self._augment(),
             shuffle=self.shuffle,
             threads=self.threads,
         )
@@ -245,10 +253,10 @@ class _ConvNet(BaseEstimator):  # type: ignore[misc]
         return TrainingState(params, self.state_, optimizer.init(params), key, 0, 0)
 
     def _begin_record(self, validated: bool) -> None:
-        self.loss_curve_: list[float] = []
-        self.validation_scores_: list[float] | None = [] if validated else None
-        self.best_validation_score_: float | None = None
-        self.best_loss_: float | None = None
+        self.loss_curve_ = []
+        self.validation_scores_ = [] if validated else None
+        self.best_validation_score_ = None
+        self.best_loss_ = None
 
     def _record(self, epoch: Epoch) -> None:
         self.params_, self.state_ = epoch.training.params, epoch.training.state
@@ -369,14 +377,25 @@ class _ConvNet(BaseEstimator):  # type: ignore[misc]
         )
 
     def _set_scaling(self, x: Array, targets: Array, weight: Any) -> None:
-        """Note mean and standard deviation: of all pixels of images, of each feature of rows."""
-        self.mean_, self.scale_ = _mean_and_scale(x, weight, None if self.image_shape_[0] > 1 else 0)
+        """Note by what to scale: rows to mean 0, each feature for itself; pictures so that their background is 0.
+
+        Padding and shifting put zeros at the edge, which should be the darkest there is, not a medium grey.
+        """
+        images = _is_picture(self.image_shape_)
+        self.offset_, self.scale_ = _mean_and_scale(x, weight, None if images else 0)
+        if images:
+            self.offset_ = np.float64((x if weight is None else x[weight > 0]).min())
 
     def _scaled(self, x: Array, dtype: Any) -> Array:
-        scaled = (np.asarray(x, np.float64) - self.mean_) / self.scale_
+        scaled = (np.asarray(x, np.float64) - self.offset_) / self.scale_
         return scaled.astype(dtype, copy=False).reshape(len(x), *self.image_shape_)
 
     # --- parameters -------------------------------------------------------------------------------------------------
+
+    def _augment(self) -> Any:
+        if self.augment != "auto":
+            return self.augment
+        return _shift if _is_picture(self.image_shape_) else None
 
     def _batch_size(self, n: int) -> int:
         return min(_BATCH_SIZE, n) if self.batch_size == "auto" else min(int(self.batch_size), n)
@@ -426,8 +445,10 @@ class _ConvNet(BaseEstimator):  # type: ignore[misc]
                 raise self._invalid(name, f"one of {choices}", value)
         for name in ("augment", "model"):
             value = getattr(self, name)
-            if not (value is None or callable(value) or (name == "model" and isinstance(value, Layer))):
-                raise self._invalid(name, "a function" if name == "augment" else "a funcnn Layer or a function", value)
+            special = isinstance(value, Layer) if name == "model" else isinstance(value, str) and value == "auto"
+            if not (value is None or callable(value) or special):
+                expected = "a funcnn Layer or a function" if name == "model" else "'auto' or a function"
+                raise self._invalid(name, f"{expected}, or None", value)
 
     def _check_count(self, name: str, value: Any) -> None:
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
@@ -466,7 +487,7 @@ class ConvNetClassifier(ClassifierMixin, _ConvNet):  # type: ignore[misc]
         Output channels of each block of convolution, max pooling and activation.
     kernel_size, pool : int or tuple of two
         Of the convolutions, padded to keep the size, and of the pools; both shrink to what an image has by then, so
-        rows without a shape, images of height 1, have kernels and pools of height 1.
+        rows, images of height 1, have kernels of height 1. An int for ``pool`` goes for images from 8x8 on alone.
     hidden_layer_sizes : int or sequence of int
         Widths of the dense layers between the blocks and the outputs.
     activation : {"relu", "identity", "logistic", "tanh", "leaky_relu", "elu", "gelu", "silu"}
@@ -493,8 +514,9 @@ class ConvNetClassifier(ClassifierMixin, _ConvNet):  # type: ignore[misc]
         Epochs; by default 10, or as many as make 500 updates.
     shuffle : bool
         Whether each epoch has the examples in a new order.
-    augment : callable, optional
-        ``augment(key, x) -> x`` for each batch of images (n, h, w, c), such as `funcnn.data.random_shift`.
+    augment : "auto", callable or None
+        ``augment(key, x) -> x`` for each batch of images (n, h, w, c), their lowest value at 0. "auto" shifts half of
+        them by up to a pixel (`funcnn.data.random_shift`) if they are at least 8x8.
     class_weight : dict, "balanced" or None
         As in scikit-learn.
     early_stopping : bool
@@ -510,7 +532,7 @@ class ConvNetClassifier(ClassifierMixin, _ConvNet):  # type: ignore[misc]
     random_state : int, RandomState or None
         Of initial weights, order, dropout, augmentation and what is held out.
     dtype : {"auto", "float32", "float64"}
-        To train in. "auto" is float64 for sets of up to 32,768 numbers, else float32.
+        To train in. "auto" is float64 for sets of up to 4,096 numbers, else float32.
     threads : int, optional
         On how many threads to compute at most, by default one for each core.
     verbose : bool
@@ -524,12 +546,12 @@ class ConvNetClassifier(ClassifierMixin, _ConvNet):  # type: ignore[misc]
     feature_names_in_ : array of str
         If X had names for its features.
     image_shape_ : tuple of int (h, w, c)
-    mean_, scale_ : float or array (features,)
-        By which inputs are standardised: those of all pixels of images, of each feature of rows.
+    offset_, scale_ : float or array (features,)
+        By which inputs are scaled, (x - offset_) / scale_: the lowest value and the standard deviation of all
+        pixels of images from 8x8 on; mean and standard deviation of each feature of others and of rows.
     params_, state_ : tree
     model_ : Layer
-        With these, ``funcnn.training.predict(model_, params_, state_, x)`` gives the logits of standardised x (n, h, w,
-        c).
+        With these, ``funcnn.training.predict(model_, params_, state_, x)`` gives the logits of scaled x (n, h, w, c).
     n_iter_ : int
         Epochs.
     loss_, best_loss_ : float
@@ -541,7 +563,7 @@ class ConvNetClassifier(ClassifierMixin, _ConvNet):  # type: ignore[misc]
 
     Notes
     -----
-    Inputs are standardised, so that their units do not matter. Predictions are computed in float64 and by exact
+    Inputs are scaled, so that their units do not matter. Predictions are computed in float64 and by exact
     methods: a row's prediction does not depend, but for rounding of 1e-15, on the rows beside it.
 
     Examples
@@ -565,13 +587,13 @@ class ConvNetClassifier(ClassifierMixin, _ConvNet):  # type: ignore[misc]
         image_shape: Any = None,
         model: Any = None,
         solver: str = "adamw",
-        alpha: float = 0.2,
+        alpha: float = 0.5,
         batch_size: Any = "auto",
         learning_rate: str = "one_cycle",
         learning_rate_init: float = 8e-3,
         max_iter: int | None = None,
         shuffle: bool = True,
-        augment: Any = None,
+        augment: Any = "auto",
         class_weight: Any = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -719,7 +741,7 @@ class ConvNetRegressor(RegressorMixin, _ConvNet):  # type: ignore[misc]
 
     Attributes
     ----------
-    n_features_in_, feature_names_in_, image_shape_, mean_, scale_, params_, state_, model_, n_iter_
+    n_features_in_, feature_names_in_, image_shape_, offset_, scale_, params_, state_, model_, n_iter_
         As in `ConvNetClassifier`.
     loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_
         As there, but losses are mean squared errors of standardised targets, and scores coefficients of determination.
@@ -747,13 +769,13 @@ class ConvNetRegressor(RegressorMixin, _ConvNet):  # type: ignore[misc]
         image_shape: Any = None,
         model: Any = None,
         solver: str = "adamw",
-        alpha: float = 0.2,
+        alpha: float = 0.5,
         batch_size: Any = "auto",
         learning_rate: str = "one_cycle",
         learning_rate_init: float = 8e-3,
         max_iter: int | None = None,
         shuffle: bool = True,
-        augment: Any = None,
+        augment: Any = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -840,6 +862,15 @@ class ConvNetRegressor(RegressorMixin, _ConvNet):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _is_picture(image_shape: tuple[int, ...]) -> bool:
+    """Say whether to take images for pictures; smaller ones may well be tables with a square number of features."""
+    return min(image_shape[:2]) >= _SMALLEST_PICTURE
+
+
+def _shift(key: Key, images: Array) -> Array:
+    return random_shift(key, images, 1, fraction=0.5)
 
 
 def _pair(value: Any) -> tuple[Any, Any]:
