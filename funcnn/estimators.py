@@ -59,7 +59,7 @@ SCHEDULES = ("one_cycle", "cosine", "constant")
 # Small sets are computed in float64, where float32 would gain nothing that anyone could see.
 _SMALL_SET = 1 << 12
 # Epochs if none are given: so many, and more where they would make fewer updates than that.
-_EPOCHS, _UPDATES = 10, 500
+_EPOCHS, _UPDATES = 10, 450
 _BATCH_SIZE = 32
 _SMALLEST_PICTURE = 8
 
@@ -511,7 +511,7 @@ class ConvNetClassifier(ClassifierMixin, _ConvNet):  # type: ignore[misc]
     learning_rate_init : float > 0
         The highest learning rate.
     max_iter : int, optional
-        Epochs; by default 10, or as many as make 500 updates.
+        Epochs; by default 10, or as many as make 450 updates.
     shuffle : bool
         Whether each epoch has the examples in a new order.
     augment : "auto", callable or None
