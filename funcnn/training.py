@@ -262,6 +262,7 @@ def fit(
     sample_weight: Array | None = None,
     augment: Callable[[Key, Array], Array] | None = None,
     mix: Callable[[Key, Array, Array], tuple[Array, Array]] | None = None,
+    shuffle: bool = True,
     validation: tuple[Array, Array] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     threads: int | None = None,
@@ -279,7 +280,7 @@ def fit(
     epochs : int
         Train until this many epochs are done in all.
     batch_size : int
-        Each epoch goes through all examples once, in a new order; its last batch may be smaller.
+        Each epoch goes through all examples once; its last batch may be smaller.
     key : tuple of int
         Of all randomness: initial weights, order, augmentation, dropout. Not needed with ``resume``.
     resume : TrainingState, optional
@@ -291,6 +292,8 @@ def fit(
     mix : callable, optional
         ``mix(key, x, targets) -> x, targets``, applied to each batch after ``augment``, for what changes the targets as
         well, such as `funcnn.data.mixup`. Metrics are taken of the targets as they were.
+    shuffle : bool
+        Whether each epoch has the examples in a new order, rather than in the one given.
     validation : (x, targets), optional
         Needs metrics.
     metrics : dict of callable, optional
@@ -340,7 +343,7 @@ def fit(
     threads = _threads("fit", threads)
     grad_fn = over_threads(value_and_grad(model, loss), threads)
     return _epochs(
-        model, grad_fn, optimizer, x, targets, epochs, batch_size, resume, weights, augment, mix, validation,
+        model, grad_fn, optimizer, x, targets, epochs, batch_size, resume, weights, augment, mix, shuffle, validation,
         metrics or {}, threads,
     )  # fmt: skip
 
@@ -357,6 +360,7 @@ def _epochs(
     weights: Array | None,
     augment: Callable[[Key, Array], Array] | None,
     mix: Callable[[Key, Array, Array], tuple[Array, Array]] | None,
+    shuffle: bool,
     validation: tuple[Array, Array] | None,
     metrics: Mapping[str, Metric],
     threads: int,
@@ -366,7 +370,7 @@ def _epochs(
     for epoch in range(done + 1, epochs + 1):
         began = time.perf_counter()
         losses, sizes = [], []
-        for batch in batches(len(x), batch_size, key=fold_in(order_key, epoch)):
+        for batch in batches(len(x), batch_size, key=fold_in(order_key, epoch) if shuffle else None):
             batch_weights = None if weights is None else weights[batch]
             if batch_weights is not None and not batch_weights.any():
                 continue  # nothing to learn from, and no mean to take
