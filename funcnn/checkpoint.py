@@ -22,6 +22,7 @@ import numpy as np
 import funcnn
 from funcnn import models
 from funcnn.layer import Layer
+from funcnn.stopping import Best
 from funcnn.training import TrainingState
 from funcnn.tree import Array, Tree
 
@@ -31,7 +32,7 @@ try:
 except ImportError as error:
     raise ImportError(f"checkpoints need safetensors: pip install 'funcnn[checkpoint]' ({error})") from None
 
-__all__ = ["Best", "Checkpoint", "CheckpointError", "Latest", "add", "latest", "load", "rebuild", "save", "versions"]
+__all__ = ["Checkpoint", "CheckpointError", "Latest", "add", "latest", "load", "rebuild", "save", "versions"]
 
 _VERSION = 1
 _NO_DIGEST = "0" * 64
@@ -41,27 +42,6 @@ _UNFINISHED = re.compile(r"\.step-\d{9,}\.safetensors\.\w+\.part")
 
 class CheckpointError(ValueError):
     """A file is no checkpoint, or a damaged one, or cannot be read; the message names it."""
-
-
-class Best(NamedTuple):
-    """The best epoch so far.
-
-    Attributes
-    ----------
-    epoch : int
-    value : float
-        Of the measure watched, of which less is better.
-    params, state : tree
-        Of the model after that epoch.
-    waited : int
-        How many epochs have gone by since: what early stopping counts.
-    """
-
-    epoch: int
-    value: float
-    params: Tree
-    state: Tree
-    waited: int
 
 
 class Checkpoint(NamedTuple):
@@ -74,7 +54,7 @@ class Checkpoint(NamedTuple):
     description : dict
         What JSON can hold: at least ``model``, a dict of ``name`` and ``arguments`` of a function in `funcnn.models`,
         where the model is to be rebuilt; by convention also ``data``, ``run`` and ``versions``.
-    best : Best, optional
+    best : funcnn.stopping.Best, optional
     history : list of dict
         A record of each epoch, of what JSON can hold.
     """
