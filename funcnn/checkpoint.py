@@ -14,6 +14,7 @@ import platform
 import re
 import secrets
 from contextlib import suppress
+from operator import index
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -391,13 +392,19 @@ def _decoded(path: Path) -> Checkpoint:
         if told["version"] > _VERSION:
             raise CheckpointError(f"{path} was written by a later funcnn, in version {told['version']} of the format")
         arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 it is no dict
+    for name, kind in _KINDS.items():
+        if not isinstance(told[name], kind):
+            raise TypeError(f"{name} is {told[name]!r}")
     trees, best = _tree(told["trees"], "", arrays), told["best"]
     training = TrainingState(
-        trees["params"], trees["state"], trees["opt_state"], tuple(told["key"]), told["epoch"], told["step"],
+        trees["params"], trees["state"], trees["opt_state"], tuple(map(index, told["key"])), told["epoch"], told["step"],
         trees["losses"],
     )  # fmt: skip
     best = None if best is None else Best(**best, **trees["best"])
     return Checkpoint(training, told["description"], best, told["history"])
+
+
+_KINDS = {"trees": dict, "key": list, "epoch": int, "step": int, "description": dict, "history": list}
 
 
 def _digest(path: Path, digest: bytes) -> str:
