@@ -6,16 +6,27 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["check_writable", "write_whole"]
+__all__ = ["check_folder", "check_writable", "write_whole"]
 
 
 def check_writable(path: Path) -> None:
     """Raise an OSError that says why, if a file could not be written at ``path``; leave everything as it is."""
     if path.is_dir():
         raise IsADirectoryError(f"cannot write {path}: it is a directory")
+    if path.exists() and not path.is_file():  # a device, which would be replaced by a file
+        raise OSError(f"cannot write {path}: it is not a file")
     handle, temporary = _temporary_beside(path)
     os.close(handle)
     os.unlink(temporary)
+
+
+def check_folder(path: Path) -> None:
+    """Make a folder if need be, and raise an OSError that says why, if no file could be written in it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot make the folder {path}: {error.strerror}") from None
+    check_writable(path / "checkpoint")
 
 
 def write_whole(path: Path, text: str) -> None:

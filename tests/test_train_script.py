@@ -196,6 +196,7 @@ FAILURES = {
     "nowhere to keep": (("--checkpoints", "/proc/run"), 1, "cannot make the folder /proc/run: "),
     "a history in a missing folder": (("--history", "missing/h"), 1, "cannot write missing/h: No such file"),
     "a directory": (("--output", "."), 1, "cannot write .: it is a directory"),
+    "a device": (("--history", "/dev/null"), 1, "cannot write /dev/null: it is not a file"),
     "a missing folder": (("--output", "missing/net"), 1, "cannot write missing/net: No such file or directory"),
     "divergence": (("--model", "mlp", "--optimizer", "sgd", "--learning-rate", 1e30), 1, "training diverged: "),
 }
@@ -270,7 +271,7 @@ def test_a_killed_run_is_resumed_exactly_past_a_damaged_checkpoint(tmp_path):
     assert [row["step"] for row in histories[0] if row["record"] == "step"] == [*range(1, 1201)]
 
     output = run("--resume", "b.safetensors", cwd=tmp_path)
-    assert output.returncode == 1 and "b.safetensors has no opt_state that fits the run" in output.stderr
+    assert output.returncode == 1 and "b.safetensors is a model without its optimizer's state" in output.stderr
 
 
 def test_early_stopping_takes_the_best_epoch(tmp_path):
