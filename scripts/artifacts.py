@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import terminal
 from sources import Dataset, describe, open_data, resize
 
 from funcnn import checkpoint, data, losses, ops, training
@@ -67,7 +68,9 @@ def open_model(path: Path) -> Trained:
         If there is none that can be read, or it was not written by ``train.py``.
     """
     if path.is_dir():
-        path, saved, _ = checkpoint.latest(path)
+        path, saved, unreadable = checkpoint.latest(path)
+        for error in unreadable:
+            terminal.warn(f"{error}; taking the one before, {path}")
     else:
         saved = checkpoint.load(path)
     try:
