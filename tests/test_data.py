@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from arrays import normal
+from sklearn.datasets import load_digits
 
 from funcnn import data
 
@@ -14,6 +15,14 @@ def test_digits():
     assert x.shape == (1797, 8, 8, 1) and x.dtype == np.float32
     assert x.min() == 0.0 and x.max() == 1.0
     assert np.array_equal(np.unique(labels), np.arange(10)) and labels.dtype == np.int64
+
+
+def test_digits_are_those_that_scikit_learn_loads(monkeypatch):
+    bunch = load_digits()
+    for found in (True, False):  # read from scikit-learn's file, and where that is no longer in its place
+        x, labels = data.digits()
+        assert np.array_equal(x[..., 0] * 16, bunch.images) and np.array_equal(labels, bunch.target), found
+        monkeypatch.setattr("pathlib.Path.is_file", lambda self: False)
 
 
 def test_breast_cancer():

@@ -76,7 +76,7 @@ def _chosen(
 ) -> str:
     if method not in WISHES:
         return method
-    return choose(g, inner, outer, groups, array.dtype, exact=method == "exact", adjoint_x=adjoint_x)
+    return choose(g, len(array), inner, outer, groups, array.dtype, exact=method == "exact", adjoint_x=adjoint_x)
 
 
 class _Phase(NamedTuple):

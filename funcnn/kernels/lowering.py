@@ -20,10 +20,11 @@ winograd
 The rule, `choose`, takes the first that suits:
 
 1. tiny images (up to 8,192 entries in the matrix, or 65,536 with one in six or more not 0): unrolled;
-2. a group per input channel, or a single channel and up to 9 weights: depthwise;
+2. a group per input channel, or a single channel and up to 9 weights (with a stride, to a single one): depthwise;
 3. 3x3 kernels from at least 8 channels to at least 4, in float32, if the tiles reach over the output by no more than
    40 %: winograd;
-4. up to 6 channels in, and up to 32 out and no stride, or the way back to such an x: strips;
+4. up to 6 channels in, up to 32 out, no stride (from a single channel, less than half a window), and outputs at more
+   than 1,024 places, or the way back to such an x: strips;
 5. the rest: columns.
 """
 
@@ -44,6 +45,7 @@ METHODS = ("columns", "unrolled", "strips", "depthwise", "winograd")
 WISHES = ("auto", "exact")  # the quickest method; the quickest but "winograd"
 # Entries of the matrix: of any, and of one that has no more than so many entries for one that is not 0.
 _LARGEST_UNROLLED, _LARGEST_DENSE, _MOST_ZEROS = 1 << 13, 1 << 16, 6
+_FEW_PLACES = 1024  # for so few outputs, laying out the weights of a strip takes longer than it saves
 _EXACT: ContextVar[bool] = ContextVar("exact", default=False)
 
 
@@ -58,9 +60,17 @@ def applies(method: str, g: Geometry, inner: int, outer: int, groups: int) -> bo
 
 @lru_cache(maxsize=1024)
 def choose(
-    g: Geometry, inner: int, outer: int, groups: int, dtype: np.dtype[Any], *, exact: bool, adjoint_x: bool = False
+    g: Geometry,
+    n: int,
+    inner: int,
+    outer: int,
+    groups: int,
+    dtype: np.dtype[Any],
+    *,
+    exact: bool,
+    adjoint_x: bool = False,
 ) -> str:
-    """Return the method for a geometry from ``inner`` to ``outer`` channels.
+    """Return the method for ``n`` images of a geometry from ``inner`` to ``outer`` channels.
 
     Given ``adjoint_x``, for the way back to x by a routine of its own, if it has one; if not, that is a correlation
     itself, and the question is asked again for it.
@@ -70,7 +80,8 @@ def choose(
     if groups == 1 and (entries <= _LARGEST_UNROLLED or dense):
         return "unrolled"
     # float16 would be rounded at every tap, where a product adds up in float32
-    if groups == inner and (groups > 1 or window * outer <= 9) and dtype != np.float16:
+    whole = math.prod(g.stride) == 1
+    if groups == inner and (groups > 1 or (window * outer <= 9 and (whole or outer == 1))) and dtype != np.float16:
         return "depthwise"
     if groups > 1:
         return "columns"
@@ -83,8 +94,10 @@ def choose(
         and math.prod(-(-o // 4) * 4 for o in g.out) <= 1.4 * math.prod(g.out)
     ):
         return "winograd"
-    narrow = inner <= 6 and g.window[-1] > 1 and (adjoint_x or (outer <= 32 and g.stride[-1] == 1))
-    return "strips" if narrow else "columns"
+    narrow = inner <= 6 and g.window[-1] > 1
+    overlapping = g.stride[-1] == 1 or (inner == 1 and g.window[-1] > 2 * g.stride[-1])
+    worthwhile = outer <= 32 and overlapping and n * math.prod(g.out) > _FEW_PLACES
+    return "strips" if narrow and (adjoint_x or worthwhile) else "columns"
 
 
 def requested(op: str, method: Any, g: Geometry, inner: int, outer: int, groups: int) -> str:

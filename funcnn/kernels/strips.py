@@ -9,6 +9,7 @@ products more, and the longer rows and columns gain more than that.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -73,6 +74,7 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
     return dx[:, *(slice(lo, lo + s) for s, (lo, _) in zip(g.size, g.padding, strict=True))]
 
 
+@lru_cache(maxsize=256)
 def _length(g: Geometry, outer: int) -> int:
     """Return how many outputs of a row to take at once: about `_WIDTH` columns, evenly cut, not too many zeros."""
     span, step = g.dilation[-1] * (g.window[-1] - 1) + 1, g.stride[-1]
@@ -81,6 +83,7 @@ def _length(g: Geometry, outer: int) -> int:
     return -(-g.out[-1] // -(-g.out[-1] // length))
 
 
+@lru_cache(maxsize=256)
 def _geometries(g: Geometry, length: int) -> tuple[Geometry, Geometry]:
     """Return the windows that hold a strip each, and the windows within one of these."""
     *_, step = g.stride

@@ -34,14 +34,19 @@ def crop(x: Array, padding: tuple[tuple[int, int], ...]) -> Array:
 def windows(x: Array, g: Geometry) -> Array:
     """Return all windows of the padded ``x`` (N, padded..., C) as a read-only view (N, out..., window..., C)."""
     first, *spatial, last = x.strides
-    return np.lib.stride_tricks.as_strided(
-        x,
-        (x.shape[0], *g.out, *g.window, x.shape[-1]),
-        (
-            first,
-            *(s * step for s, step in zip(spatial, g.stride, strict=True)),
-            *(s * d for s, d in zip(spatial, g.dilation, strict=True)),
-            last,
-        ),
-        writeable=False,
+    strides = (
+        first,
+        *(s * step for s, step in zip(spatial, g.stride, strict=True)),
+        *(s * d for s, d in zip(spatial, g.dilation, strict=True)),
+        last,
     )
+    return view(x, (x.shape[0], *g.out, *g.window, x.shape[-1]), strides)
+
+
+def view(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    """Return the read-only view of ``x`` of that shape and those strides, from its first entry on."""
+    if not x.flags.c_contiguous:
+        return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)
+    viewed: Array = np.ndarray(shape, x.dtype, x, 0, strides)  # in a tenth of the time
+    viewed.flags.writeable = False
+    return viewed

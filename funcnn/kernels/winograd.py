@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from funcnn.kernels.geometry import Geometry
+from funcnn.kernels.windows import view
 from funcnn.tree import Array
 
 # B^T, G and A^T
@@ -105,9 +106,8 @@ def _gather(x: Array, g: Geometry, rows: slice, cells: int, before: tuple[int, .
         up, aside = max(-top, 0), max(-left, 0)
         padded[:, up : up + inside.shape[1], aside : aside + inside.shape[2]] = inside
     n, h, w, c = padded.strides
-    tiles = np.lib.stride_tricks.as_strided(
-        padded, (cells, cells, len(x), count, across, x.shape[-1]), (h, w, n, _TILE * h, _TILE * w, c), writeable=False
-    )
+    shape, strides = (cells, cells, len(x), count, across, x.shape[-1]), (h, w, n, _TILE * h, _TILE * w, c)
+    tiles = view(padded, shape, strides)
     return np.ascontiguousarray(tiles, dtype)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from contestants import jobs
 from contestants.jobs import Job, Task
-from funcnn import keys, layers, losses, metrics, models, optim, residual, serial, training, tree
+from funcnn import data, keys, layers, losses, metrics, models, optim, residual, serial, training, tree
 from funcnn.layer import Layer
 from funcnn.parallel import cores, over_threads
 
@@ -87,7 +87,7 @@ def make_run(task: Task) -> Callable[[int], float]:
 
 def train_digits(seed: int, path: Path) -> tuple[int, float]:
     """Train the default network until it is good enough, save it, and return the epochs and the accuracy."""
-    x, labels, test_x, test_labels = jobs.split_digits()
+    x, labels, test_x, test_labels = jobs.split_digits(data.digits)
     model = models.convnet(10)
     optimizer = make_optimizer(Job("estimator"), jobs.EPOCHS * len(x) // jobs.BATCH_SIZE)
     for epoch in training.fit(
