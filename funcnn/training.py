@@ -341,9 +341,9 @@ def fit(
     >>> metrics.accuracy(predict(models.mlp(), params, state, x), labels) > 0.95
     True
     """
-    records = steps(
-        model, loss, optimizer, x, targets, epochs=epochs, batch_size=batch_size, key=key, resume=resume,
-        sample_weight=sample_weight, augment=augment, mix=mix, validation=validation, metrics=metrics, threads=threads,
+    records = _checked(
+        model, loss, optimizer, x, targets, epochs, batch_size, key, resume, sample_weight, augment, mix, validation,
+        metrics, threads, every_step=False,
     )  # fmt: skip
     return (record for record in records if isinstance(record, Epoch))
 
@@ -399,6 +399,32 @@ def steps(
     >>> len(rest), bool((rest[-1].losses == records[-1].losses).all())
     (3, True)
     """
+    return _checked(
+        model, loss, optimizer, x, targets, epochs, batch_size, key, resume, sample_weight, augment, mix, validation,
+        metrics, threads, every_step=True,
+    )  # fmt: skip
+
+
+def _checked(
+    model: Layer,
+    loss: Loss,
+    optimizer: Optimizer,
+    x: Array,
+    targets: Array,
+    epochs: int,
+    batch_size: int,
+    key: Key | None,
+    resume: TrainingState | None,
+    sample_weight: Array | None,
+    augment: Callable[[Key, Array], Array] | None,
+    mix: Callable[[Key, Array, Array], tuple[Array, Array]] | None,
+    validation: tuple[Array, Array] | None,
+    metrics: Mapping[str, Metric] | None,
+    threads: int | None,
+    *,
+    every_step: bool,
+) -> Iterator[Step | Epoch]:
+    """Refuse what does not fit, at once; then return the records as they come."""
     x, targets = np.asarray(x), np.asarray(targets)
     weights = None if sample_weight is None else np.asarray(sample_weight)
     if x.ndim < 2 or targets.ndim < 1 or len(x) != len(targets) or not len(x):
@@ -425,7 +451,7 @@ def steps(
     grad_fn = over_threads(value_and_grad(model, loss), threads)
     return _records(
         model, grad_fn, optimizer, x, targets, epochs, batch_size, resume, weights, augment, mix, validation,
-        metrics or {}, threads,
+        metrics or {}, threads, every_step,
     )  # fmt: skip
 
 
@@ -444,6 +470,7 @@ def _records(
     validation: tuple[Array, Array] | None,
     metrics: Mapping[str, Metric],
     threads: int,
+    every_step: bool,
 ) -> Iterator[Step | Epoch]:
     params, state, opt_state, key, done, step, before = training
     order_key, augment_key, forward_key, mix_key = (fold_in(key, s) for s in (_ORDER, _AUGMENT, _FORWARD, _MIX))
@@ -475,12 +502,12 @@ def _records(
                 updates, opt_state = optimizer.update(grads, opt_state, params)
                 params = apply_updates(params, updates)
             step += 1
-            loss = float(value)
-            losses[len(sizes) - 1] = loss
-            so_far = losses[: len(sizes)]
-            seconds += time.perf_counter() - began
-            yield Step(epoch, loss, TrainingState(params, state, opt_state, key, epoch - 1, step, so_far))
-            began = time.perf_counter()  # what the caller did meanwhile does not count
+            losses[len(sizes) - 1] = value
+            if every_step:
+                so_far = losses[: len(sizes)]
+                seconds += time.perf_counter() - began
+                yield Step(epoch, float(value), TrainingState(params, state, opt_state, key, epoch - 1, step, so_far))
+                began = time.perf_counter()  # what the caller did meanwhile does not count
         if not math.isfinite(tree.norm(params)):
             raise _diverged("the parameters are no longer finite", epoch, step - 1, opt_state)
         seconds += time.perf_counter() - began
