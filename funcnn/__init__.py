@@ -2,8 +2,8 @@
 
 An op takes arrays and returns its output and a closure that pulls a cotangent back through it (`funcnn.ops`,
 `funcnn.losses`); a layer adds initial parameters and state (`funcnn.layers`, `funcnn.combinators`, `funcnn.models`);
-the rest uses models (`funcnn.training`, `funcnn.parallel`, `funcnn.optim`, `funcnn.data`, `funcnn.metrics`,
-`funcnn.summary`, `funcnn.derivatives`, `funcnn.testing`).
+the rest uses models (`funcnn.training`, `funcnn.stopping`, `funcnn.parallel`, `funcnn.optim`, `funcnn.data`,
+`funcnn.metrics`, `funcnn.summary`, `funcnn.derivatives`, `funcnn.testing`).
 """
 
 from funcnn import (
@@ -19,6 +19,7 @@ from funcnn import (
     ops,
     optim,
     parallel,
+    stopping,
     summary,
     testing,
     training,
@@ -51,6 +52,7 @@ __all__ = [
     "parallel",
     "residual",
     "serial",
+    "stopping",
     "summary",
     "testing",
     "training",

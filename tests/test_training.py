@@ -2,6 +2,7 @@
 
 import functools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -89,6 +90,40 @@ def test_a_resumed_run_ends_like_one_left_alone(stopped):
     assert not np.array_equal(
         tree.ravel(whole[-1].training.params)[0], tree.ravel(without_momentum[-1].training.params)[0]
     )
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(23) % 8 == 0])
+def test_a_run_resumed_at_any_step_has_the_same_records(weights):
+    def records(**changes):
+        optimizer = optim.sgd(optim.cosine(0.1, steps=15), momentum=0.9)
+        options = {"epochs": 3, "batch_size": 5, "augment": data.random_shift, "key": (0,), "sample_weight": weights}
+        options |= {"validation": (X[:7], LABELS[:7]), "metrics": {"accuracy": metrics.accuracy}} | changes
+        return list(training.steps(MODEL, losses.softmax_cross_entropy, optimizer, X, LABELS, **options))
+
+    whole = records()
+    steps = [record for record in whole if isinstance(record, training.Step)]
+    assert [record.training.step for record in steps] == [*range(1, len(steps) + 1)]
+    assert len(whole) == len(steps) + 3 and (len(steps) == 15 if weights is None else 3 <= len(steps) < 15)
+    for done, record in enumerate(whole, start=1):
+        rest = records(key=None, resume=record.training)
+        assert len(rest) == len(whole) - done
+        for a, b in zip(rest, whole[done:], strict=True):
+            assert type(a) is type(b) and a.epoch == b.epoch and a.loss == b.loss
+            assert a.training.step == b.training.step and np.array_equal(a.training.losses, b.training.losses)
+            assert_same(a.training.opt_state, b.training.opt_state)
+            if isinstance(a, training.Epoch):
+                assert np.array_equal(a.losses, b.losses) and a.validation == b.validation and a.train == b.train
+    with pytest.raises(ValueError, match=r"is 5 steps into epoch 1, but 23 examples in batches of 23 make 1 steps"):
+        fit(batch_size=23, resume=steps[0].training._replace(losses=[1.0] * 5))
+
+
+def test_the_time_between_steps_is_not_the_epochs():
+    for record in training.steps(
+        MODEL, losses.softmax_cross_entropy, optim.sgd(0.1), X, LABELS, epochs=1, batch_size=12, key=(0,)
+    ):
+        if isinstance(record, training.Step):
+            time.sleep(0.2)
+    assert record.seconds < 0.2
 
 
 def test_stopping_is_leaving_the_loop():
