@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,7 +21,7 @@ from funcnn.tree import Array, Tree
 Loss: TypeAlias = Callable[..., tuple[Any, Callable[[Any], Array]]]
 Metric: TypeAlias = Callable[[Array, Array], float]
 
-__all__ = ["Epoch", "TrainingState", "evaluate", "fit", "predict", "start", "value_and_grad"]
+__all__ = ["Epoch", "Step", "TrainingState", "evaluate", "fit", "predict", "start", "steps", "value_and_grad"]
 
 # The random streams of a run, each below the run's key: a step's numbers depend on the key and the step alone.
 _INIT, _ORDER, _AUGMENT, _FORWARD, _MIX = range(5)
@@ -173,7 +173,7 @@ def _threads(where: str, threads: int | None) -> int:
 
 
 class TrainingState(NamedTuple):
-    """All that training carries from epoch to epoch: `fit` goes on from one as if it had never stopped.
+    """All that training carries from step to step: `fit` goes on from one as if it had never stopped.
 
     Attributes
     ----------
@@ -182,6 +182,8 @@ class TrainingState(NamedTuple):
         Of the whole run; together with ``epoch`` and ``step`` it determines all later random numbers.
     epoch, step : int
         Epochs and updates done.
+    losses : sequence of float
+        Of the steps done in the epoch begun: their number says where in the epoch training is.
     """
 
     params: Tree
@@ -190,6 +192,25 @@ class TrainingState(NamedTuple):
     key: Key
     epoch: int
     step: int
+    losses: Sequence[float] | Array = ()
+
+
+class Step(NamedTuple):
+    """What `steps` yields after each step.
+
+    Attributes
+    ----------
+    epoch : int
+        Which it belongs to, from 1.
+    loss : float
+        In training mode and before the update.
+    training : TrainingState
+        From which training can go on.
+    """
+
+    epoch: int
+    loss: float
+    training: TrainingState
 
 
 class Epoch(NamedTuple):
@@ -283,7 +304,7 @@ def fit(
     key : tuple of int
         Of all randomness: initial weights, order, augmentation, dropout. Not needed with ``resume``.
     resume : TrainingState, optional
-        Where to go on, from an earlier record's ``training`` or from `start`.
+        Where to go on, from an earlier record's ``training`` or from `start`; in the middle of an epoch, too.
     sample_weight : array (N,), optional
         A batch whose weights are all 0 is left out.
     augment : callable, optional
@@ -320,6 +341,64 @@ def fit(
     >>> metrics.accuracy(predict(models.mlp(), params, state, x), labels) > 0.95
     True
     """
+    records = steps(
+        model, loss, optimizer, x, targets, epochs=epochs, batch_size=batch_size, key=key, resume=resume,
+        sample_weight=sample_weight, augment=augment, mix=mix, validation=validation, metrics=metrics, threads=threads,
+    )  # fmt: skip
+    return (record for record in records if isinstance(record, Epoch))
+
+
+def steps(
+    model: Layer,
+    loss: Loss,
+    optimizer: Optimizer,
+    x: Array,
+    targets: Array,
+    *,
+    epochs: int,
+    batch_size: int = 64,
+    key: Key | None = None,
+    resume: TrainingState | None = None,
+    sample_weight: Array | None = None,
+    augment: Callable[[Key, Array], Array] | None = None,
+    mix: Callable[[Key, Array, Array], tuple[Array, Array]] | None = None,
+    validation: tuple[Array, Array] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    threads: int | None = None,
+) -> Iterator[Step | Epoch]:
+    """Train a model as `fit` does, yielding a record after each step, too: for checkpoints that lose no epoch.
+
+    Parameters
+    ----------
+    model, loss, optimizer, x, targets
+        As in `fit`, and so are the options.
+
+    Yields
+    ------
+    Step or Epoch
+        A Step after each step; after the last of an epoch, and the metrics, an Epoch.
+
+    Raises
+    ------
+    ValueError
+        As in `fit`; and if the state to resume has more steps of an epoch behind it than there are in one.
+
+    Examples
+    --------
+    >>> from funcnn import losses, models, optim
+    >>> x, labels = np.eye(6, dtype=np.float32), np.arange(6) % 2
+    >>> options = {"epochs": 1, "batch_size": 2, "key": (0,)}
+    >>> records = list(steps(models.mlp(2), losses.softmax_cross_entropy, optim.sgd(0.1), x, labels, **options))
+    >>> [type(record).__name__ for record in records]
+    ['Step', 'Step', 'Step', 'Epoch']
+
+    Whoever goes on from the first step has two more to do:
+
+    >>> options["resume"] = records[0].training
+    >>> rest = list(steps(models.mlp(2), losses.softmax_cross_entropy, optim.sgd(0.1), x, labels, **options))
+    >>> len(rest), bool((rest[-1].losses == records[-1].losses).all())
+    (3, True)
+    """
     x, targets = np.asarray(x), np.asarray(targets)
     weights = None if sample_weight is None else np.asarray(sample_weight)
     if x.ndim < 2 or targets.ndim < 1 or len(x) != len(targets) or not len(x):
@@ -337,15 +416,20 @@ def fit(
         if key is None:
             raise ValueError("fit: needs a key such as (0,), or a state to resume")
         resume = start(model, optimizer, x.shape[1:], key=key)
+    if len(resume.losses) > -(-len(x) // batch_size):
+        raise ValueError(
+            f"fit: the state to resume is {len(resume.losses)} steps into epoch {resume.epoch + 1}, but {len(x)} "
+            f"examples in batches of {batch_size} make {-(-len(x) // batch_size)} steps an epoch"
+        )
     threads = _threads("fit", threads)
     grad_fn = over_threads(value_and_grad(model, loss), threads)
-    return _epochs(
+    return _records(
         model, grad_fn, optimizer, x, targets, epochs, batch_size, resume, weights, augment, mix, validation,
         metrics or {}, threads,
     )  # fmt: skip
 
 
-def _epochs(
+def _records(
     model: Layer,
     grad_fn: Callable[..., tuple[Any, Tree, Tree]],
     optimizer: Optimizer,
@@ -360,16 +444,22 @@ def _epochs(
     validation: tuple[Array, Array] | None,
     metrics: Mapping[str, Metric],
     threads: int,
-) -> Iterator[Epoch]:
-    params, state, opt_state, key, done, step = training
+) -> Iterator[Step | Epoch]:
+    params, state, opt_state, key, done, step, before = training
     order_key, augment_key, forward_key, mix_key = (fold_in(key, s) for s in (_ORDER, _AUGMENT, _FORWARD, _MIX))
     for epoch in range(done + 1, epochs + 1):
-        began = time.perf_counter()
-        losses, sizes = [], []
+        began, seconds = time.perf_counter(), 0.0
+        # Each state has a view of the losses so far, whose entries are not written again.
+        losses = np.empty(-(-len(x) // batch_size))
+        losses[: len(before)] = before
+        sizes: list[float] = []
         for batch in batches(len(x), batch_size, key=fold_in(order_key, epoch)):
             batch_weights = None if weights is None else weights[batch]
             if batch_weights is not None and not batch_weights.any():
                 continue  # nothing to learn from, and no mean to take
+            sizes.append(len(batch) if batch_weights is None else float(batch_weights.sum()))
+            if len(sizes) <= len(before):
+                continue  # done before the run was resumed
             batch_x, batch_targets = x[batch], targets[batch]
             if augment is not None:
                 batch_x = augment(fold_in(augment_key, step), batch_x)
@@ -385,18 +475,23 @@ def _epochs(
                 updates, opt_state = optimizer.update(grads, opt_state, params)
                 params = apply_updates(params, updates)
             step += 1
-            losses.append(float(value))
-            sizes.append(len(batch) if batch_weights is None else float(batch_weights.sum()))
+            loss = float(value)
+            losses[len(sizes) - 1] = loss
+            so_far = losses[: len(sizes)]
+            seconds += time.perf_counter() - began
+            yield Step(epoch, loss, TrainingState(params, state, opt_state, key, epoch - 1, step, so_far))
+            began = time.perf_counter()  # what the caller did meanwhile does not count
         if not math.isfinite(tree.norm(params)):
             raise _diverged("the parameters are no longer finite", epoch, step - 1, opt_state)
-        seconds = time.perf_counter() - began
+        seconds += time.perf_counter() - began
         on_train = evaluate(model, params, state, x, targets, metrics, threads=threads) if metrics else {}
         on_validation = (
             evaluate(model, params, state, *validation, metrics, threads=threads) if metrics and validation else {}
         )
+        losses, before = losses[: len(sizes)], ()
         loss = float(np.average(losses, weights=sizes))
         reached = TrainingState(params, state, opt_state, key, epoch, step)
-        yield Epoch(epoch, loss, np.array(losses), on_train, on_validation, seconds, reached)
+        yield Epoch(epoch, loss, losses, on_train, on_validation, seconds, reached)
 
 
 def _diverged(what: str, epoch: int, step: int, opt_state: Tree) -> ValueError:

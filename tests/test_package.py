@@ -30,7 +30,7 @@ FLOORS = [
     {"ops", "losses"},
     {"layer", "layers", "combinators", "models"},
     {"optim", "data", "metrics", "training", "parallel", "summary", "testing", "derivatives"},
-    {"intermediates", "attribution"},
+    {"checkpoint", "intermediates", "attribution"},
 ]
 
 

@@ -1,0 +1,437 @@
+"""Checkpoints: one file holds all that a run of training needs to go on, and all that its model needs to be rebuilt.
+
+The format is safetensors, which PyTorch, JAX and others open: each array lies under its path in the tree, such as
+``params/0_conv2d/w``. What is not an array is JSON in the file's metadata, under ``funcnn``, with a checksum of the
+whole file. A file is written beside its place and renamed, so that at any moment there is the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+import funcnn
+from funcnn import models
+from funcnn.layer import Layer
+from funcnn.training import TrainingState
+from funcnn.tree import Array, Tree
+
+try:
+    import safetensors
+    import safetensors.numpy
+except ImportError as error:
+    raise ImportError(f"checkpoints need safetensors: pip install 'funcnn[checkpoint]' ({error})") from None
+
+__all__ = ["Best", "Checkpoint", "CheckpointError", "Latest", "add", "latest", "load", "rebuild", "save", "versions"]
+
+_VERSION = 1
+_NO_DIGEST = "0" * 64
+_NAME = re.compile(r"step-\d{9,}\.safetensors")
+_UNFINISHED = re.compile(r"\.step-\d{9,}\.safetensors\.\w+\.part")
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint, or a damaged one, or cannot be read; the message names it."""
+
+
+class Best(NamedTuple):
+    """The best epoch so far.
+
+    Attributes
+    ----------
+    epoch : int
+    value : float
+        Of the measure watched, of which less is better.
+    params, state : tree
+        Of the model after that epoch.
+    waited : int
+        How many epochs have gone by since: what early stopping counts.
+    """
+
+    epoch: int
+    value: float
+    params: Tree
+    state: Tree
+    waited: int
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes
+    ----------
+    training : TrainingState
+        From which `funcnn.training.fit` goes on.
+    description : dict
+        What JSON can hold: at least ``model``, a dict of ``name`` and ``arguments`` of a function in `funcnn.models`,
+        where the model is to be rebuilt; by convention also ``data``, ``run`` and ``versions``.
+    best : Best, optional
+    history : list of dict
+        A record of each epoch, of what JSON can hold.
+    """
+
+    training: TrainingState
+    description: dict[str, Any]
+    best: Best | None = None
+    history: list[dict[str, Any]] = []  # noqa: RUF012 a default that nobody writes to
+
+
+class Latest(NamedTuple):
+    """The newest checkpoint of a folder that can be read: its file, its content, and why newer ones were passed over.
+
+    Attributes
+    ----------
+    path : Path
+    checkpoint : Checkpoint
+    unreadable : list of CheckpointError
+    """
+
+    path: Path
+    checkpoint: Checkpoint
+    unreadable: list[CheckpointError]
+
+
+def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+    """Write a checkpoint: wholly, or not at all, leaving what was there before.
+
+    Parameters
+    ----------
+    path : path
+        Whose folder exists.
+    checkpoint : Checkpoint
+        The trees' leaves may be arrays of float16 to float64, complex64, bool and ints, NumPy's scalars of these, and
+        Python's bools, ints, floats, strings and None. All come back exactly, whatever their layout in memory.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a leaf is of another type, or a key is not a string without ``/``; nothing is written.
+    OSError
+        If the file cannot be written, naming it.
+
+    Notes
+    -----
+    The content goes to a hidden file in the same folder, is flushed to the disk and renamed; then the folder is flushed
+    as well, so that even a power cut leaves the old file or the new one. A process killed meanwhile leaves the hidden
+    file, ``.{name}.{random}.part``, which means nothing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> training = TrainingState({"w": np.eye(2).T[::-1]}, {}, {"step": 3, "mean": np.float32(0.1)}, (0,), 0, 3)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/net.safetensors", Checkpoint(training, {}))
+    ...     print(load(f"{folder}/net.safetensors").training.opt_state)
+    {'step': 3, 'mean': np.float32(0.1)}
+    """
+    path = Path(path)
+    content = _encoded(checkpoint)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a directory")
+        try:
+            with open(temporary, "xb") as file:
+                _write(file, content)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _write(file: BinaryIO, content: bytes) -> None:
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere folders cannot be opened, and renaming is all there is
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def load(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Checkpoint
+        Equal to the one saved, bit for bit; its arrays lie in memory row by row.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, is not a checkpoint of funcnn, or was damaged. Nothing but this, whatever is in
+        the file, and in memory of a few times the file's size.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            path.stat()  # says what is wrong, if there is nothing of the name
+            raise CheckpointError(f"cannot read {path}: it is {'a directory' if path.is_dir() else 'not a file'}")
+        return _decoded(path)
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
+    except safetensors.SafetensorError as error:
+        size = path.stat().st_size
+        raise CheckpointError(f"{path} is damaged or not a checkpoint: {error} in {size:,} bytes") from None
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not a checkpoint as funcnn writes them: {error!r}") from None
+
+
+def add(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, keep: int = 3) -> Path:
+    """Save a checkpoint in a run's folder, under its step, and remove all but the newest ones.
+
+    Parameters
+    ----------
+    folder : path
+        Of one run alone; it is made if need be.
+    checkpoint : Checkpoint
+    keep : int >= 1
+        How many checkpoints stay, this one included.
+
+    Returns
+    -------
+    Path
+        Of the file, ``step-{step}.safetensors``.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        As `save` does; no other checkpoint is removed then.
+    """
+    if keep < 1:
+        raise ValueError(f"add: keep must be >= 1, got {keep}")
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot make the folder {folder}: {error.strerror or error}") from None
+    path = folder / f"step-{checkpoint.training.step:09d}.safetensors"
+    save(path, checkpoint)
+    unfinished = [folder / name for name in os.listdir(folder) if _UNFINISHED.fullmatch(name)]
+    for old in [*unfinished, *[other for other in _saved(folder) if other != path][keep - 1 :]]:
+        with suppress(FileNotFoundError):
+            old.unlink()
+    return path
+
+
+def latest(folder: str | os.PathLike[str]) -> Latest:
+    """Read the newest checkpoint of a run's folder, passing over those that cannot be read.
+
+    Parameters
+    ----------
+    folder : path
+        In which `add` has saved.
+
+    Returns
+    -------
+    Latest
+
+    Raises
+    ------
+    CheckpointError
+        If there is none that can be read.
+    """
+    folder = Path(folder)
+    unreadable: list[CheckpointError] = []
+    try:
+        paths = _saved(folder)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {folder}: {error.strerror or error}") from None
+    for path in paths:
+        try:
+            return Latest(path, load(path), unreadable)
+        except CheckpointError as error:
+            unreadable.append(error)
+    raise CheckpointError("; ".join([f"{folder} has no checkpoint that can be read", *map(str, unreadable)]))
+
+
+def _saved(folder: Path) -> list[Path]:
+    """List the files that `add` has saved, the newest first: of the most steps."""
+    names = [name for name in os.listdir(folder) if _NAME.fullmatch(name)]
+    return [folder / name for name in sorted(names, key=lambda name: int(name[5:-12]), reverse=True)]
+
+
+def rebuild(description: dict[str, Any]) -> Layer:
+    """Make the model that a description names.
+
+    Parameters
+    ----------
+    description : dict
+        Its entry ``model`` has the ``name`` of a function in `funcnn.models` and its ``arguments``.
+
+    Returns
+    -------
+    Layer
+
+    Raises
+    ------
+    ValueError
+        If there is no such function, or it does not take the arguments.
+
+    Examples
+    --------
+    >>> rebuild({"model": {"name": "mlp", "arguments": {"outputs": 3, "hidden": [16]}}}).init((0,), (4,))[2]
+    (3,)
+    """
+    model = description.get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("arguments"), dict):
+        raise ValueError("rebuild: the description does not say of what model it is")
+    name, arguments = model.get("name"), model["arguments"]
+    if name not in models.__all__:
+        raise ValueError(f"rebuild: funcnn.models has no {name!r}, only {', '.join(models.__all__)}")
+    try:
+        layer: Layer = getattr(models, name)(**arguments)
+    except TypeError as error:
+        raise ValueError(f"rebuild: models.{name} does not take {arguments}: {error}") from None
+    return layer
+
+
+def versions() -> dict[str, Any]:
+    """Return what the bits of a run depend on beside its description: versions, and the BLAS with its threads.
+
+    Returns
+    -------
+    dict of str and int
+        ``funcnn``, ``numpy``, ``python``, ``processor``, ``blas``; with threadpoolctl installed, ``blas`` says for what
+        processor its routines are, and ``blas_threads`` how many threads it may use.
+
+    Examples
+    --------
+    >>> versions()["numpy"] == np.__version__
+    True
+    """
+    found: dict[str, Any] = {
+        "funcnn": funcnn.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "processor": platform.machine(),
+    }
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        return {**found, "blas": f"{built.get('name')} {built.get('version')}"}
+    for pool in threadpool_info():
+        if pool["user_api"] == "blas":
+            blas = " ".join(str(pool[key]) for key in ("internal_api", "version", "architecture") if pool.get(key))
+            return {**found, "blas": blas, "blas_threads": pool["num_threads"]}
+    return found
+
+
+# What is not an array stands in the JSON in the array's place; for arrays it has one of these.
+_ARRAY, _SCALAR = "array", "scalar"
+
+
+def _encoded(checkpoint: Checkpoint) -> bytes:
+    training, best = checkpoint.training, checkpoint.best
+    trees: Tree = {"params": training.params, "state": training.state, "opt_state": training.opt_state}
+    trees["losses"] = np.asarray(training.losses, np.float64)
+    if best is not None:
+        trees["best"] = {"params": best.params, "state": best.state}
+    arrays: dict[str, Array] = {}
+    told = {
+        "version": _VERSION,
+        "checksum": _NO_DIGEST,
+        "trees": _told(trees, "", arrays),
+        "key": [int(i) for i in training.key],
+        "epoch": int(training.epoch),
+        "step": int(training.step),
+        "best": None if best is None else {"epoch": best.epoch, "value": float(best.value), "waited": best.waited},
+        "description": checkpoint.description,
+        "history": checkpoint.history,
+    }
+    content = safetensors.numpy.save(arrays, {"funcnn": json.dumps(told)})
+    # The checksum is that of the file with zeros in its place.
+    at = content.index(_NO_DIGEST.encode())
+    digest = hashlib.sha256(content).hexdigest().encode()
+    return b"".join([content[:at], digest, content[at + len(digest) :]])
+
+
+def _told(tree: Any, path: str, arrays: dict[str, Array]) -> Any:
+    """Return a tree as JSON, its arrays put under their paths into ``arrays``."""
+    if isinstance(tree, dict):
+        for key in tree:
+            if not isinstance(key, str) or "/" in key or not key:
+                raise ValueError(f"a checkpoint's keys are strings without '/', not {key!r} at {path or 'the root'}")
+        return {key: _told(child, f"{path}/{key}" if path else key, arrays) for key, child in tree.items()}
+    if isinstance(tree, np.ndarray | np.generic):
+        dtype = tree.dtype.newbyteorder("=")
+        if dtype.name not in _DTYPES:
+            raise TypeError(f"a checkpoint cannot hold {path}, which is of dtype {tree.dtype}")
+        # safetensors 0.8 takes any array's memory as if it lay row by row
+        arrays[path] = np.asarray(tree, dtype, order="C")
+        return _ARRAY if isinstance(tree, np.ndarray) else _SCALAR
+    if tree is None or type(tree) in (bool, int, float, str):
+        return [tree]
+    raise TypeError(f"a checkpoint cannot hold {path}, which is a {type(tree).__name__}")
+
+
+_DTYPES = {
+    *("float16", "float32", "float64", "complex64", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+}
+
+
+def _decoded(path: Path) -> Checkpoint:
+    # It refuses a header that does not describe, array by array, exactly the bytes that are there.
+    with safetensors.safe_open(path, framework="np") as file:
+        written = (file.metadata() or {}).get("funcnn")
+        if written is None:
+            raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of funcnn")
+        digest = re.search(r'"checksum": "([0-9a-f]{64})"', written)
+        if digest is None or _digest(path, digest[1].encode()) != digest[1]:
+            raise CheckpointError(f"{path} is damaged: its {path.stat().st_size:,} bytes do not have their checksum")
+        told = json.loads(written)
+        if told["version"] > _VERSION:
+            raise CheckpointError(f"{path} was written by a later funcnn, in version {told['version']} of the format")
+        arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 it is no dict
+    trees, best = _tree(told["trees"], "", arrays), told["best"]
+    training = TrainingState(
+        trees["params"], trees["state"], trees["opt_state"], tuple(told["key"]), told["epoch"], told["step"],
+        trees["losses"],
+    )  # fmt: skip
+    best = None if best is None else Best(**best, **trees["best"])
+    return Checkpoint(training, told["description"], best, told["history"])
+
+
+def _digest(path: Path, digest: bytes) -> str:
+    """Return the checksum of a file, with zeros in the place of the one that is in it."""
+    with open(path, "rb") as file:
+        length = file.read(8)
+        header = file.read(int.from_bytes(length, "little"))
+        total = hashlib.sha256(length + header.replace(digest, _NO_DIGEST.encode(), 1))
+        return hashlib.file_digest(file, lambda: total).hexdigest()
+
+
+def _tree(told: Any, path: str, arrays: dict[str, Array]) -> Any:
+    if isinstance(told, dict):
+        return {key: _tree(child, f"{path}/{key}" if path else key, arrays) for key, child in told.items()}
+    if told == _ARRAY:
+        return arrays[path]
+    return arrays[path][()] if told == _SCALAR else told[0]
