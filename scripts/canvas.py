@@ -8,9 +8,10 @@ in whatever monospaced font the reader has: the file needs nothing else.
 from __future__ import annotations
 
 import base64
+import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from typing import NamedTuple
 from xml.sax.saxutils import escape
@@ -40,11 +41,13 @@ LIGHT = TerminalTheme(
 CELL_WIDTH, CELL_HEIGHT, MARGIN = 8, 16, 12
 FONTS = ("DejaVuSansMono.ttf", "Menlo.ttc", "consola.ttf", "LiberationMono-Regular.ttf")
 
+WORDS = re.compile(r"[!-~]+(?: [!-~]+)*|[^ ]")  # ASCII with single spaces, or a single other character
+
 RGB = tuple[int, int, int]
 
 
 class Letters(NamedTuple):
-    """A word: row and column of its first cell, and how it looks."""
+    """Words: row and column of their first cell, and how they look."""
 
     row: int
     column: int
@@ -73,13 +76,16 @@ def draw(renderable: RenderableType, columns: int, theme: TerminalTheme = DARK) 
     pixels[:] = theme.background_color
     words = []
     for row, line in enumerate(lines):
-        for column, text, style in _cells(line):
-            top, left = row * CELL_HEIGHT, column * CELL_WIDTH
-            cell = pixels[top : top + CELL_HEIGHT, left : left + CELL_WIDTH]
-            front, back = _colours(style, theme)
-            pixels[top : top + CELL_HEIGHT, left : left + cell_len(text) * CELL_WIDTH] = back
-            if not _paint(cell, text, front) and text.strip():
-                words.append(Letters(row, column, text, front, bool(style.bold)))
+        column = 0
+        for text, style, _ in line:
+            front, back = _colours(style or Style(), theme)
+            cells = pixels[row * CELL_HEIGHT : (row + 1) * CELL_HEIGHT, column * CELL_WIDTH :]
+            cells[:, : cell_len(text) * CELL_WIDTH] = back
+            for found in WORDS.finditer(text):
+                at = cell_len(text[: found.start()])
+                if not _paint(cells[:, at * CELL_WIDTH : (at + 1) * CELL_WIDTH], found[0], front):
+                    words.append(Letters(row, column + at, found[0], front, bool(style and style.bold)))
+            column += cell_len(text)
     return Canvas(pixels, words, theme)
 
 
@@ -140,21 +146,6 @@ def _font(size: int):  # type: ignore[no-untyped-def]  # Pillow's type, which ne
     return ImageFont.load_default(size)
 
 
-def _cells(line: Sequence[Segment]) -> Iterator[tuple[int, str, Style]]:
-    """Yield the words and the single drawing characters of a line, each with its column."""
-    column = 0
-    for text, style, _ in line:
-        word = ""
-        for letter in text:
-            if word and (letter == " " or word == " " or not letter.isascii() or not word.isascii()):
-                yield column, word, style or Style()
-                column, word = column + cell_len(word), ""
-            word += letter
-        if word:
-            yield column, word, style or Style()
-            column += cell_len(word)
-
-
 def _colours(style: Style, theme: TerminalTheme) -> tuple[RGB, RGB]:
     def rgb(color: Color | None, foreground: bool) -> RGB:
         return tuple((color or Color.default()).get_truecolor(theme, foreground=foreground))  # type: ignore[return-value]
@@ -194,8 +185,9 @@ BRAILLE_DOTS = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3)]
 def _png(pixels: Array) -> bytes:
     """Encode (height, width, 3) of uint8 as PNG; W3C, Portable Network Graphics Specification, sections 5 and 11."""
     height, width = pixels.shape[:2]
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each begins with its filter, 0 for none
-    rows[:, 1:] = pixels.reshape(height, 3 * width)
+    flat = pixels.reshape(height, 3 * width)
+    above = np.vstack([np.zeros_like(flat[:1]), flat[:-1]])
+    rows = np.insert(flat - above, 0, 2, axis=1)  # filter 2, differences from the row above, which is mostly the same
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -32,13 +32,14 @@ def check_writable(path: Path) -> None:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file under another name and rename it, so that an older one stays until this one is complete.
 
     Parameters
     ----------
     path : Path
-    content : bytes
+    content : str or bytes
+        Text is written as UTF-8.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def write_whole(path: Path, content: bytes) -> None:
     temporary = _beside(path)
     try:
         with open(temporary, "xb") as file:
-            file.write(content)
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

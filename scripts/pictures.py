@@ -94,11 +94,14 @@ def _to_bytes(x: Array) -> Array:
 
 def resized(values: Array, shape: tuple[int, int]) -> Array:
     """Return values (h, w) on another grid over the same area, interpolated linearly between the cells' centres."""
-    for axis, size in enumerate(shape):
-        centres = (np.arange(size) + 0.5) * values.shape[axis] / size - 0.5
-        old = np.arange(values.shape[axis])
-        values = np.apply_along_axis(lambda line, c=centres, o=old: np.interp(c, o, line), axis, values)
-    return values
+    down, across = (_interpolation(*sizes) for sizes in zip(values.shape, shape, strict=True))
+    return down @ values @ across.T
+
+
+def _interpolation(old: int, new: int) -> Array:
+    """Return the matrix (new, old) whose rows weigh the old cells."""
+    centres = (np.arange(new) + 0.5) * old / new - 0.5
+    return np.stack([np.interp(centres, np.arange(old), unit) for unit in np.eye(old)], axis=1)
 
 
 class Gallery(NamedTuple):
@@ -425,7 +428,7 @@ class HeatMap(NamedTuple):
 
 
 def _without_numbers(names: Sequence[str], fractions: Array) -> Iterator[RenderableType]:
-    yield Gallery([heat(fractions, 1.0)])
+    yield Gallery([heat(fractions, 1.0)], lines=len(names))
     yield Text(f"{len(names)} classes, from {names[0]} to {names[-1]}; widen the terminal to see numbers")
 
 

@@ -173,15 +173,17 @@ def opened(model: Path, data: str) -> tuple[artifacts.Trained, artifacts.Dataset
 
 
 def history(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a run from JSON lines or from a model."""
-    if path.is_dir() or path.suffix == ".safetensors":
-        return artifacts.open_model(path).history
+    """Read the records of a run, from a model or, where the file begins with a brace, from JSON lines."""
     try:
-        return [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        content = b"" if path.is_dir() else path.read_bytes()
     except OSError as error:
         raise OSError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, TypeError):
-        raise ValueError(f"{path}: neither a model (.safetensors) nor a history, a JSON object on each line") from None
+    if not content.startswith(b"{"):
+        return artifacts.open_model(path).history
+    try:
+        return [dict(json.loads(line)) for line in content.split(b"\n")[:-1]]  # the last may not have been finished
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: not a JSON object on each line: {error}") from None
 
 
 def present(shown: Sequence[RenderableType], save: Path | None, light: bool, columns: int) -> None:
@@ -319,7 +321,7 @@ def attributions(
         says = f"{'for' if of else 'says'} {trained.classes[classes[n]]} ({p[n, classes[n]]:.0%})"
         tiles.append(photograph(dataset, images[n], f"{named_example(dataset, example)}\n{says}"))
         tiles += [attribution_tile(method, result[n], dataset.x.shape[1:3]) for method, result in columns]
-    head = "What speaks for the class: red and yellow; against it: blue"
+    head = "What speaks for the class (red, +; yellow) and against it (blue, -)"
     remark = [Text(f"Grad-CAM: the maps of {at}", "dim")] if Method.grad_cam in wanted else []
     return [Text(head, "bold"), *remark, Text(), pictures.Gallery(tiles, together=1 + len(wanted), lines=60)]
 
@@ -358,7 +360,7 @@ def confusion(trained: artifacts.Trained, dataset: artifacts.Dataset) -> list[Re
             table.add_row(f"{names[i]} taken for {names[j]}", f"{wrong[i, j]} of {counts[i].sum()}")
     head = Text(f"accuracy {right / counts.sum():.2%} ({right} of {counts.sum()})", "bold")
     axes = Text("a row for each true class, a column for each predicted one", "dim")
-    return [head, axes, pictures.HeatMap(counts, names), Text(), table]
+    return [head, axes, Text(), pictures.HeatMap(counts, names), Text(), table]
 
 
 def mistakes(trained: artifacts.Trained, dataset: artifacts.Dataset, limit: int) -> list[RenderableType]:
@@ -415,16 +417,15 @@ def curves(paths: Sequence[Path], histories: Sequence[Sequence[dict[str, Any]]],
 
 def measures(history: Sequence[dict[str, Any]]) -> dict[tuple[str, str], tuple[Array, Array]]:
     """Return loss and accuracy over the epochs, for (measure, part of the data) that a history has."""
-    series: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for position, record in enumerate(history, start=1):
-        parts = {"training": {"loss": record.get("loss")} | (record.get("train") or {})}
-        parts["validation"] = record.get("validation") or {}
-        for part, values in parts.items():
-            for measure in ("loss", "accuracy"):
-                if isinstance(values.get(measure), int | float):
-                    at = float(record.get("epoch", position))
-                    series.setdefault((measure, part), []).append((at, float(values[measure])))
-    return {name: (np.array(points)[:, 0], np.array(points)[:, 1]) for name, points in series.items()}
+    rows = [row for row in history if row.get("record") != "step"]
+    names = {
+        ("loss", "training"): "loss",
+        ("loss", "validation"): "validation_loss",
+        ("accuracy", "training"): "train_accuracy",
+        ("accuracy", "validation"): "validation_accuracy",
+    }
+    points = {part: [(row["epoch"], row[name]) for row in rows if name in row] for part, name in names.items()}
+    return {part: (xy[:, 0], xy[:, 1]) for part, given in points.items() if given for xy in [np.array(given, float)]}
 
 
 def ends_of_runs(names: Sequence[str], runs: Sequence[dict[tuple[str, str], tuple[Array, Array]]]) -> RenderableType:
@@ -502,7 +503,7 @@ def share(fraction: float, style: str = "") -> Text:
 
 def worries(rows: Sequence[intermediates.LayerStatistics]) -> list[str]:
     """Say in words what the statistics show of a network dying or exploding."""
-    told = []
+    told: list[str] = []
     before = 0.0
     for row in rows:
         if not math.isfinite(row.norm) or not math.isfinite(row.gradient_norm):

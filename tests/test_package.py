@@ -29,8 +29,8 @@ FLOORS = [
     {"tree", "keys", "initializers", "kernels"},
     {"ops", "losses"},
     {"layer", "layers", "combinators", "models"},
-    {"optim", "data", "metrics", "training", "parallel", "summary", "testing", "derivatives"},
-    {"checkpoint", "intermediates", "attribution"},
+    {"optim", "data", "metrics", "training", "parallel", "summary", "testing", "derivatives", "checkpoint"},
+    {"intermediates", "attribution"},
 ]
 
 
