@@ -38,7 +38,7 @@ COOL_WARM = [(59, 76, 192), (98, 130, 234), (141, 176, 254), (184, 208, 249), (2
 GREY = [(0, 0, 0), (255, 255, 255)]
 # for curves: M. Okabe and K. Ito, Color Universal Design, 2008; all of middle lightness
 LINES = [(0, 134, 209), (213, 94, 0), (0, 158, 115), (204, 121, 167), (176, 134, 0), (130, 110, 220)]
-SHADES, ASCII_SHADES = " ░▒▓█", " .:*#"
+SHADES = " ░▒▓█"
 
 
 class Tile(NamedTuple):
@@ -51,35 +51,37 @@ class Tile(NamedTuple):
         What to print where there is no colour.
     caption : str
         Of one or several lines.
+    anchors : sequence of colours
+        Of the scale by which shades became pixels, if they did.
     """
 
     pixels: Array
     shades: Array
     caption: str = ""
+    anchors: Sequence[tuple[int, int, int]] = ()
 
 
 def photograph(image: Array, low: float, high: float, caption: str = "") -> Tile:
     """Return a tile of an image (h, w, c) whose values go from ``low`` to ``high``; grey unless c is 3."""
     scaled = np.clip((image.astype(np.float64) - low) / ((high - low) or 1.0), 0, 1)
     grey = scaled.mean(axis=-1)
-    return Tile(_to_bytes(255 * scaled) if image.shape[-1] == 3 else colours(grey, GREY), grey, caption)
+    return Tile(_to_bytes(255 * scaled), grey, caption) if image.shape[-1] == 3 else _scaled(grey, GREY, caption)
 
 
 def heat(values: Array, top: float, caption: str = "") -> Tile:
     """Return a tile of values (h, w) from 0 to ``top``."""
     shades = np.clip(np.nan_to_num(values.astype(np.float64) / (top or 1.0)), 0, 1)
-    return Tile(colours(shades, VIRIDIS), shades, caption)
+    return _scaled(shades, VIRIDIS, caption)
 
 
 def signed(values: Array, top: float, caption: str = "") -> Tile:
     """Return a tile of values (h, w) from ``-top``, blue, to ``top``, red."""
     shades = np.clip(np.nan_to_num(values.astype(np.float64) / (top or 1.0)), -1, 1)
-    return Tile(colours((shades + 1) / 2, COOL_WARM), shades, caption)
+    return _scaled(shades, COOL_WARM, caption)
 
 
-def signed_or_heat(values: Array, top: float, caption: str = "") -> Tile:
-    """Return a tile by `heat` unless some of the values are negative."""
-    return (signed if values.min(initial=0) < 0 else heat)(values, top, caption)
+def _scaled(shades: Array, anchors: Sequence[tuple[int, int, int]], caption: str) -> Tile:
+    return Tile(colours((shades + 1) / 2 if anchors is COOL_WARM else shades, anchors), shades, caption, anchors)
 
 
 def colours(values: Array, anchors: Sequence[tuple[int, int, int]]) -> Array:
@@ -114,11 +116,14 @@ class Gallery(NamedTuple):
     together : int
         Tiles stay together by so many.
     lines : int
+    relative : bool
+        Whether each tile has a scale of its own, of which it keeps the whole where averages bring it nearer to 0.
     """
 
     tiles: Sequence[Tile]
     together: int = 1
     lines: int = 30
+    relative: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         coloured = has_colour(console)
@@ -146,9 +151,9 @@ class Gallery(NamedTuple):
             shrink = math.ceil(width * across / room)
             cell, in_a_row, _ = laid_out(scale, shrink)
 
-        print_rows = _coloured_rows if coloured else _plain_rows(ASCII_SHADES if options.ascii_only else SHADES)
+        print_rows = _coloured_rows if coloured else _plain_rows
         for row in _batched(self.tiles, in_a_row):
-            blocks = [print_rows(_enlarged(_shrunk(tile, shrink), scale)) for tile in row]
+            blocks = [print_rows(_enlarged(_shrunk(tile, shrink, self.relative), scale)) for tile in row]
             for parts in zip(*blocks, strict=True):
                 for part in parts[:-1]:
                     yield from part
@@ -189,7 +194,7 @@ def has_colour(console: Console) -> bool:
     return console.color_system is not None and not console.no_color
 
 
-def _shrunk(tile: Tile, factor: int) -> Tile:
+def _shrunk(tile: Tile, factor: int, relative: bool) -> Tile:
     """Average blocks of pixels."""
     if factor == 1:
         return tile
@@ -201,7 +206,12 @@ def _shrunk(tile: Tile, factor: int) -> Tile:
             x = np.add.reduceat(x.astype(np.float64), starts, axis) / (counts[..., None] if x.ndim == 3 else counts)
         return x
 
-    return tile._replace(pixels=_to_bytes(averaged(tile.pixels)), shades=averaged(tile.shades))
+    shades = averaged(tile.shades)
+    if tile.anchors and relative:
+        shades = shades * (np.abs(tile.shades).max() / (np.abs(shades).max() or 1.0))
+    if tile.anchors:  # colours of numbers do not average to the colour of their mean
+        return _scaled(shades, tile.anchors, tile.caption)
+    return tile._replace(pixels=_to_bytes(averaged(tile.pixels)), shades=shades)
 
 
 def _enlarged(tile: Tile, scale: int) -> Tile:
@@ -230,18 +240,16 @@ def _half_block(top: tuple[int, ...], bottom: tuple[int, ...]) -> Segment:
     return Segment("▀", Style(color=Color.from_rgb(*top), bgcolor=Color.from_rgb(*bottom)))
 
 
-def _plain_rows(shades: str) -> Callable[[Tile], list[list[Segment]]]:
-    def rows(tile: Tile) -> list[list[Segment]]:
-        levels = np.rint(np.abs(tile.shades) * (len(shades) - 1)).astype(int)
-        has_signs = (tile.shades < 0).any()
+def _plain_rows(tile: Tile) -> list[list[Segment]]:
+    """Return two characters for each pixel."""
+    levels = np.rint(np.abs(tile.shades) * (len(SHADES) - 1)).astype(int)
+    has_signs = (tile.shades < 0).any()
 
-        def pixel(level: int, value: float) -> str:
-            sign = shades[level] if not has_signs or not level else "-" if value < 0 else "+"
-            return sign + shades[level]
+    def pixel(level: int, value: float) -> str:
+        sign = SHADES[level] if not has_signs or not level else "-" if value < 0 else "+"
+        return sign + SHADES[level]
 
-        return [[Segment("".join(map(pixel, *row)))] for row in zip(levels.tolist(), tile.shades.tolist(), strict=True)]
-
-    return rows
+    return [[Segment("".join(map(pixel, *row)))] for row in zip(levels.tolist(), tile.shades.tolist(), strict=True)]
 
 
 class Scale(NamedTuple):
@@ -260,9 +268,8 @@ class Scale(NamedTuple):
                 text.append("▀", Style(color=Color.from_rgb(*colour.tolist())))
             yield text.append(high, "dim")
         else:
-            shades = ASCII_SHADES if options.ascii_only else SHADES
-            marks = [*(f"-{s}" for s in shades[:0:-1]), "0", *(f"+{s}" for s in shades[1:])]
-            yield Text(low + " ".join(marks if negative else [2 * s for s in shades[1:]]) + high)
+            marks = [*(f"-{s}" for s in SHADES[:0:-1]), "0", *(f"+{s}" for s in SHADES[1:])]
+            yield Text(low + " ".join(marks if negative else [2 * s for s in SHADES[1:]]) + high)
 
 
 def _cut(text: str, width: int) -> str:
@@ -304,7 +311,7 @@ class Plot(NamedTuple):
     horizontal: tuple[float, float]
     log: bool = False
     style: Callable[[float], str] = "{:.4g}".format
-    rows: int = 10
+    rows: int = 12
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         low, high = self.limits
@@ -324,7 +331,7 @@ class Plot(NamedTuple):
                 block = dots[4 * k : 4 * k + 4, 2 * c : 2 * c + 2]
                 number = int(block.max())
                 bits = sum(1 << bit for bit, (i, j) in enumerate(DOTS) if block[j, i])
-                mark = ("*" if options.ascii_only else chr(0x2800 + bits)) if bits else " "
+                mark = chr(0x2800 + bits) if bits else " "
                 line.append(mark, Style(color=Color.from_rgb(*self.curves[number - 1].colour)) if bits else "")
             line.rstrip()
             yield line

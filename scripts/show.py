@@ -223,7 +223,7 @@ def kernels(trained: artifacts.Trained, layer: str | None, limit: int) -> list[R
         tiles = [pictures.signed(w[:, :, i, o], top, name) for i, o, name in named]
         norms, legend = np.linalg.norm(w, axis=(0, 1)).T.ravel(), pictures.Scale(-top, top)
     largest = np.sort(np.argsort(-norms, kind="stable")[:limit])
-    head = f"{path}: {outer} kernels of {height}x{width}" + (f"x{inner}" if inner > 1 else "")
+    head = f"{path}: {outer} kernel{'s' * (outer != 1)} of {height}x{width}" + (f"x{inner}" if inner > 1 else "")
     if len(largest) < len(tiles):
         what = "slices, input>output channel" if tiles[0].caption else "kernels"
         head += f"; the {len(largest)} largest of {len(tiles)} {what}"
@@ -266,6 +266,8 @@ def features(
         p = artifacts.probabilities(trained, image)[0]
         table = Table.grid(padding=(0, 2, 0, 0))
         for k in np.argsort(-p, kind="stable")[:10]:
+            if p[k] < 0.0005:
+                break
             table.add_row(trained.classes[k], pictures.bar(float(p[k]), 20, "blue"), f"{p[k]:.1%}")
         shown += [Text("what it says", "bold"), table]
     return shown
@@ -323,7 +325,12 @@ def attributions(
         tiles += [attribution_tile(method, result[n], dataset.x.shape[1:3]) for method, result in columns]
     head = "What speaks for the class (red, +; yellow) and against it (blue, -)"
     remark = [Text(f"Grad-CAM: the maps of {at}", "dim")] if Method.grad_cam in wanted else []
-    return [Text(head, "bold"), *remark, Text(), pictures.Gallery(tiles, together=1 + len(wanted), lines=60)]
+    return [
+        Text(head, "bold"),
+        *remark,
+        Text(),
+        pictures.Gallery(tiles, together=1 + len(wanted), lines=60, relative=True),
+    ]
 
 
 def grad_cam_layer(maps: dict[str, Array]) -> str:
@@ -412,7 +419,8 @@ def curves(paths: Sequence[Path], histories: Sequence[Sequence[dict[str, Any]]],
         plot = pictures.Plot(title, every, pictures.limits(every, logarithmic), ends, logarithmic, style)
         plots.append(plot)
         alone += [plot._replace(curves=group) for group in groups]
-    return [pictures.Panels(plots, alone), Text(), ends_of_runs(names, measured)]
+    legend = Text("the last loss, the best accuracy and its epoch", "dim")
+    return [pictures.Panels(plots, alone), legend, ends_of_runs(names, measured)]
 
 
 def measures(history: Sequence[dict[str, Any]]) -> dict[tuple[str, str], tuple[Array, Array]]:
@@ -430,7 +438,7 @@ def measures(history: Sequence[dict[str, Any]]) -> dict[tuple[str, str], tuple[A
 
 def ends_of_runs(names: Sequence[str], runs: Sequence[dict[tuple[str, str], tuple[Array, Array]]]) -> RenderableType:
     """Return a table of each run's length, last loss and best accuracy."""
-    table = terminal.new_table("run", "epochs", "last loss", "best accuracy", "at")
+    table = terminal.new_table("run", "epochs", "loss", "best", "at")
     for name, run in zip(names, runs, strict=True):
         x, loss = run.get(("loss", "training")) or next(iter(run.values()))
         at, accuracy = run.get(("accuracy", "validation")) or run.get(("accuracy", "training")) or (x, x * np.nan)
@@ -449,8 +457,7 @@ def statistics(trained: artifacts.Trained, dataset: artifacts.Dataset, limit: in
     x, targets = trained.prepare(dataset.x[some]), artifacts.targets_for(dataset.labels[some], classes)
     rows = intermediates.layer_statistics(trained.model, loss, trained.params, trained.state, x, targets)
     head = f"activations and gradients of {len(some)} examples"
-    legend = Text("a full bar is the largest, each cell half a power of ten", "dim")
-    return [Text(head, "bold"), legend, Layers(rows), Text(), *(Text(told, "bold red") for told in worries(rows))]
+    return [Text(head, "bold"), Layers(rows), Text(), *(Text(told, "bold red") for told in worries(rows))]
 
 
 class Layers(NamedTuple):
@@ -487,6 +494,8 @@ class Layers(NamedTuple):
             if least is None or Measurement.get(console, options.update(max_width=1000), table).maximum <= width:
                 break
             order.remove(least)
+        if "" in order:
+            yield Text("a full bar is the largest, each cell half a power of ten", "dim")
         yield table
 
 

@@ -260,7 +260,7 @@ def test_a_table_of_runs_says_how_they_ended(folder, monkeypatch, capsys):
 
 def test_statistics_tell_what_died_and_what_explodes(folder):
     trained, dataset = opened(folder, "dead", "grey")
-    told = [text.plain for text in show.statistics(trained, dataset, 30)[4:]]
+    told = [text.plain for text in show.statistics(trained, dataset, 30)[3:]]
     assert told[0] == "2_relu: 100% of the units are dead"
     assert re.fullmatch(r"activations \(std\) go from [\d.]+ at 0_conv2d to 0 at 3_conv2d", told[1])
     assert told[2].startswith("gradients (norm) go from 0 at 0_conv2d to ")
