@@ -4,11 +4,12 @@ VENV ?= .venv
 ARGS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help train test parity bench lint mutants clean
+.PHONY: help train test soak parity bench lint mutants clean
 
 help:  ## Show this
 	@echo "make train   train the default network on the digits; options: make train ARGS=\"--epochs 10\""
 	@echo "make test    run the tests"
+	@echo "make soak    kill training at 200 moments rather than 30, and see that it loses nothing"
 	@echo "make parity  compare operations, losses and optimizers with PyTorch's, which it installs (gigabytes)"
 	@echo "make bench   time whole steps of training beside PyTorch and JAX, which it installs (gigabytes)"
 	@echo "make lint    check style and types"
@@ -22,6 +23,9 @@ train: $(VENV)/train.installed  ## Train the default network
 
 test: $(VENV)/test.installed  ## Run the tests
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+soak: $(VENV)/test.installed  ## Kill training again and again
+	@FUNCNN_KILLS=200 $(VENV)/bin/python -m pytest tests/test_killed.py $(ARGS)
 
 parity: $(VENV)/parity.installed  ## Compare with PyTorch
 	@$(VENV)/bin/python -m pytest tests/parity $(ARGS)

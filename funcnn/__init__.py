@@ -2,8 +2,9 @@
 
 An op takes arrays and returns its output and a closure that pulls a cotangent back through it (`funcnn.ops`,
 `funcnn.losses`); a layer adds initial parameters and state (`funcnn.layers`, `funcnn.combinators`, `funcnn.models`);
-the rest uses models (`funcnn.training`, `funcnn.parallel`, `funcnn.optim`, `funcnn.data`, `funcnn.metrics`,
-`funcnn.summary`, `funcnn.intermediates`, `funcnn.attribution`, `funcnn.derivatives`, `funcnn.testing`).
+the rest uses models (`funcnn.training`, `funcnn.stopping`, `funcnn.parallel`, `funcnn.optim`, `funcnn.data`,
+`funcnn.metrics`, `funcnn.summary`, `funcnn.intermediates`, `funcnn.attribution`, `funcnn.derivatives`,
+`funcnn.testing`).
 """
 
 from funcnn import (
@@ -21,6 +22,7 @@ from funcnn import (
     ops,
     optim,
     parallel,
+    stopping,
     summary,
     testing,
     training,
@@ -55,6 +57,7 @@ __all__ = [
     "parallel",
     "residual",
     "serial",
+    "stopping",
     "summary",
     "testing",
     "training",

@@ -14,6 +14,7 @@ import platform
 import re
 import secrets
 from contextlib import suppress
+from operator import index
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -22,6 +23,7 @@ import numpy as np
 import funcnn
 from funcnn import models
 from funcnn.layer import Layer
+from funcnn.stopping import Best
 from funcnn.training import TrainingState
 from funcnn.tree import Array, Tree
 
@@ -31,7 +33,7 @@ try:
 except ImportError as error:
     raise ImportError(f"checkpoints need safetensors: pip install 'funcnn[checkpoint]' ({error})") from None
 
-__all__ = ["Best", "Checkpoint", "CheckpointError", "Latest", "add", "latest", "load", "rebuild", "save", "versions"]
+__all__ = ["Checkpoint", "CheckpointError", "Latest", "add", "latest", "load", "rebuild", "save", "versions"]
 
 _VERSION = 1
 _NO_DIGEST = "0" * 64
@@ -41,27 +43,6 @@ _UNFINISHED = re.compile(r"\.step-\d{9,}\.safetensors\.\w+\.part")
 
 class CheckpointError(ValueError):
     """A file is no checkpoint, or a damaged one, or cannot be read; the message names it."""
-
-
-class Best(NamedTuple):
-    """The best epoch so far.
-
-    Attributes
-    ----------
-    epoch : int
-    value : float
-        Of the measure watched, of which less is better.
-    params, state : tree
-        Of the model after that epoch.
-    waited : int
-        How many epochs have gone by since: what early stopping counts.
-    """
-
-    epoch: int
-    value: float
-    params: Tree
-    state: Tree
-    waited: int
 
 
 class Checkpoint(NamedTuple):
@@ -74,7 +55,7 @@ class Checkpoint(NamedTuple):
     description : dict
         What JSON can hold: at least ``model``, a dict of ``name`` and ``arguments`` of a function in `funcnn.models`,
         where the model is to be rebuilt; by convention also ``data``, ``run`` and ``versions``.
-    best : Best, optional
+    best : funcnn.stopping.Best, optional
     history : list of dict
         A record of each epoch, of what JSON can hold.
     """
@@ -411,13 +392,19 @@ def _decoded(path: Path) -> Checkpoint:
         if told["version"] > _VERSION:
             raise CheckpointError(f"{path} was written by a later funcnn, in version {told['version']} of the format")
         arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 it is no dict
+    for name, kind in _KINDS.items():
+        if not isinstance(told[name], kind):
+            raise TypeError(f"{name} is {told[name]!r}")
     trees, best = _tree(told["trees"], "", arrays), told["best"]
     training = TrainingState(
-        trees["params"], trees["state"], trees["opt_state"], tuple(told["key"]), told["epoch"], told["step"],
+        trees["params"], trees["state"], trees["opt_state"], tuple(map(index, told["key"])), told["epoch"], told["step"],
         trees["losses"],
     )  # fmt: skip
     best = None if best is None else Best(**best, **trees["best"])
     return Checkpoint(training, told["description"], best, told["history"])
+
+
+_KINDS = {"trees": dict, "key": list, "epoch": int, "step": int, "description": dict, "history": list}
 
 
 def _digest(path: Path, digest: bytes) -> str:

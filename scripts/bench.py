@@ -26,9 +26,9 @@ import sweep as sweeping
 import terminal
 import typer
 from contestants import jobs
+from files import check_writable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from train import check_writable
 
 WORKER = Path(__file__).with_name("bench_worker.py")
 # Threads of some frameworks spin on after their work before they sleep: the next turn waits until they do.

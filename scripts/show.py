@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import artifacts
 import files
 import numpy as np
 import pictures
+import runs
 import terminal
 import typer
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -141,7 +141,7 @@ def show_mistakes(
 
 @app.command("curves")
 def show_curves(
-    runs: Annotated[
+    paths: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Files of train.py's --history, or models that it wrote.")
     ],
     log: Annotated[bool, typer.Option("--log", help="A logarithmic axis for losses.")] = False,
@@ -150,7 +150,7 @@ def show_curves(
     columns: Columns = 100,
 ) -> None:
     """Loss and accuracy of a run, or of several runs side by side."""
-    present(curves(runs, [history(path) for path in runs], log), save, light, columns)
+    present(curves(paths, [history(path) for path in paths], log), save, light, columns)
 
 
 @app.command("statistics")
@@ -173,17 +173,15 @@ def opened(model: Path, data: str) -> tuple[artifacts.Trained, artifacts.Dataset
 
 
 def history(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a run, from a model or, where the file begins with a brace, from JSON lines."""
+    """Read the records of a run: of a model, or of a file that begins with a brace as those of --history do."""
     try:
-        content = b"" if path.is_dir() else path.read_bytes()
+        with open(path, "rb") as file:
+            is_history = file.read(1) == b"{"
+    except IsADirectoryError:  # of checkpoints
+        is_history = False
     except OSError as error:
         raise OSError(f"cannot read {path}: {error.strerror or error}") from None
-    if not content.startswith(b"{"):
-        return artifacts.open_model(path).history
-    try:
-        return [dict(json.loads(line)) for line in content.split(b"\n")[:-1]]  # the last may not have been finished
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not a JSON object on each line: {error}") from None
+    return runs.read_history(path) if is_history else artifacts.open_model(path).history
 
 
 def present(shown: Sequence[RenderableType], save: Path | None, light: bool, columns: int) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import typer
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from funcnn.training import Epoch
+from funcnn.training import Epoch, Step
 from funcnn.tree import Array
 
 # The class of all that typer itself finds wrong with a command line; it has no public name in every version.
@@ -27,17 +28,24 @@ class UsageError(Exception):
     """Options that do not go together."""
 
 
+class Interrupted(Exception):  # noqa: N818 it is no error
+    """Ctrl-C, when there is more to say of it than that."""
+
+
 def run(app: typer.Typer) -> None:
     """Run the app and exit: 0 if all went well, 2 for a wrong command line, 1 for a failure, 130 for Ctrl-C.
 
     Whatever goes wrong is told in one line on stderr. A program's own mistakes keep their traceback.
     """
     name = os.path.basename(sys.argv[0])
+    interrupted = "interrupted"
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         code = 130
+    except Interrupted as stopped:
+        interrupted, code = str(stopped), 130
     except BrokenPipeError:  # the reader, head say, has seen enough; nothing is left to be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
@@ -50,54 +58,84 @@ def run(app: typer.Typer) -> None:
         _complain(f"{name}: {error}{notes}")
         code = 1
     if code == 130:  # typer makes this of Ctrl-C in some versions
-        _complain(f"{name}: interrupted")
+        _complain(f"{name}: {interrupted}")
     sys.exit(code or 0)
+
+
+def warn(message: str) -> None:
+    """Say on stderr, in one line, what is not an error yet."""
+    _complain(f"{os.path.basename(sys.argv[0])}: warning: {message}")
 
 
 def _complain(message: str) -> None:
     print(" ".join(message.split()), file=sys.stderr)
 
 
-def shown(epochs: Iterator[Epoch], total: int, *, label: str = "", quiet: bool = False) -> Iterator[Epoch]:
-    """Pass the epochs of a training on, showing each on stderr: a live line on a terminal, else a plain line each.
+def shown(
+    records: Iterator[Step | Epoch], total: int, *, label: str = "", quiet: bool = False, done: int = 0, steps: int = 0
+) -> Iterator[Step | Epoch]:
+    """Pass the records of a training on, showing each epoch on stderr: a live line on a terminal, else a plain one.
 
     Parameters
     ----------
-    epochs : iterator of Epoch
+    records : iterator of Step and Epoch
+        From `funcnn.training.steps`, or the epochs alone.
     total : int
-        How many there will be.
+        How many epochs there will be.
     label : str
         Begins each line.
     quiet : bool
         Show nothing.
+    done : int
+        Epochs done before.
+    steps : int
+        How many there are in an epoch.
     """
     console = Console(stderr=True)
     if quiet:
-        yield from epochs
+        yield from records
     elif console.is_terminal and not console.is_dumb_terminal:
-        yield from _shown_live(epochs, total, label, console)
+        yield from _shown_live(records, total, label, console, done, max(1, steps))
     else:
         began = time.monotonic()
-        for epoch in epochs:
-            print(label + "  ".join(_parts(epoch, total, began).values()), file=sys.stderr, flush=True)
-            yield epoch
+        for record in records:
+            if isinstance(record, Epoch):
+                print(label + "  ".join(_parts(record, total, began, done).values()), file=sys.stderr, flush=True)
+            yield record
 
 
-def _shown_live(epochs: Iterator[Epoch], total: int, label: str, console: Console) -> Iterator[Epoch]:
+def _shown_live(
+    records: Iterator[Step | Epoch], total: int, label: str, console: Console, done: int, steps: int
+) -> Iterator[Step | Epoch]:
     bar = BarColumn()
     line = TextColumn("{task.description}", markup=False)
     with Progress(line, bar, console=console, refresh_per_second=5) as progress:
-        began = time.monotonic()
-        task = progress.add_task(f"{label}epoch 0/{total}", total=total)
-        for epoch in epochs:
-            text = label + _fitting(_parts(epoch, total, began), console.width - len(label))
+        began = updated = told = time.monotonic()
+        task = progress.add_task(f"{label}epoch {done}/{total}", total=total * steps, completed=done * steps)
+
+        def update(parts: dict[str, str], completed: int) -> None:
+            text = label + _fitting(parts, console.width - len(label))
             bar.bar_width = max(0, min(30, console.width - len(text) - 1))
-            progress.update(task, completed=epoch.epoch, description=text)
-            yield epoch
+            progress.update(task, completed=completed, description=text)
+
+        for record in records:
+            now = time.monotonic()
+            if isinstance(record, Epoch):
+                update(_parts(record, total, began, done), record.epoch * steps)
+                updated = told = now
+            elif now - updated > 0.1:
+                updated, step = now, len(record.training.losses)
+                completed = (record.epoch - 1) * steps + step
+                if now - told > 1:  # what the last epoch was like has been seen
+                    speed = {"epoch": f"epoch {record.epoch}/{total}", "step": f"step {step}/{steps}"}
+                    update({**speed, "loss": f"loss {record.loss:.4f}"}, completed)
+                else:
+                    progress.update(task, completed=completed)
+            yield record
 
 
-def _parts(epoch: Epoch, total: int, began: float) -> dict[str, str]:
-    left = (time.monotonic() - began) / epoch.epoch * (total - epoch.epoch)
+def _parts(epoch: Epoch, total: int, began: float, done: int) -> dict[str, str]:
+    left = (time.monotonic() - began) / (epoch.epoch - done) * (total - epoch.epoch)
     parts = {"epoch": f"epoch {epoch.epoch:{len(str(total))}}/{total}", "loss": f"loss {epoch.loss:.4f}"}
     if epoch.train:
         parts["train"] = f"train {epoch.train['accuracy']:.2%}"
@@ -110,7 +148,7 @@ def _parts(epoch: Epoch, total: int, began: float) -> dict[str, str]:
 
 def _fitting(parts: dict[str, str], width: int) -> str:
     """Join the parts, without the less important ones where the line would not fit."""
-    for name in ("speed", "left", "train", "loss"):
+    for name in ("speed", "left", "train", "loss", "step"):
         if len("  ".join(parts.values())) < width:
             break
         parts.pop(name, None)
@@ -125,25 +163,38 @@ def results() -> Console:
 
 def report(console: Console, title: str, confusion: Array, names: Sequence[str]) -> None:
     """Print accuracy, precision and recall of each class, and the confusion matrix."""
-    from sklearn.metrics import precision_recall_fscore_support  # slow to import: a wrong option is told at once
-
-    right, count = int(confusion.trace()), int(confusion.sum())
-    true, predicted = (side.ravel().repeat(confusion.ravel()) for side in np.indices(confusion.shape))
-    precision, recall, _, images = precision_recall_fscore_support(
-        true, predicted, labels=range(len(names)), zero_division=float("nan")
-    )
+    found = figures(confusion, names)
     classes = new_table("class", "examples", "precision", "recall")
-    for row in zip(names, images, precision, recall, strict=True):
-        classes.add_row(row[0], str(row[1]), _percent(row[2]), _percent(row[3]))
+    for row in found["classes"]:
+        classes.add_row(row["class"], str(row["examples"]), _percent(row["precision"]), _percent(row["recall"]))
 
     matrix = new_table("true", *names)
     for i, name in enumerate(names):
         matrix.add_row(name, *(_cell(int(n), i == j) for j, n in enumerate(confusion[i])))
 
-    console.print(Text(f"{title} accuracy {right / count:.2%} ({right} of {count})", "bold"))
+    right, count = found["right"], found["examples"]
+    console.print(Text(f"{title} accuracy {found['accuracy']:.2%} ({right} of {count})", "bold"))
     print_whole(console, classes)
     console.print("Confusion matrix: a row for each true class, a column for each predicted one")
     print_whole(console, matrix)
+
+
+def figures(confusion: Array, names: Sequence[str]) -> dict[str, Any]:
+    """Return what `report` prints, in JSON's types; a precision or recall of no examples is None."""
+    from sklearn.metrics import precision_recall_fscore_support  # slow to import: a wrong option is told at once
+
+    right, count = int(confusion.trace()), int(confusion.sum())
+    true, predicted = (side.ravel().repeat(confusion.ravel()) for side in np.indices(confusion.shape))
+    columns = precision_recall_fscore_support(true, predicted, labels=range(len(names)), zero_division=float("nan"))
+    precision, recall = ([None if value != value else float(value) for value in column] for column in columns[:2])
+    rows = zip(names, columns[3], precision, recall, strict=True)
+    return {
+        "accuracy": right / count,
+        "right": right,
+        "examples": count,
+        "classes": [{"class": name, "examples": int(n), "precision": p, "recall": r} for name, n, p, r in rows],
+        "confusion": confusion.tolist(),
+    }
 
 
 def report_folds(console: Console, rights: Sequence[int], counts: Sequence[int]) -> None:
@@ -170,8 +221,8 @@ def new_table(first: str, *others: str) -> Table:
     return table
 
 
-def _percent(value: float) -> str:
-    return "-" if value != value else f"{value:.1%}"
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
 
 
 def _cell(n: int, diagonal: bool) -> Text:

@@ -1,283 +1,76 @@
-"""Train a network on a data set of scikit-learn's, and tell how well it does on examples it has not seen."""
+"""Train a network on images or rows of numbers, and tell how well it does on examples it has not seen."""
 
 from __future__ import annotations
 
-import os
-import tempfile
+import json
+import shlex
+import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
+import runs
 import terminal
 import typer
+from files import check_writable
+from recipes import RECIPES, WITH_DROPOUT, ModelName, OptimizerName, ScheduleName
+from sources import CARRIED, Dataset, describe, open_data
 
-from funcnn import data, losses, metrics, models, optim, training, tree
-from funcnn.layer import Layer
+from funcnn import checkpoint, metrics, parallel, training, tree
+from funcnn.checkpoint import Checkpoint
 from funcnn.summary import summary
 from funcnn.tree import Array
 
-T = TypeVar("T")
-
-
-class DataName(StrEnum):
-    """Values of --data."""
-
-    digits = "digits"
-    breast_cancer = "breast-cancer"
-
-
-class ModelName(StrEnum):
-    """Values of --model."""
-
-    convnet = "convnet"
-    seed = "seed"
-    mlp = "mlp"
-    lenet5 = "lenet5"
-
-
-class OptimizerName(StrEnum):
-    """Values of --optimizer."""
-
-    sgd = "sgd"
-    momentum = "momentum"
-    adam = "adam"
-    adamw = "adamw"
-
-
-class ScheduleName(StrEnum):
-    """Values of --schedule."""
-
-    constant = "constant"
-    cosine = "cosine"
-    warmup_cosine = "warmup-cosine"
-    one_cycle = "one-cycle"
-
-
-class Recipe(NamedTuple):
-    """How a model is trained unless the command line says otherwise."""
-
-    epochs: int
-    batch_size: int
-    optimizer: OptimizerName
-    learning_rate: float
-    schedule: ScheduleName
-    weight_decay: float
-    dropout: float
-    shift: int
-    standardise: bool
-
-
-ADAMW, ONE_CYCLE = OptimizerName.adamw, ScheduleName.one_cycle
-RECIPES = {
-    ModelName.convnet: Recipe(30, 24, ADAMW, 8e-3, ONE_CYCLE, 0.05, 0.1, 1, False),
-    ModelName.seed: Recipe(10, 64, OptimizerName.sgd, 0.1, ScheduleName.constant, 0.0, 0.0, 0, True),
-    ModelName.mlp: Recipe(30, 32, ADAMW, 8e-3, ONE_CYCLE, 0.05, 0.2, 0, True),
-    ModelName.lenet5: Recipe(20, 32, ADAMW, 4e-3, ONE_CYCLE, 0.05, 0.0, 0, True),
-}
-
-
-class Task(NamedTuple):
-    """A data set and what a network has to do with it.
-
-    Attributes
-    ----------
-    x : array (N, ...)
-    labels : array of int (N,)
-    names : list of str
-        The classes'.
-    outputs : int
-        Of the network: a logit for each class, or a single one for the second of two.
-    loss : callable
-    targets : array
-        The labels as the loss takes them.
-    tabular : bool
-        Features each of its own unit, rather than the pixels of an image.
-    """
-
-    x: Array
-    labels: Array
-    names: list[str]
-    outputs: int
-    loss: training.Loss
-    targets: Array
-    tabular: bool
-
-
-class Parts(NamedTuple):
-    """Indices of the examples to train on, to validate on after each epoch, and to test on at the end."""
-
-    train: Array
-    validation: Array
-    test: Array
-
-
-def load(name: DataName) -> Task:
-    """Load a data set."""
-    if name is DataName.digits:
-        x, labels = data.digits()
-        return Task(x, labels, [str(i) for i in range(10)], 10, losses.softmax_cross_entropy, labels, False)
-    x, labels = data.breast_cancer()
-    targets = labels[:, None].astype(np.float32)
-    return Task(x, labels, ["malignant", "benign"], 1, losses.sigmoid_binary_cross_entropy, targets, True)
-
-
-def build(name: ModelName, outputs: int, dropout: float) -> Layer:
-    """Make a network."""
-    if name is ModelName.convnet:
-        return models.convnet(outputs, dropout_rate=dropout)
-    if name is ModelName.mlp:
-        return models.mlp(outputs, dropout_rate=dropout)
-    return models.seed_convnet(outputs) if name is ModelName.seed else models.lenet5(outputs)
-
-
-def make_optimizer(recipe: Recipe, steps: int) -> optim.Optimizer:
-    """Make the optimizer for a run of so many steps."""
-    rate = recipe.learning_rate
-    schedules: dict[ScheduleName, Callable[[], optim.Schedule]] = {
-        ScheduleName.constant: lambda: optim.constant(rate),
-        ScheduleName.cosine: lambda: optim.cosine(rate, steps),
-        ScheduleName.warmup_cosine: lambda: optim.warmup_cosine(rate, steps // 10, steps),
-        ScheduleName.one_cycle: lambda: optim.one_cycle(rate, steps),
-    }
-    schedule, decay = schedules[recipe.schedule](), recipe.weight_decay
-    optimizers: dict[OptimizerName, Callable[[], optim.Optimizer]] = {
-        OptimizerName.sgd: lambda: optim.sgd(schedule, weight_decay=decay),
-        OptimizerName.momentum: lambda: optim.sgd(schedule, momentum=0.9, nesterov=True, weight_decay=decay),
-        OptimizerName.adam: lambda: optim.adam(schedule, weight_decay=decay),
-        OptimizerName.adamw: lambda: optim.adamw(schedule, weight_decay=decay),
-    }
-    return optimizers[recipe.optimizer]()
-
-
-def train(
-    task: Task,
-    model: Layer,
-    recipe: Recipe,
-    parts: Parts,
-    seed: int,
-    *,
-    threads: int | None = None,
-    label: str = "",
-    quiet: bool = False,
-) -> tuple[training.TrainingState, Array]:
-    """Train on one part of the data; return the final state and the confusion matrix on the test part."""
-    x = task.x
-    if recipe.standardise:  # tabular features each by itself, the pixels of images all alike
-        x = data.standardize(x, *data.mean_and_std(x[parts.train], axes=0 if task.tabular else None))
-    watched = not quiet  # what nobody sees need not be computed
-    steps = recipe.epochs * -(-len(parts.train) // recipe.batch_size)
-    epochs = training.fit(
-        model,
-        task.loss,
-        make_optimizer(recipe, steps),
-        x[parts.train],
-        task.targets[parts.train],
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        key=(seed,),
-        augment=(lambda key, images: data.random_shift(key, images, recipe.shift, fraction=0.5))
-        if recipe.shift
-        else None,
-        validation=(x[parts.validation], task.targets[parts.validation]) if watched and len(parts.validation) else None,
-        metrics={"accuracy": metrics.accuracy} if watched else None,
-        threads=threads,
-    )
-    seconds = []
-    for epoch in terminal.shown(epochs, recipe.epochs, label=label, quiet=quiet):
-        reached = epoch.training
-        seconds.append(epoch.seconds)
-    terminal.echo(quiet)(f"{label}trained in {sum(seconds):.2f} s, {1000 * np.median(seconds):.2f} ms an epoch")
-    outputs = training.predict(model, reached.params, reached.state, x[parts.test], threads=threads)
-    return reached, metrics.confusion_matrix(outputs, task.labels[parts.test], len(task.names))
-
-
-def hold_out(task: Task, test: float, validation: float, seed: int) -> Parts:
-    """Cut the data into training, validation and test part, each class in the same proportions in all of them."""
-    from sklearn.model_selection import train_test_split
-
-    everything = np.arange(len(task.labels))
-    rest, tested = train_test_split(everything, test_size=test, stratify=task.labels, random_state=seed)
-    if not validation:
-        return Parts(rest, everything[:0], tested)
-    trained, validated = train_test_split(
-        rest, test_size=round(validation * len(everything)), stratify=task.labels[rest], random_state=seed
-    )
-    return Parts(trained, validated, tested)
-
-
-def cross_validation(task: Task, folds: int) -> list[Parts]:
-    """Cut the data into folds, stratified and shuffled, each of them the test part once."""
-    from sklearn.model_selection import StratifiedKFold
-
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=0)
-    nothing = np.arange(0)
-    return [Parts(trained, nothing, tested) for trained, tested in splitter.split(task.labels, task.labels)]
-
-
-def save(path: Path, trained: training.TrainingState) -> None:
-    """Write parameters and state as one .npz file, its keys their paths, all at once or not at all."""
-    arrays = tree.flatten({"params": trained.params, "state": trained.state})
-    handle, temporary = temporary_beside(path)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException as error:
-        os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise OSError(f"cannot write {path}: {error.strerror}") from None
-        raise
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def check_writable(path: Path) -> None:
-    """Find out before training, not after, that a file could not be written."""
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot write {path}: it is a directory")
-    handle, temporary = temporary_beside(path)
-    os.close(handle)
-    os.unlink(temporary)
-
-
-def temporary_beside(path: Path) -> tuple[int, str]:
-    """Open a temporary file in the folder of ``path``, from where it can be renamed to it; return handle and name."""
-    try:
-        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror}") from None
+TABLES = ("breast-cancer", "iris", "wine")
+# What a run that goes on may do otherwise than before: nothing of this changes what it ends with.
+FREE = ("data", "threads")
 
 
 def per_model(field: str) -> str:
-    """Say for a help text what each model's recipe has for a field."""
-    return "(" + ", ".join(f"{name} {getattr(recipe, field)}" for name, recipe in RECIPES.items()) + ")"
+    """Say for a help text what the models' recipes have for a field."""
+    models: dict[Any, list[str]] = {}
+    for name, recipe in RECIPES.items():
+        models.setdefault(getattr(recipe, field), []).append(name)
+    return "(" + "; ".join(f"{', '.join(names)} {value}" for value, names in models.items()) + ")"
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 TRAINING, EVALUATION, OUTPUT = "Training (by default, the model's own recipe)", "Evaluation", "Output"
+KEEPING = "Checkpoints"
 
 
 @app.command(help=__doc__)
 def main(
     model: Annotated[
-        ModelName,
+        ModelName | None,
         typer.Option(
-            help="convnet: two blocks of convolution and pooling, then dense ones. seed: one 3x3 kernel and two linear "
-            "layers, trained by plain SGD. mlp: dense layers alone. lenet5: the classic, on digits enlarged to 32x32."
+            help="convnet: blocks of convolution and pooling, then dense ones. seed: one 3x3 kernel and two linear "
+            "layers, trained by plain SGD. mlp: dense layers alone, also for rows of numbers. lenet5: the classic, on "
+            "images made 32x32. vgg, resnet, mobilenet: deep networks, cut to the size of the images.  "
+            "[default: convnet]",
+            show_default=False,
         ),
-    ] = ModelName.convnet,
+    ] = None,
     data: Annotated[
-        DataName, typer.Option(help="digits: 1,797 images of 8x8. breast-cancer: 569 rows of 30 features, for mlp.")
-    ] = DataName.digits,
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help=f"A data set of scikit-learn's ({', '.join(CARRIED)}); an .npz file with arrays x, (N, height, width"
+            "[, channels]) or (N, features), and y, (N); or a folder with one sub-folder of images for each class.  "
+            "[default: digits]",
+            show_default=False,
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="Make all images this high and wide. By default they stay as they are; those of a folder are made "
+            "the size that most have, or smaller, 64 at most.",
+        ),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, help=f"Passes over the training data. {per_model('epochs')}", rich_help_panel=TRAINING),
@@ -308,7 +101,7 @@ def main(
         typer.Option(
             min=0.0,
             max=0.99,
-            help=f"Fraction dropped before dense layers, for convnet and mlp. {per_model('dropout')}",
+            help=f"Fraction dropped around dense layers, for {', '.join(WITH_DROPOUT)}. {per_model('dropout')}",
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -322,12 +115,27 @@ def main(
             rich_help_panel=TRAINING,
         ),
     ] = None,
-    seed: Annotated[
-        int,
+    early_stopping: Annotated[
+        int | None,
         typer.Option(
-            min=0, max=2**32 - 1, help="Of split, initial weights, order, dropout and shifts.", rich_help_panel=TRAINING
+            min=0,
+            metavar="N",
+            help="Stop when the loss on the validation data has not fallen for so many epochs, and take the "
+            "parameters of the best one; 0 for never.  [default: 0]",
+            show_default=False,
+            rich_help_panel=TRAINING,
         ),
-    ] = 0,
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=2**32 - 1,
+            help="Of split, initial weights, order, dropout and shifts.  [default: 0]",
+            show_default=False,
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -337,116 +145,260 @@ def main(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Go on from a checkpoint, or from the newest in a folder that can be read. The run's options are in "
+            "it, and it ends as if it had never stopped.",
+            rich_help_panel=KEEPING,
+        ),
+    ] = None,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep checkpoints here, after each epoch. Without this, a run keeps one a minute, and one when "
+            "Ctrl-C stops it, in a new folder of its own: checkpoints/1, checkpoints/2, ...",
+            rich_help_panel=KEEPING,
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="STEPS", help="Keep one after so many steps instead.", rich_help_panel=KEEPING),
+    ] = None,
+    keep: Annotated[int, typer.Option(min=1, help="How many stay, the newest.", rich_help_panel=KEEPING)] = 3,
     validation: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0.0,
             max=0.9,
-            help="Fraction of the data to watch while training; 0 for none.",
+            help="Fraction of the data to watch while training; 0 for none.  [default: 0.1]",
+            show_default=False,
             rich_help_panel=EVALUATION,
         ),
-    ] = 0.1,
+    ] = None,
     test: Annotated[
-        float,
-        typer.Option(min=0.01, max=0.9, help="Fraction of the data to test on at the end.", rich_help_panel=EVALUATION),
-    ] = 0.2,
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=0.9,
+            help="Fraction of the data to test on at the end.  [default: 0.2]",
+            show_default=False,
+            rich_help_panel=EVALUATION,
+        ),
+    ] = None,
     folds: Annotated[
         int | None,
         typer.Option(
             min=2,
-            help="Cross-validate instead: train once for each fold, stratified and shuffled, and test on it.",
+            help="Cross-validate instead: train once for each fold, stratified and shuffled, and test on it. Nothing "
+            "is kept.",
             rich_help_panel=EVALUATION,
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Save the parameters as .npz.", rich_help_panel=OUTPUT),
+        typer.Option(
+            metavar="FILE",
+            help="Save the trained model, in the format of a checkpoint: .safetensors.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a line of JSON after each epoch: losses, accuracies.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    history_steps: Annotated[
+        bool, typer.Option("--history-steps", help="There, a line after each step, too.", rich_help_panel=OUTPUT)
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the results as one JSON object.", rich_help_panel=OUTPUT)
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show results alone.", rich_help_panel=OUTPUT)] = False,
 ) -> None:
-    usual = RECIPES[model]
-    recipe = Recipe(
-        epochs=given_or(epochs, usual.epochs),
-        batch_size=given_or(batch_size, usual.batch_size),
-        optimizer=given_or(optimizer, usual.optimizer),
-        learning_rate=given_or(learning_rate, usual.learning_rate),
-        schedule=given_or(schedule, usual.schedule),
-        weight_decay=given_or(weight_decay, usual.weight_decay),
-        dropout=given_or(dropout, usual.dropout),
-        shift=given_or(shift, usual.shift),
-        standardise=usual.standardise,
-    )
-    check_options(model, data, recipe, dropout, folds, validation, test, output)
-    if output:
-        check_writable(output)
-
+    given = {
+        "model": model, "data": data, "image_size": image_size, "epochs": epochs, "batch_size": batch_size,
+        "optimizer": optimizer, "learning_rate": learning_rate, "schedule": schedule, "weight_decay": weight_decay,
+        "dropout": dropout, "shift": shift, "seed": seed, "threads": threads, "validation": validation, "test": test,
+        "early_stopping": early_stopping,
+    }  # fmt: skip
+    if folds and (output or resume or checkpoints or checkpoint_every or history or early_stopping):
+        raise terminal.UsageError(
+            "--folds trains several networks and keeps none: it does not go with --output, --history, "
+            "--early-stopping, or checkpoints"
+        )
+    if history_steps and not history:
+        raise terminal.UsageError("--history-steps needs --history FILE")
     say = terminal.echo(quiet)
-    task = load(data)
-    if folds:
-        check_folds(folds, task)
-    if model is ModelName.lenet5:
-        task = task._replace(x=task.x.repeat(4, axis=1).repeat(4, axis=2))
-    network = build(model, task.outputs, recipe.dropout)
-    rows = summary(network, task.x.shape[1:])
-    parameters, products = sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
-    say(f"{model}: {parameters:,} parameters, {products:,} multiply-adds an example")
-    console = terminal.results()
+    saved, path = read(resume, say) if resume else (None, None)
+    run = new_run(given) if saved is None else old_run(saved, given)
+    check_options(run, dropout)
+    for file in (output, history):
+        if file:
+            check_writable(file)
+    if checkpoints and not resume and any(checkpoints.glob("step-*.safetensors")):
+        raise ValueError(
+            f"{checkpoints} has checkpoints of another run: go on with it by --resume {checkpoints}, or name another "
+            f"folder"
+        )
 
+    dataset = open_data(run.data, image_size=(run.image_size, run.image_size) if run.image_size else None)
+    check_data(run, dataset, folds)
     if folds:
-        say(f"{len(task.x)} examples in {folds} folds")
-        confusions = []
-        for i, parts in enumerate(cross_validation(task, folds), start=1):
-            label = f"fold {i}/{folds}  "
-            _, confusion = train(task, network, recipe, parts, seed, threads=threads, label=label, quiet=quiet)
-            confusions.append(confusion)
-        terminal.report_folds(console, [int(c.trace()) for c in confusions], [int(c.sum()) for c in confusions])
-        terminal.report(console, "mean", sum(confusions[1:], confusions[0]), task.names)
+        cross_validate(run, dataset, folds, as_json, quiet)
         return
 
-    parts = hold_out(task, test, validation, seed)
+    parts = runs.hold_out(dataset.labels, dataset.classes, run.test, run.validation, run.seed)
+    if saved and path:
+        runs.check_continues(path, run, saved, dataset, parts)
+        begun = saved._replace(description={**saved.description, "run": run._asdict()})
+        checkpoints = checkpoints or path.parent
+    else:
+        begun = runs.begin(run, dataset, parts)
+    introduce(begun, say)
     say(f"{len(parts.train)} examples to train on, {len(parts.validation)} to validate, {len(parts.test)} to test")
-    trained, confusion = train(task, network, recipe, parts, seed, threads=threads, quiet=quiet)
+    keeping = runs.Keeping(
+        checkpoints, checkpoint_every, keep, history, history_steps, command(output, history, history_steps)
+    )
+    reached = runs.train(run, begun, dataset, parts, keeping=keeping, quiet=quiet)
+    best = reached.best
+    if best:
+        reached = reached._replace(training=reached.training._replace(params=best.params, state=best.state))
+        say(f"the best of {reached.training.epoch} epochs was number {best.epoch}")
+    confusion = tested(run, reached, dataset, parts)
     if output:
-        save(output, trained)
-        say(f"saved {tree.size(trained.params):,} parameters to {output}")
-    terminal.report(console, "test", confusion, task.names)
+        checkpoint.save(output, reached._replace(training=reached.training._replace(opt_state={}), best=None))
+        say(f"saved {tree.size(reached.training.params):,} parameters to {output}")
+    if as_json:
+        told = {"epochs": reached.training.epoch, "best_epoch": best.epoch if best else None}
+        print(json.dumps({**told, **terminal.figures(confusion, dataset.classes)}))
+    else:
+        terminal.report(terminal.results(), "test", confusion, dataset.classes)
 
 
-def given_or(value: T | None, usual: T) -> T:
-    """Return what the command line says, if it does, else the recipe's."""
-    return usual if value is None else value
+def read(path: Path, say: Callable[[str], None]) -> tuple[Checkpoint, Path]:
+    """Read what to go on from, with warnings of what might keep it from being the same run."""
+    unreadable: list[checkpoint.CheckpointError] = []
+    if path.is_dir():
+        path, saved, unreadable = checkpoint.latest(path)
+    else:
+        saved = checkpoint.load(path)
+    for error in unreadable:
+        terminal.warn(f"{error}; going on from the one before, {path}")
+    before, now = saved.description.get("versions", {}), checkpoint.versions()
+    changed = [f"{name} {before[name]}, now {now.get(name)}" for name in before if before[name] != now.get(name)]
+    if changed:
+        terminal.warn(f"the run may end with other bits than if it had not stopped: it began with {'; '.join(changed)}")
+    say(f"going on from {path}: {saved.training.epoch} epochs and {saved.training.step} steps are done")
+    return saved, path
 
 
-def check_options(
-    model: ModelName,
-    dataset: DataName,
-    recipe: Recipe,
-    dropout: float | None,
-    folds: int | None,
-    validation: float,
-    test: float,
-    output: Path | None,
-) -> None:
-    """Refuse options that do not go together."""
-    if dataset is DataName.breast_cancer and model is not ModelName.mlp:
-        raise terminal.UsageError(f"--model {model} takes images; --data breast-cancer has none: use --model mlp")
-    if dataset is DataName.breast_cancer and recipe.shift:
-        raise terminal.UsageError("--shift moves images; --data breast-cancer has none")
-    if dropout is not None and model not in (ModelName.convnet, ModelName.mlp):
-        raise terminal.UsageError(f"--dropout does not go with --model {model}, which has none")
-    if recipe.learning_rate == 0 or not np.isfinite(recipe.learning_rate + recipe.weight_decay):
+def new_run(given: dict[str, Any]) -> runs.Run:
+    """Return a run as the command line says, and where it does not, the model's recipe."""
+    recipe = RECIPES[ModelName(given["model"] or ModelName.convnet)]
+    usual = {
+        **recipe._asdict(), "model": ModelName.convnet, "data": "digits", "seed": 0, "threads": parallel.cores(),
+        "validation": 0.1, "test": 0.2, "early_stopping": 0,
+    }  # fmt: skip
+    return runs.Run(**{name: usual[name] if value is None else value for name, value in given.items()})
+
+
+def old_run(saved: Checkpoint, given: dict[str, Any]) -> runs.Run:
+    """Return the run of a checkpoint, refusing options that would make another one of it."""
+    run = runs.Run(**saved.description["run"])
+    for name, value in given.items():
+        longer = name == "epochs" and run.schedule == ScheduleName.constant
+        if value is None or value == getattr(run, name):
+            continue
+        if name not in FREE and not longer:
+            option = name.replace("_", "-")
+            raise terminal.UsageError(f"--{option} {value} does not go with --resume: the run has {getattr(run, name)}")
+        run = run._replace(**{name: value})
+    return run
+
+
+def check_options(run: runs.Run, dropout: float | None) -> None:
+    """Refuse options that do not go together, before anything is read."""
+    if run.data not in CARRIED and not Path(run.data).exists():
+        raise terminal.UsageError(
+            f"--data {run.data} is neither a file, nor a folder, nor one of scikit-learn's: {', '.join(CARRIED)}"
+        )
+    if run.data in TABLES:
+        check_table(run)
+    if dropout is not None and run.model not in WITH_DROPOUT:
+        raise terminal.UsageError(f"--dropout does not go with --model {run.model}, which has none")
+    if run.learning_rate == 0 or not np.isfinite(run.learning_rate + run.weight_decay):
         raise terminal.UsageError("--learning-rate must be above 0, and --weight-decay finite")
-    if validation + test >= 1:
-        raise terminal.UsageError(f"--validation {validation} and --test {test} leave nothing to train on")
-    if folds and output:
-        raise terminal.UsageError("--output saves one network; --folds trains several")
+    if run.validation + run.test >= 1:
+        raise terminal.UsageError(f"--validation {run.validation} and --test {run.test} leave nothing to train on")
+    if run.early_stopping and not run.validation:
+        raise terminal.UsageError("--early-stopping watches the validation data: --validation must be above 0")
 
 
-def check_folds(folds: int, task: Task) -> None:
-    """Refuse more folds than there are examples of the rarest class."""
-    rarest = int(np.bincount(task.labels).min())
-    if folds > rarest:
-        raise terminal.UsageError(f"--folds {folds}: the rarest class has {rarest} examples, fewer than that")
+def check_table(run: runs.Run) -> None:
+    """Refuse what is for images alone."""
+    if run.model != ModelName.mlp:
+        raise terminal.UsageError(f"--model {run.model} takes images; --data {run.data} has none: use --model mlp")
+    if run.shift:
+        raise terminal.UsageError(f"--shift moves images; --data {run.data} has none")
+
+
+def check_data(run: runs.Run, dataset: Dataset, folds: int | None) -> None:
+    """Refuse options that do not go with the data, once they are there."""
+    if dataset.x.ndim == 2:
+        check_table(run)
+    if folds:
+        rarest = int(np.bincount(dataset.labels, minlength=len(dataset.classes)).min())
+        if folds > rarest:
+            raise terminal.UsageError(f"--folds {folds}: the rarest class has {rarest} examples, fewer than that")
+
+
+def introduce(begun: Checkpoint, say: Callable[[str], None]) -> None:
+    """Say what network it is."""
+    data, run = begun.description["data"], begun.description["run"]
+    rows = summary(checkpoint.rebuild(begun.description), tuple(data["in_shape"]))
+    parameters, products = sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
+    say(f"{run['model']}: {parameters:,} parameters, {products:,} multiply-adds an example")
+    if run["data"] not in CARRIED:
+        shape = describe(np.empty((0, *data["in_shape"])))
+        say(f"{run['data']}: {data['examples']} {shape}; {len(data['classes'])} classes, {', '.join(data['classes'])}")
+
+
+def tested(run: runs.Run, reached: Checkpoint, dataset: Dataset, parts: runs.Parts) -> Array:
+    """Return the confusion matrix on the test part."""
+    model, now = checkpoint.rebuild(reached.description), reached.training
+    x = runs.prepared(reached.description, dataset.x[parts.test])
+    outputs = training.predict(model, now.params, now.state, x, threads=run.threads)
+    return metrics.confusion_matrix(outputs, dataset.labels[parts.test], len(dataset.classes))
+
+
+def cross_validate(run: runs.Run, dataset: Dataset, folds: int, as_json: bool, quiet: bool) -> None:
+    """Train once for each fold, and report on all."""
+    say, confusions = terminal.echo(quiet), []
+    for i, parts in enumerate(runs.cross_validation(dataset.labels, folds), start=1):
+        begun = runs.begin(run, dataset, parts)
+        if i == 1:
+            introduce(begun, say)
+            say(f"{len(dataset.x)} examples in {folds} folds")
+        reached = runs.train(run, begun, dataset, parts, label=f"fold {i}/{folds}  ", quiet=quiet)
+        confusions.append(tested(run, reached, dataset, parts))
+    rights, counts = [int(c.trace()) for c in confusions], [int(c.sum()) for c in confusions]
+    total = sum(confusions[1:], confusions[0])
+    if as_json:
+        each = [{"examples": n, "right": right} for right, n in zip(rights, counts, strict=True)]
+        print(json.dumps({"folds": each, **terminal.figures(total, dataset.classes)}))
+    else:
+        terminal.report_folds(terminal.results(), rights, counts)
+        terminal.report(terminal.results(), "mean", total, dataset.classes)
+
+
+def command(output: Path | None, history: Path | None, steps: bool) -> str:
+    """Return the beginning of the command that goes on with this one."""
+    options = ["--output", str(output)] * bool(output) + ["--history", str(history)] * bool(history)
+    return shlex.join([sys.argv[0], *options, *["--history-steps"] * steps])
 
 
 if __name__ == "__main__":

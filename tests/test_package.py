@@ -29,7 +29,7 @@ FLOORS = [
     {"tree", "keys", "initializers", "kernels"},
     {"ops", "losses"},
     {"layer", "layers", "combinators", "models"},
-    {"optim", "data", "metrics", "training", "parallel", "summary", "testing", "derivatives", "checkpoint"},
+    {"optim", "data", "metrics", "training", "parallel", "summary", "testing", "derivatives", "checkpoint", "stopping"},
     {"intermediates", "attribution"},
 ]
 

@@ -30,7 +30,8 @@ import terminal  # noqa: E402
 sys.path.remove(str(SCRIPT.parent))
 CLASSES = ["cat", "dog", "a rather long name"]
 EPOCHS = [
-    {"epoch": n, "loss": 2.0 / n, "train_accuracy": 1 - 0.5 / n, "validation_accuracy": 1 - 0.6 / n} for n in (1, 2, 3)
+    {"epoch": n, "step": 5 * n, "loss": 2.0 / n, "train_accuracy": 1 - 0.5 / n, "validation_accuracy": 1 - 0.6 / n}
+    for n in (1, 2, 3)
 ]
 
 
@@ -353,7 +354,7 @@ FAILURES = {
         "no maps at 8_dense, but at 0_conv2d, 1_max_pool",
     ),
     "no images": (["mistakes", "mlp.safetensors", "mlp.npz"], 1, "mistakes are shown as images; these examples have"),
-    "no history": (["curves", "broken.jsonl"], 1, "broken.jsonl: not a JSON object on each line"),
+    "no history": (["curves", "broken.jsonl"], 1, "broken.jsonl is no history of a run: line 1"),
     "no file": (["curves", "no.jsonl"], 1, "cannot read no.jsonl: No such file or directory"),
     "empty history": (["curves", "steps.jsonl"], 1, "steps.jsonl has no history of loss or accuracy"),
 }

@@ -1,0 +1,142 @@
+"""The networks that the training script offers, and how each is trained unless the command line says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from funcnn import optim
+
+__all__ = ["RECIPES", "ModelName", "OptimizerName", "Recipe", "ScheduleName", "make_optimizer", "model_for"]
+
+
+class ModelName(StrEnum):
+    """Values of --model."""
+
+    convnet = "convnet"
+    seed = "seed"
+    mlp = "mlp"
+    lenet5 = "lenet5"
+    vgg = "vgg"
+    resnet = "resnet"
+    mobilenet = "mobilenet"
+
+
+class OptimizerName(StrEnum):
+    """Values of --optimizer."""
+
+    sgd = "sgd"
+    momentum = "momentum"
+    adam = "adam"
+    adamw = "adamw"
+    nadam = "nadam"
+    radam = "radam"
+    rmsprop = "rmsprop"
+    adagrad = "adagrad"
+    lion = "lion"
+    lamb = "lamb"
+
+
+class ScheduleName(StrEnum):
+    """Values of --schedule."""
+
+    constant = "constant"
+    linear = "linear"
+    exponential = "exponential"
+    cosine = "cosine"
+    warmup_cosine = "warmup-cosine"
+    one_cycle = "one-cycle"
+
+
+class Recipe(NamedTuple):
+    """How a model is trained.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+    optimizer : OptimizerName
+    learning_rate : float
+    schedule : ScheduleName
+    weight_decay, dropout : float
+    shift : int
+        Of images, in pixels.
+    standardise : bool
+        Also data that are known to be well scaled.
+    image_size : int
+        That images are made, or 0 to leave them as they are.
+    """
+
+    epochs: int
+    batch_size: int
+    optimizer: OptimizerName
+    learning_rate: float
+    schedule: ScheduleName
+    weight_decay: float
+    dropout: float
+    shift: int
+    standardise: bool
+    image_size: int = 0
+
+
+ADAMW, ONE_CYCLE = OptimizerName.adamw, ScheduleName.one_cycle
+RECIPES = {
+    ModelName.convnet: Recipe(30, 24, ADAMW, 8e-3, ONE_CYCLE, 0.05, 0.1, 1, False),
+    ModelName.seed: Recipe(10, 64, OptimizerName.sgd, 0.1, ScheduleName.constant, 0.0, 0.0, 0, True),
+    ModelName.mlp: Recipe(30, 32, ADAMW, 8e-3, ONE_CYCLE, 0.05, 0.2, 0, True),
+    ModelName.lenet5: Recipe(20, 32, ADAMW, 4e-3, ONE_CYCLE, 0.05, 0.0, 0, True, 32),
+    ModelName.vgg: Recipe(15, 32, ADAMW, 4e-3, ONE_CYCLE, 0.05, 0.3, 1, True),
+    ModelName.resnet: Recipe(15, 32, ADAMW, 8e-3, ONE_CYCLE, 0.05, 0.0, 1, True),
+    ModelName.mobilenet: Recipe(20, 32, ADAMW, 8e-3, ONE_CYCLE, 0.05, 0.0, 1, True),
+}
+# Those that have dropout, and those that take no images.
+WITH_DROPOUT = (ModelName.convnet, ModelName.mlp, ModelName.vgg)
+
+
+def model_for(name: ModelName, in_shape: tuple[int, ...], outputs: int, dropout: float) -> dict[str, Any]:
+    """Return the function in `funcnn.models` and its arguments, as a checkpoint describes a model.
+
+    Where a network halves its images again and again, how often depends on their size.
+    """
+    halvings = min(in_shape[:-1], default=1).bit_length() - 1  # that leave at least a pixel
+    arguments: dict[str, Any] = {"outputs": outputs}
+    if name is ModelName.convnet:
+        arguments["channels"] = [32, 64, 128][: max(1, halvings - 1)]
+    elif name is ModelName.vgg:
+        arguments["blocks"] = [[32], [64], [128, 128], [256, 256]][: max(1, halvings)]
+        arguments["hidden"] = [128]
+    elif name is ModelName.mobilenet:
+        stages = [[64, 1], [128, 2], [128, 1], [256, 2], [256, 1]]
+        arguments["stem"] = [32, 2 if halvings > 4 else 1]
+        arguments["blocks"] = stages if halvings > 3 else stages[:3]
+    if name in WITH_DROPOUT:
+        arguments["dropout_rate"] = dropout
+    return {"name": "seed_convnet" if name is ModelName.seed else name.value, "arguments": arguments}
+
+
+def make_optimizer(
+    name: OptimizerName, learning_rate: float, schedule: ScheduleName, weight_decay: float, steps: int
+) -> optim.Optimizer:
+    """Make the optimizer for a run of so many steps."""
+    schedules: dict[ScheduleName, Callable[[], optim.Schedule]] = {
+        ScheduleName.constant: lambda: optim.constant(learning_rate),
+        ScheduleName.linear: lambda: optim.polynomial(learning_rate, steps),
+        ScheduleName.exponential: lambda: optim.exponential(learning_rate, 0.01, steps),
+        ScheduleName.cosine: lambda: optim.cosine(learning_rate, steps),
+        ScheduleName.warmup_cosine: lambda: optim.warmup_cosine(learning_rate, steps // 10, steps),
+        ScheduleName.one_cycle: lambda: optim.one_cycle(learning_rate, steps),
+    }
+    rate = schedules[schedule]()
+    optimizers: dict[OptimizerName, Callable[[], optim.Optimizer]] = {
+        OptimizerName.sgd: lambda: optim.sgd(rate, weight_decay=weight_decay),
+        OptimizerName.momentum: lambda: optim.sgd(rate, momentum=0.9, nesterov=True, weight_decay=weight_decay),
+        OptimizerName.adam: lambda: optim.adam(rate, weight_decay=weight_decay),
+        OptimizerName.adamw: lambda: optim.adamw(rate, weight_decay=weight_decay),
+        OptimizerName.nadam: lambda: optim.nadam(rate, weight_decay=weight_decay),
+        OptimizerName.radam: lambda: optim.radam(rate, weight_decay=weight_decay),
+        OptimizerName.rmsprop: lambda: optim.rmsprop(rate, weight_decay=weight_decay),
+        OptimizerName.adagrad: lambda: optim.adagrad(rate, weight_decay=weight_decay),
+        OptimizerName.lion: lambda: optim.lion(rate, weight_decay=weight_decay),
+        OptimizerName.lamb: lambda: optim.lamb(rate, weight_decay=weight_decay),
+    }
+    return optimizers[name]()

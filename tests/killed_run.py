@@ -1,0 +1,89 @@
+"""A run of training that keeps a checkpoint after every step, in processes of its own, to be killed.
+
+Importing NumPy takes longer than the run: so this program imports once and then, for each line on its standard input,
+forks a process that trains and prints its id; after one more line it waits for the process and prints its exit status.
+Until then the id belongs to nobody else.
+"""
+
+import os
+import signal
+import sys
+import traceback
+
+import numpy as np
+
+from funcnn import checkpoint, data, losses, metrics, optim, serial, training
+from funcnn.layers import batch_norm, conv2d, dense, dropout, flatten, relu
+from funcnn.stopping import watch
+
+MODEL = serial(conv2d(3, 3), batch_norm(), relu(), flatten(), dropout(0.2), dense(8), relu(), dense(3))
+X = np.random.default_rng(0).standard_normal((23, 6, 6, 1)).astype(np.float32)
+LABELS = np.random.default_rng(1).integers(0, 3, 23)
+EPOCHS, BATCH = 4, 5
+STEPS = EPOCHS * 5
+OPTIMIZERS = {
+    "momentum": optim.chain(optim.clip_by_global_norm(1.0), optim.sgd(optim.cosine(0.1, STEPS), momentum=0.9)),
+    "adam": optim.adamw(optim.one_cycle(1e-2, STEPS), weight_decay=0.05),
+}
+
+
+def fresh(optimizer):
+    return training.start(MODEL, OPTIMIZERS[optimizer], X.shape[1:], key=(7,))
+
+
+def train(folder, optimizer, stop="", lost=""):
+    """Train from the newest checkpoint in the folder, or the start, to the end, or after step ``stop`` kill itself.
+
+    What is ``lost`` of a checkpoint is as it was at the start.
+    """
+    begun = checkpoint.Checkpoint(fresh(optimizer), {"model": {"name": "none", "arguments": {}}})
+    if any(name.startswith("step-") for name in os.listdir(folder)):
+        started, begun = begun, checkpoint.latest(folder).checkpoint
+        if lost in training.TrainingState._fields:
+            begun = begun._replace(training=begun.training._replace(**{lost: getattr(started.training, lost)}))
+        elif lost:
+            begun = begun._replace(**{lost: getattr(started, lost)})
+    reached = begun
+    for record in training.steps(
+        MODEL,
+        losses.softmax_cross_entropy,
+        OPTIMIZERS[optimizer],
+        X,
+        LABELS,
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        resume=begun.training,
+        augment=data.random_shift,
+        validation=(X, LABELS),
+        metrics={"accuracy": metrics.accuracy},
+        threads=1,
+    ):
+        reached = reached._replace(training=record.training)
+        if isinstance(record, training.Epoch):
+            best = watch(reached.best, record.epoch, record.training)  # it is the first, whatever comes
+            history = [*reached.history, {"epoch": record.epoch, "loss": record.loss, **record.validation}]
+            reached = reached._replace(best=best, history=history)
+        checkpoint.add(folder, reached, keep=2)
+        if stop and record.training.step == int(stop):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def serve():
+    while line := sys.stdin.readline():
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                train(*line.rstrip("\n").split("\t"))
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        print(pid, flush=True)
+        sys.stdin.readline()
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

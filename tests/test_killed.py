@@ -1,0 +1,123 @@
+"""A run of training that is killed, at whatever moment, loses no more than a step, and ends as if it had not been."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from funcnn import checkpoint, tree
+
+KILLS = int(os.environ.get("FUNCNN_KILLS", "30"))
+FOLDER = Path(__file__).parent
+
+
+class Runs:
+    """What starts runs of `killed_run`, and ends them."""
+
+    def __init__(self):
+        self.server = subprocess.Popen(
+            [sys.executable, FOLDER / "killed_run.py"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+
+    def start(self, folder, optimizer, stop="", lost=""):
+        folder.mkdir(exist_ok=True)
+        print(folder, optimizer, stop, lost, sep="\t", file=self.server.stdin, flush=True)
+        return int(self.server.stdout.readline())
+
+    def end(self):
+        print(file=self.server.stdin, flush=True)
+        return int(self.server.stdout.readline())
+
+    def whole(self, *options):
+        self.start(*options)
+        return self.end()
+
+
+@pytest.fixture(scope="module")
+def runs():
+    runs = Runs()
+    with runs.server:  # which waits for its end when its input is closed
+        yield runs
+
+
+@pytest.fixture(scope="module")
+def left_alone(runs, tmp_path_factory):
+    """The end of each run that nobody kills, and how many seconds it takes."""
+    ends = {}
+    for optimizer in ("momentum", "adam"):
+        folder, began = tmp_path_factory.mktemp(optimizer), time.perf_counter()
+        assert runs.whole(folder, optimizer) == 0
+        ends[optimizer] = checkpoint.latest(folder).checkpoint, time.perf_counter() - began
+    return ends
+
+
+def same(a, b):
+    """Whether two checkpoints are the same, bit for bit."""
+    if (a.history, a.training.key, a.training.epoch, a.training.step) != (
+        b.history, b.training.key, b.training.epoch, b.training.step,
+    ):  # fmt: skip
+        return False
+    trees = [
+        {"training": {**c.training._asdict(), "key": None, "epoch": 0, "step": 0}, "best": c.best._asdict()}
+        for c in (a, b)
+    ]
+    flat = [tree.flatten(t) for t in trees]
+    return flat[0].keys() == flat[1].keys() and all(
+        np.asarray(flat[0][path]).tobytes() == np.asarray(flat[1][path]).tobytes() for path in flat[0]
+    )
+
+
+def unfinished(folder):
+    return [name for name in os.listdir(folder) if name.endswith(".part")]
+
+
+def test_a_run_killed_again_and_again_ends_as_if_left_alone(runs, left_alone, tmp_path, closing_lines):
+    rng = random.Random(0)
+    kills = during_writes = ends = 0
+    while kills < KILLS:
+        optimizer = rng.choice(["momentum", "adam"])
+        expected, seconds = left_alone[optimizer]
+        folder = tmp_path / str(ends)
+        while True:
+            pid = runs.start(folder, optimizer)
+            if rng.random() < 0.5:  # a moment of the run, or one while a file is written
+                time.sleep(rng.uniform(0, seconds / 2))
+            else:
+                deadline = time.monotonic() + rng.uniform(0, seconds / 2)
+                while time.monotonic() < deadline or (not unfinished(folder) and time.monotonic() < deadline + 1):
+                    time.sleep(1e-4)
+            os.kill(pid, signal.SIGKILL)
+            if runs.end() == 0:
+                break
+            kills += 1
+            during_writes += bool(unfinished(folder))
+            saved = sorted(folder.glob("step-*"))
+            assert len(saved) <= 3  # two, and one more until the oldest is removed
+            steps = [checkpoint.load(path).training.step for path in saved]
+            assert [f"step-{step:09d}.safetensors" for step in steps] == [path.name for path in saved]
+            if saved:
+                assert checkpoint.latest(folder).unreadable == []
+        ends += 1
+        assert same(checkpoint.latest(folder).checkpoint, expected)
+    closing_lines.append(f"killed {kills} times in {ends} runs, {during_writes} times while a file was written")
+    assert during_writes > kills / 10
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+@pytest.mark.parametrize("lost", ["", "params", "state", "opt_state", "epoch", "step", "losses", "best", "history"])
+def test_nothing_of_a_checkpoint_could_be_left_out(runs, left_alone, tmp_path, optimizer, lost):
+    # in the second epoch, the best being the first one's
+    assert runs.whole(tmp_path, optimizer, 8) == -signal.SIGKILL
+    assert checkpoint.latest(tmp_path).checkpoint.training.step == 8
+    runs.whole(tmp_path, optimizer, "", lost)
+    assert same(checkpoint.latest(tmp_path).checkpoint, left_alone[optimizer][0]) == (not lost)
