@@ -553,8 +553,9 @@ def photograph(dataset: artifacts.Dataset, image: Array, caption: str = "") -> p
 
 
 def named_example(dataset: artifacts.Dataset, example: int) -> str:
-    """Say which example, and of which class it is."""
-    return f"is {dataset.classes[dataset.labels[example]]} (#{example})"
+    """Say of which class an example is, and which it is: its file or its number."""
+    which = Path(dataset.names[example]).name if dataset.names else f"#{example}"
+    return f"is {dataset.classes[dataset.labels[example]]} ({which})"
 
 
 if __name__ == "__main__":
