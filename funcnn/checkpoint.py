@@ -396,10 +396,9 @@ def _decoded(path: Path) -> Checkpoint:
         if not isinstance(told[name], kind):
             raise TypeError(f"{name} is {told[name]!r}")
     trees, best = _tree(told["trees"], "", arrays), told["best"]
-    training = TrainingState(
-        trees["params"], trees["state"], trees["opt_state"], tuple(map(index, told["key"])), told["epoch"], told["step"],
-        trees["losses"],
-    )  # fmt: skip
+    key = tuple(map(index, told["key"]))
+    params, state, opt_state, losses = (trees[name] for name in ("params", "state", "opt_state", "losses"))
+    training = TrainingState(params, state, opt_state, key, told["epoch"], told["step"], losses)
     best = None if best is None else Best(**best, **trees["best"])
     return Checkpoint(training, told["description"], best, told["history"])
 
