@@ -234,10 +234,10 @@ def _statistics(path: str, through: Pass, params: Tree) -> LayerStatistics:
     return LayerStatistics(
         path,
         y.shape[1:],
-        float(y.mean(dtype=np.float64)) if y.size else 0.0,
-        float(y.std(dtype=np.float64)) if y.size else 0.0,
-        float(zero.mean()) if y.size else 0.0,
-        float(zero.all(axis=tuple(range(y.ndim - 1))).mean()) if y.size else 0.0,
+        float(y.mean(dtype=np.float64)),
+        float(y.std(dtype=np.float64)),
+        float(zero.mean()),
+        float(zero.all(axis=tuple(range(y.ndim - 1))).mean()),
         tree.norm(y) / math.sqrt(examples),
         # the loss is a mean: an example's own is as many times larger
         tree.norm(through.gradient) * math.sqrt(examples),

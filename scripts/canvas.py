@@ -115,10 +115,9 @@ def svg(canvas: Canvas) -> bytes:
 
 def png(canvas: Canvas, enlarge: int = 2) -> bytes:
     """Return the canvas as a PNG file, its pixels enlarged."""
-    try:
-        from PIL import Image, ImageDraw
-    except ImportError:
-        raise ImportError("writing PNG needs Pillow: pip install 'funcnn[images]'; or save as .svg") from None
+    check_pillow()
+    from PIL import Image, ImageDraw
+
     margin = enlarge * MARGIN
     pixels = canvas.pixels.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
     height, width = pixels.shape[:2]
@@ -133,6 +132,14 @@ def png(canvas: Canvas, enlarge: int = 2) -> bytes:
     file = BytesIO()
     picture.save(file, "PNG", optimize=True)
     return file.getvalue()
+
+
+def check_pillow() -> None:
+    """Say what to install where Pillow is missing, which `png` needs."""
+    try:
+        import PIL.ImageDraw  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"PNG needs Pillow: pip install 'funcnn[images]'; or save as .svg ({error})") from None
 
 
 def _font(size: int):  # type: ignore[no-untyped-def]  # Pillow's type, which need not be installed

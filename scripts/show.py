@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import artifacts
+import canvas
 import files
 import numpy as np
 import pictures
@@ -43,6 +44,8 @@ def picture_file(path: Path | None) -> Path | None:
     if path is not None:
         if path.suffix.lower() not in SUFFIXES:
             raise terminal.UsageError(f"--save {path}: the name of a picture ends in {' or '.join(SUFFIXES)}")
+        if path.suffix.lower() == ".png":
+            canvas.check_pillow()
         files.check_writable(path)
     return path
 
@@ -191,8 +194,6 @@ def present(shown: Sequence[RenderableType], save: Path | None, light: bool, col
         for renderable in shown:
             console.print(renderable)
         return
-    import canvas
-
     drawn = canvas.draw(Group(*shown), columns, canvas.LIGHT if light else canvas.DARK)
     content = canvas.svg(drawn) if save.suffix.lower() == ".svg" else canvas.png(drawn)
     files.write_whole(save, content)

@@ -9,7 +9,19 @@ from funcnn.attribution import grad_cam, gradient_times_input, input_gradient
 from funcnn.combinators import parallel, residual, serial
 from funcnn.derivatives import jacobian
 from funcnn.intermediates import activations, layer_statistics, there_and_back
-from funcnn.layers import batch_norm, conv2d, dense, dropout, flatten, global_avg_pool, max_pool, relu, tanh
+from funcnn.layers import (
+    batch_norm,
+    conv1d,
+    conv2d,
+    conv3d,
+    dense,
+    dropout,
+    flatten,
+    global_avg_pool,
+    max_pool,
+    relu,
+    tanh,
+)
 from funcnn.ops import concat
 
 BRANCHES = serial(
@@ -113,14 +125,16 @@ def test_grad_cam_is_its_definition_on_the_model_cut_in_two(after, path):
     np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_grad_cam_is_class_activation_mapping_where_that_is_defined():
-    model = serial(conv2d(6, 3), tanh(), global_avg_pool(), dense(3))
-    params, state, x = made(model, (6, 5, 1))
+@pytest.mark.parametrize(("conv", "in_shape"), [(conv1d, (7, 1)), (conv2d, (6, 5, 1)), (conv3d, (4, 3, 5, 1))])
+def test_grad_cam_is_class_activation_mapping_where_that_is_defined(conv, in_shape):
+    model = serial(conv(6, 3), tanh(), global_avg_pool(), dense(3))
+    params, state, x = made(model, in_shape)
     maps = activations(model, params, state, x)["1_tanh"]
-    mapping = maps @ params["3_dense"]["w"][:, 1] / (4 * 3)
+    mapping = maps @ params["3_dense"]["w"][:, 1] / np.prod(maps.shape[1:-1])
     np.testing.assert_allclose(grad_cam(model, params, state, x, "1_tanh", 1), np.maximum(mapping, 0), atol=1e-14)
     logits = outputs(model, params, state, x)[:, 1]
-    np.testing.assert_allclose(mapping.sum(axis=(1, 2)), logits - params["3_dense"]["b"][1], rtol=1e-12)
+    positions = tuple(range(1, mapping.ndim))
+    np.testing.assert_allclose(mapping.sum(axis=positions), logits - params["3_dense"]["b"][1], rtol=1e-11)
 
 
 def test_activations_are_the_outputs_of_the_model_cut_anywhere():
@@ -192,6 +206,9 @@ def test_statistics_show_units_that_died_and_signals_that_explode():
     rows = layer_statistics(model, losses.softmax_cross_entropy, dying, state, x, labels)
     assert [rows[0].dead, rows[1].dead, rows[3].dead] == [0.0, 0.5, 0.0]
     assert rows[2].dead >= 0.5  # behind flatten, every position is a unit
+    half = np.array([-1.0, 1.0]) * np.ones((3, 2, 1))  # a single channel, alive at every second position
+    (row,) = layer_statistics(relu(), losses.mse, {}, {}, half[..., None], np.zeros((3, 2, 2, 1)))
+    assert (row.zeros, row.dead) == (0.5, 0.0)
 
     deep = serial(*(layer for _ in range(6) for layer in (dense(20), tanh())), dense(3))
     params, state, x = made(deep, (20,))

@@ -300,6 +300,15 @@ def test_a_picture_in_a_file_is_the_one_on_the_terminal(folder, tmp_path, monkey
     assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.PNG", "confusion.svg"]
 
 
+def test_without_pillow_it_says_what_to_install(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.delitem(sys.modules, "PIL.ImageDraw", raising=False)
+    code, _, errors = command(monkeypatch, capsys, "kernels", folder / "no.safetensors", "--save", tmp_path / "k.png")
+    assert code == 1 and "pip install 'funcnn[images]'; or save as .svg" in errors and len(errors.splitlines()) == 1
+    code, _, _ = command(monkeypatch, capsys, "kernels", folder / "grey.safetensors", "--save", tmp_path / "k.svg")
+    assert code == 0 and [path.name for path in tmp_path.iterdir()] == ["k.svg"]
+
+
 def test_a_full_disk_leaves_the_older_picture(tmp_path, monkeypatch):
     path = tmp_path / "picture.svg"
     path.write_text("an older file")
