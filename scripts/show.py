@@ -213,7 +213,7 @@ def kernels(trained: artifacts.Trained, layer: str | None, limit: int) -> list[R
     w = every[path]
     height, width, inner, outer = w.shape
     top = float(np.abs(w).max())
-    if inner == trained.in_shape[-1] == 3:  # a kernel on the image itself has colours
+    if inner == trained.in_shape[-1] == 3 and path == next(iter(every)):  # a kernel on the image itself has colours
         tiles = [pictures.photograph(w[..., o], -top, top) for o in range(outer)]
         norms = np.linalg.norm(w.reshape(-1, outer), axis=0)
         legend: RenderableType = Text(f"red, green and blue of each weight; grey is 0, the largest {top:.3g}", "dim")
