@@ -118,8 +118,8 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
     content = _encoded(checkpoint)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        if path.is_dir():
-            raise IsADirectoryError(0, "it is a directory")
+        if path.exists() and not path.is_file():  # a device would be replaced by a file
+            raise OSError(f"it is {'a directory' if path.is_dir() else 'not a file'}")
         try:
             with open(temporary, "xb") as file:
                 _write(file, content)
@@ -318,10 +318,12 @@ def versions() -> dict[str, Any]:
     except ImportError:
         built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
         return {**found, "blas": f"{built.get('name')} {built.get('version')}"}
-    for pool in threadpool_info():
-        if pool["user_api"] == "blas":
-            blas = " ".join(str(pool[key]) for key in ("internal_api", "version", "architecture") if pool.get(key))
-            return {**found, "blas": blas, "blas_threads": pool["num_threads"]}
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    # SciPy may have brought a second one, which NumPy does not use.
+    pools.sort(key=lambda pool: ("numpy" not in pool["filepath"], pool["filepath"]))
+    for pool in pools[:1]:
+        blas = " ".join(str(pool[key]) for key in ("internal_api", "version", "architecture") if pool.get(key))
+        found |= {"blas": blas, "blas_threads": pool["num_threads"]}
     return found
 
 

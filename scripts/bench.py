@@ -22,6 +22,7 @@ from statistics import median
 from typing import Annotated, Any, NamedTuple
 
 import methods as comparing
+import overhead as keeping
 import sweep as sweeping
 import terminal
 import typer
@@ -428,6 +429,9 @@ def main(
     methods: Annotated[
         bool, typer.Option("--methods", help="Instead: each method of a convolution beside the choice, over a grid.")
     ] = False,
+    overhead: Annotated[
+        bool, typer.Option("--overhead", help="Instead: what checkpoints, history and progress add to the default job.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Cores for each contestant; all if not given.")] = None,
     output: Annotated[
         str, typer.Option("--json", metavar="FILE", help="Write all figures to this file too; - for stdout alone.")
@@ -438,10 +442,15 @@ def main(
     if path:
         check_writable(path)
     console = Console(quiet=True) if output == "-" else terminal.results()
-    if sweep or methods:
-        if job or contestant or threads or (sweep and methods):
-            raise terminal.UsageError("--sweep and --methods each go with --rounds, --seconds-per-round, --json alone")
-        if sweep:
+    if sweep or methods or overhead:
+        if job or contestant or threads or sweep + methods + overhead > 1:
+            raise terminal.UsageError(
+                "--sweep, --methods and --overhead each go with --rounds, --seconds-per-round, --json alone"
+            )
+        if overhead:
+            found = keeping.overhead(console, rounds, len(available_cores()))
+            write(output, {"machine": machine(), "overhead": found})
+        elif sweep:
             write(output, {"machine": machine(), "sweep": sweeping.sweep(console, rounds, seconds_per_round)})
         else:  # the grid is large, and a round of a single convolution can be short
             write(output, {"machine": machine(), "methods": comparing.methods(console, rounds, seconds_per_round / 10)})

@@ -1,65 +1,61 @@
-"""Files written whole or not at all."""
+"""Finding out before the work, not after it, that its results could not be written."""
 
 from __future__ import annotations
 
 import os
-import secrets
-from contextlib import suppress
+import tempfile
 from pathlib import Path
 
-__all__ = ["check_writable", "write_whole"]
+__all__ = ["check_folder", "check_writable", "write_whole"]
 
 
 def check_writable(path: Path) -> None:
-    """Find out before the work, not after, that a file could not be written.
-
-    Parameters
-    ----------
-    path : Path
-
-    Raises
-    ------
-    OSError
-        If it is a directory, or nothing can be written beside it.
-    """
+    """Raise an OSError that says why, if a file could not be written at ``path``; leave everything as it is."""
     if path.is_dir():
         raise IsADirectoryError(f"cannot write {path}: it is a directory")
-    temporary = _beside(path)
+    if path.exists() and not path.is_file():  # a device, which would be replaced by a file
+        raise OSError(f"cannot write {path}: it is not a file")
+    handle, temporary = _temporary_beside(path)
+    os.close(handle)
+    os.unlink(temporary)
+
+
+def check_folder(path: Path) -> None:
+    """Make a folder if need be, and raise an OSError that says why, if no file could be written in it."""
     try:
-        open(temporary, "xb").close()
-        temporary.unlink()
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}") from None
+        raise OSError(f"cannot make the folder {path}: {error.strerror}") from None
+    check_writable(path / "checkpoint")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file under another name and rename it, so that an older one stays until this one is complete.
-
-    Parameters
-    ----------
-    path : Path
-    content : str or bytes
-        Text is written as UTF-8.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; what was there before is still there.
-    """
-    temporary = _beside(path)
+    """Write a file all at once or not at all, text as UTF-8."""
+    check_writable(path)
+    handle, temporary = _temporary_beside(path)
     try:
-        with open(temporary, "xb") as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
+        os.unlink(temporary)
         if isinstance(error, OSError):
-            raise OSError(f"cannot write {path}: {error.strerror or error}") from None
+            raise OSError(f"cannot write {path}: {error.strerror}") from None
         raise
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _temporary_beside(path: Path) -> tuple[int, str]:
+    """Open a temporary file in the folder of ``path``, from where it can be renamed to it; return handle and name."""
+    try:
+        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}") from None

@@ -188,10 +188,7 @@ def check_continues(path: Path, run: Run, saved: Checkpoint, dataset: Dataset, p
     fresh = _fresh(run, saved.description, len(parts.train))
     for name in ("params", "state", "opt_state"):
         if _shapes(getattr(fresh, name)) != _shapes(getattr(saved.training, name)):
-            raise ValueError(
-                f"{path} has no {name} that fits the run; training goes on from checkpoints, not from what --output "
-                f"wrote"
-            )
+            raise ValueError(f"{path} has no {name} that fits the run")
 
 
 def _shapes(of: Tree) -> dict[str, tuple[int, ...]]:
@@ -306,10 +303,11 @@ def kept(begun: Checkpoint, states: Iterator[Checkpoint], keeping: Keeping) -> C
     reached = stored = begun
     folder, written = keeping.folder, time.monotonic()
     try:
-        with noting(keeping, begun) as note:
+        with noting(keeping, begun) as (note, flush):
             for reached in states:
                 note(reached)
                 if is_due(keeping, reached.training, time.monotonic() - written):
+                    flush()  # a checkpoint's history is not behind it
                     folder = folder or new_folder()
                     checkpoint.add(folder, reached, keep=keeping.keep)
                     stored, written = reached, time.monotonic()
@@ -346,14 +344,15 @@ def new_folder() -> Path:
 
 
 @contextmanager
-def noting(keeping: Keeping, begun: Checkpoint) -> Iterator[Callable[[Checkpoint], None]]:
-    """Give the function that adds a line to the history after each epoch, and after each step if that is wanted.
+def noting(keeping: Keeping, begun: Checkpoint) -> Iterator[tuple[Callable[[Checkpoint], None], Callable[[], None]]]:
+    """Give the function that adds a line to the history after each epoch, and after each step if that is wanted; and
+    the one that leaves nothing of it in memory.
 
     A history that goes on first loses what comes after the checkpoint, for it will come again.
     """
     path = keeping.history
     if path is None:
-        yield lambda reached: None
+        yield lambda reached: None, lambda: None
         return
     rows = [{"record": "epoch", **row} for row in begun.history]
     if begun.training.step:
@@ -362,18 +361,19 @@ def noting(keeping: Keeping, begun: Checkpoint) -> Iterator[Callable[[Checkpoint
     rows.sort(key=lambda row: (row["step"], row["record"] == "epoch"))
     write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
     try:
-        with open(path, "a", buffering=1, encoding="utf-8") as file:  # no line is held back
+        with open(path, "a", encoding="utf-8") as file:
 
             def note(reached: Checkpoint) -> None:
                 now = reached.training
                 if not len(now.losses):
                     file.write(json.dumps({"record": "epoch", **reached.history[-1]}) + "\n")
+                    file.flush()
                 elif keeping.steps:
                     rate = optim.learning_rate(now.opt_state)
                     row = {"record": "step", "step": now.step, "epoch": now.epoch + 1, "loss": float(now.losses[-1])}
                     file.write(json.dumps({**row, "learning_rate": rate}) + "\n")
 
-            yield note
+            yield note, file.flush
     except OSError as error:
         if error.filename is None and error.strerror:  # not one that says already what could not be written
             raise OSError(f"cannot write {path}: {error.strerror}") from None

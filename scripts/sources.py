@@ -125,20 +125,22 @@ def open_array(path: Path) -> Array:
 
 def _arrays(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened:
+            file = np.load(opened, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array, not x and y")
-            arrays = {}
-            for name in file.files:
-                try:
-                    arrays[name] = file[name]
-                except ValueError as error:
-                    raise ValueError(f"array {name} cannot be read ({error}); names are to be saved as str") from None
-            return arrays
+            return {name: _array(file, name) for name in file.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not an .npz file that can be read: {error}") from None
     except OSError as error:
         raise OSError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _array(file: Any, name: str) -> Array:
+    try:
+        return file[name]
+    except ValueError as error:
+        raise ValueError(f"array {name} cannot be read ({error}); names are to be saved as str") from None
 
 
 def examples(where: str, arrays: dict[str, Array]) -> Array:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import typer
 from rich import box
 from rich.console import Console
@@ -181,18 +180,18 @@ def report(console: Console, title: str, confusion: Array, names: Sequence[str])
 
 def figures(confusion: Array, names: Sequence[str]) -> dict[str, Any]:
     """Return what `report` prints, in JSON's types; a precision or recall of no examples is None."""
-    from sklearn.metrics import precision_recall_fscore_support  # slow to import: a wrong option is told at once
-
     right, count = int(confusion.trace()), int(confusion.sum())
-    true, predicted = (side.ravel().repeat(confusion.ravel()) for side in np.indices(confusion.shape))
-    columns = precision_recall_fscore_support(true, predicted, labels=range(len(names)), zero_division=float("nan"))
-    precision, recall = ([None if value != value else float(value) for value in column] for column in columns[:2])
-    rows = zip(names, columns[3], precision, recall, strict=True)
+    examples, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    rows = []
+    for i, name in enumerate(names):
+        hits = int(confusion[i, i])
+        precision, recall = (hits / int(n) if n else None for n in (predicted[i], examples[i]))
+        rows.append({"class": name, "examples": int(examples[i]), "precision": precision, "recall": recall})
     return {
         "accuracy": right / count,
         "right": right,
         "examples": count,
-        "classes": [{"class": name, "examples": int(n), "precision": p, "recall": r} for name, n, p, r in rows],
+        "classes": rows,
         "confusion": confusion.tolist(),
     }
 

@@ -13,7 +13,7 @@ import numpy as np
 import runs
 import terminal
 import typer
-from files import check_writable
+from files import check_folder, check_writable
 from recipes import RECIPES, WITH_DROPOUT, ModelName, OptimizerName, ScheduleName
 from sources import CARRIED, Dataset, describe, open_data
 
@@ -239,11 +239,15 @@ def main(
     for file in (output, history):
         if file:
             check_writable(file)
+    if resume and history:
+        runs.read_history(history)  # nothing else is overwritten by a run that goes on
     if checkpoints and not resume and any(checkpoints.glob("step-*.safetensors")):
         raise ValueError(
             f"{checkpoints} has checkpoints of another run: go on with it by --resume {checkpoints}, or name another "
             f"folder"
         )
+    if checkpoints:
+        check_folder(checkpoints)
 
     dataset = open_data(run.data, image_size=(run.image_size, run.image_size) if run.image_size else None)
     check_data(run, dataset, folds)
@@ -286,6 +290,8 @@ def read(path: Path, say: Callable[[str], None]) -> tuple[Checkpoint, Path]:
         path, saved, unreadable = checkpoint.latest(path)
     else:
         saved = checkpoint.load(path)
+    if not saved.training.opt_state:
+        raise ValueError(f"{path} is a model without its optimizer's state, as --output writes it: it cannot go on")
     for error in unreadable:
         terminal.warn(f"{error}; going on from the one before, {path}")
     before, now = saved.description.get("versions", {}), checkpoint.versions()

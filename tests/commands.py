@@ -24,12 +24,17 @@ def run(script, *options, **changes):
     )
 
 
-def on_a_terminal(script, *options, columns=100, interrupt_at=None, **environment):
+def on_a_terminal(script, *options, columns=100, interrupt_at=None, cwd=None, **environment):
     """Run with a terminal for stdin, stdout and stderr; return what it showed and the exit code."""
     control, terminal = pty.openpty()
     env = ENVIRONMENT | {"TERM": "xterm-256color", "COLUMNS": str(columns), **environment}
     process = subprocess.Popen(
-        [sys.executable, script, *map(str, options)], stdin=terminal, stdout=terminal, stderr=terminal, env=env
+        [sys.executable, script, *map(str, options)],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=env,
+        cwd=cwd,
     )
     os.close(terminal)
     shown, deadline = b"", time.monotonic() + 60

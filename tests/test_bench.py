@@ -315,8 +315,8 @@ def test_the_methods_grid_covers_small_and_large_and_every_method(scripts):
 
 
 FAILURES = {
-    "two tables at once": (("--sweep", "--methods"), 2, "--sweep and --methods each go with"),
-    "a sweep of a job": (("--sweep", "--job", "seed"), 2, "--sweep and --methods each go with"),
+    "two tables at once": (("--sweep", "--methods"), 2, "--overhead each go with"),
+    "a sweep of a job": (("--sweep", "--job", "seed"), 2, "--overhead each go with"),
     "unknown job": (("--job", "alexnet"), 2, "'alexnet' is not one of"),
     "unknown contestant": (("--contestant", "numpy"), 2, "'numpy' is not one of"),
     "no rounds": (("--rounds", 0), 2, "Invalid value for '--rounds'"),

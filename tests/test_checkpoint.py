@@ -353,6 +353,10 @@ def test_places_that_cannot_be_written(tmp_path):
         checkpoint.save(tmp_path, make())
     with pytest.raises(OSError, match=r"cannot write .*net: No such file or directory"):
         checkpoint.save(tmp_path / "missing" / "net", make())
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"cannot write .*pipe: it is not a file"):
+        checkpoint.save(tmp_path / "pipe", make())
+    (tmp_path / "pipe").unlink()
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match=r"cannot make the folder .*file: "):
         checkpoint.add(tmp_path / "file", make())

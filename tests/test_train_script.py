@@ -1,9 +1,12 @@
 """The training script as a user runs it: what it prints where, what it leaves on disk, and how it fails."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 from commands import CONTROL, ENVIRONMENT
 
-from funcnn import data, metrics, models, training, tree
+from funcnn import checkpoint, data, metrics, training, tree
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
 run = partial(commands.run, SCRIPT)
@@ -46,23 +49,22 @@ def test_quiet_shows_results_alone():
     assert result.stdout.startswith("test accuracy")
 
 
-def test_saved_parameters_are_those_of_the_network_tested(tmp_path):
-    path = tmp_path / "net.npz"
+def test_a_saved_model_is_the_one_tested(tmp_path):
+    path = tmp_path / "net.safetensors"
     path.write_bytes(b"an older file")
     result = run("--epochs", 2, "--output", path, "--validation", 0)
     assert result.returncode == 0 and f"saved 53,002 parameters to {path}" in result.stderr
     assert "val" not in result.stderr.replace("validate", "")
-    assert os.listdir(tmp_path) == ["net.npz"]
+    assert os.listdir(tmp_path) == ["net.safetensors"]
     assert path.stat().st_mode & 0o777 == 0o666 & ~current_umask()
 
-    model = models.convnet()
-    params, state, _ = model.init((0,), (8, 8, 1))
-    with np.load(path, allow_pickle=False) as file:
-        saved = tree.unflatten(dict(file), like={"params": params, "state": state})
+    saved = checkpoint.load(path)
     x, labels = data.digits()
-    accuracy = metrics.accuracy(training.predict(model, saved["params"], saved["state"], x), labels)
+    outputs = training.predict(checkpoint.rebuild(saved.description), *saved.training[:2], x)
     tested = float(re.match(r"test accuracy ([\d.]+)%", result.stdout).group(1)) / 100
+    accuracy = metrics.accuracy(outputs, labels)
     assert abs(accuracy - tested) < 0.03 and accuracy > 0.8
+    assert saved.training.opt_state == {} and saved.training.epoch == 2
 
 
 def current_umask():
@@ -137,13 +139,22 @@ def test_a_narrow_terminal_loses_no_result(columns):
     assert progress and all(len(line) <= columns for line in progress)
 
 
-def test_ctrl_c_leaves_an_existing_file_alone(tmp_path):
-    path = tmp_path / "net.npz"
-    path.write_bytes(b"an older file")
-    shown, code = on_a_terminal("--epochs", 500, "--output", path, interrupt_at=b"/500  loss")
-    assert code == 130
-    assert "train.py: interrupted" in shown and "Traceback" not in shown
-    assert os.listdir(tmp_path) == ["net.npz"] and path.read_bytes() == b"an older file"
+def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
+    (tmp_path / "net.safetensors").write_bytes(b"an older file")
+    options = ("--model", "seed", "--epochs", 3000, "--output", "net.safetensors", "--history", "h.jsonl")
+    shown, code = on_a_terminal(*options, interrupt_at=b"/3000  loss", cwd=tmp_path)
+    assert code == 130 and "Traceback" not in shown
+    found = re.search(
+        r"train.py: interrupted after step (\d+); to go on: (.*--resume checkpoints/1)", " ".join(shown.split())
+    )
+    assert sorted(os.listdir(tmp_path)) == ["checkpoints", "h.jsonl", "net.safetensors"]
+    assert (tmp_path / "net.safetensors").read_bytes() == b"an older file"
+    saved = checkpoint.latest(tmp_path / "checkpoints" / "1").checkpoint
+    assert saved.training.step == int(found[1])
+    assert found[2].split()[1:] == ["--output", "net.safetensors", "--history", "h.jsonl", "--resume", "checkpoints/1"]
+    # the run without its schedule's later part is over soon
+    rest = run("--resume", "checkpoints/1", "--epochs", saved.training.epoch + 1, "--json", cwd=tmp_path)
+    assert rest.returncode == 0 and json.loads(rest.stdout)["epochs"] == saved.training.epoch + 1
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
@@ -176,9 +187,17 @@ FAILURES = {
     "no threads": (("--threads", 0), 2, "Invalid value for '--threads'"),
     "one fold": (("--folds", 1), 2, "Invalid value for '--folds'"),
     "too many folds": (("--folds", 200), 2, "the rarest class has 174 examples"),
-    "folds saved": (("--folds", 5, "--output", "x.npz"), 2, "--output saves one network"),
+    "folds saved": (("--folds", 5, "--output", "x"), 2, "--folds trains several networks and keeps none"),
+    "no such data": (("--data", "cifar"), 2, "--data cifar is neither a file, nor a folder, nor one of"),
+    "nothing to watch": (("--early-stopping", 3, "--validation", 0), 2, "--validation must be above 0"),
+    "steps of no history": (("--history-steps",), 2, "--history-steps needs --history FILE"),
+    "nothing to resume": (("--resume", "missing"), 1, "cannot read missing: No such file or directory"),
+    "an empty folder": (("--resume", "."), 1, ". has no checkpoint that can be read"),
+    "nowhere to keep": (("--checkpoints", "/proc/run"), 1, "cannot make the folder /proc/run: "),
+    "a history in a missing folder": (("--history", "missing/h"), 1, "cannot write missing/h: No such file"),
     "a directory": (("--output", "."), 1, "cannot write .: it is a directory"),
-    "a missing folder": (("--output", "missing/net.npz"), 1, "cannot write missing/net.npz: No such file or directory"),
+    "a device": (("--history", "/dev/null"), 1, "cannot write /dev/null: it is not a file"),
+    "a missing folder": (("--output", "missing/net"), 1, "cannot write missing/net: No such file or directory"),
     "divergence": (("--model", "mlp", "--optimizer", "sgd", "--learning-rate", 1e30), 1, "training diverged: "),
 }
 
@@ -198,24 +217,69 @@ def test_help_names_every_option():
     assert result.returncode == 0
     for option in (
         "model", "data", "epochs", "batch-size", "optimizer", "learning-rate", "schedule", "weight-decay", "dropout",
-        "shift", "threads", "validation", "test", "seed", "folds", "output", "quiet",
+        "shift", "threads", "validation", "test", "seed", "folds", "output", "quiet", "image-size", "early-stopping",
+        "resume", "checkpoints", "checkpoint-every", "keep", "history", "history-steps", "json",
     ):  # fmt: skip
         assert f"--{option}" in result.stdout
 
 
-def test_a_full_disk_leaves_the_older_file(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-    import train
+def rows(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
-    path = tmp_path / "net.npz"
-    path.write_bytes(b"an older file")
 
-    def fails(*args, **kwargs):
-        args[0].write(b"half of it")
-        raise OSError(28, "No space left on device")
+def test_a_killed_run_is_resumed_exactly_past_a_damaged_checkpoint(tmp_path):
+    options = ("--model", "mlp", "--dropout", 0.3, "--early-stopping", 50, "--quiet", "--history-steps")
+    alone = run(*options, "--output", "a.safetensors", "--history", "a.jsonl", cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
 
-    monkeypatch.setattr(train.np, "savez", fails)
-    state = training.TrainingState({"w": np.ones(3)}, {}, {}, (0,), 1, 1)
-    with pytest.raises(OSError, match=r"cannot write .*: No space left on device"):
-        train.save(path, state)
-    assert os.listdir(tmp_path) == ["net.npz"] and path.read_bytes() == b"an older file"
+    keeping = ("--checkpoints", "kept", "--checkpoint-every", 7)
+    command = [sys.executable, SCRIPT, *map(str, (*options, *keeping)), "--history", "b.jsonl"]
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT) as process:
+        while len(list(tmp_path.glob("kept/step-*"))) != 3 and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    again = run(*keeping, cwd=tmp_path)
+    assert again.returncode == 1 and "kept has checkpoints of another run: go on with it by --resume" in again.stderr
+    newest = max((tmp_path / "kept").glob("step-*"))
+    newest.write_bytes(newest.read_bytes()[:-1])
+    other = run("--resume", "kept", "--epochs", 40, cwd=tmp_path)
+    assert other.returncode == 2 and "--epochs 40 does not go with --resume: the run has 30" in other.stderr
+
+    (tmp_path / "thesis.tex").write_text("years of work\n")
+    mistaken = run("--resume", "kept", "--history", "thesis.tex", cwd=tmp_path)
+    assert mistaken.returncode == 1 and "thesis.tex is no history of a run: line 1" in mistaken.stderr
+    assert (tmp_path / "thesis.tex").read_text() == "years of work\n"
+
+    rest = run(
+        "--resume", "kept", "--quiet", "--output", "b.safetensors", "--history", "b.jsonl", "--history-steps",
+        "--checkpoint-every", 7, cwd=tmp_path,
+    )  # fmt: skip
+    assert rest.returncode == 0 and rest.stdout == alone.stdout
+    warning = (
+        rf"train.py: warning: kept/{newest.name} is damaged.*; going on from the one before, kept/step-\d+.safe.*\n"
+    )
+    assert re.fullmatch(warning, rest.stderr)
+    ends = [checkpoint.load(tmp_path / f"{name}.safetensors").training for name in "ab"]
+    assert ends[0].step == ends[1].step == 30 * 40
+    assert tree.ravel(ends[0].params)[0].tobytes() == tree.ravel(ends[1].params)[0].tobytes()
+    histories = [rows(tmp_path / f"{name}.jsonl") for name in "ab"]
+    for row in (*histories[0], *histories[1]):
+        row.pop("seconds", None)
+    assert histories[0] == histories[1]
+    assert [row["epoch"] for row in histories[0] if row["record"] == "epoch"] == [*range(1, 31)]
+    assert [row["step"] for row in histories[0] if row["record"] == "step"] == [*range(1, 1201)]
+
+    output = run("--resume", "b.safetensors", cwd=tmp_path)
+    assert output.returncode == 1 and "b.safetensors is a model without its optimizer's state" in output.stderr
+
+
+def test_early_stopping_takes_the_best_epoch(tmp_path):
+    options = ("--model", "mlp", "--epochs", 200, "--learning-rate", 0.05, "--early-stopping", 2)
+    result = run(*options, "--json", "--output", "net.safetensors", "--history", "h.jsonl", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    losses = [row["validation_loss"] for row in rows(tmp_path / "h.jsonl")]
+    told = json.loads(result.stdout)
+    assert told["epochs"] == len(losses) < 200
+    assert told["best_epoch"] == 1 + int(np.argmin(losses)) == len(losses) - 2
+    assert f"the best of {len(losses)} epochs was number {told['best_epoch']}" in result.stderr
