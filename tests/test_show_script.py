@@ -300,6 +300,13 @@ def test_a_picture_in_a_file_is_the_one_on_the_terminal(folder, tmp_path, monkey
     assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.PNG", "confusion.svg"]
 
 
+@pytest.mark.parametrize("path", sorted((SCRIPT.parent / "gallery").iterdir()), ids=lambda path: path.name)
+def test_the_gallery_is_small_and_needs_nothing_else(path):
+    text = path.read_text(encoding="utf-8")
+    ElementTree.fromstring(text)
+    assert len(text) < 30_000 and text.count("http") == 1 and 'href="data:image/png;base64,' in text
+
+
 def test_without_pillow_it_says_what_to_install(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.delitem(sys.modules, "PIL.ImageDraw", raising=False)
