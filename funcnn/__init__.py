@@ -3,14 +3,17 @@
 An op takes arrays and returns its output and a closure that pulls a cotangent back through it (`funcnn.ops`,
 `funcnn.losses`); a layer adds initial parameters and state (`funcnn.layers`, `funcnn.combinators`, `funcnn.models`);
 the rest uses models (`funcnn.training`, `funcnn.stopping`, `funcnn.parallel`, `funcnn.optim`, `funcnn.data`,
-`funcnn.metrics`, `funcnn.summary`, `funcnn.derivatives`, `funcnn.testing`).
+`funcnn.metrics`, `funcnn.summary`, `funcnn.intermediates`, `funcnn.attribution`, `funcnn.derivatives`,
+`funcnn.testing`).
 """
 
 from funcnn import (
+    attribution,
     combinators,
     data,
     derivatives,
     initializers,
+    intermediates,
     keys,
     layers,
     losses,
@@ -37,11 +40,13 @@ del keep_freed_memory
 
 __all__ = [
     "Layer",
+    "attribution",
     "combinators",
     "data",
     "derivatives",
     "exact",
     "initializers",
+    "intermediates",
     "keys",
     "layers",
     "losses",

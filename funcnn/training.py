@@ -345,8 +345,8 @@ def fit(
     True
     """
     records = _checked(
-        model, loss, optimizer, x, targets, epochs, batch_size, key, resume, sample_weight, augment, mix, shuffle, validation,
-        metrics, threads, every_step=False,
+        model, loss, optimizer, x, targets, epochs, batch_size, key, resume, sample_weight, augment, mix, shuffle,
+        validation, metrics, threads, every_step=False,
     )  # fmt: skip
     return (record for record in records if isinstance(record, Epoch))
 
@@ -404,8 +404,8 @@ def steps(
     (3, True)
     """
     return _checked(
-        model, loss, optimizer, x, targets, epochs, batch_size, key, resume, sample_weight, augment, mix, shuffle, validation,
-        metrics, threads, every_step=True,
+        model, loss, optimizer, x, targets, epochs, batch_size, key, resume, sample_weight, augment, mix, shuffle,
+        validation, metrics, threads, every_step=True,
     )  # fmt: skip
 
 
@@ -455,8 +455,8 @@ def _checked(
     threads = _threads("fit", threads)
     grad_fn = over_threads(value_and_grad(model, loss), threads)
     return _records(
-        model, grad_fn, optimizer, x, targets, epochs, batch_size, resume, weights, augment, mix, shuffle, validation,
-        metrics or {}, threads, every_step,
+        model, grad_fn, optimizer, x, targets, epochs, batch_size, resume, weights, augment, mix, shuffle,
+        validation, metrics or {}, threads, every_step,
     )  # fmt: skip
 
 

@@ -29,13 +29,13 @@ def check_folder(path: Path) -> None:
     check_writable(path / "checkpoint")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file all at once or not at all."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file all at once or not at all, text as UTF-8."""
     check_writable(path)
     handle, temporary = _temporary_beside(path)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())

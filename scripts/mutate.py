@@ -32,6 +32,8 @@ TESTS = {
     "funcnn/layers": ("tests/test_layers.py", "tests/ops/test_normalization.py"),
     "funcnn/combinators.py": ("tests/test_layers.py",),
     "funcnn/derivatives.py": ("tests/test_derivatives.py",),
+    "funcnn/attribution.py": ("tests/test_attribution.py",),
+    "funcnn/intermediates.py": ("tests/test_attribution.py",),
     "funcnn/initializers.py": ("tests/test_initializers.py",),
     "funcnn/data.py": ("tests/test_data.py",),
     "funcnn/metrics.py": ("tests/test_metrics.py",),

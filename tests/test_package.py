@@ -30,7 +30,7 @@ FLOORS = [
     {"ops", "losses"},
     {"layer", "layers", "combinators", "models"},
     {"optim", "data", "metrics", "training", "parallel", "summary", "testing", "derivatives", "checkpoint", "stopping"},
-    {"progress", "estimators"},
+    {"intermediates", "attribution", "progress", "estimators"},
 ]
 
 
