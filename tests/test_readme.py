@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from funcnn import losses, models, ops, training, tree
+from funcnn import checkpoint, losses, models, ops, training
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
@@ -20,7 +20,9 @@ def shell(tmp_path_factory):
     """Paste every block into one shell; return its variables and what each block printed."""
     directory = tmp_path_factory.mktemp("readme")
     params, state, _ = models.convnet(10).init((1,), (8, 8, 1))
-    np.savez(directory / "digits.npz", **tree.flatten({"params": params, "state": state}))
+    saved = training.TrainingState(params, state, {}, (1,), 0, 0)
+    description = {"model": {"name": "convnet", "arguments": {"outputs": 10}}}
+    checkpoint.save(directory / "digits.safetensors", checkpoint.Checkpoint(saved, description))
     variables, printed = {}, []
     with contextlib.chdir(directory):
         for block in BLOCKS:
@@ -36,7 +38,7 @@ def shell(tmp_path_factory):
 
 
 def test_there_are_examples():
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 8
     assert 18 <= len([line for line in BLOCKS[0].splitlines() if line]) <= 24
 
 
@@ -71,5 +73,14 @@ def test_the_summary_is_printed(shell):
 
 
 def test_saved_parameters_are_read(shell):
-    saved = shell[4][0]["saved"]
-    assert saved["params"]["0_conv2d"]["w"].any()
+    assert shell[4][0]["saved"].training.params["0_conv2d"]["w"].any()
+
+
+def test_looking_inside(shell):
+    after, _ = shell[5]
+    assert after["where"].shape == (3, 4, 4) and after["saliency"].shape == (3, 8, 8, 1)
+
+
+def test_the_estimator_is_scored(shell):
+    scores = shell[6][1].strip("[] \n").split()
+    assert len(scores) == 3 and min(map(float, scores)) > 0.8
