@@ -167,7 +167,7 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
     def rebuild(*others: Layer) -> Layer:
         return parallel(*others, join=join)
 
-    return Layer("parallel", init, forward, branches, rebuild)
+    return Layer("parallel", init, forward, branches, rebuild, {"join": join})
 
 
 def residual(body: Layer, shortcut: Layer | None = None) -> Layer:

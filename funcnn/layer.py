@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,9 @@ from funcnn.keys import Key
 from funcnn.tree import Array, Tree
 
 __all__ = ["Layer", "parameterless", "parametric", "pull_back"]
+
+
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Layer(NamedTuple):
@@ -31,6 +35,9 @@ class Layer(NamedTuple):
     children, rebuild : tuple of Layer, callable or None
         Set by combinators: the layers inside, and the function that makes the same combination of others. So a model
         can be transformed as a whole (`funcnn.combinators.map_layers`), which is how summaries look inside.
+    options : mapping
+        What the factory was told besides sizes that the parameters show, under the names of the op's options: by it, a
+        layer can be written in another format (`funcnn.onnx_export`).
     """
 
     name: str
@@ -38,12 +45,14 @@ class Layer(NamedTuple):
     forward: Callable[..., tuple[Array, Callable[..., tuple[Tree, Any]], Tree]]
     children: tuple[Layer, ...] = ()
     rebuild: Callable[..., Layer] | None = None
+    options: Mapping[str, Any] = NO_OPTIONS
 
 
 def parameterless(
     name: str,
     op: Callable[[Array], tuple[Array, Callable[[Any], Array]]],
     in_evaluation: Callable[[Array], tuple[Array, Callable[[Any], Array]]] | None = None,
+    options: Mapping[str, Any] = NO_OPTIONS,
 ) -> Layer:
     """Lift an op of one array, ``op(x) -> y, vjp``, to a layer.
 
@@ -55,6 +64,8 @@ def parameterless(
     op : callable
     in_evaluation : callable, optional
         The same function made another way, to be used in evaluation, where the VJP is seldom called.
+    options : mapping, optional
+        The layer's ``options``.
 
     Returns
     -------
@@ -83,13 +94,14 @@ def parameterless(
 
         return y, parameterless_vjp, {}
 
-    return Layer(name, init, forward)
+    return Layer(name, init, forward, options=options)
 
 
 def parametric(
     name: str,
     init_params: Callable[[Key, tuple[int, ...]], Tree],
     op: Callable[[Tree, Array], tuple[Array, Callable[..., tuple[Tree, Any]]]],
+    options: Mapping[str, Any] = NO_OPTIONS,
 ) -> Layer:
     """Lift an op of parameters and an array, ``op(params, x) -> y, vjp``, to a layer.
 
@@ -101,6 +113,8 @@ def parametric(
     op : callable
         Its output's shape is found by running it on a batch of no examples. Its VJP is the layer's, with whatever
         keywords it takes.
+    options : mapping, optional
+        The layer's ``options``.
 
     Returns
     -------
@@ -125,7 +139,7 @@ def parametric(
         y, op_vjp = op(params, x)
         return y, op_vjp, {}
 
-    return Layer(name, init, forward)
+    return Layer(name, init, forward, options=options)
 
 
 def pull_back(

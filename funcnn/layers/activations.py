@@ -47,7 +47,7 @@ def leaky_relu(slope: float = 0.01) -> Layer:
     def op(x: Array) -> Any:
         return ops.leaky_relu(x, slope)
 
-    return parameterless("leaky_relu", op)
+    return parameterless("leaky_relu", op, options={"slope": slope})
 
 
 def prelu(*, initial_slope: float = 0.25) -> Layer:
@@ -110,7 +110,7 @@ def elu(alpha: float = 1.0) -> Layer:
     def op(x: Array) -> Any:
         return ops.elu(x, alpha)
 
-    return parameterless("elu", op)
+    return parameterless("elu", op, options={"alpha": alpha})
 
 
 def celu(alpha: float = 1.0) -> Layer:
@@ -133,7 +133,7 @@ def celu(alpha: float = 1.0) -> Layer:
     def op(x: Array) -> Any:
         return ops.celu(x, alpha)
 
-    return parameterless("celu", op)
+    return parameterless("celu", op, options={"alpha": alpha})
 
 
 def selu() -> Layer:
@@ -171,7 +171,7 @@ def gelu(approximate: bool = False) -> Layer:
     def op(x: Array) -> Any:
         return ops.gelu(x, approximate)
 
-    return parameterless("gelu", op)
+    return parameterless("gelu", op, options={"approximate": approximate})
 
 
 def silu() -> Layer:
@@ -346,7 +346,7 @@ def softmax(axis: int = -1) -> Layer:
     def op(x: Array) -> Any:
         return ops.softmax(x, axis)
 
-    return parameterless("softmax", op)
+    return parameterless("softmax", op, options={"axis": axis})
 
 
 def log_softmax(axis: int = -1) -> Layer:
@@ -370,4 +370,4 @@ def log_softmax(axis: int = -1) -> Layer:
     def op(x: Array) -> Any:
         return ops.log_softmax(x, axis)
 
-    return parameterless("log_softmax", op)
+    return parameterless("log_softmax", op, options={"axis": axis})

@@ -498,7 +498,9 @@ def _conv(
             params, x, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias, method=method
         )
 
-    return parametric(name, init_params, op)
+    return parametric(
+        name, init_params, op, {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    )
 
 
 def _conv_transpose(
@@ -532,7 +534,14 @@ def _conv_transpose(
             bias=bias, method=method,
         )  # fmt: skip
 
-    return parametric(name, init_params, op)
+    options = {
+        "stride": stride,
+        "padding": padding,
+        "output_padding": output_padding,
+        "dilation": dilation,
+        "groups": groups,
+    }
+    return parametric(name, init_params, op, options)
 
 
 def _depthwise_conv(
@@ -561,7 +570,7 @@ def _depthwise_conv(
             params, x, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1], bias=bias, method=method
         )
 
-    return parametric(name, init_params, op)
+    return parametric(name, init_params, op, {"stride": stride, "padding": padding, "dilation": dilation})
 
 
 def _separable_conv(

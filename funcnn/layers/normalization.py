@@ -69,7 +69,7 @@ def batch_norm(
             name: (decay * old + (1 - decay) * stats[name].real).astype(old.dtype) for name, old in running.items()
         }  # fmt: skip
 
-    return Layer("batch_norm", init, forward)
+    return Layer("batch_norm", init, forward, options={"eps": eps})
 
 
 def layer_norm(
@@ -109,7 +109,7 @@ def layer_norm(
     def op(params: Tree, x: Array) -> Any:
         return ops.layer_norm(params, x, axes=axes, eps=eps)
 
-    return parametric("layer_norm", init_params, op)
+    return parametric("layer_norm", init_params, op, {"axes": axes, "eps": eps})
 
 
 def rms_norm(*, axes: int | Sequence[int] = -1, eps: float = 1e-5, scale_init: Initializer = ones) -> Layer:
@@ -142,7 +142,7 @@ def rms_norm(*, axes: int | Sequence[int] = -1, eps: float = 1e-5, scale_init: I
     def op(params: Tree, x: Array) -> Any:
         return ops.rms_norm(params, x, axes=axes, eps=eps)
 
-    return parametric("rms_norm", init_params, op)
+    return parametric("rms_norm", init_params, op, {"axes": axes, "eps": eps})
 
 
 def group_norm(
@@ -175,7 +175,7 @@ def group_norm(
     def op(params: Tree, x: Array) -> Any:
         return ops.group_norm(params, x, groups, eps=eps)
 
-    return parametric("group_norm", init_params, op)
+    return parametric("group_norm", init_params, op, {"groups": groups, "eps": eps})
 
 
 def instance_norm(*, eps: float = 1e-5, scale_init: Initializer = ones, bias_init: Initializer = zeros) -> Layer:
@@ -204,7 +204,7 @@ def instance_norm(*, eps: float = 1e-5, scale_init: Initializer = ones, bias_ini
     def op(params: Tree, x: Array) -> Any:
         return ops.instance_norm(params, x, eps=eps)
 
-    return parametric("instance_norm", init_params, op)
+    return parametric("instance_norm", init_params, op, {"eps": eps})
 
 
 def _scale_and_bias(

@@ -41,7 +41,12 @@ def max_pool(
             x, window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode, keep_input=keep_input
         )
 
-    return parameterless("max_pool", op, in_evaluation=partial(op, keep_input=True))
+    return parameterless(
+        "max_pool",
+        op,
+        in_evaluation=partial(op, keep_input=True),
+        options={"window": window, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode},
+    )
 
 
 def avg_pool(
@@ -76,7 +81,17 @@ def avg_pool(
             count_include_pad=count_include_pad,
         )  # fmt: skip
 
-    return parameterless("avg_pool", op)
+    return parameterless(
+        "avg_pool",
+        op,
+        options={
+            "window": window,
+            "stride": stride,
+            "padding": padding,
+            "ceil_mode": ceil_mode,
+            "count_include_pad": count_include_pad,
+        },
+    )
 
 
 def global_avg_pool() -> Layer:
@@ -130,7 +145,7 @@ def adaptive_avg_pool(size: PerAxis) -> Layer:
     def op(x: Array) -> Any:
         return ops.adaptive_avg_pool(x, size)
 
-    return parameterless("adaptive_avg_pool", op)
+    return parameterless("adaptive_avg_pool", op, options={"size": size})
 
 
 def adaptive_max_pool(size: PerAxis) -> Layer:
@@ -154,4 +169,4 @@ def adaptive_max_pool(size: PerAxis) -> Layer:
     def op(x: Array) -> Any:
         return ops.adaptive_max_pool(x, size)
 
-    return parameterless("adaptive_max_pool", op)
+    return parameterless("adaptive_max_pool", op, options={"size": size})

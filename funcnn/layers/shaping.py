@@ -61,7 +61,7 @@ def pad(widths: Padding, *, mode: str = "constant", value: float = 0.0) -> Layer
     def op(x: Array) -> Any:
         return ops.pad(x, widths, mode=mode, value=value)
 
-    return parameterless("pad", op)
+    return parameterless("pad", op, options={"widths": widths, "mode": mode, "value": value})
 
 
 def upsample(factor: PerAxis) -> Layer:
@@ -84,7 +84,7 @@ def upsample(factor: PerAxis) -> Layer:
     def op(x: Array) -> Any:
         return ops.upsample(x, factor)
 
-    return parameterless("upsample", op)
+    return parameterless("upsample", op, options={"factor": factor})
 
 
 def depth_to_space(block: PerAxis) -> Layer:
@@ -107,7 +107,7 @@ def depth_to_space(block: PerAxis) -> Layer:
     def op(x: Array) -> Any:
         return ops.depth_to_space(x, block)
 
-    return parameterless("depth_to_space", op)
+    return parameterless("depth_to_space", op, options={"block": block})
 
 
 def space_to_depth(block: PerAxis) -> Layer:
@@ -130,4 +130,4 @@ def space_to_depth(block: PerAxis) -> Layer:
     def op(x: Array) -> Any:
         return ops.space_to_depth(x, block)
 
-    return parameterless("space_to_depth", op)
+    return parameterless("space_to_depth", op, options={"block": block})
