@@ -30,7 +30,7 @@ FLOORS = [
     {"ops", "losses"},
     {"layer", "layers", "combinators", "models"},
     {"optim", "data", "metrics", "training", "parallel", "summary", "testing", "derivatives", "checkpoint", "stopping"},
-    {"intermediates", "attribution", "progress", "estimators"},
+    {"intermediates", "attribution", "progress", "estimators", "onnx_export"},
 ]
 
 
