@@ -21,8 +21,9 @@ help:  ## Show this
 train: $(VENV)/train.installed  ## Train the default network
 	@$(VENV)/bin/python scripts/train.py $(ARGS)
 
+# a process for each core, so that one BLAS thread in each is all there is room for
 test: $(VENV)/test.installed  ## Run the tests
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto $(ARGS)
 
 soak: $(VENV)/test.installed  ## Kill training again and again
 	@FUNCNN_KILLS=200 $(VENV)/bin/python -m pytest tests/test_killed.py $(ARGS)

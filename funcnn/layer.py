@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from funcnn.tree import Array, Tree
 __all__ = ["Layer", "parameterless", "parametric", "pull_back"]
 
 
-NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+NO_OPTIONS: Mapping[str, Any] = {}  # read only, as all that a layer holds
 
 
 class Layer(NamedTuple):

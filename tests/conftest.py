@@ -14,3 +14,15 @@ def closing_lines(pytestconfig):
 def pytest_terminal_summary(terminalreporter, config):
     for line in config.stash.get(LINES, []):
         terminalreporter.write_line(line)
+
+
+def pytest_sessionfinish(session):
+    """Hand the lines of one of several processes (pytest-xdist) over to the one that prints."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["closing_lines"] = session.config.stash.get(LINES, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    lines = getattr(node, "workeroutput", {}).get("closing_lines", [])
+    node.config.stash.setdefault(LINES, []).extend(lines)
