@@ -51,9 +51,9 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int, per_examp
 
 
 def pieces(n: int, g: Geometry, cell_bytes: int) -> Iterator[slice]:
-    """Cut a batch so that the gathered windows of a piece take about a mebibyte."""
+    """Cut a batch evenly, so that the gathered windows of a piece take about a mebibyte."""
     image_bytes = math.prod(g.out) * math.prod(g.window) * cell_bytes
-    step = max(1, _PIECE_BYTES // max(1, image_bytes))
+    step = max(1, -(-n // max(1, round(n * image_bytes / _PIECE_BYTES))))
     for start in range(0, n, step):
         yield slice(start, min(n, start + step))
 

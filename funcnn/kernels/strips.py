@@ -19,14 +19,15 @@ from funcnn.kernels import columns, unrolled
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
-_WIDTH = 64  # columns of the product to aim at
-_INFLATION = 2.5  # products with zeros among them, for one without
+_WIDEST = 128  # columns of a product, at most
+# Columns are multiplied in vectors of so many numbers, and copying a number takes as long as so many multiplications.
+_VECTOR, _COPY = 16, 33
 
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.convolution.correlate`."""
     inner, outer = w.shape[-2:]
-    length = _length(g, outer)
+    length = _length(g, inner, outer)
     of_strips, strip = _geometries(g, length)
     weights = unrolled.matrix(w, strip).reshape(*of_strips.window, inner, length * outer)
     y = columns.correlate(x, weights, of_strips, 1)
@@ -36,7 +37,7 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.convolution.correlate_adjoint_w`."""
     inner, outer = x.shape[-1], dy.shape[-1]
-    length = _length(g, outer)
+    length = _length(g, inner, outer)
     of_strips, strip = _geometries(g, length)
     pairs = columns.correlate_adjoint_w(x, _strips(dy, of_strips, length), of_strips, 1)
     return unrolled.matrix_adjoint(pairs.reshape(-1, length * outer), strip, inner, outer)
@@ -45,7 +46,7 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
 def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.convolution.correlate_adjoint_x`; each strip adds its cells row by row."""
     inner, outer = w.shape[-2:]
-    length = _length(g, outer)
+    length = _length(g, inner, outer)
     of_strips, strip = _geometries(g, length)
     weights = unrolled.matrix(w, strip).T.copy()
     dys = _strips(dy, of_strips, length)
@@ -75,12 +76,22 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
 
 
 @lru_cache(maxsize=256)
-def _length(g: Geometry, outer: int) -> int:
-    """Return how many outputs of a row to take at once: about `_WIDTH` columns, evenly cut, not too many zeros."""
+def _length(g: Geometry, inner: int, outer: int) -> int:
+    """Return how many outputs of a row to take at once: those at the least cost.
+
+    Long strips share cells that short ones gather twice, but multiply more zeros. Those that do not make up a row reach
+    beyond its end, and all outputs are copied to cut that off.
+    """
+    row, lines = g.out[-1], math.prod(g.window[:-1])
     span, step = g.dilation[-1] * (g.window[-1] - 1) + 1, g.stride[-1]
-    most = int(max(1, (_INFLATION * g.window[-1] - span) // step + 1))
-    length = min(g.out[-1], max(1, round(_WIDTH / max(outer, 1))), most)
-    return -(-g.out[-1] // -(-g.out[-1] // length))
+
+    def cost(length: int) -> int:
+        cells = lines * (span + step * (length - 1)) * inner
+        columns = -(-length * outer // _VECTOR) * _VECTOR
+        beyond = _COPY * row * outer if row % length else 0
+        return -(-row // length) * cells * (columns + _COPY) + beyond
+
+    return min(range(1, max(1, min(row, _WIDEST // max(outer, 1))) + 1), key=cost)
 
 
 @lru_cache(maxsize=256)
