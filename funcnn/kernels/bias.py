@@ -43,7 +43,7 @@ def channel_sum(dy: Array, per_example: bool = False) -> Array:
 
 def ones(count: int, dtype: np.dtype[Any]) -> Array:
     """Return a vector of ones, not to be written to; short ones are kept, for making them takes longer than using."""
-    return _short_ones(count, dtype) if count <= 1024 else np.ones(count, dtype)
+    return _short_ones(count, dtype) if count <= 4096 else np.ones(count, dtype)
 
 
 @lru_cache(maxsize=64)

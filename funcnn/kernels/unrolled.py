@@ -45,7 +45,8 @@ def matrix_adjoint(pairs: Array, g: Geometry, inner: int, outer: int) -> Array:
     """Add up the entries (size * I, out * O) that `matrix` fills with the same number of w."""
     _, entries = _places(g, inner, outer)
     # what lies beyond the end of pairs are the taps that read padding
-    dw = ones(len(entries), pairs.dtype).dot(_with_zero(pairs).take(entries))
+    padded = _with_zero(pairs) if any(lo > 0 or hi > 0 for lo, hi in g.padding) else pairs
+    dw = ones(len(entries), pairs.dtype).dot(padded.take(entries))
     return dw.reshape(*g.window, inner, outer)
 
 

@@ -149,8 +149,9 @@ def _class_targets(loss: str, scores: Array, labels: Any, ignore_index: int | No
         raise TypeError(f"{loss}: labels must be integers, not {labels.dtype}")
     ignored = None if ignore_index is None else labels == ignore_index
     kept = labels if ignored is None else labels[~ignored]
-    low, high = (np.minimum.reduce(kept, axis=None), np.maximum.reduce(kept, axis=None)) if kept.size else (0, 0)
-    if low < 0 or high >= scores.shape[-1]:
+    # as unsigned integers, negative ones are the largest
+    if kept.size and np.maximum.reduce(kept.view(kept.dtype.str.replace("i", "u")), axis=None) >= scores.shape[-1]:
+        low, high = kept.min(), kept.max()
         besides = "" if ignore_index is None else f" besides ignore_index = {ignore_index}"
         raise ValueError(
             f"{loss}: labels must lie in 0..{scores.shape[-1] - 1} for {scores.shape[-1]} classes{besides}; "

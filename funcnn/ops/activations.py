@@ -59,7 +59,10 @@ def relu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
         y = np.where(x.real <= 0, 0, x)
 
     def relu_vjp(dy: Any) -> Array:
-        return checks.cotangent("relu", dy, y.shape, y.dtype) * (y.real > 0)
+        dy = checks.cotangent("relu", dy, y.shape, y.dtype)
+        dx = (y.real > 0).astype(dy.dtype)  # numbers times numbers are quicker than numbers times truth values
+        dx *= dy
+        return dx
 
     return y, relu_vjp
 
