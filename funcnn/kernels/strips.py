@@ -21,7 +21,8 @@ from funcnn.tree import Array
 
 _WIDEST = 128  # columns of a product, at most
 # Columns are multiplied in vectors of so many numbers, and copying a number takes as long as so many multiplications.
-_VECTOR, _COPY = 16, 33
+# Adding a row of a strip to where it belongs takes as long as _ROW besides.
+_VECTOR, _COPY, _ROW = 16, 33, 500
 
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
@@ -46,7 +47,7 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
 def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.convolution.correlate_adjoint_x`; each strip adds its cells row by row."""
     inner, outer = w.shape[-2:]
-    length = _length(g, inner, outer)
+    length = _length(g, inner, outer, adding=True)
     of_strips, strip = _geometries(g, length)
     weights = unrolled.matrix(w, strip).T.copy()
     dys = _strips(dy, of_strips, length)
@@ -76,20 +77,20 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
 
 
 @lru_cache(maxsize=256)
-def _length(g: Geometry, inner: int, outer: int) -> int:
+def _length(g: Geometry, inner: int, outer: int, *, adding: bool = False) -> int:
     """Return how many outputs of a row to take at once: those at the least cost.
 
     Long strips share cells that short ones gather twice, but multiply more zeros. Those that do not make up a row reach
-    beyond its end, and all outputs are copied to cut that off.
+    beyond its end, and all outputs are copied to cut that off. For ``adding``, it is the way back to x that counts.
     """
     row, lines = g.out[-1], math.prod(g.window[:-1])
     span, step = g.dilation[-1] * (g.window[-1] - 1) + 1, g.stride[-1]
 
     def cost(length: int) -> int:
-        cells = lines * (span + step * (length - 1)) * inner
+        cells = (span + step * (length - 1)) * inner
         columns = -(-length * outer // _VECTOR) * _VECTOR
         beyond = _COPY * row * outer if row % length else 0
-        return -(-row // length) * cells * (columns + _COPY) + beyond
+        return -(-row // length) * lines * (cells * (columns + _COPY) + _ROW * adding) + beyond
 
     return min(range(1, max(1, min(row, _WIDEST // max(outer, 1))) + 1), key=cost)
 
