@@ -247,13 +247,16 @@ def test_a_layer_may_itself_train_something_on_threads():
     seen = []
 
     def forward(params, x, state, *, train, key=None):
-        seen.append(inner(inner_params, inner_state, X, LABELS)[0])
-        seen.append(training.evaluate(PLAIN, inner_params, inner_state, X, LABELS, {"n": lambda o, t: len(o)}))
+        value = inner(inner_params, inner_state, X, LABELS)[0]
+        count = training.evaluate(PLAIN, inner_params, inner_state, X, LABELS, {"n": lambda o, t: len(o)})["n"]
+        seen.append((value, count))  # in one go, for the pieces take turns
         return x, lambda dy: ({}, dy), {}
 
     model = serial(Layer("inner", lambda key, in_shape: ({}, {}, in_shape), forward), flatten(), dense(3))
     compare(model, 2, X, LABELS)
-    np.testing.assert_allclose(seen[::2], wanted, rtol=1e-12)
+    values, counts = zip(*seen, strict=True)
+    np.testing.assert_allclose(values, wanted, rtol=1e-12)
+    assert set(counts) == {len(X)}
 
 
 def failing(where, error, size):
