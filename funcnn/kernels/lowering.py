@@ -20,11 +20,11 @@ winograd
 The rule, `choose`, takes the first that suits:
 
 1. tiny images (up to 8,192 entries in the matrix, or 65,536 with one in six or more not 0): unrolled;
-2. a group per input channel, or a single channel and up to 9 weights (with a stride, to a single one): depthwise;
+2. a group per input channel, or a single channel times up to 9 numbers: depthwise;
 3. 3x3 kernels from at least 8 channels to at least 4, in float32, if the tiles reach over the output by no more than
    40 %: winograd;
-4. up to 6 channels in, up to 32 out, no stride (from a single channel, less than half a window), and outputs at more
-   than 1,024 places, or the way back to such an x: strips;
+4. up to 6 channels in, up to 32 out, no stride (from a single channel, less than a window), and outputs at more than
+   1,024 places, or the way back to such an x: strips;
 5. the rest: columns.
 """
 
@@ -80,8 +80,7 @@ def choose(
     if groups == 1 and (entries <= _LARGEST_UNROLLED or dense):
         return "unrolled"
     # float16 would be rounded at every tap, where a product adds up in float32
-    whole = math.prod(g.stride) == 1
-    if groups == inner and (groups > 1 or (window * outer <= 9 and (whole or outer == 1))) and dtype != np.float16:
+    if groups == inner and (groups > 1 or (window == 1 and outer <= 9)) and dtype != np.float16:
         return "depthwise"
     if groups > 1:
         return "columns"
@@ -95,7 +94,7 @@ def choose(
     ):
         return "winograd"
     narrow = inner <= 6 and g.window[-1] > 1
-    overlapping = g.stride[-1] == 1 or (inner == 1 and g.window[-1] > 2 * g.stride[-1])
+    overlapping = g.stride[-1] == 1 or (inner == 1 and g.window[-1] > g.stride[-1])
     worthwhile = outer <= 32 and overlapping and n * math.prod(g.out) > _FEW_PLACES
     return "strips" if narrow and (adjoint_x or worthwhile) else "columns"
 
