@@ -23,7 +23,7 @@ The rule, `choose`, takes the first that suits:
 2. a group per input channel, or a single channel times up to 9 numbers: depthwise;
 3. 3x3 kernels from at least 8 channels to at least 4, in float32, if the tiles reach over the output by no more than
    40 %: winograd;
-4. up to 6 channels in, up to 32 out, no stride (from a single channel, less than a window), and outputs at more than
+4. up to 7 channels in, up to 32 out, no stride (from a single channel, less than a window), and outputs at more than
    1,024 places, or the way back to such an x: strips;
 5. the rest: columns.
 """
@@ -93,7 +93,7 @@ def choose(
         and math.prod(-(-o // 4) * 4 for o in g.out) <= 1.4 * math.prod(g.out)
     ):
         return "winograd"
-    narrow = inner <= 6 and g.window[-1] > 1
+    narrow = inner <= 7 and g.window[-1] > 1
     overlapping = g.stride[-1] == 1 or (inner == 1 and g.window[-1] > g.stride[-1])
     worthwhile = outer <= 32 and overlapping and n * math.prod(g.out) > _FEW_PLACES
     return "strips" if narrow and (adjoint_x or worthwhile) else "columns"
