@@ -20,10 +20,10 @@ winograd
 The rule, `choose`, takes the first that suits:
 
 1. tiny images (up to 8,192 entries in the matrix, or 65,536 with one in six or more not 0): unrolled;
-2. a group per input channel, or a single channel times up to 9 numbers: depthwise;
+2. a group per input channel, or a 1x1 kernel from a single channel to up to 9: depthwise;
 3. 3x3 kernels from at least 8 channels to at least 4, in float32, if the tiles reach over the output by no more than
    40 %: winograd;
-4. up to 7 channels in, up to 32 out, no stride (from a single channel, less than a window), and outputs at more than
+4. up to 7 channels in, up to 32 out, no stride (from a single channel, less than the kernel), and outputs at more than
    1,024 places, or the way back to such an x: strips;
 5. the rest: columns.
 """

@@ -88,9 +88,9 @@ def _length(g: Geometry, inner: int, outer: int, *, adding: bool = False) -> int
 
     def cost(length: int) -> int:
         cells = (span + step * (length - 1)) * inner
-        columns = -(-length * outer // _VECTOR) * _VECTOR
+        width = -(-length * outer // _VECTOR) * _VECTOR
         beyond = _COPY * row * outer if row % length else 0
-        return -(-row // length) * lines * (cells * (columns + _COPY) + _ROW * adding) + beyond
+        return -(-row // length) * lines * (cells * (width + _COPY) + _ROW * adding) + beyond
 
     return min(range(1, max(1, min(row, _WIDEST // max(outer, 1))) + 1), key=cost)
 
