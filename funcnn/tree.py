@@ -60,24 +60,34 @@ class _UnlikeError(Exception):
 def _map_one(f: Callable[[Any], Any], first: Any) -> Any:
     if not isinstance(first, dict):
         return f(first)
-    mapped = {}
+    mapped: Tree = {}
     for key, child in first.items():
-        mapped[key] = _map_one(f, child) if isinstance(child, dict) else f(child)
+        if isinstance(child, dict):
+            mapped[key] = _map_one(f, child) if child else {}
+        else:
+            mapped[key] = f(child)
     return mapped
 
 
 def _map_two(f: Callable[[Any, Any], Any], first: Any, second: Any) -> Any:
-    if isinstance(first, dict) != isinstance(second, dict):
-        raise _UnlikeError
     if not isinstance(first, dict):
+        if isinstance(second, dict):
+            raise _UnlikeError
         return f(first, second)
-    if first.keys() != second.keys():
+    # of as many keys, all of the first's in the second: they are the same
+    if not isinstance(second, dict) or len(first) != len(second):
         raise _UnlikeError
-    mapped = {}
+    mapped: Tree = {}
     for key, child in first.items():
+        if key not in second:
+            raise _UnlikeError
         other = second[key]
-        nested = isinstance(child, dict) or isinstance(other, dict)
-        mapped[key] = _map_two(f, child, other) if nested else f(child, other)
+        if isinstance(child, dict):
+            mapped[key] = _map_two(f, child, other)
+        elif isinstance(other, dict):
+            raise _UnlikeError
+        else:
+            mapped[key] = f(child, other)
     return mapped
 
 

@@ -63,6 +63,11 @@ def leaves(op: str, params: Tree, names: tuple[str, ...]) -> list[Array]:
 
 def weights_and_bias(op: str, params: Tree, bias: bool) -> tuple[Array, Array | None]:
     """Return the leaves ``w`` and ``b`` of ``params``, or ``w`` alone, and None, without ``bias``."""
+    if bias and isinstance(params, dict) and len(params) == 2:
+        w, b = params.get("w"), params.get("b")
+        # as nearly always: a small layer would spend a tenth of its time on finding out in general
+        if type(w) is type(b) is np.ndarray and w.dtype.kind in "fc" and b.dtype.kind in "fc":
+            return w, b
     if not bias:
         return leaves(op, params, ("w",))[0], None
     w, b = leaves(op, params, ("w", "b"))

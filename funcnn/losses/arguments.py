@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from funcnn.kernels import checks
+from funcnn.kernels.bias import ones
 from funcnn.tree import Array
+
+_FEW = 1024  # numbers that may be added one after the other; NumPy's sum of more is by halves, with smaller errors
 
 
 def paired(loss: str, predictions: Any, targets: Any, sample_weight: Any) -> tuple[Array, Array, Array | None, Any]:
@@ -77,7 +81,11 @@ def real_weights(loss: str, name: str, weight: Any, like: Array) -> Array:
 
 def weighted_mean(loss: Array, weight: Array | None, total: Any) -> Any:
     """Return sum(w l) / total."""
-    return np.add.reduce(loss if weight is None else weight * loss, axis=None) / total
+    if weight is not None:
+        loss = weight * loss
+    if loss.size <= _FEW:
+        return loss.reshape(-1).dot(ones(loss.size, loss.dtype)) / total  # in a third of the time of NumPy's sum
+    return np.add.reduce(loss, axis=None) / total
 
 
 def shares(loss: str, dvalue: Any, value: Any, weight: Array | None, total: Any) -> Any:
@@ -103,7 +111,7 @@ def example_means(loss: Array) -> Array:
 
 def picked(scores: Array, labels: Array) -> Array:
     """Return the score of each label."""
-    return scores.ravel()[places(labels, scores.shape[-1])].reshape(labels.shape)
+    return scores.take(places(labels, scores.shape[-1]))
 
 
 def expected(scores: Array, target: Array, hard: bool) -> Array:
@@ -114,15 +122,20 @@ def expected(scores: Array, target: Array, hard: bool) -> Array:
 def placed(values: Array, labels: Array, like: Array) -> Array:
     """Return zeros of the shape of ``like`` with each of ``values`` (or the one value) at its label."""
     placed = np.zeros(like.size, values.dtype)
-    placed[places(labels, like.shape[-1])] = values.ravel()
+    placed[places(labels, like.shape[-1])] = values
     return placed.reshape(like.shape)
 
 
 def places(labels: Array, classes: int) -> Array:
-    """Return where the labels' scores lie when all are laid end to end."""
-    places = np.arange(0, labels.size * classes, classes)
-    places += labels.ravel().astype(places.dtype, copy=False)
-    return places
+    """Return where the labels' scores lie when all are laid end to end, in the labels' shape."""
+    return (labels.astype(np.intp, copy=False).reshape(-1) + _row_starts(labels.size, classes)).reshape(labels.shape)
+
+
+@lru_cache(maxsize=8)
+def _row_starts(rows: int, width: int) -> Array:
+    starts = np.arange(0, rows * width, width)
+    starts.flags.writeable = False
+    return starts
 
 
 def _class_targets(loss: str, scores: Array, labels: Any, ignore_index: int | None) -> tuple[Array, Array | None]:

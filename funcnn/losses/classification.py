@@ -79,7 +79,7 @@ def softmax_cross_entropy(
     z = row_sum(e)
     if hard:
         at_labels = places(target, e.shape[-1])
-        loss = np.log(z) - shifted.ravel()[at_labels].reshape(z.shape)
+        loss = np.log(z) - shifted.take(at_labels)
     else:
         mass = row_sum(target)
         loss = mass * np.log(z) - expected(shifted, target, hard)
@@ -90,7 +90,7 @@ def softmax_cross_entropy(
         if not hard:
             return e * (share * mass / z)[..., None] - target * share[..., None]
         dlogits = np.ascontiguousarray(e * (share / z)[..., None])
-        dlogits.reshape(-1)[at_labels] -= share.ravel()
+        dlogits.reshape(-1)[at_labels] -= share
         return dlogits
 
     return value, softmax_cross_entropy_vjp

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from funcnn import tree
-from funcnn.optim.optimizer import Optimizer, check_range, check_rate, next_rate, rate_state
+from funcnn.optim.optimizer import Optimizer, check_range, check_rate, next_rate, rate_state, scaled
 from funcnn.optim.schedules import Schedule
 from funcnn.optim.weight_decay import add_params
 from funcnn.tree import Tree
@@ -74,12 +74,12 @@ def sgd(
         new_state = next_rate(learning_rate, opt_state)
         grads = add_params(grads, weight_decay, params)
         if not momentum:
-            return tree.map(lambda g: -rate * g, grads), new_state
+            return scaled(-rate, grads), new_state
         if dampening and opt_state["step"] > 0:
             grads = tree.map(lambda g: (1 - dampening) * g, grads)
         new_state["momentum"] = tree.map(lambda m, g: momentum * m + g, opt_state["momentum"], grads)
         if nesterov:
             return tree.map(lambda g, m: -rate * (g + momentum * m), grads, new_state["momentum"]), new_state
-        return tree.map(lambda m: -rate * m, new_state["momentum"]), new_state
+        return scaled(-rate, new_state["momentum"]), new_state
 
     return Optimizer(init, update)
