@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from funcnn.fusion import runs
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, add_location, no_examples, parameterless, pull_back
 from funcnn.ops import add, identity
@@ -44,6 +45,7 @@ def serial(*layers: Layer) -> Layer:
     """
     names = _names("serial", layers)
     children = tuple(zip(names, layers, strict=True))
+    together = runs(names, layers)  # neighbours that may be computed at once, by the place of the first
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         params, state, shape = {}, {}, in_shape
@@ -57,12 +59,23 @@ def serial(*layers: Layer) -> Layer:
 
     def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         _check_children("serial", names, params, state)
-        y, vjps, new_state = x, [], {}
+        y, vjps, done = x, [], 0
+        new_state: Tree = {}
         try:
             for i, (name, layer) in enumerate(children):
-                child_key = None if key is None else fold_in(key, i)
-                y, vjp, new_state[name] = layer.forward(params[name], y, state[name], train=train, key=child_key)
-                vjps.append(vjp)
+                if i < done:
+                    continue
+                members: tuple[str, ...] = (name,)
+                at_once = together[i].forward(params, y, state, train) if i in together else None
+                if at_once is not None:
+                    y, vjp = at_once
+                    members = together[i].names
+                    new_state.update({member: {} for member in members})
+                else:
+                    child_key = None if key is None else fold_in(key, i)
+                    y, vjp, new_state[name] = layer.forward(params[name], y, state[name], train=train, key=child_key)
+                vjps.append((i, members, vjp))
+                done = i + len(members)
         except (ValueError, TypeError) as error:
             add_location(error, name)
             raise
@@ -73,11 +86,12 @@ def serial(*layers: Layer) -> Layer:
             last = 0 if input_gradient else _first_with_leaves(names, params)
             dparams = {name: params[name] for name in names}
             try:
-                for i in range(len(names) - 1, last - 1, -1):
-                    name = names[i]
-                    dparams[name], dy = pull_back(
-                        vjps[i], dy, input_gradient=input_gradient or i > last, per_example=per_example
-                    )
+                for i, members, vjp in reversed(vjps):
+                    if i < last:
+                        break
+                    name = members[-1]
+                    own, dy = pull_back(vjp, dy, input_gradient=input_gradient or i > last, per_example=per_example)
+                    dparams.update({name: own} if len(members) == 1 else own)
             except (ValueError, TypeError) as error:
                 add_location(error, name)
                 raise

@@ -36,7 +36,11 @@ class Layer(NamedTuple):
         can be transformed as a whole (`funcnn.combinators.map_layers`), which is how summaries look inside.
     options : mapping
         What the factory was told besides sizes that the parameters show, under the names of the op's options: by it, a
-        layer can be written in another format (`funcnn.onnx_export`).
+        layer can be written in another format (`funcnn.onnx_export`), or computed together with its neighbours
+        (`funcnn.fusion`).
+    described : callable or None
+        The ``forward`` that name and options describe in full, if there is one. A layer whose ``forward`` is another,
+        for it has been wrapped, is computed by that alone.
     """
 
     name: str
@@ -45,6 +49,12 @@ class Layer(NamedTuple):
     children: tuple[Layer, ...] = ()
     rebuild: Callable[..., Layer] | None = None
     options: Mapping[str, Any] = NO_OPTIONS
+    described: Callable[..., Any] | None = None
+
+
+def described(layer: Layer) -> Layer:
+    """Say of a layer, as its factory does, that its name and options describe it in full."""
+    return layer._replace(described=layer.forward)
 
 
 def parameterless(

@@ -7,6 +7,7 @@ earliest row that holds the maximum wins, and in it the earliest column.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import product
 
@@ -31,16 +32,31 @@ def winners(x: Array, y: Array, g: Geometry, axes: tuple[int, ...]) -> Array:
     The padding holds -inf, which a window may hold too. Only the padding before x can come first.
     """
     indices = _tap_indices(g, axes)
-    cells, level = x.real, y.real
+    return first_met([x.real[cells] for cells, _ in indices], y.real, [outside for _, outside in indices])
+
+
+def maximum(taps: list[Array]) -> Array:
+    """Return the maximum of real arrays of one shape, entry by entry."""
+    first, second, *others = taps
+    most = np.maximum(first, second)
+    for tap in others:
+        np.maximum(most, tap, out=most)
+    return most
+
+
+def first_met(taps: list[Array], level: Array, outside: Sequence[Iterable[tuple[slice, ...]]] = ()) -> Array:
+    """Return the number of the first of ``taps`` that equals ``level``, their maximum, or of the first NaN; real ones.
+
+    ``outside`` has for each tap the places where it does not count.
+    """
     undefined = bool(np.isnan(level).any())
-    winner = np.zeros(y.shape, np.min_scalar_type(len(indices)))
+    winner = np.zeros(level.shape, np.min_scalar_type(len(taps)))
     missed = None  # where the maximum has not been met yet
-    for index, outside in indices[:-1]:
-        tap = cells[index]
+    for k, tap in enumerate(taps[:-1]):
         miss = tap != level
         if undefined:
             miss &= ~np.isnan(tap)
-        for windows in outside:
+        for windows in outside[k] if outside else ():
             miss[windows] = True
         missed = miss if missed is None else np.logical_and(missed, miss, out=miss)
         winner += missed.view(np.uint8)

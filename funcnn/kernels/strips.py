@@ -22,7 +22,7 @@ from funcnn.tree import Array
 _WIDEST = 128  # columns of a product, at most
 # Columns are multiplied in vectors of so many numbers, and copying a number takes as long as so many multiplications.
 # Adding a row of a strip to where it belongs takes as long as _ROW besides.
-_VECTOR, _COPY, _ROW = 16, 33, 500
+_VECTOR, COPY, _ROW = 16, 33, 500
 
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
@@ -45,12 +45,19 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
 
 
 def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
-    """See `funcnn.kernels.convolution.correlate_adjoint_x`; each strip adds its cells row by row."""
+    """See `funcnn.kernels.convolution.correlate_adjoint_x`."""
     inner, outer = w.shape[-2:]
     length = _length(g, inner, outer, adding=True)
     of_strips, strip = _geometries(g, length)
-    weights = unrolled.matrix(w, strip).T.copy()
-    dys = _strips(dy, of_strips, length)
+    return add_up(_strips(dy, of_strips, length), unrolled.matrix(w, strip), g, of_strips)
+
+
+def add_up(dys: Array, weights: Array, g: Geometry, of_strips: Geometry) -> Array:
+    """Return dx: dys (N, out of strips..., outputs) times weights (cells * I, outputs)^T, each strip's cells added up
+    row by row where they lie.
+    """
+    inner = len(weights) // math.prod(of_strips.window)
+    weights = weights.T.copy()
     *rows, count = of_strips.out
     padded = tuple(
         max(s + lo + max(hi, 0), step * (o - 1) + d * (k - 1) + 1)
@@ -59,15 +66,15 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
             strict=True,
         )
     )  # fmt: skip
-    dx = np.zeros((len(dy), *padded, inner), np.result_type(dy, w))
+    dx = np.zeros((len(dys), *padded, inner), np.result_type(dys, weights))
     width = of_strips.window[-1]
-    for piece in columns.pieces(len(dy), of_strips, inner * dx.itemsize):
-        cells: Array = dys[piece].reshape(-1, length * outer) @ weights
+    for piece in columns.pieces(len(dys), of_strips, inner * dx.itemsize):
+        cells: Array = dys[piece].reshape(-1, len(weights)) @ weights
         cells = cells.reshape(-1, *rows, count, *of_strips.window, inner)
-        for tap in product(*map(range, g.window[:-1])):
+        for tap in product(*map(range, of_strips.window[:-1])):
             lines = tuple(
                 slice(k * d, k * d + step * (o - 1) + 1, step)
-                for k, d, step, o in zip(tap, g.dilation, g.stride, rows, strict=False)
+                for k, d, step, o in zip(tap, of_strips.dilation, of_strips.stride, rows, strict=False)
             )
             for i in range(count):
                 at = i * of_strips.stride[-1]
@@ -89,8 +96,8 @@ def _length(g: Geometry, inner: int, outer: int, *, adding: bool = False) -> int
     def cost(length: int) -> int:
         cells = (span + step * (length - 1)) * inner
         width = -(-length * outer // _VECTOR) * _VECTOR
-        beyond = _COPY * row * outer if row % length else 0
-        return -(-row // length) * lines * (cells * (width + _COPY) + _ROW * adding) + beyond
+        beyond = COPY * row * outer if row % length else 0
+        return -(-row // length) * lines * (cells * (width + COPY) + _ROW * adding) + beyond
 
     return min(range(1, max(1, min(row, _WIDEST // max(outer, 1))) + 1), key=cost)
 

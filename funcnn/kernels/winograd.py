@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from funcnn.kernels.geometry import Geometry
+from funcnn.kernels.pooling import first_met, maximum
 from funcnn.kernels.windows import view
 from funcnn.tree import Array
 
@@ -45,17 +46,24 @@ _PIECE = 1 << 13
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.convolution.correlate`."""
-    inner, outer = w.shape[-2:]
-    dtype, before = np.result_type(x, w), tuple(lo for lo, _ in g.padding)
-    b, a = _B.astype(dtype), _A.astype(dtype)
-    weights = _both_sides(_G.astype(dtype), w.astype(dtype).reshape(3, 3, -1)).reshape(-1, inner, outer)
-    y = np.empty((len(x), *g.out, outer), dtype)
-    for images, rows in _pieces(len(x), g, max(inner, outer)):
-        cells = _gather(x[images], g, rows, _CELLS, before, dtype)
-        planes = _both_sides(b, cells.reshape(_CELLS, _CELLS, -1)).reshape(len(weights), -1, inner)
-        tiles = _both_sides(a, (planes @ weights).reshape(_CELLS, _CELLS, -1))
-        _scatter(tiles.reshape(_TILE, _TILE, *cells.shape[2:-1], outer), y[images], rows)
+    y = np.empty((len(x), *g.out, w.shape[-1]), np.result_type(x, w))
+    for images, rows, tiles in _tiles(x, w, g):
+        _scatter(tiles, y[images], rows)
     return y
+
+
+def correlate_max(x: Array, w: Array, g: Geometry, numbered: bool) -> tuple[Array, Array | None]:
+    """See `funcnn.kernels.pooled.correlate_max`: the cells of a 2x2 window lie at one place of four planes of tiles."""
+    shape = (len(x), *(o // 2 for o in g.out), w.shape[-1])
+    y = np.empty(shape, np.result_type(x, w))
+    winner = np.empty(shape, np.uint8) if numbered else None
+    for images, rows, tiles in _tiles(x, w, g):
+        taps = [tiles[i::2, j::2] for i in (0, 1) for j in (0, 1)]
+        most = maximum(taps)
+        _scatter(most, y[images], rows)
+        if winner is not None:
+            _scatter(first_met(taps, most), winner[images], rows)
+    return y, winner
 
 
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
@@ -71,6 +79,19 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
         dplanes = _both_sides(a.T.copy(), tiles.reshape(_TILE, _TILE, -1)).reshape(len(dweights), -1, outer)
         dweights += planes.mT @ dplanes
     return _both_sides(_G.T.astype(dtype), dweights.reshape(_CELLS, _CELLS, -1)).reshape(3, 3, inner, outer)
+
+
+def _tiles(x: Array, w: Array, g: Geometry) -> Iterator[tuple[slice, slice, Array]]:
+    """Yield images, rows of tiles, and their outputs (4, 4, n, rows, columns, O), piece by piece."""
+    inner, outer = w.shape[-2:]
+    dtype, before = np.result_type(x, w), tuple(lo for lo, _ in g.padding)
+    b, a = _B.astype(dtype), _A.astype(dtype)
+    weights = _both_sides(_G.astype(dtype), w.astype(dtype).reshape(3, 3, -1)).reshape(-1, inner, outer)
+    for images, rows in _pieces(len(x), g, max(inner, outer)):
+        cells = _gather(x[images], g, rows, _CELLS, before, dtype)
+        planes = _both_sides(b, cells.reshape(_CELLS, _CELLS, -1)).reshape(len(weights), -1, inner)
+        tiles = _both_sides(a, (planes @ weights).reshape(_CELLS, _CELLS, -1))
+        yield images, rows, tiles.reshape(_TILE, _TILE, *cells.shape[2:-1], outer)
 
 
 def _both_sides(m: Array, planes: Array) -> Array:
@@ -112,12 +133,12 @@ def _gather(x: Array, g: Geometry, rows: slice, cells: int, before: tuple[int, .
 
 
 def _scatter(tiles: Array, y: Array, rows: slice) -> None:
-    """Write tiles (4, 4, n, rows, columns, O) where they belong in y (n, height, width, O)."""
-    _, _, n, count, across, outer = tiles.shape
+    """Write tiles (side, side, n, rows, columns, O) where they belong in y (n, height, width, O)."""
+    side, _, n, count, across, outer = tiles.shape
     placed = tiles.transpose(2, 3, 0, 4, 1, 5)
-    target = y[:, rows.start * _TILE : rows.stop * _TILE]
-    if target.shape[1:3] == (count * _TILE, across * _TILE):
-        target.reshape(n, count, _TILE, across, _TILE, outer)[...] = placed
+    target = y[:, rows.start * side : rows.stop * side]
+    if target.shape[1:3] == (count * side, across * side):
+        target.reshape(n, count, side, across, side, outer)[...] = placed
     else:
-        image = placed.reshape(n, count * _TILE, across * _TILE, outer)
+        image = placed.reshape(n, count * side, across * side, outer)
         target[...] = image[:, : target.shape[1], : target.shape[2]]

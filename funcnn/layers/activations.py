@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnn import ops
 from funcnn.keys import Key
-from funcnn.layer import Layer, parameterless, parametric
+from funcnn.layer import Layer, described, parameterless, parametric
 from funcnn.tree import Array, Tree
 
 
@@ -24,7 +24,7 @@ def relu() -> Layer:
     >>> relu().name
     'relu'
     """
-    return parameterless("relu", ops.relu)
+    return described(parameterless("relu", ops.relu))
 
 
 def leaky_relu(slope: float = 0.01) -> Layer:

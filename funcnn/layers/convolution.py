@@ -14,7 +14,7 @@ from funcnn.kernels import checks
 from funcnn.kernels.convolution import exchange_channels
 from funcnn.kernels.geometry import Padding, PerAxis
 from funcnn.keys import Key
-from funcnn.layer import Layer, parametric
+from funcnn.layer import Layer, described, parametric
 from funcnn.layers.dense import weights
 from funcnn.tree import Array, Tree
 
@@ -498,9 +498,15 @@ def _conv(
             params, x, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias, method=method
         )
 
-    return parametric(
-        name, init_params, op, {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    )
+    options = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "bias": bias,
+        "method": method,
+    }
+    return described(parametric(name, init_params, op, options))
 
 
 def _conv_transpose(

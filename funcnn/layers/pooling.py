@@ -7,7 +7,7 @@ from typing import Any
 
 from funcnn import ops
 from funcnn.kernels.geometry import Padding, PerAxis
-from funcnn.layer import Layer, parameterless
+from funcnn.layer import Layer, described, parameterless
 from funcnn.tree import Array
 
 
@@ -41,12 +41,13 @@ def max_pool(
             x, window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode, keep_input=keep_input
         )
 
-    return parameterless(
+    layer = parameterless(
         "max_pool",
         op,
         in_evaluation=partial(op, keep_input=True),
         options={"window": window, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode},
     )
+    return described(layer)
 
 
 def avg_pool(

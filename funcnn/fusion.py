@@ -1,0 +1,178 @@
+"""Neighbouring layers computed together, where that gives the same in less time.
+
+`funcnn.combinators.serial` asks here which of its layers stand in one of two runs:
+
+- ReLU and max pooling, in this order. The maximum of max(x, 0) is max(maximum, 0), so the pooling goes first and leaves
+  a fraction of the numbers to the ReLU. Where a maximum is above 0, its cell is the same; elsewhere nothing goes back.
+- A 2-D convolution and max pooling of 2x2, with or without a ReLU between or after them. As a bias moves all cells of a
+  window alike, it too can wait for the pooling: y = max(max over the window of x * w, + b, 0). The VJP sends dy, where
+  y > 0, to the cell that held the maximum; db is its sum, and dw and dx are the convolution's
+  (`funcnn.kernels.pooled`).
+
+The layers remain what they are, to the reader as to `init`, states, gradients, summaries and errors. A run falls back
+on them whenever something is out of the ordinary: other types, a wrong shape, which they will name, or no gain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from funcnn import ops
+from funcnn.kernels import checks
+from funcnn.kernels.bias import add_bias, channel_sum
+from funcnn.kernels.geometry import geometry
+from funcnn.kernels.lowering import WISHES, requested
+from funcnn.kernels.pooled import adjoints, choose_pooled, correlate_max
+from funcnn.layer import Layer
+from funcnn.tree import Array, Tree
+
+__all__ = ["Run", "runs"]
+
+Vjp: TypeAlias = Callable[..., tuple[Tree, Array | None]]
+
+
+class Run(NamedTuple):
+    """Layers in sequence that can be computed together.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the layers, as the combinator calls them.
+    forward : callable
+        ``forward(params, x, state, train) -> (y, vjp)``, given the combinator's own params and state, or None if the
+        layers are to be computed one by one. ``vjp(dy) -> (dparams, dx)``, with the layers' names in ``dparams``, takes
+        the keywords of a layer's VJP. None of the layers has state.
+    """
+
+    names: tuple[str, ...]
+    forward: Callable[[Tree, Array, Tree, bool], tuple[Array, Vjp] | None]
+
+
+def runs(names: Sequence[str], layers: Sequence[Layer]) -> dict[int, Run]:
+    """Return the runs in a sequence of layers, by the place of their first layer.
+
+    Parameters
+    ----------
+    names : sequence of str
+    layers : sequence of Layer
+
+    Returns
+    -------
+    dict of Run
+
+    Examples
+    --------
+    >>> from funcnn.layers import conv2d, max_pool, relu
+    >>> found = runs(["a", "b", "c", "d"], [relu(), conv2d(8, 5), relu(), max_pool(2)])
+    >>> [run.names for run in found.values()]
+    [('b', 'c', 'd'), ('c', 'd')]
+    """
+    kinds = [layer.name if layer.described is layer.forward else "" for layer in layers]
+    found = {}
+    for i, kind in enumerate(kinds):
+        after = kinds[i + 1 : i + 3]
+        if kind == "relu" and after[:1] == ["max_pool"]:
+            found[i] = _relu_max_pool(tuple(names[i : i + 2]), layers[i + 1])
+        elif kind == "conv2d" and (after[:1] == ["max_pool"] or after == ["relu", "max_pool"]):
+            pool = layers[i + 1 + after.index("max_pool")]
+            if _is_ordinary(layers[i].options, pool.options):
+                length = 3 if "relu" in after else 2
+                found[i] = _conv_max_pool(tuple(names[i : i + length]), layers[i].options, rectified="relu" in after)
+    return found
+
+
+def _is_ordinary(conv: Mapping[str, Any], pool: Mapping[str, Any]) -> bool:
+    """Say whether a convolution goes cell by cell, and a pooling by windows of 2x2 side by side."""
+    return (
+        all(conv[option] in _ONE for option in ("stride", "dilation", "groups"))
+        and pool["window"] in _TWO
+        and pool["stride"] in (None, *_TWO)
+        and pool["dilation"] in _ONE
+        and pool["padding"] in _NOTHING
+        and not pool["ceil_mode"]
+    )
+
+
+_ONE, _TWO, _NOTHING = (1, (1, 1)), (2, (2, 2)), (0, (0, 0), ((0, 0), (0, 0)), "valid")
+
+
+def _empty(tree: Tree, names: tuple[str, ...]) -> bool:
+    return not any(map(tree.__getitem__, names))
+
+
+def _relu_max_pool(names: tuple[str, ...], pool: Layer) -> Run:
+    options = dict(pool.options)
+
+    def forward(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, Vjp] | None:
+        try:
+            if not (_empty(params, names) and _empty(state, names)):
+                return None
+            most, max_pool_vjp = ops.max_pool(x, **options, keep_input=not train)
+            y, relu_vjp = ops.relu(most)
+        except (TypeError, ValueError):
+            return None
+        shape, dtype = y.shape, y.dtype
+
+        def relu_max_pool_vjp(
+            dy: Any, *, input_gradient: bool = True, per_example: bool = False
+        ) -> tuple[Tree, Array | None]:
+            dy = checks.cotangent("max_pool", dy, shape, dtype)
+            dx = max_pool_vjp(relu_vjp(dy)) if input_gradient else None
+            return {name: {} for name in names}, dx
+
+        return y, relu_max_pool_vjp
+
+    return Run(names, forward)
+
+
+def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, rectified: bool) -> Run:
+    last = names[-1].split("_", 1)[-1]  # what the last layer is called, without its number
+
+    def forward(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, Vjp] | None:
+        try:
+            if not (_empty(params, names[1:]) and _empty(state, names)):
+                return None
+            w, b = checks.weights_and_bias("conv2d", params[names[0]], conv["bias"])
+            x = checks.images("conv2d", x)
+            if not (x.dtype == w.dtype and w.ndim == x.ndim == 4 and x.shape[-1] == w.shape[-2]):
+                return None
+            inner, outer = w.shape[-2:]
+            if b is not None and (b.dtype != w.dtype or b.shape != (outer,)):
+                return None
+            g = geometry("conv2d", x.shape[1:-1], w.shape[:-2], padding=conv["padding"])
+            wish = requested("conv2d", conv["method"], g, inner, outer, 1)
+        except (TypeError, ValueError):
+            return None
+        if wish not in WISHES:
+            return None
+        method = choose_pooled(g, len(x), inner, outer, x.dtype, exact=wish == "exact")
+        if method is None:
+            return None
+        most, winner = correlate_max(x, w, g, method, numbered=train)
+        y = add_bias(most, b)
+        if rectified:
+            np.maximum(y, 0, out=y)
+        shape, dtype = y.shape, y.dtype
+        positive = y if rectified else None
+
+        def conv_max_pool_vjp(
+            dy: Any, *, input_gradient: bool = True, per_example: bool = False
+        ) -> tuple[Tree, Array | None]:
+            dy = checks.cotangent(last, dy, shape, dtype)
+            if positive is not None:
+                dy = dy * (positive > 0)
+            number = winner if winner is not None else correlate_max(x, w, g, method, numbered=True)[1]
+            assert number is not None
+            dw, dx = adjoints(
+                x, w, dy, number, g, method, input_gradient=input_gradient, per_example=per_example, wish=wish
+            )
+            dparams: Tree = {name: {} for name in names}
+            dparams[names[0]] = {"w": dw} if b is None else {"w": dw, "b": channel_sum(dy, per_example)}
+            return dparams, dx
+
+        return y, conv_max_pool_vjp
+
+    return Run(names, forward)

@@ -1,0 +1,300 @@
+"""Layers computed together give what they give one by one, whatever stands in the run, and stay visible as layers."""
+
+import numpy as np
+import pytest
+from arrays import distinct, layouts, normal
+
+import funcnn
+from funcnn import combinators, fusion, tree
+from funcnn.combinators import map_layers, serial
+from funcnn.kernels import pooled
+from funcnn.kernels.convolution import correlate
+from funcnn.kernels.geometry import geometry
+from funcnn.layers import avg_pool, conv2d, dense, flatten, max_pool, relu, tanh
+
+
+def one_by_one(model):
+    """The same model of layers that are wrapped, so that nobody knows what they do."""
+
+    def wrapped(path, layer):
+        return layer._replace(forward=lambda *args, **options: layer.forward(*args, **options))
+
+    return map_layers(wrapped, model)
+
+
+def prepared(model, in_shape, dtype, seed=0):
+    params, state, _ = model.init((seed,), in_shape)
+    return tree.map(lambda leaf: leaf + 0.1 * normal(*leaf.shape).astype(dtype), params), state
+
+
+def run_of(model):
+    names = [f"{i}_{layer.name}" for i, layer in enumerate(model.children)]
+    return fusion.runs(names, model.children)[0]
+
+
+def compare(model, in_shape, n, dtype, tolerance, x=None):
+    """Compare output, gradients and those of each example with the layers' own."""
+    params, state = prepared(model, in_shape, dtype)
+    x = normal(n, *in_shape).astype(dtype) if x is None else x
+    assert run_of(model).forward(params, x, state, True) is not None, "this is to be computed together"
+    for train in (True, False):
+        y, vjp, new_state = model.forward(params, x, state, train=train)
+        y_alone, vjp_alone, state_alone = one_by_one(model).forward(params, x, state, train=train)
+        assert new_state == state_alone
+        assert (y.dtype, y.shape) == (np.dtype(dtype), y_alone.shape)
+        np.testing.assert_allclose(y, y_alone, rtol=tolerance, atol=tolerance * abs(y_alone).max())
+        dy = normal(*y.shape, seed=1).astype(dtype)
+        for options in ({}, {"per_example": True}, {"input_gradient": False}):
+            (dparams, dx), (dparams_alone, dx_alone) = vjp(dy, **options), vjp_alone(dy, **options)
+            assert tree.paths(dparams) == tree.paths(dparams_alone)
+            assert (dx is None) == (dx_alone is None) == ("input_gradient" in options)
+            found, expected = [*tree.leaves(dparams), dx], [*tree.leaves(dparams_alone), dx_alone]
+            for a, b in zip(found, expected, strict=True):
+                if b is not None:
+                    assert a.dtype == dtype
+                    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(abs(b).max(), 1e-30))
+
+
+# examples, (height, width, channels), features, kernel, padding: by strips, that is few channels and many places
+STRIPS = {
+    "even": (20, (12, 12, 1), 5, 3, 0),
+    "odd number of outputs": (20, (13, 10, 2), 4, (3, 4), 0),
+    "padded": (30, (9, 8, 3), 6, 5, ((1, 2), (3, 0))),
+    "same": (30, (8, 8, 1), 32, 3, "same"),
+    "wide": (9, (6, 40, 7), 3, (2, 5), 0),
+    "strips that reach beyond the row": (12, (8, 26, 1), 6, 3, 1),
+}
+ORDERS = {
+    "pool": lambda conv: serial(conv, max_pool(2)),
+    "relu, pool": lambda conv: serial(conv, relu(), max_pool(2)),
+    "pool, relu": lambda conv: serial(conv, max_pool(2), relu()),
+}
+
+
+@pytest.mark.parametrize("case", STRIPS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_strips_of_two_rows(case, order):
+    n, in_shape, features, kernel, padding = STRIPS[case]
+    model = ORDERS[order](conv2d(features, kernel, padding=padding, bias=case != "padded"))
+    compare(model, in_shape, n, np.float64, 1e-11)
+    compare(model, in_shape, n, np.float32, 2e-5)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(("n", "in_shape"), [(2, (8, 8, 16)), (1, (13, 15, 8)), (3, (7, 12, 8)), (70, (4, 4, 24))])
+def test_winograd_tiles(n, in_shape, order):
+    compare(ORDERS[order](conv2d(12, 3, padding=1)), in_shape, n, np.float32, 5e-5)
+
+
+@pytest.mark.parametrize("method", ["strips", "winograd"])
+@pytest.mark.parametrize("size", [(8, 8), (9, 11), (2, 3), (5, 30)])
+def test_the_maximum_is_that_of_the_convolution(method, size):
+    x, w = normal(3, *size, 4), normal(3, 3, 4, 5)
+    g = geometry("conv", size, 3, padding=1)
+    y = correlate(x, w, g, 1, "columns")
+    rows, columns = (o // 2 for o in g.out)
+    cells = y[:, : 2 * rows, : 2 * columns].reshape(3, rows, 2, columns, 2, 5).transpose(0, 1, 3, 5, 2, 4)
+    cells = cells.reshape(3, rows, columns, 5, 4)
+    most, winner = pooled.correlate_max(x, w, g, method, numbered=True)
+    np.testing.assert_allclose(most, cells.max(axis=-1), rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(winner, cells.argmax(axis=-1))
+    assert pooled.correlate_max(x, w, g, method, numbered=False)[1] is None
+
+
+@pytest.mark.parametrize("method", ["strips", "winograd"])
+def test_the_way_back_is_the_adjoint(method):
+    """With the winners given, y is linear in x and in w: <dy, y> = <dx, x> = <dw, w>."""
+    x, w = normal(3, 9, 10, 4), normal(3, 3, 4, 5)
+    g = geometry("conv", (9, 10), 3, padding=((1, 1), (2, 1)))
+    y, winner = pooled.correlate_max(x, w, g, method, numbered=True)
+    dy = normal(*y.shape, seed=2)
+    dw, dx = pooled.adjoints(x, w, dy, winner, g, method, input_gradient=True, per_example=False, wish="auto")
+    assert np.vdot(dy, y) == pytest.approx(np.vdot(dx, x), rel=1e-10)
+    assert np.vdot(dy, y) == pytest.approx(np.vdot(dw, w), rel=1e-10)
+
+
+def test_the_gradient_is_the_slope():
+    """Central differences in a random direction, for the complex step would go through the layers one by one."""
+    model = serial(conv2d(4, 3, padding=1), relu(), max_pool(2))
+    params, state = prepared(model, (10, 10, 2), np.float64)
+    x = distinct(40, 10, 10, 2)
+    y, vjp, _ = model.forward(params, x, state, train=True)
+    dy, step = normal(*y.shape), 1e-7
+    along, dparams_along = normal(*x.shape, seed=3), tree.map(lambda leaf: normal(*leaf.shape, seed=4), params)
+
+    def value(t):
+        moved = tree.map(lambda leaf, d: leaf + t * d, params, dparams_along)
+        return np.vdot(dy, model.forward(moved, x + t * along, state, train=True)[0])
+
+    dparams, dx = vjp(dy)
+    slope = np.vdot(dx, along) + sum(
+        np.vdot(a, b) for a, b in zip(tree.leaves(dparams), tree.leaves(dparams_along), strict=True)
+    )
+    assert (value(step) - value(-step)) / (2 * step) == pytest.approx(slope, rel=1e-5)
+
+
+@pytest.mark.parametrize("pool", [max_pool(2), max_pool(3, stride=1, padding=1), max_pool((2, 3), ceil_mode=True)])
+def test_relu_waits_for_the_pooling(pool):
+    model = serial(relu(), pool)
+    x = normal(4, 7, 8, 5)
+    x[0] = 0  # ties
+    for train in (True, False):
+        y, vjp, _ = model.forward({"0_relu": {}, "1_max_pool": {}}, x, {"0_relu": {}, "1_max_pool": {}}, train=train)
+        y_alone, vjp_alone, _ = one_by_one(model).forward(
+            {"0_relu": {}, "1_max_pool": {}}, x, {"0_relu": {}, "1_max_pool": {}}, train=train
+        )
+        dy = normal(*y.shape)
+        np.testing.assert_array_equal(y, y_alone)
+        np.testing.assert_array_equal(vjp(dy)[1], vjp_alone(dy)[1])
+        assert vjp(dy, input_gradient=False)[1] is None
+    assert run_of(model).names == ("0_relu", "1_max_pool")
+
+
+def test_of_equal_cells_the_first_is_taken():
+    model = serial(conv2d(4, 3, padding=1), max_pool(2))
+    params, state = prepared(model, (12, 12, 2), np.float64)
+    params["0_conv2d"]["w"][...] = 0
+    x = normal(40, 12, 12, 2)
+    dy = normal(40, 6, 6, 4)
+    found, expected = (m.forward(params, x, state, train=True)[1](dy)[0] for m in (model, one_by_one(model)))
+    np.testing.assert_allclose(found["0_conv2d"]["w"], expected["0_conv2d"]["w"], rtol=1e-11)
+
+
+def test_nan_is_seen():
+    model = serial(conv2d(4, 3, padding=1), relu(), max_pool(2))
+    params, state = prepared(model, (12, 12, 2), np.float64)
+    x = normal(40, 12, 12, 2)
+    x[3, 5, 5] = np.nan
+    y = model.forward(params, x, state, train=True)[0]
+    assert np.isnan(y[3]).any()
+    assert not np.isnan(np.delete(y, 3, axis=0)).any()
+
+
+@pytest.mark.parametrize("layout", sorted(layouts(np.zeros((1, 1, 1, 1)))))
+@pytest.mark.parametrize(("channels", "dtype"), [(2, np.float64), (8, np.float32)])
+def test_any_layout_and_nothing_is_written(layout, channels, dtype):
+    model = serial(conv2d(4, 3, padding=1), relu(), max_pool(2))
+    params, state = prepared(model, (12, 12, channels), dtype)
+    for leaf in tree.leaves(params):
+        leaf.flags.writeable = False
+    x = normal(20, 12, 12, channels).astype(dtype)
+    laid_out = layouts(x)[layout]
+    laid_out.flags.writeable = False
+    y, vjp, _ = model.forward(params, laid_out, state, train=True)
+    dy = normal(*y.shape).astype(dtype)
+    dy.flags.writeable = y.flags.writeable = False
+    first = vjp(dy)
+    expected = model.forward(params, x, state, train=True)[1](dy)
+    for a, b, c in zip(*([*tree.leaves(d), dx] for d, dx in (first, vjp(dy), expected)), strict=True):
+        np.testing.assert_array_equal(a, b)  # a closure can be called again
+        np.testing.assert_allclose(a, c, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        serial(conv2d(4, 3), tanh(), max_pool(2)),
+        serial(conv2d(4, 3), relu(), relu(), max_pool(2)),
+        serial(conv2d(4, 3), relu(), avg_pool(2)),
+        serial(conv2d(4, 3, stride=2), max_pool(2)),
+        serial(conv2d(4, 3, dilation=2), max_pool(2)),
+        serial(conv2d(4, 3, groups=2), max_pool(2)),
+        serial(conv2d(4, 3), max_pool(3)),
+        serial(conv2d(4, 3), max_pool(2, stride=1)),
+        serial(conv2d(4, 3), max_pool(2, padding=1)),
+        serial(conv2d(4, 3), max_pool(2, ceil_mode=True)),
+        one_by_one(serial(conv2d(4, 3), relu(), max_pool(2))),
+        serial(conv2d(4, 3)._replace(name="other"), max_pool(2)),
+    ],
+)
+def test_what_is_no_run(model):
+    assert 0 not in fusion.runs([str(i) for i in range(len(model.children))], model.children)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.complex64, np.complex128])
+def test_other_types_go_one_by_one(dtype):
+    model = serial(conv2d(4, 3, padding=1), max_pool(2))
+    params, state = prepared(model, (12, 12, 2), dtype)
+    x = normal(40, 12, 12, 2).astype(dtype)
+    y = model.forward(params, x, state, train=True)[0]
+    np.testing.assert_array_equal(y, one_by_one(model).forward(params, x, state, train=True)[0])
+
+
+def test_exact_and_methods_by_hand_are_kept():
+    x = normal(2, 8, 8, 16).astype(np.float32)
+    model = serial(conv2d(8, 3, padding=1), max_pool(2))
+    params, state = prepared(model, (8, 8, 16), np.float32)
+    assert run_of(model).forward(params, x, state, True) is not None
+    for method in ("exact", "columns"):
+        same = serial(conv2d(8, 3, padding=1, method=method), max_pool(2))
+        assert run_of(same).forward(params, x, state, True) is None
+    with funcnn.exact():
+        assert run_of(model).forward(params, x, state, True) is None
+
+
+def test_errors_are_the_layers_own():
+    model = serial(conv2d(4, 3, padding=1), relu(), max_pool(2), flatten(), dense(3))
+    params, state = prepared(model, (12, 12, 2), np.float32)
+    x = normal(40, 12, 12, 2).astype(np.float32)
+
+    def error(model, params=params, state=state, x=x, dy=None):
+        with pytest.raises((ValueError, TypeError)) as caught:
+            vjp = model.forward(params, x, state, train=True)[1]
+            vjp(dy)
+        return str(caught.value), caught.value.__notes__
+
+    wrong = [
+        {"x": x[..., :1]},
+        {"x": x[:, :1]},
+        {"x": x.astype(int)},
+        {"x": x[0]},
+        {"params": {**params, "0_conv2d": {"w": params["0_conv2d"]["w"]}}},
+        {"params": {**params, "1_relu": {"w": x}}},
+        {"params": {**params, "2_max_pool": {"w": x}}},
+        {"state": {**state, "0_conv2d": {"mean": x}}},
+        {"state": {**state, "1_relu": {"mean": x}}},
+        {"dy": np.zeros((40, 4))},
+    ]
+    for change in wrong:
+        assert error(model, **change) == error(one_by_one(model), **change)
+    body = serial(conv2d(4, 3, padding=1), relu(), max_pool(2))
+    message, notes = error(body, *({k: v for k, v in t.items() if int(k[0]) < 3} for t in (params, state)), dy=x)
+    assert message == "max_pool_vjp: dy has shape (40, 12, 12, 2), but the output has shape (40, 6, 6, 4)"
+    assert notes == ["in layer 2_max_pool"]
+
+
+def test_layers_stay_visible():
+    model = serial(conv2d(4, 3), relu(), max_pool(2))
+    seen = []
+    map_layers(lambda path, layer: seen.append(path) or layer, model)
+    assert seen == ["0_conv2d", "1_relu", "2_max_pool"]
+    params, state = prepared(model, (12, 12, 2), np.float32)
+    assert list(params) == list(state) == seen
+    _, vjp, new_state = model.forward(params, normal(9, 12, 12, 2).astype(np.float32), state, train=True)
+    assert list(new_state) == list(vjp(np.zeros((9, 5, 5, 4), np.float32))[0]) == seen
+
+
+def test_a_batch_of_none_and_of_one():
+    model = serial(conv2d(4, 3), relu(), max_pool(2))
+    params, state = prepared(model, (40, 40, 2), np.float64)
+    for n in (0, 1):
+        x = normal(n, 40, 40, 2)
+        y, vjp, _ = model.forward(params, x, state, train=True)
+        expected, vjp_alone, _ = one_by_one(model).forward(params, x, state, train=True)
+        np.testing.assert_allclose(y, expected, rtol=1e-11, atol=1e-11)
+        np.testing.assert_allclose(vjp(y)[1], vjp_alone(y)[1], rtol=1e-10, atol=1e-10)
+
+
+def test_combinators_inside_each_other():
+    """A run within a branch, and gradients that go no further back than the first layer with parameters."""
+    model = combinators.residual(
+        serial(conv2d(4, 3, padding=1), relu(), max_pool(2)), serial(max_pool(2), conv2d(4, 1))
+    )
+    params, state = prepared(model, (12, 12, 2), np.float64)
+    x = normal(9, 12, 12, 2)
+    found, expected = (
+        m.forward(params, x, state, train=True)[1](normal(9, 6, 6, 4), input_gradient=False)[0]
+        for m in (model, one_by_one(model))
+    )
+    for a, b in zip(tree.leaves(found), tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
