@@ -65,17 +65,16 @@ def serial(*layers: Layer) -> Layer:
             for i, (name, layer) in enumerate(children):
                 if i < done:
                     continue
-                members: tuple[str, ...] = (name,)
                 at_once = together[i].forward(params, y, state, train) if i in together else None
-                if at_once is not None:
-                    y, vjp = at_once
-                    members = together[i].names
-                    new_state.update({member: {} for member in members})
-                else:
+                if at_once is None:
                     child_key = None if key is None else fold_in(key, i)
                     y, vjp, new_state[name] = layer.forward(params[name], y, state[name], train=train, key=child_key)
-                vjps.append((i, members, vjp))
-                done = i + len(members)
+                    done = i + 1
+                else:
+                    y, vjp = at_once
+                    done = i + len(together[i].names)
+                    new_state.update({member: {} for member in names[i:done]})
+                vjps.append((i, done, vjp))
         except (ValueError, TypeError) as error:
             add_location(error, name)
             raise
@@ -86,12 +85,15 @@ def serial(*layers: Layer) -> Layer:
             last = 0 if input_gradient else _first_with_leaves(names, params)
             dparams = {name: params[name] for name in names}
             try:
-                for i, members, vjp in reversed(vjps):
+                for i, end, vjp in reversed(vjps):
                     if i < last:
                         break
-                    name = members[-1]
+                    name = names[end - 1]
                     own, dy = pull_back(vjp, dy, input_gradient=input_gradient or i > last, per_example=per_example)
-                    dparams.update({name: own} if len(members) == 1 else own)
+                    if end == i + 1:
+                        dparams[name] = own
+                    else:
+                        dparams.update(own)
             except (ValueError, TypeError) as error:
                 add_location(error, name)
                 raise
