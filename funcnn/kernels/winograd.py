@@ -17,7 +17,6 @@ digits: the error is about 1e-5 of the largest output in float32, 2e-14 in float
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -42,6 +41,7 @@ _A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0,
 _TILE, _CELLS = 4, 6  # outputs and cells of a tile along an axis
 # Tiles times channels of a piece: its planes then stay near the size of a core's cache.
 _PIECE = 1 << 13
+_RUN = 1 << 8  # numbers of a cell, those of several images side by side, that are worth a product of their own
 
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
@@ -70,28 +70,24 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.convolution.correlate_adjoint_w`."""
     inner, outer = x.shape[-1], dy.shape[-1]
     dtype, before = np.result_type(x, dy), tuple(lo for lo, _ in g.padding)
-    b, a = _B.astype(dtype), _A.astype(dtype)
+    b, a = _B.astype(dtype), _A.T.astype(dtype)
     dweights = np.zeros((_CELLS * _CELLS, inner, outer), dtype)
     for images, rows in _pieces(len(x), g, max(inner, outer)):
-        cells = _gather(x[images], g, rows, _CELLS, before, dtype)
-        planes = _both_sides(b, cells.reshape(_CELLS, _CELLS, -1)).reshape(len(dweights), -1, inner)
-        tiles = _gather(dy[images], g, rows, _TILE, (0, 0), dtype)
-        dplanes = _both_sides(a.T.copy(), tiles.reshape(_TILE, _TILE, -1)).reshape(len(dweights), -1, outer)
-        dweights += planes.mT @ dplanes
+        planes = _planes(x[images], b, g, rows, before)
+        dweights += planes.mT @ _planes(dy[images], a, g, rows, (0, 0))
     return _both_sides(_G.T.astype(dtype), dweights.reshape(_CELLS, _CELLS, -1)).reshape(3, 3, inner, outer)
 
 
 def _tiles(x: Array, w: Array, g: Geometry) -> Iterator[tuple[slice, slice, Array]]:
-    """Yield images, rows of tiles, and their outputs (4, 4, n, rows, columns, O), piece by piece."""
+    """Yield images, rows of tiles, and their outputs (4, 4, rows, columns, n, O), piece by piece."""
     inner, outer = w.shape[-2:]
-    dtype, before = np.result_type(x, w), tuple(lo for lo, _ in g.padding)
+    dtype, before, across = np.result_type(x, w), tuple(lo for lo, _ in g.padding), -(-g.out[1] // _TILE)
     b, a = _B.astype(dtype), _A.astype(dtype)
     weights = _both_sides(_G.astype(dtype), w.astype(dtype).reshape(3, 3, -1)).reshape(-1, inner, outer)
     for images, rows in _pieces(len(x), g, max(inner, outer)):
-        cells = _gather(x[images], g, rows, _CELLS, before, dtype)
-        planes = _both_sides(b, cells.reshape(_CELLS, _CELLS, -1)).reshape(len(weights), -1, inner)
+        planes = _planes(x[images], b, g, rows, before)
         tiles = _both_sides(a, (planes @ weights).reshape(_CELLS, _CELLS, -1))
-        yield images, rows, tiles.reshape(_TILE, _TILE, *cells.shape[2:-1], outer)
+        yield images, rows, tiles.reshape(_TILE, _TILE, rows.stop - rows.start, across, -1, outer)
 
 
 def _both_sides(m: Array, planes: Array) -> Array:
@@ -102,40 +98,46 @@ def _both_sides(m: Array, planes: Array) -> Array:
 
 
 def _pieces(n: int, g: Geometry, channels: int) -> Iterator[tuple[slice, slice]]:
-    """Cut a batch into pieces: some images whole, or where one is too large some rows of its tiles."""
+    """Cut a batch into pieces, of some images and some rows of their tiles."""
     down, across = (-(-o // _TILE) for o in g.out)
     row = across * channels
-    if down * row <= _PIECE:
-        step = _PIECE // (down * row)
-        yield from ((slice(i, min(i + step, n)), slice(0, down)) for i in range(0, n, step))
-    else:
-        parts = -(-down // max(1, _PIECE // row))
-        step = -(-down // parts)
-        for i in range(n):
-            yield from ((slice(i, i + 1), slice(r, min(r + step, down))) for r in range(0, down, step))
+    together = max(1, min(n, _RUN // channels))
+    rows = min(down, max(1, _PIECE // (row * together)))
+    parts = -(-down // rows)
+    rows, images = -(-down // parts), max(1, _PIECE // (row * rows))
+    for i in range(0, n, images):
+        yield from ((slice(i, min(i + images, n)), slice(r, min(r + rows, down))) for r in range(0, down, rows))
 
 
-def _gather(x: Array, g: Geometry, rows: slice, cells: int, before: tuple[int, ...], dtype: Any) -> Array:
-    """Copy the tiles of x, with ``before`` cells of zeros in front, as (cells, cells, n, rows, columns, C)."""
+def _planes(x: Array, m: Array, g: Geometry, rows: slice, before: tuple[int, ...]) -> Array:
+    """Return m d m^T for all tiles d of x, with ``before`` cells of zeros in front: (36, rows * columns * n, C).
+
+    The images' numbers are laid side by side first, so that a cell is a run of n * C numbers. The tiles, which overlap,
+    are then views, down the rows and across them.
+    """
+    cells, n, channels = m.shape[1], len(x), x.shape[-1]
     count, across = rows.stop - rows.start, -(-g.out[1] // _TILE)
     height, width = ((k - 1) * _TILE + cells for k in (count, across))
     top, left = rows.start * _TILE - before[0], -before[1]
-    inside = x[:, max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
-    padded = inside
-    if inside.shape[1:3] != (height, width):
-        padded = np.zeros((len(x), height, width, x.shape[-1]), dtype)
-        up, aside = max(-top, 0), max(-left, 0)
-        padded[:, up : up + inside.shape[1], aside : aside + inside.shape[2]] = inside
-    n, h, w, c = padded.strides
-    shape, strides = (cells, cells, len(x), count, across, x.shape[-1]), (h, w, n, _TILE * h, _TILE * w, c)
-    tiles = view(padded, shape, strides)
-    return np.ascontiguousarray(tiles, dtype)
+    inside = x[:, max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)].transpose(1, 2, 0, 3)
+    up, aside = max(-top, 0), max(-left, 0)
+    whole = inside.shape[:2] == (height, width)
+    side_by_side = (np.empty if whole else np.zeros)((height, width, n, channels), m.dtype)
+    side_by_side[up : up + inside.shape[0], aside : aside + inside.shape[1]] = inside
+    run, size = n * channels, m.dtype.itemsize
+    line = width * run
+    down = m @ view(side_by_side, (count, cells, line), (_TILE * line * size, line * size, size))
+    columns = (count, len(m), across, cells, run)
+    strides = (len(m) * line * size, line * size, _TILE * run * size, run * size, size)
+    planes = np.empty((len(m), len(m), count, across, run), m.dtype)
+    np.matmul(m, view(down, columns, strides), out=planes.transpose(2, 0, 3, 1, 4))
+    return planes.reshape(len(m) ** 2, count * across * n, channels)
 
 
 def _scatter(tiles: Array, y: Array, rows: slice) -> None:
-    """Write tiles (side, side, n, rows, columns, O) where they belong in y (n, height, width, O)."""
-    side, _, n, count, across, outer = tiles.shape
-    placed = tiles.transpose(2, 3, 0, 4, 1, 5)
+    """Write tiles (side, side, rows, columns, n, O) where they belong in y (n, height, width, O)."""
+    side, _, count, across, n, outer = tiles.shape
+    placed = tiles.transpose(4, 2, 0, 3, 1, 5)
     target = y[:, rows.start * side : rows.stop * side]
     if target.shape[1:3] == (count * side, across * side):
         target.reshape(n, count, side, across, side, outer)[...] = placed
