@@ -84,6 +84,9 @@ def runs(names: Sequence[str], layers: Sequence[Layer]) -> dict[int, Run]:
     return found
 
 
+_FEW = 1024  # numbers that are not worth a closer look
+
+
 def _is_ordinary(conv: Mapping[str, Any], pool: Mapping[str, Any]) -> bool:
     """Say whether a convolution goes cell by cell, and a pooling by windows of 2x2 side by side."""
     return (
@@ -132,6 +135,8 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, rectified
     last = names[-1].split("_", 1)[-1]  # what the last layer is called, without its number
 
     def forward(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, Vjp] | None:
+        if np.size(x) <= _FEW:
+            return None
         try:
             if not (_empty(params, names[1:]) and _empty(state, names)):
                 return None

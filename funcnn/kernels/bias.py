@@ -36,9 +36,12 @@ def channel_sum(dy: Array, per_example: bool = False) -> Array:
     if per_example:
         positions = math.prod(dy.shape[1:-1])
         return ones(positions, dy.dtype) @ dy.reshape(len(dy), positions, channels)
-    rows = dy if dy.ndim == 2 else dy.reshape(dy.size // max(channels, 1), channels)
-    # a product with ones is quicker than NumPy's sum over leading axes
-    return ones(len(rows), dy.dtype).dot(rows)
+    # a product with ones is quicker than NumPy's sum over leading axes; where rows are short, with several in one
+    count = dy.size // max(channels, 1)
+    together = math.gcd(count, 32) if channels < 16 and dy.size >= 1 << 12 else 1
+    rows = dy if dy.ndim == 2 and together == 1 else dy.reshape(count // together, together * channels)
+    total = ones(len(rows), dy.dtype).dot(rows)
+    return total if together == 1 else ones(together, dy.dtype).dot(total.reshape(together, channels))
 
 
 def ones(count: int, dtype: np.dtype[Any]) -> Array:
