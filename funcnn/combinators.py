@@ -35,6 +35,11 @@ def serial(*layers: Layer) -> Layer:
     TypeError, ValueError
         If there is none, or one is not a Layer. Errors inside a child gain the note ``in layer {i}_{name}``.
 
+    Notes
+    -----
+    Where a convolution, max pooling and a ReLU stand side by side, they may be computed at once, with the same results
+    but for rounding (`funcnn.fusion`).
+
     Examples
     --------
     >>> from funcnn.layers import dense, flatten, relu

@@ -84,6 +84,10 @@ COMPOSED = {
         2 * ENTRY,
     ),
     "overlapping max_pool": (layers.max_pool(3, stride=2, padding=1), "", 0.8125),
+    # at once: neither the convolution's whole output nor its positive part, but the winner's number in each window
+    "conv, relu, max_pool": (serial(conv2d(4, 3, padding="same"), relu(), layers.max_pool(2)), "xy", 0.25),
+    "conv, max_pool": (serial(conv2d(4, 3, padding="same"), layers.max_pool(2)), "x", 0.25),
+    "relu, max_pool": (serial(relu(), layers.max_pool(2)), "y", 0.25),
     "identity around tanh": (residual(layers.tanh()), "", ENTRY),  # tanh's output
     "side by side": (parallel(conv2d(4, 1), conv2d(4, 3, padding="same")), "x", 0),
 }

@@ -26,6 +26,9 @@ The rule, `choose`, takes the first that suits:
 4. up to 7 channels in, up to 32 out, no stride (from a single channel, less than the kernel), and outputs at more than
    1,024 places, or the way back to such an x: strips;
 5. the rest: columns.
+
+Where strips or winograd are chosen and a max pooling of 2x2 follows in `funcnn.combinators.serial`, it is computed with
+them (`funcnn.kernels.pooled`).
 """
 
 from __future__ import annotations
