@@ -20,9 +20,9 @@ winograd
 The rule, `choose`, takes the first that suits:
 
 1. tiny images (up to 8,192 entries in the matrix, or 65,536 with one in six or more not 0): unrolled;
-2. a group per input channel, or a 1x1 kernel from a single channel to up to 9: depthwise;
+2. a group per input channel, or a 1x1 kernel without stride from a single channel to up to 9: depthwise;
 3. 3x3 kernels from at least 8 channels to at least 4, in float32, if the tiles reach over the output by no more than
-   40 %: winograd;
+   40 %, and there are at least 16 of them, or 32 for very few or very many weights: winograd;
 4. up to 7 channels in, up to 32 out, no stride (from a single channel, less than the kernel), and outputs at more than
    1,024 places, or the way back to such an x: strips;
 5. the rest: columns.
@@ -83,7 +83,8 @@ def choose(
     if groups == 1 and (entries <= _LARGEST_UNROLLED or dense):
         return "unrolled"
     # float16 would be rounded at every tap, where a product adds up in float32
-    if groups == inner and (groups > 1 or (window == 1 and outer <= 9)) and dtype != np.float16:
+    pointwise = window == 1 and outer <= 9 and math.prod(g.stride) == 1
+    if groups == inner and (groups > 1 or pointwise) and dtype != np.float16:
         return "depthwise"
     if groups > 1:
         return "columns"
@@ -93,7 +94,8 @@ def choose(
         and inner >= 8
         and outer >= 4
         and applies("winograd", g, inner, outer, groups)
-        and math.prod(-(-o // 4) * 4 for o in g.out) <= 1.4 * math.prod(g.out)
+        and (tiles := math.prod(-(-o // 4) for o in g.out)) * 16 <= 1.4 * math.prod(g.out)
+        and tiles * n >= (16 if 1 << 9 <= inner * outer <= 1 << 15 else 32)
     ):
         return "winograd"
     narrow = inner <= 7 and g.window[-1] > 1
