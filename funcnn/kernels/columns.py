@@ -29,7 +29,7 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
     y = np.empty((x.shape[0], *g.out, w.shape[-1]), np.result_type(x, w))
     for piece in pieces(x.shape[0], g, x.shape[-1] * y.itemsize):
         if groups == 1:
-            _multiply(_columns(x[piece], g, 1)[0], matrix[0], y[piece].reshape(-1, w.shape[-1]))
+            multiply(_columns(x[piece], g, 1)[0], matrix[0], y[piece].reshape(-1, w.shape[-1]))
         else:
             np.matmul(_columns(x[piece], g, groups), matrix, out=_by_group(y[piece], groups))
     return y
@@ -58,7 +58,7 @@ def pieces(n: int, g: Geometry, cell_bytes: int) -> Iterator[slice]:
         yield slice(start, min(n, start + step))
 
 
-def _multiply(a: Array, b: Array, out: Array) -> None:
+def multiply(a: Array, b: Array, out: Array) -> None:
     """Write a b to ``out``, in blocks of rows that keep to small products where that is possible."""
     rows, block = len(a), _block(*b.shape)
     whole = rows // block * block if block else 0
@@ -71,7 +71,7 @@ def _multiply(a: Array, b: Array, out: Array) -> None:
 
 
 def _add_product(a: Array, b: Array, out: Array) -> None:
-    """Add a^T b to ``out``, in blocks as `_multiply`."""
+    """Add a^T b to ``out``, in blocks as `multiply`."""
     rows, block = len(a), _block(a.shape[1], b.shape[1])
     whole = rows // block * block if block else 0
     if whole > block:

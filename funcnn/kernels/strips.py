@@ -69,7 +69,9 @@ def add_up(dys: Array, weights: Array, g: Geometry, of_strips: Geometry) -> Arra
     dx = np.zeros((len(dys), *padded, inner), np.result_type(dys, weights))
     width = of_strips.window[-1]
     for piece in columns.pieces(len(dys), of_strips, inner * dx.itemsize):
-        cells: Array = dys[piece].reshape(-1, len(weights)) @ weights
+        outputs = dys[piece].reshape(-1, len(weights))
+        cells = np.empty((len(outputs), weights.shape[1]), dx.dtype)
+        columns.multiply(outputs, weights, cells)
         cells = cells.reshape(-1, *rows, count, *of_strips.window, inner)
         for tap in product(*map(range, of_strips.window[:-1])):
             lines = tuple(
