@@ -60,33 +60,34 @@ def pieces(n: int, g: Geometry, cell_bytes: int) -> Iterator[slice]:
 
 def multiply(a: Array, b: Array, out: Array) -> None:
     """Write a b to ``out``, in blocks of rows that keep to small products where that is possible."""
-    rows, block = len(a), _block(*b.shape)
+    rows, block = len(a), _block(len(a), *b.shape)
     whole = rows // block * block if block else 0
-    if whole > block:
+    if whole:
         np.matmul(a[:whole].reshape(-1, block, a.shape[1]), b, out=out[:whole].reshape(-1, block, b.shape[1]))
-    else:
-        whole = 0
     if whole < rows:
         np.matmul(a[whole:], b, out=out[whole:])
 
 
 def _add_product(a: Array, b: Array, out: Array) -> None:
     """Add a^T b to ``out``, in blocks as `multiply`."""
-    rows, block = len(a), _block(a.shape[1], b.shape[1])
+    rows, block = len(a), _block(len(a), a.shape[1], b.shape[1])
     whole = rows // block * block if block else 0
-    if whole > block:
+    if whole:
         parts = a[:whole].reshape(-1, block, a.shape[1]).mT @ b[:whole].reshape(-1, block, b.shape[1])
         out += parts.sum(axis=0)
-    else:
-        whole = 0
     if whole < rows:
         out += a[whole:].T @ b[whole:]
 
 
-def _block(depth: int, width: int) -> int:
-    """Return how many rows make a small product with a matrix of this shape; 0 if too few to be worth it."""
-    rows = _SMALL_PRODUCT // max(depth * width, 1) // 32 * 32
-    return min(rows, 1024) if rows >= 64 else 0
+def _block(rows: int, depth: int, width: int) -> int:
+    """Return how many rows at a time make even, small products with a matrix of this shape; 0 if all are to go at once,
+    for they are one small product, or too few would make one to be worth it.
+    """
+    most = min(_SMALL_PRODUCT // max(depth * width, 1), 1024) // 32 * 32
+    if most < 64 or rows <= most:
+        return 0
+    parts = -(-rows // most)
+    return min(most, -(-rows // (32 * parts)) * 32)
 
 
 def _adjoint_w_per_example(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
