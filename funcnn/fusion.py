@@ -33,6 +33,10 @@ __all__ = ["Run", "runs"]
 
 Vjp: TypeAlias = Callable[..., tuple[Tree, Array | None]]
 
+_FEW = 1024  # numbers that are not worth a closer look
+# How an option may be written that has its usual value on both axes.
+_ONE, _TWO, _NOTHING = (1, (1, 1)), (2, (2, 2)), (0, (0, 0), ((0, 0), (0, 0)), "valid")
+
 
 class Run(NamedTuple):
     """Layers in sequence that can be computed together.
@@ -84,9 +88,6 @@ def runs(names: Sequence[str], layers: Sequence[Layer]) -> dict[int, Run]:
     return found
 
 
-_FEW = 1024  # numbers that are not worth a closer look
-
-
 def _is_ordinary(conv: Mapping[str, Any], pool: Mapping[str, Any]) -> bool:
     """Say whether a convolution goes cell by cell, and a pooling by windows of 2x2 side by side."""
     return (
@@ -97,9 +98,6 @@ def _is_ordinary(conv: Mapping[str, Any], pool: Mapping[str, Any]) -> bool:
         and pool["padding"] in _NOTHING
         and not pool["ceil_mode"]
     )
-
-
-_ONE, _TWO, _NOTHING = (1, (1, 1)), (2, (2, 2)), (0, (0, 0), ((0, 0), (0, 0)), "valid")
 
 
 def _empty(tree: Tree, names: tuple[str, ...]) -> bool:
@@ -158,17 +156,17 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, rectified
             return None
         most, winner = correlate_max(x, w, g, method, numbered=train)
         y = add_bias(most, b)
+        relu_vjp = None
         if rectified:
-            np.maximum(y, 0, out=y)
+            y, relu_vjp = ops.relu(y)
         shape, dtype = y.shape, y.dtype
-        positive = y if rectified else None
 
         def conv_max_pool_vjp(
             dy: Any, *, input_gradient: bool = True, per_example: bool = False
         ) -> tuple[Tree, Array | None]:
             dy = checks.cotangent(last, dy, shape, dtype)
-            if positive is not None:
-                dy = dy * (positive > 0)
+            if relu_vjp is not None:
+                dy = relu_vjp(dy)
             number = winner if winner is not None else correlate_max(x, w, g, method, numbered=True)[1]
             assert number is not None
             dw, dx = adjoints(
