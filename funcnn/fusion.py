@@ -26,6 +26,7 @@ from funcnn.kernels.bias import add_bias, channel_sum
 from funcnn.kernels.geometry import geometry
 from funcnn.kernels.lowering import WISHES, requested
 from funcnn.kernels.pooled import adjoints, choose_pooled, correlate_max
+from funcnn.kernels.rectifier import rectify, rectify_adjoint
 from funcnn.layer import Layer
 from funcnn.tree import Array, Tree
 
@@ -156,17 +157,15 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, rectified
             return None
         most, winner = correlate_max(x, w, g, method, numbered=train)
         y = add_bias(most, b)
-        relu_vjp = None
-        if rectified:
-            y, relu_vjp = ops.relu(y)
         shape, dtype = y.shape, y.dtype
+        positive = rectify(y, out=y) if rectified else None
 
         def conv_max_pool_vjp(
             dy: Any, *, input_gradient: bool = True, per_example: bool = False
         ) -> tuple[Tree, Array | None]:
             dy = checks.cotangent(last, dy, shape, dtype)
-            if relu_vjp is not None:
-                dy = relu_vjp(dy)
+            if positive is not None:
+                dy = rectify_adjoint(positive, dy)
             number = winner if winner is not None else correlate_max(x, w, g, method, numbered=True)[1]
             assert number is not None
             dw, dx = adjoints(

@@ -1,0 +1,34 @@
+"""The positive part of numbers, and its adjoint."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from funcnn.tree import Array
+
+
+def rectify(x: Array, out: Array | None = None) -> Array:
+    """Return max(x, 0), in ``out`` if given, which may be x; of complex numbers, those whose real part is above 0."""
+    if x.dtype.kind != "f":
+        return np.where(x.real <= 0, 0, x)
+    # three times as quick as the maximum with the number 0
+    return x.clip(*_bounds(x.dtype), np.empty(x.shape, x.dtype) if out is None else out)
+
+
+def rectify_adjoint(y: Array, dy: Array) -> Array:
+    """Return dy where y, the positive part, is above 0, and 0 elsewhere."""
+    zero, _ = _bounds(y.real.dtype)
+    dx = (y.real > zero).astype(dy.dtype)  # numbers times numbers are quicker than numbers times truth values
+    dx *= dy
+    return dx
+
+
+@lru_cache(maxsize=8)
+def _bounds(dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """Return 0 and infinity as arrays, which need not be made of Python's numbers at each call."""
+    zero, infinity = np.zeros((), dtype), np.full((), np.inf, dtype)
+    zero.flags.writeable = infinity.flags.writeable = False
+    return zero, infinity
