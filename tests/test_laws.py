@@ -102,7 +102,7 @@ image_shapes = st.lists(small(4), min_size=1, max_size=3).map(lambda size: (3, *
 def road(request):
     """Convolutions by the automatic choice, with all images taken for large ones or for tiny ones."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_LARGEST_UNROLLED", "_LARGEST_DENSE"):
+        for name in ("_LARGEST_UNROLLED", "_MANY"):
             patch.setattr(lowering, name, request.param)
         lowering.choose.cache_clear()
         yield

@@ -19,12 +19,14 @@ winograd
 
 The rule, `choose`, takes the first that suits:
 
-1. tiny images (up to 8,192 entries in the matrix, or 65,536 with one in six or more not 0): unrolled;
+1. tiny images: unrolled. The matrix has up to 16,384 entries; or, where one in six is not 0, up to 1,024 for each of up
+   to 64 images, and where two in three are not, up to 4,096;
 2. a group per input channel, or a 1x1 kernel without stride from a single channel to up to 9: depthwise;
-3. 3x3 kernels from at least 8 channels to at least 4, in float32, if the tiles reach over the output by no more than
-   40 %, and there are at least 16 of them, or 32 for very few or very many weights: winograd;
-4. up to 7 channels in, up to 32 out, no stride (from a single channel, less than the kernel), and outputs at more than
-   1,024 places, or the way back to such an x: strips;
+3. 3x3 kernels from at least 6 channels to at least 4, 13 or more together, in float32, if the tiles reach over the
+   output by no more than 40 %, and there are at least 16 of them, or 32 for very few or very many weights: winograd;
+4. up to 8 channels in, up to 32 out, no stride (from a single channel, less than the kernel), and outputs at more than
+   1,024 places; or the way back to an x of few channels, up to 8 with a stride, without one up to 7 if there are more
+   than 8 outputs (7 for a single channel): strips;
 5. the rest: columns.
 
 Where strips or winograd are chosen and a max pooling of 2x2 follows in `funcnn.combinators.serial`, it is computed with
@@ -46,8 +48,7 @@ from funcnn.kernels.geometry import Geometry
 
 METHODS = ("columns", "unrolled", "strips", "depthwise", "winograd")
 WISHES = ("auto", "exact")  # the quickest method; the quickest but "winograd"
-# Entries of the matrix: of any, and of one that has no more than so many entries for one that is not 0.
-_LARGEST_UNROLLED, _LARGEST_DENSE, _MOST_ZEROS = 1 << 13, 1 << 16, 6
+_LARGEST_UNROLLED, _MANY = 1 << 14, 64  # entries of the matrix; images that count
 _FEW_PLACES = 1024  # for so few outputs, laying out the weights of a strip takes longer than it saves
 _EXACT: ContextVar[bool] = ContextVar("exact", default=False)
 
@@ -79,8 +80,9 @@ def choose(
     itself, and the question is asked again for it.
     """
     window, entries = math.prod(g.window), math.prod(g.size) * inner * math.prod(g.out) * outer
-    dense = entries <= _LARGEST_DENSE and math.prod(g.size) <= _MOST_ZEROS * window
-    if groups == 1 and (entries <= _LARGEST_UNROLLED or dense):
+    share = window / max(math.prod(g.size), 1)  # of the entries that are not 0, all but those that read padding
+    for_each_image = 0 if 6 * share < 1 else 1 << 10 if 3 * share < 2 else 1 << 12
+    if groups == 1 and entries <= max(_LARGEST_UNROLLED, min(n, _MANY) * for_each_image):
         return "unrolled"
     # float16 would be rounded at every tap, where a product adds up in float32
     pointwise = window == 1 and outer <= 9 and math.prod(g.stride) == 1
@@ -91,17 +93,20 @@ def choose(
     if (
         dtype == np.float32
         and not exact
-        and inner >= 8
+        and inner >= 6
         and outer >= 4
+        and inner + outer >= 13
         and applies("winograd", g, inner, outer, groups)
         and (tiles := math.prod(-(-o // 4) for o in g.out)) * 16 <= 1.4 * math.prod(g.out)
         and tiles * n >= (16 if 1 << 9 <= inner * outer <= 1 << 15 else 32)
     ):
         return "winograd"
-    narrow = inner <= 7 and g.window[-1] > 1
-    overlapping = g.stride[-1] == 1 or (inner == 1 and g.window[-1] > g.stride[-1])
-    worthwhile = outer <= 32 and overlapping and n * math.prod(g.out) > _FEW_PLACES
-    return "strips" if narrow and (adjoint_x or worthwhile) else "columns"
+    if adjoint_x:
+        suits = inner <= 8 if math.prod(g.stride) > 1 else inner <= 7 and outer > (7 if inner == 1 else 8)
+    else:
+        overlapping = g.stride[-1] == 1 or (inner == 1 and g.window[-1] > g.stride[-1])
+        suits = inner <= 8 and outer <= 32 and overlapping and n * math.prod(g.out) > _FEW_PLACES
+    return "strips" if suits and g.window[-1] > 1 else "columns"
 
 
 def requested(op: str, method: Any, g: Geometry, inner: int, outer: int, groups: int) -> str:

@@ -54,7 +54,7 @@ def _with_zero(a: Array) -> Array:
     return np.concatenate((a.ravel(), np.zeros(1, a.dtype)))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def _places(g: Geometry, inner: int, outer: int) -> tuple[Array, Array]:
     """Return for each entry of the matrix its place in w, and for each output and number of w its place in the matrix.
 
