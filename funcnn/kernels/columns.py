@@ -21,6 +21,7 @@ _PIECE_BYTES = 1 << 20
 _SHORT_RUN = 6
 # BLAS libraries multiply small matrices by a quicker road; OpenBLAS takes it up to this many products.
 _SMALL_PRODUCT = 1_000_000
+_NARROW = 8  # columns of a result for which small products are quicker than large ones on several threads, too
 
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
@@ -60,7 +61,7 @@ def pieces(n: int, g: Geometry, cell_bytes: int) -> Iterator[slice]:
 
 def multiply(a: Array, b: Array, out: Array) -> None:
     """Write a b to ``out``, in blocks of rows that keep to small products where that is possible."""
-    rows, block = len(a), _block(len(a), *b.shape)
+    rows, block = len(a), _block(len(a), b.shape[0], b.shape[1], 32 if b.shape[1] <= _NARROW else 64)
     whole = rows // block * block if block else 0
     if whole:
         np.matmul(a[:whole].reshape(-1, block, a.shape[1]), b, out=out[:whole].reshape(-1, block, b.shape[1]))
@@ -69,8 +70,14 @@ def multiply(a: Array, b: Array, out: Array) -> None:
 
 
 def _add_product(a: Array, b: Array, out: Array) -> None:
-    """Add a^T b to ``out``, in blocks as `multiply`."""
+    """Add a^T b to ``out``, in blocks as `multiply`, of a's columns if those of its rows were too few."""
     rows, block = len(a), _block(len(a), a.shape[1], b.shape[1])
+    if not block and b.shape[1] <= _NARROW and (across := _block(a.shape[1], rows, b.shape[1])):
+        whole = a.shape[1] // across * across
+        parts = a[:, :whole].reshape(rows, -1, across).transpose(1, 2, 0) @ b
+        out[:whole] += parts.reshape(whole, -1)
+        out[whole:] += a[:, whole:].T @ b
+        return
     whole = rows // block * block if block else 0
     if whole:
         parts = a[:whole].reshape(-1, block, a.shape[1]).mT @ b[:whole].reshape(-1, block, b.shape[1])
@@ -79,12 +86,12 @@ def _add_product(a: Array, b: Array, out: Array) -> None:
         out += a[whole:].T @ b[whole:]
 
 
-def _block(rows: int, depth: int, width: int) -> int:
+def _block(rows: int, depth: int, width: int, least: int = 64) -> int:
     """Return how many rows at a time make even, small products with a matrix of this shape; 0 if all are to go at once,
-    for they are one small product, or too few would make one to be worth it.
+    for they are one small product, or fewer than ``least`` would make one.
     """
     most = min(_SMALL_PRODUCT // max(depth * width, 1), 1024) // 32 * 32
-    if most < 64 or rows <= most:
+    if most < least or rows <= most:
         return 0
     parts = -(-rows // most)
     return min(most, -(-rows // (32 * parts)) * 32)

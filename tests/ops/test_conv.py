@@ -180,6 +180,18 @@ def test_batch_larger_than_a_piece_equals_its_images():
         np.testing.assert_allclose(dparams["w"], dw, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("outer", [3, 8, 9])
+def test_few_outputs_of_many_channels(outer):
+    # 256 windows of 5 * 5 * 130 numbers, whose products are cut along either axis, with a rest
+    params, x = {"w": normal(5, 5, 130, outer)}, normal(1, 20, 20, 130)
+    y, vjp = ops.conv(params, x, bias=False, method="columns")
+    windows = np.lib.stride_tricks.sliding_window_view(x, (5, 5), (1, 2))
+    np.testing.assert_allclose(y, np.einsum("nijckl,klco->nijo", windows, params["w"]), rtol=0, atol=1e-11)
+    dy = normal(*y.shape)
+    expected = np.einsum("nijckl,nijo->klco", windows, dy)
+    np.testing.assert_allclose(vjp(dy)[0]["w"], expected, rtol=0, atol=1e-11)
+
+
 @pytest.mark.parametrize("size", [(3, 70, 70), (2, 40, 9), (40, 12, 12)])
 def test_winograd_in_pieces_equals_columns(size):
     # a piece is 8,192 tiles times channels, of some images and some rows of their tiles
