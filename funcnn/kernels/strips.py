@@ -68,7 +68,6 @@ def add_up(dys: Array, weights: Array, g: Geometry, of_strips: Geometry) -> Arra
     )  # fmt: skip
     dx = np.zeros((len(dys), *padded, inner), np.result_type(dys, weights))
     width, apart = of_strips.window[-1], of_strips.stride[-1]
-    everywhere: Any = (slice(None),) * (1 + len(rows))
     for piece in columns.pieces(len(dys), of_strips, inner * dx.itemsize):
         outputs = dys[piece].reshape(-1, len(weights))
         cells = np.empty((len(outputs), weights.shape[1]), dx.dtype)
@@ -79,14 +78,15 @@ def add_up(dys: Array, weights: Array, g: Geometry, of_strips: Geometry) -> Arra
                 slice(k * d, k * d + step * (o - 1) + 1, step)
                 for k, d, step, o in zip(tap, of_strips.dilation, of_strips.stride, rows, strict=False)
             )
-            to = dx[piece][:, *lines]
+            of_tap: Any = (..., *tap, slice(None), slice(None))
+            to, from_strips = dx[piece][:, *lines], cells[of_tap]
             if apart == width:  # side by side: all at once
                 beside = to[..., : count * width, :]
                 beside = beside.reshape(*beside.shape[:-2], count, width, inner)  # a view, for an axis is only split
-                beside += cells[*everywhere, :, *tap]
+                beside += from_strips
                 continue
             for i in range(count):
-                to[..., i * apart : i * apart + width, :] += cells[*everywhere, i, *tap]
+                to[..., i * apart : i * apart + width, :] += from_strips[..., i, :, :]
     return dx[:, *(slice(lo, lo + s) for s, (lo, _) in zip(g.size, g.padding, strict=True))]
 
 
