@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,11 +60,11 @@ def described(layer: Layer) -> Layer:
 
 def parameterless(
     name: str,
-    op: Callable[[Array], tuple[Array, Callable[[Any], Array]]],
-    in_evaluation: Callable[[Array], tuple[Array, Callable[[Any], Array]]] | None = None,
+    op: Callable[..., tuple[Array, Callable[[Any], Array]]],
+    in_evaluation: Callable[..., tuple[Array, Callable[[Any], Array]]] | None = None,
     options: Mapping[str, Any] = NO_OPTIONS,
 ) -> Layer:
-    """Lift an op of one array, ``op(x) -> y, vjp``, to a layer.
+    """Lift an op of one array, ``op(x, **options) -> y, vjp``, to a layer.
 
     The output's shape is found by running the op on a batch of no examples.
 
@@ -74,7 +75,7 @@ def parameterless(
     in_evaluation : callable, optional
         The same function made another way, to be used in evaluation, where the VJP is seldom called.
     options : mapping, optional
-        The layer's ``options``.
+        What the op takes besides; the layer's ``options``.
 
     Returns
     -------
@@ -87,6 +88,8 @@ def parameterless(
     >>> layer.init((0,), (8, 8, 3))
     ({}, {}, (8, 8, 3))
     """
+    if options:
+        op, in_evaluation = partial(op, **options), in_evaluation and partial(in_evaluation, **options)
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         return {}, {}, op(no_examples(in_shape))[0].shape[1:]
@@ -109,10 +112,10 @@ def parameterless(
 def parametric(
     name: str,
     init_params: Callable[[Key, tuple[int, ...]], Tree],
-    op: Callable[[Tree, Array], tuple[Array, Callable[..., tuple[Tree, Any]]]],
+    op: Callable[..., tuple[Array, Callable[..., tuple[Tree, Any]]]],
     options: Mapping[str, Any] = NO_OPTIONS,
 ) -> Layer:
-    """Lift an op of parameters and an array, ``op(params, x) -> y, vjp``, to a layer.
+    """Lift an op of parameters and an array, ``op(params, x, **options) -> y, vjp``, to a layer.
 
     Parameters
     ----------
@@ -123,7 +126,7 @@ def parametric(
         Its output's shape is found by running it on a batch of no examples. Its VJP is the layer's, with whatever
         keywords it takes.
     options : mapping, optional
-        The layer's ``options``.
+        What the op takes besides; the layer's ``options``.
 
     Returns
     -------
@@ -137,6 +140,8 @@ def parametric(
     >>> parametric("dense", init_params, ops.dense).init((0,), (5,))[2]
     (2,)
     """
+    if options:
+        op = partial(op, **options)
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         params = init_params(key, in_shape)

@@ -329,12 +329,14 @@ def _pool(operator: str) -> Callable[..., _Value]:
         stride = options["window"] if options["stride"] is None else options["stride"]
         find = partial(
             geometry, layer.name, x.shape[1:-1], options["window"], stride=stride, padding=options["padding"],
-            dilation=options.get("dilation", 1),
+            dilation=options["dilation"],
         )  # fmt: skip
         g = find(ceil_mode=options["ceil_mode"])  # its padding has the cells that ceil_mode reaches beyond
         attributes = _attributes(g)
         if operator == "MaxPool":
             attributes["dilations"] = g.dilation
+        elif any(step > 1 for step in g.dilation):
+            raise ValueError(f"avg_pool: a dilation, here {g.dilation}, is not in ONNX before opset 19")
         elif options["count_include_pad"] and g != find():
             raise ValueError(
                 "avg_pool: ONNX cannot count the padding but not the cells that ceil_mode reaches beyond it"

@@ -180,9 +180,10 @@ def test_scaling_probabilities_and_metadata():
         (L.pad(1, mode="wrap"), "not in ONNX before opset 19", "0_serial / 1_pad"),
         (L.adaptive_avg_pool(2), r"\(9, 7\) does not divide into \(2, 2\)", "0_serial / 1_adaptive_avg_pool"),
         (L.avg_pool(2, count_include_pad=True, ceil_mode=True), "ceil_mode reaches beyond", "0_serial / 1_avg_pool"),
+        (L.avg_pool(2, dilation=(1, 2)), r"a dilation, here \(1, 2\), is not in ONNX", "0_serial / 1_avg_pool"),
         (side_by_side(L.relu(), join=lambda x: ops.relu(x)), "with the join", "0_serial / 1_parallel"),
     ],
-    ids=["one's own", "wrap", "uneven", "ceil_mode", "join"],
+    ids=["one's own", "wrap", "uneven", "ceil_mode", "dilation", "join"],
 )
 def test_what_cannot_be_written_is_named(layer, words, place):
     model = serial(serial(L.relu(), layer))

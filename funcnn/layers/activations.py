@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from funcnn import ops
 from funcnn.keys import Key
 from funcnn.layer import Layer, described, parameterless, parametric
-from funcnn.tree import Array, Tree
+from funcnn.tree import Tree
 
 
 def relu() -> Layer:
@@ -43,11 +41,7 @@ def leaky_relu(slope: float = 0.01) -> Layer:
     >>> leaky_relu(0.2).name
     'leaky_relu'
     """
-
-    def op(x: Array) -> Any:
-        return ops.leaky_relu(x, slope)
-
-    return parameterless("leaky_relu", op, options={"slope": slope})
+    return parameterless("leaky_relu", ops.leaky_relu, options={"slope": slope})
 
 
 def prelu(*, initial_slope: float = 0.25) -> Layer:
@@ -106,11 +100,7 @@ def elu(alpha: float = 1.0) -> Layer:
     >>> elu(0.5).name
     'elu'
     """
-
-    def op(x: Array) -> Any:
-        return ops.elu(x, alpha)
-
-    return parameterless("elu", op, options={"alpha": alpha})
+    return parameterless("elu", ops.elu, options={"alpha": alpha})
 
 
 def celu(alpha: float = 1.0) -> Layer:
@@ -129,11 +119,7 @@ def celu(alpha: float = 1.0) -> Layer:
     >>> celu(0.5).name
     'celu'
     """
-
-    def op(x: Array) -> Any:
-        return ops.celu(x, alpha)
-
-    return parameterless("celu", op, options={"alpha": alpha})
+    return parameterless("celu", ops.celu, options={"alpha": alpha})
 
 
 def selu() -> Layer:
@@ -167,11 +153,7 @@ def gelu(approximate: bool = False) -> Layer:
     >>> gelu(approximate=True).name
     'gelu'
     """
-
-    def op(x: Array) -> Any:
-        return ops.gelu(x, approximate)
-
-    return parameterless("gelu", op, options={"approximate": approximate})
+    return parameterless("gelu", ops.gelu, options={"approximate": approximate})
 
 
 def silu() -> Layer:
@@ -342,11 +324,7 @@ def softmax(axis: int = -1) -> Layer:
     >>> softmax().name
     'softmax'
     """
-
-    def op(x: Array) -> Any:
-        return ops.softmax(x, axis)
-
-    return parameterless("softmax", op, options={"axis": axis})
+    return parameterless("softmax", ops.softmax, options={"axis": axis})
 
 
 def log_softmax(axis: int = -1) -> Layer:
@@ -366,8 +344,4 @@ def log_softmax(axis: int = -1) -> Layer:
     >>> log_softmax().name
     'log_softmax'
     """
-
-    def op(x: Array) -> Any:
-        return ops.log_softmax(x, axis)
-
-    return parameterless("log_softmax", op, options={"axis": axis})
+    return parameterless("log_softmax", ops.log_softmax, options={"axis": axis})

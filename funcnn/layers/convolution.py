@@ -5,6 +5,7 @@ Those with two axes tell the whole; the others differ in the number of axes alon
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from funcnn import ops
@@ -493,11 +494,6 @@ def _conv(
         checks.groups(name, groups, in_shape[-1], features)
         return weights(key, (*window, in_shape[-1] // groups, features), bias, w_init, b_init)
 
-    def op(params: Tree, x: Array) -> Any:
-        return ops.conv(
-            params, x, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias, method=method
-        )
-
     options = {
         "stride": stride,
         "padding": padding,
@@ -506,7 +502,7 @@ def _conv(
         "bias": bias,
         "method": method,
     }
-    return described(parametric(name, init_params, op, options))
+    return described(parametric(name, init_params, ops.conv, options))
 
 
 def _conv_transpose(
@@ -534,20 +530,16 @@ def _conv_transpose(
         params = weights(key, (*window, in_shape[-1] // groups, features), bias, w_init, b_init)
         return {**params, "w": exchange_channels(params["w"], groups)}
 
-    def op(params: Tree, x: Array) -> Any:
-        return ops.conv_transpose(
-            params, x, stride=stride, padding=padding, output_padding=output_padding, dilation=dilation, groups=groups,
-            bias=bias, method=method,
-        )  # fmt: skip
-
     options = {
         "stride": stride,
         "padding": padding,
         "output_padding": output_padding,
         "dilation": dilation,
         "groups": groups,
+        "bias": bias,
+        "method": method,
     }
-    return parametric(name, init_params, op, options)
+    return parametric(name, init_params, ops.conv_transpose, options)
 
 
 def _depthwise_conv(
@@ -570,13 +562,17 @@ def _depthwise_conv(
         _check_rank(name, in_shape, rank)
         return weights(key, (*window, 1, in_shape[-1] * multiplier), bias, w_init, b_init)
 
-    def op(params: Tree, x: Array) -> Any:
-        x = checks.images(name, x)
-        return ops.conv(
-            params, x, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1], bias=bias, method=method
-        )
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "bias": bias, "method": method}
+    return parametric(name, init_params, partial(_conv_by_channel, name), options)
 
-    return parametric(name, init_params, op, {"stride": stride, "padding": padding, "dilation": dilation})
+
+def _conv_by_channel(
+    name: str, params: Tree, x: Array, *, stride: PerAxis, padding: Padding, dilation: PerAxis, bias: bool, method: str
+) -> Any:
+    x = checks.images(name, x)
+    return ops.conv(
+        params, x, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1], bias=bias, method=method
+    )
 
 
 def _separable_conv(

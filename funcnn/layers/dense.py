@@ -46,10 +46,7 @@ def dense(features: int, *, bias: bool = True, w_init: Initializer = he_normal, 
             raise ValueError("dense: takes inputs (..., features), got examples of shape ()")
         return weights(key, (in_shape[-1], features), bias, w_init, b_init)
 
-    def op(params: Tree, x: Array) -> Any:
-        return ops.dense(params, x, bias=bias)
-
-    return parametric("dense", init_params, op)
+    return parametric("dense", init_params, ops.dense, {"bias": bias})
 
 
 def embedding(vocabulary: int, features: int, *, w_init: Initializer = standard_normal) -> Layer:

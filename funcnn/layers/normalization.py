@@ -106,10 +106,7 @@ def layer_norm(
         shape = _normalized_shape("layer_norm", in_shape, axes)
         return _scale_and_bias("layer_norm", key, in_shape, shape, scale_init, bias_init)
 
-    def op(params: Tree, x: Array) -> Any:
-        return ops.layer_norm(params, x, axes=axes, eps=eps)
-
-    return parametric("layer_norm", init_params, op, {"axes": axes, "eps": eps})
+    return parametric("layer_norm", init_params, ops.layer_norm, {"axes": axes, "eps": eps})
 
 
 def rms_norm(*, axes: int | Sequence[int] = -1, eps: float = 1e-5, scale_init: Initializer = ones) -> Layer:
@@ -139,10 +136,7 @@ def rms_norm(*, axes: int | Sequence[int] = -1, eps: float = 1e-5, scale_init: I
     def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
         return {"scale": scale_init(fold_in(key, 0), _normalized_shape("rms_norm", in_shape, axes))}
 
-    def op(params: Tree, x: Array) -> Any:
-        return ops.rms_norm(params, x, axes=axes, eps=eps)
-
-    return parametric("rms_norm", init_params, op, {"axes": axes, "eps": eps})
+    return parametric("rms_norm", init_params, ops.rms_norm, {"axes": axes, "eps": eps})
 
 
 def group_norm(
@@ -172,10 +166,7 @@ def group_norm(
     def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
         return _scale_and_bias("group_norm", key, in_shape, in_shape[-1:], scale_init, bias_init)
 
-    def op(params: Tree, x: Array) -> Any:
-        return ops.group_norm(params, x, groups, eps=eps)
-
-    return parametric("group_norm", init_params, op, {"groups": groups, "eps": eps})
+    return parametric("group_norm", init_params, ops.group_norm, {"groups": groups, "eps": eps})
 
 
 def instance_norm(*, eps: float = 1e-5, scale_init: Initializer = ones, bias_init: Initializer = zeros) -> Layer:
@@ -201,10 +192,7 @@ def instance_norm(*, eps: float = 1e-5, scale_init: Initializer = ones, bias_ini
     def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
         return _scale_and_bias("instance_norm", key, in_shape, in_shape[-1:], scale_init, bias_init)
 
-    def op(params: Tree, x: Array) -> Any:
-        return ops.instance_norm(params, x, eps=eps)
-
-    return parametric("instance_norm", init_params, op, {"eps": eps})
+    return parametric("instance_norm", init_params, ops.instance_norm, {"eps": eps})
 
 
 def _scale_and_bias(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from funcnn import ops
 from funcnn.kernels.geometry import Padding, PerAxis
 from funcnn.layer import Layer, described, parameterless
-from funcnn.tree import Array
 
 
 def max_pool(
@@ -35,16 +33,10 @@ def max_pool(
     >>> max_pool(2).init((0,), (8, 8, 32))[2]
     (4, 4, 32)
     """
-
-    def op(x: Array, keep_input: bool = False) -> Any:
-        return ops.max_pool(
-            x, window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode, keep_input=keep_input
-        )
-
     layer = parameterless(
         "max_pool",
-        op,
-        in_evaluation=partial(op, keep_input=True),
+        ops.max_pool,
+        in_evaluation=partial(ops.max_pool, keep_input=True),
         options={"window": window, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode},
     )
     return described(layer)
@@ -75,20 +67,14 @@ def avg_pool(
     >>> avg_pool(2).init((0,), (9, 9, 32))[2]
     (4, 4, 32)
     """
-
-    def op(x: Array) -> Any:
-        return ops.avg_pool(
-            x, window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode,
-            count_include_pad=count_include_pad,
-        )  # fmt: skip
-
     return parameterless(
         "avg_pool",
-        op,
+        ops.avg_pool,
         options={
             "window": window,
             "stride": stride,
             "padding": padding,
+            "dilation": dilation,
             "ceil_mode": ceil_mode,
             "count_include_pad": count_include_pad,
         },
@@ -142,11 +128,7 @@ def adaptive_avg_pool(size: PerAxis) -> Layer:
     >>> adaptive_avg_pool((3, 2)).init((0,), (7, 9, 32))[2]
     (3, 2, 32)
     """
-
-    def op(x: Array) -> Any:
-        return ops.adaptive_avg_pool(x, size)
-
-    return parameterless("adaptive_avg_pool", op, options={"size": size})
+    return parameterless("adaptive_avg_pool", ops.adaptive_avg_pool, options={"size": size})
 
 
 def adaptive_max_pool(size: PerAxis) -> Layer:
@@ -166,8 +148,4 @@ def adaptive_max_pool(size: PerAxis) -> Layer:
     >>> adaptive_max_pool((3, 2)).init((0,), (7, 9, 32))[2]
     (3, 2, 32)
     """
-
-    def op(x: Array) -> Any:
-        return ops.adaptive_max_pool(x, size)
-
-    return parameterless("adaptive_max_pool", op, options={"size": size})
+    return parameterless("adaptive_max_pool", ops.adaptive_max_pool, options={"size": size})

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from funcnn import ops
 from funcnn.kernels.geometry import Padding, PerAxis
 from funcnn.layer import Layer, parameterless
-from funcnn.tree import Array
 
 
 def flatten() -> Layer:
@@ -57,11 +54,7 @@ def pad(widths: Padding, *, mode: str = "constant", value: float = 0.0) -> Layer
     >>> pad(((0, 1), (2, 3)), mode="edge").init((0,), (8, 8, 1))[2]
     (9, 13, 1)
     """
-
-    def op(x: Array) -> Any:
-        return ops.pad(x, widths, mode=mode, value=value)
-
-    return parameterless("pad", op, options={"widths": widths, "mode": mode, "value": value})
+    return parameterless("pad", ops.pad, options={"widths": widths, "mode": mode, "value": value})
 
 
 def upsample(factor: PerAxis) -> Layer:
@@ -80,11 +73,7 @@ def upsample(factor: PerAxis) -> Layer:
     >>> upsample(2).init((0,), (4, 4, 8))[2]
     (8, 8, 8)
     """
-
-    def op(x: Array) -> Any:
-        return ops.upsample(x, factor)
-
-    return parameterless("upsample", op, options={"factor": factor})
+    return parameterless("upsample", ops.upsample, options={"factor": factor})
 
 
 def depth_to_space(block: PerAxis) -> Layer:
@@ -103,11 +92,7 @@ def depth_to_space(block: PerAxis) -> Layer:
     >>> depth_to_space(2).init((0,), (4, 4, 8))[2]
     (8, 8, 2)
     """
-
-    def op(x: Array) -> Any:
-        return ops.depth_to_space(x, block)
-
-    return parameterless("depth_to_space", op, options={"block": block})
+    return parameterless("depth_to_space", ops.depth_to_space, options={"block": block})
 
 
 def space_to_depth(block: PerAxis) -> Layer:
@@ -126,8 +111,4 @@ def space_to_depth(block: PerAxis) -> Layer:
     >>> space_to_depth(2).init((0,), (8, 8, 2))[2]
     (4, 4, 8)
     """
-
-    def op(x: Array) -> Any:
-        return ops.space_to_depth(x, block)
-
-    return parameterless("space_to_depth", op, options={"block": block})
+    return parameterless("space_to_depth", ops.space_to_depth, options={"block": block})
