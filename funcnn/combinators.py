@@ -6,7 +6,7 @@ and it draws from its own random stream, ``fold_in(key, i)``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcnn.fusion import runs
@@ -63,7 +63,7 @@ def serial(*layers: Layer) -> Layer:
         return params, state, shape
 
     def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
-        _check_children("serial", names, params, state)
+        own_params, own_state = _parts("serial", "params", names, params), _parts("serial", "state", names, state)
         y, vjps, done = x, [], 0
         new_state: Tree = {}
         try:
@@ -73,7 +73,7 @@ def serial(*layers: Layer) -> Layer:
                 at_once = together[i].forward(params, y, state, train) if i in together else None
                 if at_once is None:
                     child_key = None if key is None else fold_in(key, i)
-                    y, vjp, new_state[name] = layer.forward(params[name], y, state[name], train=train, key=child_key)
+                    y, vjp, new_state[name] = layer.forward(own_params[i], y, own_state[i], train=train, key=child_key)
                     done = i + 1
                 else:
                     y, vjp = at_once
@@ -87,8 +87,8 @@ def serial(*layers: Layer) -> Layer:
         def serial_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
             # Without dx, walk back no further than the first child that has parameters; the empty dicts before it are
             # their own gradients.
-            last = 0 if input_gradient else _first_with_leaves(names, params)
-            dparams = {name: params[name] for name in names}
+            last = 0 if input_gradient else _first_with_leaves(own_params)
+            dparams = dict(zip(names, own_params, strict=True))
             try:
                 for i, end, vjp in reversed(vjps):
                     if i < last:
@@ -154,12 +154,12 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
         return params, state, join(*map(no_examples, shapes))[0].shape[1:]
 
     def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
-        _check_children("parallel", names, params, state)
+        own_params, own_state = _parts("parallel", "params", names, params), _parts("parallel", "state", names, state)
         ys, vjps, new_state = [], [], {}
         try:
             for i, (name, layer) in enumerate(children):
                 child_key = None if key is None else fold_in(key, i)
-                y, vjp, new_state[name] = layer.forward(params[name], x, state[name], train=train, key=child_key)
+                y, vjp, new_state[name] = layer.forward(own_params[i], x, own_state[i], train=train, key=child_key)
                 ys.append(y)
                 vjps.append(vjp)
         except (ValueError, TypeError) as error:
@@ -264,22 +264,23 @@ def _names(combinator: str, layers: tuple[Layer, ...]) -> tuple[str, ...]:
     return tuple(f"{i}_{layer.name}" for i, layer in enumerate(layers))
 
 
-def _check_children(combinator: str, names: tuple[str, ...], params: Tree, state: Tree) -> None:
-    for what, given in (("params", params), ("state", state)):
-        if not isinstance(given, dict):
-            raise TypeError(f"{combinator}: {what} is a dict with the keys {list(names)}, not {type(given).__name__}")
-        if len(given) != len(names) or not all(map(given.__contains__, names)):
-            missing, extra = sorted(set(names) - given.keys()), sorted(given.keys() - set(names))
-            raise ValueError(
-                f"{combinator}: {what} must have exactly the keys {list(names)}; missing {missing}, unexpected {extra}"
-            )
+def _parts(combinator: str, what: str, names: tuple[str, ...], given: Tree) -> list[Any]:
+    """Return the children's parts of params or state, in the children's order."""
+    if not isinstance(given, dict):
+        raise TypeError(f"{combinator}: {what} is a dict with the keys {list(names)}, not {type(given).__name__}")
+    if len(given) == len(names) and all(map(given.__contains__, names)):
+        return list(map(given.__getitem__, names))
+    missing, extra = sorted(set(names) - given.keys()), sorted(given.keys() - set(names))
+    raise ValueError(
+        f"{combinator}: {what} must have exactly the keys {list(names)}; missing {missing}, unexpected {extra}"
+    )
 
 
-def _first_with_leaves(names: tuple[str, ...], params: Tree) -> int:
-    for i, name in enumerate(names):
-        if _has_leaves(params[name]):
+def _first_with_leaves(parts: Sequence[Any]) -> int:
+    for i, part in enumerate(parts):
+        if _has_leaves(part):
             return i
-    return len(names)
+    return len(parts)
 
 
 def _has_leaves(part: Any) -> bool:

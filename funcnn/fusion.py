@@ -24,7 +24,7 @@ from funcnn import ops
 from funcnn.kernels import checks
 from funcnn.kernels.bias import add_bias, channel_sum
 from funcnn.kernels.geometry import geometry
-from funcnn.kernels.lowering import WISHES, requested
+from funcnn.kernels.lowering import WISHES, wish
 from funcnn.kernels.pooled import adjoints, choose_pooled, correlate_max
 from funcnn.kernels.rectifier import rectify, rectify_adjoint
 from funcnn.layer import Layer
@@ -134,7 +134,8 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, rectified
     last = names[-1].split("_", 1)[-1]  # what the last layer is called, without its number
 
     def forward(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, Vjp] | None:
-        if np.size(x) <= _FEW:
+        wished = wish(conv["method"])
+        if np.size(x) <= _FEW or wished not in WISHES:
             return None
         try:
             if not (_empty(params, names[1:]) and _empty(state, names)):
@@ -147,12 +148,9 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, rectified
             if b is not None and (b.dtype != w.dtype or b.shape != (outer,)):
                 return None
             g = geometry("conv2d", x.shape[1:-1], w.shape[:-2], padding=conv["padding"])
-            wish = requested("conv2d", conv["method"], g, inner, outer, 1)
         except (TypeError, ValueError):
             return None
-        if wish not in WISHES:
-            return None
-        method = choose_pooled(g, len(x), inner, outer, x.dtype, exact=wish == "exact")
+        method = choose_pooled(g, len(x), inner, outer, x.dtype, exact=wished == "exact")
         if method is None:
             return None
         most, winner = correlate_max(x, w, g, method, numbered=train)
@@ -169,7 +167,7 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, rectified
             number = winner if winner is not None else correlate_max(x, w, g, method, numbered=True)[1]
             assert number is not None
             dw, dx = adjoints(
-                x, w, dy, number, g, method, input_gradient=input_gradient, per_example=per_example, wish=wish
+                x, w, dy, number, g, method, input_gradient=input_gradient, per_example=per_example, wish=wished
             )
             dparams: Tree = {name: {} for name in names}
             dparams[names[0]] = {"w": dw} if b is None else {"w": dw, "b": channel_sum(dy, per_example)}

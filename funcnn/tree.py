@@ -82,12 +82,16 @@ def _map_two(f: Callable[[Any, Any], Any], first: Any, second: Any) -> Any:
         if key not in second:
             raise _UnlikeError
         other = second[key]
-        if isinstance(child, dict):
-            mapped[key] = _map_two(f, child, other)
-        elif isinstance(other, dict):
-            raise _UnlikeError
-        else:
+        if not isinstance(child, dict):
+            if isinstance(other, dict):
+                raise _UnlikeError
             mapped[key] = f(child, other)
+        elif child:
+            mapped[key] = _map_two(f, child, other)
+        elif isinstance(other, dict) and not other:
+            mapped[key] = {}
+        else:
+            raise _UnlikeError
     return mapped
 
 

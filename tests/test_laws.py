@@ -21,6 +21,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from funcnn import layers, losses, ops, tree
 from funcnn.combinators import serial
 from funcnn.kernels import lowering
+from funcnn.ops.conv import _plan
 
 LAWS = settings(
     max_examples=60, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
@@ -104,9 +105,14 @@ def road(request):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("_LARGEST_UNROLLED", "_MANY"):
             patch.setattr(lowering, name, request.param)
-        lowering.choose.cache_clear()
+        _forget_choices()
         yield
-    lowering.choose.cache_clear()
+    _forget_choices()
+
+
+def _forget_choices():
+    for chooses in (lowering.choose, _plan.__wrapped__):
+        chooses.cache_clear()
 
 
 def unbiased(w):

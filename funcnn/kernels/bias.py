@@ -10,6 +10,8 @@ import numpy as np
 
 from funcnn.tree import Array
 
+_LARGE = 1 << 14
+
 
 def add_bias(y: Array, b: Array | None) -> Array:
     """Return y + b, b (C,) along the last axis; ``y`` is used up, for the caller has just allocated it."""
@@ -17,17 +19,13 @@ def add_bias(y: Array, b: Array | None) -> Array:
         return y
     if b.dtype != y.dtype and np.result_type(y, b) != y.dtype:
         return y + b
-    if _tiling_pays(y):
+    if y.size >= _LARGE and y.ndim > 2 and len(y) >= 4 and y.shape[-1] <= 128 and y.flags.c_contiguous:
+        # NumPy adds short rows a row at a time: lay the channels out as a whole image first
         images = y.reshape(len(y), -1)
         images += np.broadcast_to(b, y.shape[1:]).ravel()
     else:
         y += b
     return y
-
-
-def _tiling_pays(y: Array) -> bool:
-    """Say whether to lay the channels out as a whole image first: NumPy adds short rows a row at a time."""
-    return y.ndim > 2 and y.size >= 1 << 14 and len(y) >= 4 and y.shape[-1] <= 128 and y.flags.c_contiguous
 
 
 def channel_sum(dy: Array, per_example: bool = False) -> Array:

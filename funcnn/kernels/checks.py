@@ -37,9 +37,14 @@ def floating(where: str, x: Any) -> Array:
 def images(op: str, x: Any) -> Array:
     """Return ``x`` as a floating array (N, spatial..., C) with one to three spatial axes."""
     x = floating(f"{op}: x", x)
-    if not 3 <= x.ndim <= 5:
-        raise ValueError(f"{op}: x has shape {x.shape}; expected (N, spatial..., C) with 1 to 3 spatial axes")
+    image_axes(op, x.shape)
     return x
+
+
+def image_axes(op: str, shape: tuple[int, ...]) -> None:
+    """Refuse a shape that is not (N, spatial..., C) with one to three spatial axes."""
+    if not 3 <= len(shape) <= 5:
+        raise ValueError(f"{op}: x has shape {shape}; expected (N, spatial..., C) with 1 to 3 spatial axes")
 
 
 def leaves(op: str, params: Tree, names: tuple[str, ...]) -> list[Array]:

@@ -10,11 +10,13 @@ fit, and P for 2P, which forgets a side.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from funcnn.kernels.checks import is_int
 
+T = TypeVar("T")
 PerAxis: TypeAlias = int | tuple[int, ...]
 Padding: TypeAlias = int | str | tuple[int, ...] | tuple[tuple[int, int], ...]
 
@@ -71,18 +73,30 @@ def geometry(
     >>> geometry("conv", (8, 8), 3, stride=2, padding="same").padding
     ((0, 1), (0, 1))
     """
-    try:
-        hash((window, stride, padding, dilation))
-    except TypeError:  # lists, which cannot be looked up
-        window, stride, padding, dilation = map(_frozen, (window, stride, padding, dilation))
     return _geometry(op, size, window, stride, padding, dilation, ceil_mode)
+
+
+def remembered(f: Callable[..., T]) -> Callable[..., T]:
+    """Keep the last results of a function of shapes and options; lists among these become tuples."""
+    known = lru_cache(maxsize=1024, typed=True)(f)
+
+    @wraps(known)
+    def remembered_f(*args: Any) -> T:
+        try:
+            return known(*args)
+        except TypeError:  # by f, or because lists cannot be looked up
+            if (frozen := _frozen(args)) == args:
+                raise
+        return known(*frozen)
+
+    return remembered_f
 
 
 def _frozen(option: Any) -> Any:
     return tuple(_frozen(o) for o in option) if isinstance(option, (list, tuple)) else option
 
 
-@lru_cache(maxsize=1024, typed=True)
+@remembered
 def _geometry(
     op: str, size: tuple[int, ...], window: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> Geometry:
@@ -134,12 +148,10 @@ def transposed_geometry(
     >>> transposed_geometry("conv_transpose", (4, 4), 3, stride=2, padding=1, output_padding=1).size
     (8, 8)
     """
-    return _transposed_geometry(
-        op, size, _frozen(window), _frozen(stride), _frozen(padding), _frozen(output_padding), _frozen(dilation)
-    )
+    return _transposed_geometry(op, size, window, stride, padding, output_padding, dilation)
 
 
-@lru_cache(maxsize=1024, typed=True)
+@remembered
 def _transposed_geometry(
     op: str, out: tuple[int, ...], window: Any, stride: Any, padding: Any, output_padding: Any, dilation: Any
 ) -> Geometry:

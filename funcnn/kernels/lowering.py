@@ -109,12 +109,15 @@ def choose(
     return "strips" if suits and g.window[-1] > 1 else "columns"
 
 
+def wish(method: Any) -> Any:
+    """Return ``method``, but for "auto" within the context `exact`, where that is "exact"."""
+    return "exact" if method == "auto" and _EXACT.get() else method
+
+
 def requested(op: str, method: Any, g: Geometry, inner: int, outer: int, groups: int) -> str:
-    """Return the caller's wish: a method, "auto" or "exact"; refuse a method that cannot compute this convolution."""
-    if method == "auto":
-        return "exact" if _EXACT.get() else "auto"
-    if method == "exact":
-        return "exact"
+    """Refuse a method that there is not, or that cannot compute this convolution; return it, or the wish."""
+    if method in WISHES:
+        return str(method)
     if method not in METHODS:
         raise ValueError(f"{op}: method is 'auto', 'exact' or one of {METHODS}, not {method!r}")
     if not applies(method, g, inner, outer, groups):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,34 +20,32 @@ from funcnn.tree import Array
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.convolution.correlate`."""
-    y = x.reshape(len(x), math.prod(x.shape[1:])).dot(matrix(w, g))
-    return y.reshape(len(x), *g.out, w.shape[-1])
+    to_outputs = matrix(w, g)
+    return x.reshape(len(x), len(to_outputs)).dot(to_outputs).reshape(len(x), *g.out, w.shape[-1])
 
 
 def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.convolution.correlate_adjoint_x`."""
-    dx = dy.reshape(len(dy), math.prod(dy.shape[1:])).dot(matrix(w, g).T)
-    return dx.reshape(len(dy), *g.size, w.shape[-2])
+    to_cells = matrix(w, g).T
+    return dy.reshape(len(dy), len(to_cells)).dot(to_cells).reshape(len(dy), *g.size, w.shape[-2])
 
 
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.convolution.correlate_adjoint_w`."""
-    pairs = x.reshape(len(x), math.prod(x.shape[1:])).T.dot(dy.reshape(len(dy), math.prod(dy.shape[1:])))
+    cells, outputs = _places(g, x.shape[-1], dy.shape[-1]).taps.shape
+    pairs = x.reshape(len(x), cells).T.dot(dy.reshape(len(dy), outputs))
     return matrix_adjoint(pairs, g, x.shape[-1], dy.shape[-1])
 
 
 def matrix(w: Array, g: Geometry) -> Array:
     """Return the matrix (size * I, out * O) of w (window..., I, O)."""
-    taps, _ = _places(g, *w.shape[-2:])
-    return _with_zero(w).take(taps)
+    return _with_zero(w).take(_places(g, *w.shape[-2:]).taps)
 
 
 def matrix_adjoint(pairs: Array, g: Geometry, inner: int, outer: int) -> Array:
     """Add up the entries (size * I, out * O) that `matrix` fills with the same number of w."""
-    _, entries = _places(g, inner, outer)
-    # what lies beyond the end of pairs are the taps that read padding
-    padded = _with_zero(pairs) if any(lo > 0 or hi > 0 for lo, hi in g.padding) else pairs
-    dw = ones(len(entries), pairs.dtype).dot(padded.take(entries))
+    _, entries, beyond = _places(g, inner, outer)
+    dw = ones(len(entries), pairs.dtype).dot((_with_zero(pairs) if beyond else pairs).take(entries))
     return dw.reshape(*g.window, inner, outer)
 
 
@@ -54,12 +53,26 @@ def _with_zero(a: Array) -> Array:
     return np.concatenate((a.ravel(), np.zeros(1, a.dtype)))
 
 
-@lru_cache(maxsize=32)
-def _places(g: Geometry, inner: int, outer: int) -> tuple[Array, Array]:
-    """Return for each entry of the matrix its place in w, and for each output and number of w its place in the matrix.
+class _Places(NamedTuple):
+    """Places in arrays laid out in one line, the one after the last standing for 0.
 
-    The place after the last stands for 0.
+    Attributes
+    ----------
+    taps : array (size * I, out * O)
+        For each entry of the matrix, its place in w.
+    entries : array (out, w.size)
+        For each output and number of w, its place in the matrix.
+    beyond : bool
+        Whether there are taps without a place in the matrix, since they read padding.
     """
+
+    taps: Array
+    entries: Array
+    beyond: bool
+
+
+@lru_cache(maxsize=32)
+def _places(g: Geometry, inner: int, outer: int) -> _Places:
     cells, outputs, window = math.prod(g.size), math.prod(g.out), math.prod(g.window)
     numbers = pad(np.arange(cells).reshape(1, *g.size, 1), g.padding, cells)
     rows = windows(numbers, g).reshape(outputs, window, 1, 1)
@@ -68,4 +81,5 @@ def _places(g: Geometry, inner: int, outer: int) -> tuple[Array, Array]:
     entries = np.where(rows < cells, ((rows * inner + i) * outputs + columns) * outer + o, nowhere)
     taps = np.full(nowhere + 1, window * inner * outer)
     taps[entries] = np.arange(window * inner * outer).reshape(window, inner, outer)
-    return taps[:-1].reshape(cells * inner, outputs * outer), entries.reshape(outputs, -1)
+    beyond = bool((rows == cells).any())
+    return _Places(taps[:-1].reshape(cells * inner, outputs * outer), entries.reshape(outputs, -1), beyond)

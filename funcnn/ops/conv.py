@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from funcnn.kernels import checks
 from funcnn.kernels.bias import add_bias, channel_sum
 from funcnn.kernels.convolution import correlate, correlate_adjoint_w, correlate_adjoint_x
-from funcnn.kernels.geometry import Padding, PerAxis, geometry, transposed_geometry
-from funcnn.kernels.lowering import requested
+from funcnn.kernels.geometry import Geometry, Padding, PerAxis, geometry, remembered, transposed_geometry
+from funcnn.kernels.lowering import WISHES, choose, requested, wish
 from funcnn.tree import Array, Tree
 
 
@@ -103,27 +105,49 @@ def conv(
     >>> conv(depthwise, np.ones((1, 8, 8, 3)), groups=3)[0].shape
     (1, 6, 6, 6)
     """
-    w, b, x = _arguments("conv", params, x, bias)
-    inner, outer = w.shape[-2:]
-    checks.groups("conv", groups, x.shape[-1], outer)
-    if x.shape[-1] != inner * groups:
-        raise ValueError(
-            f"conv: x {x.shape} has {x.shape[-1]} channels, but w {w.shape} with groups {groups} takes {inner * groups}"
-        )
-    _check_bias("conv", b, w, outer)
-    g = geometry("conv", x.shape[1:-1], w.shape[:-2], stride=stride, padding=padding, dilation=dilation)
-    method = requested("conv", method, g, x.shape[-1], outer, groups)
-    y = add_bias(correlate(x, w, g, groups, method), b)
+    w, b = checks.weights_and_bias("conv", params, bias)
+    x = checks.floating("conv: x", x)
+    method = wish(method)
+    g, chosen = _plan(
+        x.shape, x.dtype, w.shape, None if b is None else b.shape, stride, padding, dilation, groups, method
+    )
+    y = add_bias(correlate(x, w, g, groups, chosen), b)
     shape, dtype = y.shape, y.dtype
 
     def conv_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("conv", dy, shape, dtype)
-        dparams: Tree = {"w": correlate_adjoint_w(x, dy, g, groups, per_example, method)}
+        dparams: Tree = {"w": correlate_adjoint_w(x, dy, g, groups, per_example, chosen)}
         if b is not None:
             dparams["b"] = channel_sum(dy, per_example)
         return dparams, correlate_adjoint_x(dy, w, g, groups, method) if input_gradient else None
 
     return y, conv_vjp
+
+
+@remembered
+def _plan(
+    x: tuple[int, ...],
+    dtype: np.dtype[Any],
+    w: tuple[int, ...],
+    b: tuple[int, ...] | None,
+    stride: PerAxis,
+    padding: Padding,
+    dilation: PerAxis,
+    groups: int,
+    method: str,
+) -> tuple[Geometry, str]:
+    """Check the shapes and options of `conv`; return its windows and the method for y and dw."""
+    _check_axes("conv", x, w)
+    inner, outer = w[-2:]
+    checks.groups("conv", groups, x[-1], outer)
+    if x[-1] != inner * groups:
+        raise ValueError(f"conv: x {x} has {x[-1]} channels, but w {w} with groups {groups} takes {inner * groups}")
+    _check_bias("conv", b, w, outer)
+    g = geometry("conv", x[1:-1], w[:-2], stride=stride, padding=padding, dilation=dilation)
+    method = requested("conv", method, g, x[-1], outer, groups)
+    if method in WISHES:
+        method = choose(g, x[0], x[-1], outer, groups, dtype, exact=method == "exact")
+    return g, method
 
 
 def conv_transpose(
@@ -202,16 +226,18 @@ def conv_transpose(
     >>> conv_transpose(params, np.ones((1, 4, 1)), stride=2, padding="same")[0].shape
     (1, 8, 1)
     """
-    w, b, x = _arguments("conv_transpose", params, x, bias)
+    w, b = checks.weights_and_bias("conv_transpose", params, bias)
+    x = checks.floating("conv_transpose: x", x)
+    _check_axes("conv_transpose", x.shape, w.shape)
     if x.shape[-1] != w.shape[-1]:
         raise ValueError(f"conv_transpose: x {x.shape} has {x.shape[-1]} channels, but w {w.shape} takes {w.shape[-1]}")
     checks.groups("conv_transpose", groups, x.shape[-1], outer := w.shape[-2] * groups)
-    _check_bias("conv_transpose", b, w, outer)
+    _check_bias("conv_transpose", None if b is None else b.shape, w.shape, outer)
     g = transposed_geometry(
         "conv_transpose", x.shape[1:-1], w.shape[:-2], stride=stride, padding=padding, output_padding=output_padding,
         dilation=dilation,
     )  # fmt: skip
-    method = requested("conv_transpose", method, g, outer, x.shape[-1], groups)
+    method = requested("conv_transpose", wish(method), g, outer, x.shape[-1], groups)
     y = add_bias(correlate_adjoint_x(x, w, g, groups, method), b)
     shape, dtype = y.shape, y.dtype
 
@@ -227,17 +253,14 @@ def conv_transpose(
     return y, conv_transpose_vjp
 
 
-def _arguments(op: str, params: Tree, x: Any, bias: bool) -> tuple[Array, Array | None, Array]:
-    w, b = checks.weights_and_bias(op, params, bias)
-    x = checks.images(op, x)
-    if w.ndim != x.ndim:
+def _check_axes(op: str, x: tuple[int, ...], w: tuple[int, ...]) -> None:
+    checks.image_axes(op, x)
+    if len(w) != len(x):
         raise ValueError(
-            f"{op}: x {x.shape} has {x.ndim - 2} spatial axes, so w must have {x.ndim} axes (kernel..., in, out), "
-            f"not {w.shape}"
+            f"{op}: x {x} has {len(x) - 2} spatial axes, so w must have {len(x)} axes (kernel..., in, out), not {w}"
         )
-    return w, b, x
 
 
-def _check_bias(op: str, b: Array | None, w: Array, outer: int) -> None:
-    if b is not None and b.shape != (outer,):
-        raise ValueError(f"{op}: b must be ({outer},) to go with w {w.shape}, not {b.shape}")
+def _check_bias(op: str, b: tuple[int, ...] | None, w: tuple[int, ...], outer: int) -> None:
+    if b is not None and b != (outer,):
+        raise ValueError(f"{op}: b must be ({outer},) to go with w {w}, not {b}")
