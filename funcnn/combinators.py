@@ -6,7 +6,7 @@ and it draws from its own random stream, ``fold_in(key, i)``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from funcnn.fusion import runs
@@ -49,13 +49,13 @@ def serial(*layers: Layer) -> Layer:
     ((10,), ['0_flatten', '1_dense', '2_relu', '3_dense'])
     """
     names = _names("serial", layers)
-    children = tuple(zip(names, layers, strict=True))
     together = runs(names, layers)  # neighbours that may be computed at once, by the place of the first
+    steps = tuple((i, name, layer, together.get(i)) for i, (name, layer) in enumerate(zip(names, layers, strict=True)))
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         params, state, shape = {}, {}, in_shape
         try:
-            for i, (name, layer) in enumerate(children):
+            for i, name, layer, _ in steps:
                 params[name], state[name], shape = layer.init(fold_in(key, i), shape)
         except (ValueError, TypeError) as error:
             add_location(error, name)
@@ -63,22 +63,21 @@ def serial(*layers: Layer) -> Layer:
         return params, state, shape
 
     def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
-        own_params, own_state = _parts("serial", "params", names, params), _parts("serial", "state", names, state)
+        _check_children("serial", names, params, state, key)
         y, vjps, done = x, [], 0
         new_state: Tree = {}
         try:
-            for i, (name, layer) in enumerate(children):
+            for i, name, layer, run in steps:
                 if i < done:
                     continue
-                at_once = together[i].forward(params, y, state, train) if i in together else None
-                if at_once is None:
-                    child_key = None if key is None else fold_in(key, i)
-                    y, vjp, new_state[name] = layer.forward(own_params[i], y, own_state[i], train=train, key=child_key)
-                    done = i + 1
-                else:
+                if run is not None and (at_once := run.forward(params, y, state, train)) is not None:
                     y, vjp = at_once
-                    done = i + len(together[i].names)
-                    new_state.update({member: {} for member in names[i:done]})
+                    done = i + len(run.names)
+                    new_state.update({member: {} for member in run.names})
+                else:
+                    child_key = None if key is None else (*key, i)  # fold_in, without checking the key again
+                    y, vjp, new_state[name] = layer.forward(params[name], y, state[name], train=train, key=child_key)
+                    done = i + 1
                 vjps.append((i, done, vjp))
         except (ValueError, TypeError) as error:
             add_location(error, name)
@@ -87,20 +86,22 @@ def serial(*layers: Layer) -> Layer:
         def serial_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
             # Without dx, walk back no further than the first child that has parameters; the empty dicts before it are
             # their own gradients.
-            last = 0 if input_gradient else _first_with_leaves(own_params)
-            dparams = dict(zip(names, own_params, strict=True))
+            last = 0 if input_gradient else _first_with_leaves(names, params)
+            dparams = dict(params)
             try:
                 for i, end, vjp in reversed(vjps):
                     if i < last:
                         break
-                    name = names[end - 1]
-                    own, dy = pull_back(vjp, dy, input_gradient=input_gradient or i > last, per_example=per_example)
+                    if i > last and not per_example:
+                        own, dy = vjp(dy)  # what pull_back comes to
+                    else:
+                        own, dy = pull_back(vjp, dy, input_gradient=input_gradient or i > last, per_example=per_example)
                     if end == i + 1:
-                        dparams[name] = own
+                        dparams[names[i]] = own
                     else:
                         dparams.update(own)
             except (ValueError, TypeError) as error:
-                add_location(error, name)
+                add_location(error, names[end - 1])
                 raise
             return dparams, dy if input_gradient else None
 
@@ -154,12 +155,12 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
         return params, state, join(*map(no_examples, shapes))[0].shape[1:]
 
     def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
-        own_params, own_state = _parts("parallel", "params", names, params), _parts("parallel", "state", names, state)
+        _check_children("parallel", names, params, state, key)
         ys, vjps, new_state = [], [], {}
         try:
             for i, (name, layer) in enumerate(children):
-                child_key = None if key is None else fold_in(key, i)
-                y, vjp, new_state[name] = layer.forward(own_params[i], x, own_state[i], train=train, key=child_key)
+                child_key = None if key is None else (*key, i)
+                y, vjp, new_state[name] = layer.forward(params[name], x, state[name], train=train, key=child_key)
                 ys.append(y)
                 vjps.append(vjp)
         except (ValueError, TypeError) as error:
@@ -264,23 +265,24 @@ def _names(combinator: str, layers: tuple[Layer, ...]) -> tuple[str, ...]:
     return tuple(f"{i}_{layer.name}" for i, layer in enumerate(layers))
 
 
-def _parts(combinator: str, what: str, names: tuple[str, ...], given: Tree) -> list[Any]:
-    """Return the children's parts of params or state, in the children's order."""
-    if not isinstance(given, dict):
-        raise TypeError(f"{combinator}: {what} is a dict with the keys {list(names)}, not {type(given).__name__}")
-    if len(given) == len(names) and all(map(given.__contains__, names)):
-        return list(map(given.__getitem__, names))
-    missing, extra = sorted(set(names) - given.keys()), sorted(given.keys() - set(names))
-    raise ValueError(
-        f"{combinator}: {what} must have exactly the keys {list(names)}; missing {missing}, unexpected {extra}"
-    )
+def _check_children(combinator: str, names: tuple[str, ...], params: Tree, state: Tree, key: Key | None) -> None:
+    for what, given in (("params", params), ("state", state)):
+        if not isinstance(given, dict):
+            raise TypeError(f"{combinator}: {what} is a dict with the keys {list(names)}, not {type(given).__name__}")
+        if tuple(given) != names and given.keys() != set(names):
+            missing, extra = sorted(set(names) - given.keys()), sorted(given.keys() - set(names))
+            raise ValueError(
+                f"{combinator}: {what} must have exactly the keys {list(names)}; missing {missing}, unexpected {extra}"
+            )
+    if not (key is None or isinstance(key, tuple)):
+        fold_in(key, 0)  # which says what is wrong with it
 
 
-def _first_with_leaves(parts: Sequence[Any]) -> int:
-    for i, part in enumerate(parts):
-        if _has_leaves(part):
+def _first_with_leaves(names: tuple[str, ...], params: Tree) -> int:
+    for i, name in enumerate(names):
+        if _has_leaves(params[name]):
             return i
-    return len(parts)
+    return len(names)
 
 
 def _has_leaves(part: Any) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnn.tree import Array
 
-_LARGE = 1 << 14
+_LARGE, _SEVERAL = 1 << 14, 1 << 12  # numbers from which on a closer look pays
 
 
 def add_bias(y: Array, b: Array | None) -> Array:
@@ -35,11 +35,13 @@ def channel_sum(dy: Array, per_example: bool = False) -> Array:
         positions = math.prod(dy.shape[1:-1])
         return ones(positions, dy.dtype) @ dy.reshape(len(dy), positions, channels)
     # a product with ones is quicker than NumPy's sum over leading axes; where rows are short, with several in one
-    count = dy.size // max(channels, 1)
-    together = math.gcd(count, 32) if channels < 16 and dy.size >= 1 << 12 else 1
-    rows = dy if dy.ndim == 2 and together == 1 else dy.reshape(count // together, together * channels)
-    total = ones(len(rows), dy.dtype).dot(rows)
-    return total if together == 1 else ones(together, dy.dtype).dot(total.reshape(together, channels))
+    if dy.size < _SEVERAL or channels >= 16:
+        rows = dy if dy.ndim == 2 else dy.reshape(dy.size // max(channels, 1), channels)
+        return ones(len(rows), dy.dtype).dot(rows)
+    count = dy.size // channels
+    together = math.gcd(count, 32)
+    total = ones(count // together, dy.dtype).dot(dy.reshape(count // together, together * channels))
+    return ones(together, dy.dtype).dot(total.reshape(together, channels))
 
 
 def ones(count: int, dtype: np.dtype[Any]) -> Array:

@@ -16,8 +16,9 @@ def row_max(x: Array) -> Array:
     """Return the maximum over the last axis, which is kept with size 1."""
     if x.shape[-1] > _SHORT_ROW:
         return x.max(axis=-1, keepdims=True)
-    rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    return np.maximum.reduce(rows.T.copy(), axis=0).reshape(*x.shape[:-1], 1)
+    if x.ndim > 2:
+        return row_max(x.reshape(math.prod(x.shape[:-1]), x.shape[-1])).reshape(*x.shape[:-1], 1)
+    return np.maximum.reduce(x.T.copy(), axis=0)[..., None]
 
 
 def row_sum(x: Array) -> Array:
