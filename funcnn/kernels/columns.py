@@ -7,7 +7,6 @@ is then cheap beside the multiplication, and no buffer grows with the batch time
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -26,9 +25,12 @@ _NARROW = 8  # columns of a result for which small products are quicker than lar
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.convolution.correlate`."""
-    matrix = _grouped_matrix(w, groups)
-    y = np.empty((x.shape[0], *g.out, w.shape[-1]), np.result_type(x, w))
-    for piece in pieces(x.shape[0], g, x.shape[-1] * y.itemsize):
+    matrix, shape, dtype = _grouped_matrix(w, groups), (x.shape[0], *g.out, w.shape[-1]), np.result_type(x, w)
+    parts = pieces(x.shape[0], g, x.shape[-1] * dtype.itemsize)
+    if groups == 1 and len(parts) == 1:
+        return multiply(_columns(x, g, 1)[0], matrix[0]).reshape(shape)
+    y = np.empty(shape, dtype)
+    for piece in parts:
         if groups == 1:
             multiply(_columns(x[piece], g, 1)[0], matrix[0], y[piece].reshape(-1, w.shape[-1]))
         else:
@@ -51,22 +53,25 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int, per_examp
     return _by_tap(dw, g)
 
 
-def pieces(n: int, g: Geometry, cell_bytes: int) -> Iterator[slice]:
+def pieces(n: int, g: Geometry, cell_bytes: int) -> list[slice]:
     """Cut a batch evenly, so that the gathered windows of a piece take about a mebibyte."""
     image_bytes = math.prod(g.out) * math.prod(g.window) * cell_bytes
     step = max(1, -(-n // max(1, round(n * image_bytes / _PIECE_BYTES))))
-    for start in range(0, n, step):
-        yield slice(start, min(n, start + step))
+    return [slice(start, min(n, start + step)) for start in range(0, n, step)]
 
 
-def multiply(a: Array, b: Array, out: Array) -> None:
-    """Write a b to ``out``, in blocks of rows that keep to small products where that is possible."""
+def multiply(a: Array, b: Array, out: Array | None = None) -> Array:
+    """Return a b, in ``out`` if given, in blocks of rows that keep to small products where that is possible."""
     rows, block = len(a), _block(len(a), b.shape[0], b.shape[1], 32 if b.shape[1] <= _NARROW else 64)
-    whole = rows // block * block if block else 0
-    if whole:
-        np.matmul(a[:whole].reshape(-1, block, a.shape[1]), b, out=out[:whole].reshape(-1, block, b.shape[1]))
+    if not block:
+        return np.matmul(a, b, out=out)
+    if out is None:
+        out = np.empty((rows, b.shape[1]), np.result_type(a, b))
+    whole = rows // block * block
+    np.matmul(a[:whole].reshape(-1, block, a.shape[1]), b, out=out[:whole].reshape(-1, block, b.shape[1]))
     if whole < rows:
         np.matmul(a[whole:], b, out=out[whole:])
+    return out
 
 
 def _add_product(a: Array, b: Array, out: Array) -> None:

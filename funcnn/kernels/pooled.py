@@ -48,7 +48,7 @@ def correlate_max(x: Array, w: Array, g: Geometry, method: str, *, numbered: boo
     if method == "winograd":
         return winograd.correlate_max(x, w, g, numbered)
     of_strips, strip = _geometries(g, *w.shape[-2:])
-    weights = _arranged(unrolled.matrix(w, strip), strip).reshape(*of_strips.window, w.shape[-2], -1)
+    weights = unrolled.matrix(w, strip, even_first=True).reshape(*of_strips.window, w.shape[-2], -1)
     outputs = columns.correlate(x, weights, of_strips, 1)
     cells = outputs.shape[-1] // 4
     taps = [outputs[..., k * cells : (k + 1) * cells] for k in range(4)]
@@ -85,10 +85,10 @@ def adjoints(
     for k in range(4):
         np.multiply(dy, winner == k, out=dz[..., k * cells : (k + 1) * cells])
     pairs = columns.correlate_adjoint_w(x, dz, of_strips, 1).reshape(-1, 4 * cells)
-    dw = unrolled.matrix_adjoint(_arranged_back(pairs, strip), strip, inner, outer)
+    dw = unrolled.matrix_adjoint(pairs, strip, inner, outer, even_first=True)
     if not input_gradient:
         return dw, None
-    return dw, strips.add_up(dz, _arranged(unrolled.matrix(w, strip), strip), g, of_strips)
+    return dw, strips.add_up(dz, unrolled.matrix(w, strip, even_first=True), g, of_strips)
 
 
 @lru_cache(maxsize=256)
@@ -117,19 +117,6 @@ def _geometries(g: Geometry, inner: int, outer: int) -> tuple[Geometry, Geometry
         Geometry(g.size, window, stride, padding, (1, 1), out),
         Geometry(window, g.window, (1, 1), none, (1, 1), (_SIDE, 2 * pairs)),
     )
-
-
-def _arranged(matrix: Array, strip: Geometry) -> Array:
-    """Bring columns (row, pair, column, O) into the order (row, column, pair, O)."""
-    rows, columns_ = strip.out
-    parts = matrix.reshape(len(matrix), rows, columns_ // 2, 2, -1)
-    return parts.transpose(0, 1, 3, 2, 4).reshape(matrix.shape)
-
-
-def _arranged_back(matrix: Array, strip: Geometry) -> Array:
-    rows, columns_ = strip.out
-    parts = matrix.reshape(len(matrix), rows, 2, columns_ // 2, -1)
-    return parts.transpose(0, 1, 3, 2, 4).reshape(matrix.shape)
 
 
 def _rows(of_strips: Array, g: Geometry, outer: int) -> Array:

@@ -37,14 +37,16 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     return matrix_adjoint(pairs, g, x.shape[-1], dy.shape[-1])
 
 
-def matrix(w: Array, g: Geometry) -> Array:
-    """Return the matrix (size * I, out * O) of w (window..., I, O)."""
-    return _with_zero(w).take(_places(g, *w.shape[-2:]).taps)
+def matrix(w: Array, g: Geometry, *, even_first: bool = False) -> Array:
+    """Return the matrix (size * I, out * O) of w (window..., I, O); if ``even_first``, of each row of outputs those at
+    even places come before those at odd ones.
+    """
+    return _with_zero(w).take(_places(g, *w.shape[-2:], even_first).taps)
 
 
-def matrix_adjoint(pairs: Array, g: Geometry, inner: int, outer: int) -> Array:
+def matrix_adjoint(pairs: Array, g: Geometry, inner: int, outer: int, *, even_first: bool = False) -> Array:
     """Add up the entries (size * I, out * O) that `matrix` fills with the same number of w."""
-    _, entries, beyond = _places(g, inner, outer)
+    _, entries, beyond = _places(g, inner, outer, even_first)
     dw = ones(len(entries), pairs.dtype).dot((_with_zero(pairs) if beyond else pairs).take(entries))
     return dw.reshape(*g.window, inner, outer)
 
@@ -72,11 +74,15 @@ class _Places(NamedTuple):
 
 
 @lru_cache(maxsize=32)
-def _places(g: Geometry, inner: int, outer: int) -> _Places:
+def _places(g: Geometry, inner: int, outer: int, even_first: bool = False) -> _Places:
     cells, outputs, window = math.prod(g.size), math.prod(g.out), math.prod(g.window)
     numbers = pad(np.arange(cells).reshape(1, *g.size, 1), g.padding, cells)
     rows = windows(numbers, g).reshape(outputs, window, 1, 1)
-    columns, i, o = np.arange(outputs).reshape(-1, 1, 1, 1), np.arange(inner)[:, None], np.arange(outer)
+    row, order = g.out[-1], np.arange(g.out[-1])
+    if even_first:
+        order = np.where(order % 2, (row + order) // 2, order // 2)
+    columns = (np.arange(0, outputs, row)[:, None] + order).reshape(-1, 1, 1, 1)
+    i, o = np.arange(inner)[:, None], np.arange(outer)
     nowhere = cells * inner * outputs * outer
     entries = np.where(rows < cells, ((rows * inner + i) * outputs + columns) * outer + o, nowhere)
     taps = np.full(nowhere + 1, window * inner * outer)

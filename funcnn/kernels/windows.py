@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import mul
+
 import numpy as np
 
 from funcnn.kernels.geometry import Geometry
@@ -13,7 +15,7 @@ def pad(x: Array, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> A
 
     Returns ``x`` itself where there is nothing to do.
     """
-    if not any(lo or hi for lo, hi in padding):
+    if not any(map(any, padding)):
         return x
     size = x.shape[1:-1]
     shape = (x.shape[0], *(s + lo + hi for s, (lo, hi) in zip(size, padding, strict=True)), x.shape[-1])
@@ -34,12 +36,7 @@ def crop(x: Array, padding: tuple[tuple[int, int], ...]) -> Array:
 def windows(x: Array, g: Geometry) -> Array:
     """Return all windows of the padded ``x`` (N, padded..., C) as a read-only view (N, out..., window..., C)."""
     first, *spatial, last = x.strides
-    strides = (
-        first,
-        *(s * step for s, step in zip(spatial, g.stride, strict=True)),
-        *(s * d for s, d in zip(spatial, g.dilation, strict=True)),
-        last,
-    )
+    strides = (first, *map(mul, spatial, g.stride), *map(mul, spatial, g.dilation), last)
     return view(x, (x.shape[0], *g.out, *g.window, x.shape[-1]), strides)
 
 

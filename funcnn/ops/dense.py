@@ -10,6 +10,8 @@ from funcnn.kernels import checks
 from funcnn.kernels.bias import add_bias, channel_sum
 from funcnn.tree import Array, Tree
 
+_LARGE = 1 << 16  # entries of a product
+
 
 def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
     """Affine map y = x w + b of the last axis.
@@ -64,7 +66,7 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
         raise ValueError(f"dense: w must be (I, O) and b (O); got {got}")
     if x.ndim < 2 or x.shape[-1] != w.shape[0]:
         raise ValueError(f"dense: x has shape {x.shape}, but w {w.shape} takes (N, ..., {w.shape[0]})")
-    y = add_bias(x.dot(w) if x.ndim == 2 else x @ w, b)  # for two matrices, `dot` begins sooner
+    y = add_bias(x.dot(w) if x.ndim == 2 else x @ w, b)  # `dot` begins sooner, with two matrices
     shape, dtype = y.shape, y.dtype
 
     def dense_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
@@ -91,4 +93,5 @@ def _pairs(x: Array, dy: Array) -> Array:
     """Return x^T dy; where there is one row to sum over, broadcasting is quicker."""
     if x.shape[-2] == 1:
         return x.mT * dy
-    return x.T.dot(dy) if x.ndim == 2 else x.mT @ dy
+    # `dot` begins sooner, and ends later where the result is large
+    return x.T.dot(dy) if x.ndim == 2 and x.shape[1] * dy.shape[1] < _LARGE else x.mT @ dy

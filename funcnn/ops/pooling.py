@@ -11,7 +11,7 @@ import numpy as np
 
 from funcnn.kernels import checks
 from funcnn.kernels.bias import channel_sum
-from funcnn.kernels.geometry import Geometry, Padding, PerAxis, geometry, per_axis
+from funcnn.kernels.geometry import Geometry, Padding, PerAxis, geometry, per_axis, remembered
 from funcnn.kernels.pooling import max_along, no_overlap, sum_along, sum_along_adjoint, winners, winners_adjoint
 from funcnn.kernels.windows import crop, pad
 from funcnn.tree import Array
@@ -72,17 +72,10 @@ def max_pool(
     (array([3., 2.]), array([0., 1., 1., 0.]))
     """
     x = checks.images("max_pool", x)
-    g = geometry(
-        "max_pool", x.shape[1:-1], window, stride=window if stride is None else stride, padding=padding,
-        dilation=dilation, ceil_mode=ceil_mode,
-    )  # fmt: skip
-    _cells_in_windows("max_pool", g, ((0, 0),) * len(g.size))
-    every_axis = tuple(range(len(g.size)))
-    # large windows, and those that overlap, share the maxima along an axis
-    shared = math.prod(g.window) > _LARGEST_WINDOW_AT_ONCE or not no_overlap(g, every_axis)
+    g, passes = _passes(x.shape[1:-1], window, window if stride is None else stride, padding, dilation, ceil_mode)
     y = pad(x, g.padding, -math.inf)
     maxima = []
-    for axes in [(a,) for a in reversed(every_axis)] if shared else [every_axis]:
+    for axes in passes:
         before = y
         # real maxima are the same in any order, and those of whole rows are quicker
         for a in axes if x.dtype.kind == "f" else reversed(axes):
@@ -100,6 +93,19 @@ def max_pool(
         return crop(dy, g.padding)
 
     return y, max_pool_vjp
+
+
+@remembered
+def _passes(
+    size: tuple[int, ...], window: PerAxis, stride: PerAxis, padding: Padding, dilation: PerAxis, ceil_mode: bool
+) -> tuple[Geometry, list[tuple[int, ...]]]:
+    """Check the options of `max_pool`; return its windows and the axes whose maxima to take at a time."""
+    g = geometry("max_pool", size, window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
+    _cells_in_windows("max_pool", g, ((0, 0),) * len(size))
+    every_axis = tuple(range(len(size)))
+    # large windows, and those that overlap, share the maxima along an axis
+    shared = math.prod(g.window) > _LARGEST_WINDOW_AT_ONCE or not no_overlap(g, every_axis)
+    return g, [(a,) for a in reversed(every_axis)] if shared else [every_axis]
 
 
 def _winners(
