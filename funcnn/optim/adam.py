@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -122,21 +123,25 @@ def _adam(
     b1, b2, eps, _ = check_adam(name, learning_rate, b1, b2, eps, l2 + decay)
 
     def step(t: int, rate: float) -> Callable[..., tuple[Any, ...]]:
-        scale = -rate / (1 - b1**t)
-        unbias = 1 / math.sqrt(1 - b2**t)
+        bias = math.sqrt(1 - b2**t)  # of the root of v
+        numbers = (b1, 1 - b1, b2, 1 - b2, eps * bias, -rate * bias / (1 - b1**t))
+
+        @lru_cache(maxsize=8)
+        def as_arrays(dtype: np.dtype[Any]) -> list[Array]:
+            return [np.asarray(number, dtype) for number in numbers]  # with them, a small leaf takes half the time
 
         def adam_step(m: Array, v: Array, g: Array) -> tuple[Any, ...]:
             # the same as in `amsgrad`, but in three new arrays in all: fresh memory costs more than arithmetic
-            work = np.asarray((1 - b1) * g)
-            m = b1 * m
+            keep_m, take_m, keep_v, take_v, least, scale = as_arrays(m.dtype)
+            work = np.asarray(take_m * g)
+            m = keep_m * m
             m += work
             np.multiply(g, g, out=work)
-            work *= 1 - b2
-            v = b2 * v
+            work *= take_v
+            v = keep_v * v
             v += work
             np.sqrt(v, out=work)
-            work *= unbias
-            work += eps
+            work += least
             np.divide(m, work, out=work)
             work *= scale
             return work, m, v
