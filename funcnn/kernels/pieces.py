@@ -91,18 +91,21 @@ class Meeting:
         self._barrier.abort()
 
 
-def uniform(key: Key, shape: tuple[int, ...], *, one_for_all: bool = False) -> Array:
-    """Draw numbers in [0, 1) of single precision for examples (N, ...): in a piece, those that the whole batch's block
-    has for its examples; with ``one_for_all``, shape (1, ...), those of all examples.
+def keep(key: Key, rate: float, shape: tuple[int, ...], *, one_for_all: bool = False) -> Array:
+    """Draw which entries of examples (N, ...) are kept when the fraction ``rate`` is dropped: in a piece, those that
+    the whole batch's block has for its examples; with ``one_for_all``, shape (1, ...), those of all examples.
 
-    The generator makes two such numbers of each step, and can leave out as many steps as it is told to.
+    An entry is kept where a number of 24 bits reaches ``rate``, as `numpy.random.Generator.random` makes one in single
+    precision of each half of what the generator gives at a step, the lower half first. Comparing the halves themselves
+    takes half the time. The generator can leave out as many steps as it is told to.
     """
     piece = current()
     if piece.batch_key is not None and key[: len(piece.key)] == piece.key:
         key = piece.batch_key + key[len(piece.key) :]
-    drawing = generator(key)
+    bits: Any = generator(key).bit_generator
     before = 0 if one_for_all else piece.first * math.prod(shape) // piece.size
     if before:
-        drawing.bit_generator.advance(before // 2)  # type: ignore[attr-defined]
-        drawing.random(before % 2, dtype=np.float32)
-    return drawing.random(shape, dtype=np.float32)
+        bits.advance(before // 2)
+    first, count = before % 2, math.prod(shape)
+    halves = bits.random_raw((first + count + 1) // 2).astype("<u8", copy=False).view("<u4")[first : first + count]
+    return halves.reshape(shape) >= math.ceil(float(np.float32(rate)) * (1 << 24)) << 8

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcnn.kernels import checks
-from funcnn.kernels.pieces import uniform
+from funcnn.kernels.pieces import keep
 from funcnn.keys import Key
 from funcnn.tree import Array
 
@@ -57,7 +57,7 @@ def dropout(
         raise ValueError("dropout: a key is needed to drop at random, such as key=(0,)")
     shared = {checks.axis("dropout", a, x.ndim) for a in shared_axes}
     shape = tuple(1 if a in shared else s for a, s in enumerate(x.shape))
-    kept = uniform(key, shape, one_for_all=0 in shared) >= rate
+    kept = keep(key, rate, shape, one_for_all=0 in shared)
     factor = 1 / (1 - float(rate))
     y = x * kept
     y *= factor

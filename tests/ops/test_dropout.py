@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from funcnn import ops
+from funcnn.keys import generator
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
@@ -42,3 +43,11 @@ def test_key_and_axes_are_checked():
         ops.dropout(np.ones(3), rate=0.5, key=7)
     with pytest.raises(ValueError, match="axis 4 is out of range"):
         ops.dropout(np.ones(3), rate=0.5, key=(0,), shared_axes=(4,))
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (64, 33), (2, 3, 7), (1,), (0, 4)])
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9999999, np.float32(0.3)])
+def test_an_entry_is_kept_where_a_number_of_single_precision_reaches_the_rate(shape, rate):
+    y, _ = ops.dropout(np.ones(shape), rate=rate, key=(5, 6))
+    numbers = generator((5, 6)).random(shape, dtype=np.float32)
+    np.testing.assert_array_equal(y != 0, numbers >= np.float32(rate))
