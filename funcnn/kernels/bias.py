@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnn.tree import Array
 
-_LARGE, _SEVERAL = 1 << 14, 1 << 12  # numbers from which on a closer look pays
+_LARGE, _SEVERAL, _MANY = 1 << 14, 1 << 12, 1 << 9  # numbers, and places, from which on a closer look pays
 
 
 def add_bias(y: Array, b: Array | None) -> Array:
@@ -19,13 +19,22 @@ def add_bias(y: Array, b: Array | None) -> Array:
         return y
     if b.dtype != y.dtype and np.result_type(y, b) != y.dtype:
         return y + b
-    if y.size >= _LARGE and y.ndim > 2 and len(y) >= 4 and y.shape[-1] <= 128 and y.flags.c_contiguous:
-        # NumPy adds short rows a row at a time: lay the channels out as a whole image first
+    channels = len(b)
+    if y.size <= _MANY * channels or y.ndim == 2 or channels > 128 or not y.flags.c_contiguous:
+        y += b
+    # NumPy adds short rows a row at a time: lay the channels out as a whole image first, or as a line of it
+    elif y.size >= _LARGE and len(y) >= 4:
         images = y.reshape(len(y), -1)
         images += np.broadcast_to(b, y.shape[1:]).ravel()
     else:
-        y += b
+        lines = y.reshape(-1, y.shape[-2] * channels)
+        lines += b.take(_channels_of_line(y.shape[-2], channels))
     return y
+
+
+@lru_cache(maxsize=64)
+def _channels_of_line(places: int, channels: int) -> Array:
+    return np.tile(np.arange(channels), places)
 
 
 def channel_sum(dy: Array, per_example: bool = False) -> Array:

@@ -192,6 +192,14 @@ def test_few_outputs_of_many_channels(outer):
     np.testing.assert_allclose(vjp(dy)[0]["w"], expected, rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize("outer", [1, 3, 130])
+@pytest.mark.parametrize("size", [(1, 4, 5), (1, 40, 41), (2, 900), (5, 90, 13), (1, 9, 10, 11)])
+def test_the_bias_is_added_to_every_place(size, outer):
+    x, w, b = normal(*size, 2), normal(*(1,) * (len(size) - 1), 2, outer), normal(outer)
+    without, with_bias = ops.conv({"w": w}, x, bias=False)[0], ops.conv({"w": w, "b": b}, x)[0]
+    assert np.array_equal(with_bias, without + b)
+
+
 @pytest.mark.parametrize("size", [(3, 70, 70), (2, 40, 9), (40, 12, 12)])
 def test_winograd_in_pieces_equals_columns(size):
     # a piece is 8,192 tiles times channels, of some images and some rows of their tiles
