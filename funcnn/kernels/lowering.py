@@ -21,7 +21,8 @@ The rule, `choose`, takes the first that suits:
 
 1. tiny images: unrolled. The matrix has up to 16,384 entries; or, where one in six is not 0, up to 1,024 for each of up
    to 64 images, and where two in three are not, up to 4,096;
-2. a group per input channel, or a 1x1 kernel without stride from a single channel to up to 9: depthwise;
+2. a group per input channel, or a 1x1 kernel from a single channel to a single one, or without stride to up to 9:
+   depthwise;
 3. 3x3 kernels from at least 6 channels to at least 4, 13 or more together, in float32, if the tiles reach over the
    output by no more than 40 %, and there are at least 16 of them, or 32 for very few or very many weights: winograd;
 4. up to 8 channels in, up to 32 out, no stride (from a single channel, less than the kernel), and outputs at more than
@@ -85,7 +86,7 @@ def choose(
     if groups == 1 and entries <= max(_LARGEST_UNROLLED, min(n, _MANY) * for_each_image):
         return "unrolled"
     # float16 would be rounded at every tap, where a product adds up in float32
-    pointwise = window == 1 and outer <= 9 and math.prod(g.stride) == 1
+    pointwise = window == 1 and outer <= (9 if math.prod(g.stride) == 1 else 1)
     if groups == inner and (groups > 1 or pointwise) and dtype != np.float16:
         return "depthwise"
     if groups > 1:
