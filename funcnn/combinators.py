@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from funcnn.fusion import runs
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, add_location, no_examples, parameterless, pull_back
+from funcnn.layer import Layer, add_location, description, no_examples, parameterless, pull_back
 from funcnn.ops import add, identity
+from funcnn.ops.fusion import runs
 from funcnn.tree import Array, Tree
 
 __all__ = ["map_layers", "parallel", "residual", "serial"]
@@ -38,7 +38,7 @@ def serial(*layers: Layer) -> Layer:
     Notes
     -----
     Where a convolution, max pooling and a ReLU stand side by side, they may be computed at once, with the same results
-    but for rounding (`funcnn.fusion`).
+    but for rounding (`funcnn.ops.fusion`).
 
     Examples
     --------
@@ -49,7 +49,8 @@ def serial(*layers: Layer) -> Layer:
     ((10,), ['0_flatten', '1_dense', '2_relu', '3_dense'])
     """
     names = _names("serial", layers)
-    together = runs(names, layers)  # neighbours that may be computed at once, by the place of the first
+    # neighbours that may be computed at once, by the place of the first
+    together = runs(names, [description(layer) for layer in layers])
     steps = tuple((i, name, layer, together.get(i)) for i, (name, layer) in enumerate(zip(names, layers, strict=True)))
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:

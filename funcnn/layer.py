@@ -38,7 +38,7 @@ class Layer(NamedTuple):
     options : mapping
         What the factory was told besides sizes that the parameters show, under the names of the op's options: by it, a
         layer can be written in another format (`funcnn.onnx_export`), or computed together with its neighbours
-        (`funcnn.fusion`).
+        (`funcnn.ops.fusion`).
     described : callable or None
         The ``forward`` that name and options describe in full, if there is one. A layer whose ``forward`` is another,
         for it has been wrapped, is computed by that alone.
@@ -56,6 +56,11 @@ class Layer(NamedTuple):
 def described(layer: Layer) -> Layer:
     """Say of a layer, as its factory does, that its name and options describe it in full."""
     return layer._replace(described=layer.forward)
+
+
+def description(layer: Layer) -> tuple[str, Mapping[str, Any]] | None:
+    """Return a layer's name and options where they describe it in full, else None."""
+    return (layer.name, layer.options) if layer.described is layer.forward else None
 
 
 def parameterless(

@@ -28,7 +28,7 @@ def test_import_brings_numpy_and_no_other_third_party_module():
 FLOORS = [
     {"tree", "keys", "initializers", "kernels"},
     {"ops", "losses"},
-    {"layer", "layers", "fusion", "combinators", "models"},
+    {"layer", "layers", "combinators", "models"},
     {"optim", "data", "metrics", "training", "parallel", "summary", "testing", "derivatives", "checkpoint", "stopping"},
     {"intermediates", "attribution", "progress", "estimators", "onnx_export"},
 ]

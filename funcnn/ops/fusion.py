@@ -1,6 +1,6 @@
-"""Neighbouring layers computed together, where that gives the same in less time.
+"""Neighbouring ops computed together, where that gives the same in less time.
 
-`funcnn.combinators.serial` asks here which of its layers stand in one of two runs:
+`funcnn.combinators.serial` asks here which of its layers, by what op they apply, stand in one of two runs:
 
 - ReLU and max pooling, in this order. The maximum of max(x, 0) is max(maximum, 0), so the pooling goes first and leaves
   a fraction of the numbers to the ReLU. Where a maximum is above 0, its cell is the same; elsewhere nothing goes back.
@@ -20,14 +20,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnn import ops
 from funcnn.kernels import checks
 from funcnn.kernels.bias import add_bias, channel_sum
 from funcnn.kernels.geometry import geometry
 from funcnn.kernels.lowering import WISHES, wish
 from funcnn.kernels.pooled import adjoints, choose_pooled, correlate_max
 from funcnn.kernels.rectifier import rectify, rectify_adjoint
-from funcnn.layer import Layer
+from funcnn.ops.activations import relu
+from funcnn.ops.pooling import max_pool
 from funcnn.tree import Array, Tree
 
 __all__ = ["Run", "runs"]
@@ -56,13 +56,15 @@ class Run(NamedTuple):
     forward: Callable[[Tree, Array, Tree, bool], tuple[Array, Vjp] | None]
 
 
-def runs(names: Sequence[str], layers: Sequence[Layer]) -> dict[int, Run]:
+def runs(names: Sequence[str], descriptions: Sequence[tuple[str, Mapping[str, Any]] | None]) -> dict[int, Run]:
     """Return the runs in a sequence of layers, by the place of their first layer.
 
     Parameters
     ----------
     names : sequence of str
-    layers : sequence of Layer
+        Of the layers, as the combinator calls them.
+    descriptions : sequence of tuple or None
+        For each layer what it is and the options of its op; None for one of which these do not say all.
 
     Returns
     -------
@@ -70,22 +72,23 @@ def runs(names: Sequence[str], layers: Sequence[Layer]) -> dict[int, Run]:
 
     Examples
     --------
-    >>> from funcnn.layers import conv2d, max_pool, relu
-    >>> found = runs(["a", "b", "c", "d"], [relu(), conv2d(8, 5), relu(), max_pool(2)])
+    >>> pooling = {"window": 2, "stride": None, "padding": 0, "dilation": 1, "ceil_mode": False}
+    >>> found = runs(["a", "b", "c", "d"], [None, ("relu", {}), ("max_pool", pooling), ("relu", {})])
     >>> [run.names for run in found.values()]
-    [('b', 'c', 'd'), ('c', 'd')]
+    [('b', 'c')]
     """
-    kinds = [layer.name if layer.described is layer.forward else "" for layer in layers]
+    kinds = ["" if description is None else description[0] for description in descriptions]
+    options = [{} if description is None else description[1] for description in descriptions]
     found = {}
     for i, kind in enumerate(kinds):
         after = kinds[i + 1 : i + 3]
         if kind == "relu" and after[:1] == ["max_pool"]:
-            found[i] = _relu_max_pool(tuple(names[i : i + 2]), layers[i + 1])
+            found[i] = _relu_max_pool(tuple(names[i : i + 2]), options[i + 1])
         elif kind == "conv2d" and (after[:1] == ["max_pool"] or after == ["relu", "max_pool"]):
-            pool = layers[i + 1 + after.index("max_pool")]
-            if _is_ordinary(layers[i].options, pool.options):
+            pool = options[i + 1 + after.index("max_pool")]
+            if _is_ordinary(options[i], pool):
                 length = 3 if "relu" in after else 2
-                found[i] = _conv_max_pool(tuple(names[i : i + length]), layers[i].options, rectified="relu" in after)
+                found[i] = _conv_max_pool(tuple(names[i : i + length]), options[i], rectified="relu" in after)
     return found
 
 
@@ -105,15 +108,13 @@ def _empty(tree: Tree, names: tuple[str, ...]) -> bool:
     return not any(map(tree.__getitem__, names))
 
 
-def _relu_max_pool(names: tuple[str, ...], pool: Layer) -> Run:
-    options = dict(pool.options)
-
+def _relu_max_pool(names: tuple[str, ...], pool: Mapping[str, Any]) -> Run:
     def forward(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, Vjp] | None:
         try:
             if not (_empty(params, names) and _empty(state, names)):
                 return None
-            most, max_pool_vjp = ops.max_pool(x, **options, keep_input=not train)
-            y, relu_vjp = ops.relu(most)
+            most, max_pool_vjp = max_pool(x, **pool, keep_input=not train)
+            y, relu_vjp = relu(most)
         except (TypeError, ValueError):
             return None
         shape, dtype = y.shape, y.dtype
