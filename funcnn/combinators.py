@@ -64,7 +64,7 @@ def serial(*layers: Layer) -> Layer:
         return params, state, shape
 
     def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
-        _check_children("serial", names, params, state, key)
+        _check_children("serial", names, params, state)
         y, vjps, done = x, [], 0
         new_state: Tree = {}
         try:
@@ -76,7 +76,7 @@ def serial(*layers: Layer) -> Layer:
                     done = i + len(run.names)
                     new_state.update({member: {} for member in run.names})
                 else:
-                    child_key = None if key is None else (*key, i)  # fold_in, without checking the key again
+                    child_key = None if key is None else fold_in(key, i)
                     y, vjp, new_state[name] = layer.forward(params[name], y, state[name], train=train, key=child_key)
                     done = i + 1
                 vjps.append((i, done, vjp))
@@ -93,10 +93,7 @@ def serial(*layers: Layer) -> Layer:
                 for i, end, vjp in reversed(vjps):
                     if i < last:
                         break
-                    if i > last and not per_example:
-                        own, dy = vjp(dy)  # what pull_back comes to
-                    else:
-                        own, dy = pull_back(vjp, dy, input_gradient=input_gradient or i > last, per_example=per_example)
+                    own, dy = pull_back(vjp, dy, input_gradient=input_gradient or i > last, per_example=per_example)
                     if end == i + 1:
                         dparams[names[i]] = own
                     else:
@@ -156,11 +153,11 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
         return params, state, join(*map(no_examples, shapes))[0].shape[1:]
 
     def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
-        _check_children("parallel", names, params, state, key)
+        _check_children("parallel", names, params, state)
         ys, vjps, new_state = [], [], {}
         try:
             for i, (name, layer) in enumerate(children):
-                child_key = None if key is None else (*key, i)
+                child_key = None if key is None else fold_in(key, i)
                 y, vjp, new_state[name] = layer.forward(params[name], x, state[name], train=train, key=child_key)
                 ys.append(y)
                 vjps.append(vjp)
@@ -266,7 +263,7 @@ def _names(combinator: str, layers: tuple[Layer, ...]) -> tuple[str, ...]:
     return tuple(f"{i}_{layer.name}" for i, layer in enumerate(layers))
 
 
-def _check_children(combinator: str, names: tuple[str, ...], params: Tree, state: Tree, key: Key | None) -> None:
+def _check_children(combinator: str, names: tuple[str, ...], params: Tree, state: Tree) -> None:
     for what, given in (("params", params), ("state", state)):
         if not isinstance(given, dict):
             raise TypeError(f"{combinator}: {what} is a dict with the keys {list(names)}, not {type(given).__name__}")
@@ -275,8 +272,6 @@ def _check_children(combinator: str, names: tuple[str, ...], params: Tree, state
             raise ValueError(
                 f"{combinator}: {what} must have exactly the keys {list(names)}; missing {missing}, unexpected {extra}"
             )
-    if not (key is None or isinstance(key, tuple)):
-        fold_in(key, 0)  # which says what is wrong with it
 
 
 def _first_with_leaves(names: tuple[str, ...], params: Tree) -> int:

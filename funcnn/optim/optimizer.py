@@ -67,7 +67,6 @@ def as_arrays(*numbers: float) -> Callable[[np.dtype[Any]], list[Array]]:
 
     With them a small leaf takes half the time that it does with Python's numbers, of which an array is made each time.
     """
-
     made: dict[np.dtype[Any], list[Array]] = {}
 
     def arrays(dtype: np.dtype[Any]) -> list[Array]:
