@@ -66,7 +66,7 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
         raise ValueError(f"dense: w must be (I, O) and b (O); got {got}")
     if x.ndim < 2 or x.shape[-1] != w.shape[0]:
         raise ValueError(f"dense: x has shape {x.shape}, but w {w.shape} takes (N, ..., {w.shape[0]})")
-    y = add_bias(x.dot(w) if x.ndim == 2 else x @ w, b)  # `dot` begins sooner, with two matrices
+    y = add_bias(_product(x, w), b)
     shape, dtype = y.shape, y.dtype
 
     def dense_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
@@ -75,9 +75,7 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
         dparams: Tree = {"w": _pairs(x, dy) if plain else _pairs(_rows(x, per_example), _rows(dy, per_example))}
         if b is not None:
             dparams["b"] = channel_sum(dy, per_example)
-        if not input_gradient:
-            return dparams, None
-        return dparams, dy.dot(w.T) if dy.ndim == 2 else dy @ w.T
+        return dparams, _product(dy, w.T) if input_gradient else None
 
     return y, dense_vjp
 
@@ -87,6 +85,11 @@ def _rows(a: Array, per_example: bool) -> Array:
     if per_example:
         return a.reshape(len(a), math.prod(a.shape[1:-1]), a.shape[-1])
     return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+
+
+def _product(x: Array, w: Array) -> Array:
+    """Return x w; for two matrices `dot` begins sooner."""
+    return x.dot(w) if x.ndim == 2 else x @ w
 
 
 def _pairs(x: Array, dy: Array) -> Array:
