@@ -2,7 +2,7 @@
 
 An op takes arrays and returns its output and a closure that pulls a cotangent back through it (`funcnn.ops`,
 `funcnn.losses`); a layer adds initial parameters and state (`funcnn.layers`, `funcnn.combinators`, `funcnn.models`);
-the rest uses models (`funcnn.training`, `funcnn.stopping`, `funcnn.parallel`, `funcnn.optim`, `funcnn.data`,
+the rest uses models (`funcnn.training`, `funcnn.stopping`, `funcnn.data_parallel`, `funcnn.optim`, `funcnn.data`,
 `funcnn.metrics`, `funcnn.summary`, `funcnn.intermediates`, `funcnn.attribution`, `funcnn.derivatives`,
 `funcnn.testing`).
 """
@@ -11,7 +11,9 @@ from funcnn import (
     attribution,
     combinators,
     data,
+    data_parallel,
     derivatives,
+    gradients,
     initializers,
     intermediates,
     keys,
@@ -21,7 +23,6 @@ from funcnn import (
     models,
     ops,
     optim,
-    parallel,
     stopping,
     summary,
     testing,
@@ -29,7 +30,8 @@ from funcnn import (
     tree,
 )
 from funcnn.combinators import residual, serial
-from funcnn.kernels.lowering import exact
+from funcnn.gradients import value_and_grad
+from funcnn.kernels.conv.dispatch import exact
 from funcnn.kernels.memory import keep_freed_memory
 from funcnn.layer import Layer
 
@@ -43,8 +45,10 @@ __all__ = [
     "attribution",
     "combinators",
     "data",
+    "data_parallel",
     "derivatives",
     "exact",
+    "gradients",
     "initializers",
     "intermediates",
     "keys",
@@ -54,7 +58,6 @@ __all__ = [
     "models",
     "ops",
     "optim",
-    "parallel",
     "residual",
     "serial",
     "stopping",
@@ -62,4 +65,5 @@ __all__ = [
     "testing",
     "training",
     "tree",
+    "value_and_grad",
 ]

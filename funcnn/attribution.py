@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import metrics
-from funcnn.intermediates import there_and_back
+from funcnn.intermediates import forward_backward
 from funcnn.layer import Layer
 from funcnn.tree import Array, Tree
 
@@ -140,7 +140,7 @@ def grad_cam(model: Layer, params: Tree, state: Tree, x: Array, path: str, class
     array([[[2., 0.],
             [4., 0.]]])
     """
-    passes = there_and_back(model, params, state, x, lambda outputs: _score_cotangent("grad_cam", outputs, classes))
+    passes = forward_backward(model, params, state, x, lambda outputs: _score_cotangent("grad_cam", outputs, classes))
     if path not in passes:
         raise ValueError(f"grad_cam: no layer at {path!r}; the model's are {', '.join(passes)}")
     maps, gradient = passes[path].output, passes[path].gradient

@@ -23,8 +23,8 @@ import numpy as np
 import funcnn
 from funcnn import models
 from funcnn.layer import Layer
-from funcnn.stopping import Best
-from funcnn.training import TrainingState
+from funcnn.stopping import BestEpoch
+from funcnn.training import TrainState
 from funcnn.tree import Array, Tree
 
 try:
@@ -50,19 +50,19 @@ class Checkpoint(NamedTuple):
 
     Attributes
     ----------
-    training : TrainingState
-        From which `funcnn.training.fit` goes on.
+    train_state : TrainState
+        From which `funcnn.training.fit` continues.
     description : dict
         What JSON can hold: at least ``model``, a dict of ``name`` and ``arguments`` of a function in `funcnn.models`,
         where the model is to be rebuilt; by convention also ``data``, ``run`` and ``versions``.
-    best : funcnn.stopping.Best, optional
+    best : funcnn.stopping.BestEpoch, optional
     history : list of dict
         A record of each epoch, of what JSON can hold.
     """
 
-    training: TrainingState
+    train_state: TrainState
     description: dict[str, Any]
-    best: Best | None = None
+    best: BestEpoch | None = None
     history: list[dict[str, Any]] = []  # noqa: RUF012 a default that nobody writes to
 
 
@@ -108,10 +108,10 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
     Examples
     --------
     >>> import tempfile
-    >>> training = TrainingState({"w": np.eye(2).T[::-1]}, {}, {"step": 3, "mean": np.float32(0.1)}, (0,), 0, 3)
+    >>> train_state = TrainState({"w": np.eye(2).T[::-1]}, {}, {"step": 3, "mean": np.float32(0.1)}, (0,), 0, 3)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(f"{folder}/net.safetensors", Checkpoint(training, {}))
-    ...     print(load(f"{folder}/net.safetensors").training.opt_state)
+    ...     save(f"{folder}/net.safetensors", Checkpoint(train_state, {}))
+    ...     print(load(f"{folder}/net.safetensors").train_state.opt_state)
     {'step': 3, 'mean': np.float32(0.1)}
     """
     path = Path(path)
@@ -212,7 +212,7 @@ def add(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, keep: int = 3
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"cannot make the folder {folder}: {error.strerror or error}") from None
-    path = folder / f"step-{checkpoint.training.step:09d}.safetensors"
+    path = folder / f"step-{checkpoint.train_state.step:09d}.safetensors"
     save(path, checkpoint)
     unfinished = [folder / name for name in os.listdir(folder) if _UNFINISHED.fullmatch(name)]
     for old in [*unfinished, *[other for other in _saved(folder) if other != path][keep - 1 :]]:
@@ -332,9 +332,9 @@ _ARRAY, _SCALAR = "array", "scalar"
 
 
 def _encoded(checkpoint: Checkpoint) -> bytes:
-    training, best = checkpoint.training, checkpoint.best
-    trees: Tree = {"params": training.params, "state": training.state, "opt_state": training.opt_state}
-    trees["losses"] = np.asarray(training.losses, np.float64)
+    train_state, best = checkpoint.train_state, checkpoint.best
+    trees: Tree = {"params": train_state.params, "state": train_state.state, "opt_state": train_state.opt_state}
+    trees["losses"] = np.asarray(train_state.losses, np.float64)
     if best is not None:
         trees["best"] = {"params": best.params, "state": best.state}
     arrays: dict[str, Array] = {}
@@ -342,9 +342,9 @@ def _encoded(checkpoint: Checkpoint) -> bytes:
         "version": _VERSION,
         "checksum": _NO_DIGEST,
         "trees": _told(trees, "", arrays),
-        "key": [int(i) for i in training.key],
-        "epoch": int(training.epoch),
-        "step": int(training.step),
+        "key": [int(i) for i in train_state.key],
+        "epoch": int(train_state.epoch),
+        "step": int(train_state.step),
         "best": None if best is None else {"epoch": best.epoch, "value": float(best.value), "waited": best.waited},
         "description": checkpoint.description,
         "history": checkpoint.history,
@@ -400,9 +400,9 @@ def _decoded(path: Path) -> Checkpoint:
     trees, best = _tree(told["trees"], "", arrays), told["best"]
     key = tuple(map(index, told["key"]))
     params, state, opt_state, losses = (trees[name] for name in ("params", "state", "opt_state", "losses"))
-    training = TrainingState(params, state, opt_state, key, told["epoch"], told["step"], losses)
-    best = None if best is None else Best(**best, **trees["best"])
-    return Checkpoint(training, told["description"], best, told["history"])
+    train_state = TrainState(params, state, opt_state, key, told["epoch"], told["step"], losses)
+    best = None if best is None else BestEpoch(**best, **trees["best"])
+    return Checkpoint(train_state, told["description"], best, told["history"])
 
 
 _KINDS = {"trees": dict, "key": list, "epoch": int, "step": int, "description": dict, "history": list}

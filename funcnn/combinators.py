@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from funcnn.fusion import runs
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, add_location, description, no_examples, parameterless, pull_back
 from funcnn.ops import add, identity
-from funcnn.ops.fusion import runs
 from funcnn.tree import Array, Tree
 
 __all__ = ["map_layers", "parallel", "residual", "serial"]
@@ -38,7 +38,7 @@ def serial(*layers: Layer) -> Layer:
     Notes
     -----
     Where a convolution, max pooling and a ReLU stand side by side, they may be computed at once, with the same results
-    but for rounding (`funcnn.ops.fusion`).
+    but for rounding (`funcnn.fusion`).
 
     Examples
     --------

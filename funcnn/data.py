@@ -12,7 +12,7 @@ from types import ModuleType
 
 import numpy as np
 
-from funcnn.kernels import checks
+from funcnn import checks
 from funcnn.kernels.geometry import Padding, PerAxis, geometry, per_axis
 from funcnn.kernels.windows import pad
 from funcnn.keys import Key, generator

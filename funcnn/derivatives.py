@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import tree
-from funcnn.kernels import checks
+from funcnn import checks, tree
+from funcnn.gradients import Loss
 from funcnn.keys import Key, generator
 from funcnn.layer import Layer, pull_back
-from funcnn.training import Loss
 from funcnn.tree import Array, Tree
 
 __all__ = ["hessian_eigenvalues", "hvp", "jacobian", "jvp", "per_example_gradients"]
@@ -141,13 +140,13 @@ def hvp(grad_fn: Callable[[Tree], Tree], params: Tree, v: Tree) -> Tree:
     >>> hvp(lambda p: {"a": p["a"] ** 3}, {"a": np.array([1.0, 2.0])}, {"a": np.array([1.0, 10.0])})
     {'a': array([  3., 120.])}
 
-    Of a model, from `funcnn.training.value_and_grad`:
+    Of a model, from `funcnn.gradients.value_and_grad`:
 
-    >>> from funcnn import layers, losses, training
+    >>> from funcnn import gradients, layers, losses
     >>> model = layers.dense(1)
     >>> params, state, _ = model.init((0,), (2,))
     >>> x, targets = np.array([[1.0, 2.0], [3.0, 4.0]]), np.zeros((2, 1))
-    >>> value_and_grad = training.value_and_grad(model, losses.mse)
+    >>> value_and_grad = gradients.value_and_grad(model, losses.mse)
     >>> hvp(lambda p: value_and_grad(p, state, x, targets)[1], params, {"w": np.ones((2, 1)), "b": np.zeros(1)})
     {'w': array([[24.],
         [34.]], dtype=float32), 'b': array([10.], dtype=float32)}
@@ -270,7 +269,7 @@ def per_example_gradients(
     ----------
     model : Layer
     loss : callable
-        As in `funcnn.training.value_and_grad`; a mean over the examples.
+        As in `funcnn.gradients.value_and_grad`; a mean over the examples.
     params, state : tree
     x : array (N, ...)
     targets : array (N, ...)

@@ -32,14 +32,15 @@ from sklearn.utils.validation import (
 from funcnn import layers, losses, optim, tree
 from funcnn.combinators import serial
 from funcnn.data import random_shift
+from funcnn.gradients import Loss
 from funcnn.initializers import lecun_normal
-from funcnn.kernels.lowering import exact
+from funcnn.kernels.conv.dispatch import exact
 from funcnn.keys import Key
 from funcnn.layer import Layer
 from funcnn.ops import log_softmax
 from funcnn.progress import shown
 from funcnn.summary import format_summary, summary
-from funcnn.training import Epoch, Loss, TrainingState, fit, predict, start
+from funcnn.training import Epoch, TrainState, fit, predict, start
 from funcnn.tree import Array
 
 __all__ = ["ConvNetClassifier", "ConvNetRegressor"]
@@ -168,12 +169,12 @@ class _ConvNet(BaseEstimator):  # type: ignore[misc]
         optimizer = self._optimizer(epochs * -(-len(x) // batch_size))
         training = self._start(optimizer, dtype, key)
         self._begin_record(validation is not None)
-        best: TrainingState | None = None
+        best: TrainState | None = None
         best_score, best_loss, waited = -math.inf, math.inf, 0
         records = self._epochs(optimizer, x, targets, weight, training, epochs, batch_size)
         for epoch in shown(records, epochs, self._describe, quiet=not self.verbose):
             self._record(epoch)
-            training = epoch.training
+            training = epoch.train_state
             if validation is not None:
                 score = self._score(*validation)
                 self.validation_scores_ = [*(self.validation_scores_ or ()), score]
@@ -214,7 +215,7 @@ class _ConvNet(BaseEstimator):  # type: ignore[misc]
         epochs = training.epoch + 1
         for epoch in self._epochs(optimizer, x, targets, weight, training, epochs, self._batch_size(len(x))):
             self._record(epoch)
-            self._training = epoch.training
+            self._training = epoch.train_state
         return self
 
     def _epochs(
@@ -223,7 +224,7 @@ class _ConvNet(BaseEstimator):  # type: ignore[misc]
         x: Array,
         targets: Array,
         weight: Array | None,
-        training: TrainingState,
+        training: TrainState,
         epochs: int,
         batch_size: int,
     ) -> Any:
@@ -242,7 +243,7 @@ class _ConvNet(BaseEstimator):  # type: ignore[misc]
             threads=self.threads,
         )
 
-    def _start(self, optimizer: optim.Optimizer, dtype: Any, key: Key) -> TrainingState:
+    def _start(self, optimizer: optim.Optimizer, dtype: Any, key: Key) -> TrainState:
         model = self._model()
         if not (self.warm_start and hasattr(self, "_training")):
             return _in_dtype(start(model, optimizer, self.image_shape_, key=key), optimizer, dtype)
@@ -250,7 +251,7 @@ class _ConvNet(BaseEstimator):  # type: ignore[misc]
         fresh = tree.map(np.shape, start(model, optimizer, self.image_shape_, key=key).params)
         if fresh != tree.map(np.shape, params):
             raise ValueError("warm_start: the network of the earlier fit has other sizes than this one would have")
-        return TrainingState(params, self.state_, optimizer.init(params), key, 0, 0)
+        return TrainState(params, self.state_, optimizer.init(params), key, 0, 0)
 
     def _begin_record(self, validated: bool) -> None:
         self.loss_curve_ = []
@@ -259,7 +260,7 @@ class _ConvNet(BaseEstimator):  # type: ignore[misc]
         self.best_loss_ = None
 
     def _record(self, epoch: Epoch) -> None:
-        self.params_, self.state_ = epoch.training.params, epoch.training.state
+        self.params_, self.state_ = epoch.train_state.params, epoch.train_state.state
         self.loss_curve_.append(epoch.loss)
         self.loss_, self.best_loss_ = epoch.loss, min(self.loss_curve_)
         self.n_iter_ = len(self.loss_curve_)
@@ -897,7 +898,7 @@ def _mean_and_scale(a: Array, weight: Any, axis: int | None) -> tuple[Any, Any]:
     return mean, np.where(scale > 1e-12 * np.maximum(1.0, abs(mean)), scale, 1.0)
 
 
-def _in_dtype(training: TrainingState, optimizer: optim.Optimizer, dtype: Any) -> TrainingState:
+def _in_dtype(training: TrainState, optimizer: optim.Optimizer, dtype: Any) -> TrainState:
     params, state = (tree.map(lambda leaf: leaf.astype(dtype), part) for part in (training.params, training.state))
     return training._replace(params=params, state=state, opt_state=optimizer.init(params))
 

@@ -15,15 +15,15 @@ import numpy as np
 
 from funcnn import tree
 from funcnn.combinators import map_layers
+from funcnn.gradients import Loss
 from funcnn.keys import Key
 from funcnn.layer import Layer
-from funcnn.training import Loss
 from funcnn.tree import Array, Tree
 
-__all__ = ["LayerStatistics", "Pass", "activations", "layer_statistics", "there_and_back"]
+__all__ = ["LayerStatistics", "LayerTrace", "activations", "forward_backward", "layer_statistics"]
 
 
-class Pass(NamedTuple):
+class LayerTrace(NamedTuple):
     """What went through a layer.
 
     Attributes
@@ -114,7 +114,7 @@ def activations(
     return {path: _at(outputs, path)["output"] for path in paths}
 
 
-def there_and_back(
+def forward_backward(
     model: Layer,
     params: Tree,
     state: Tree,
@@ -123,7 +123,7 @@ def there_and_back(
     *,
     train: bool = False,
     key: Key | None = None,
-) -> dict[str, Pass]:
+) -> dict[str, LayerTrace]:
     """Return what goes through each layer, forward and backward.
 
     Parameters
@@ -139,7 +139,7 @@ def there_and_back(
 
     Returns
     -------
-    dict of Pass
+    dict of LayerTrace
         By path, as in `activations`.
 
     Raises
@@ -152,14 +152,14 @@ def there_and_back(
     >>> from funcnn import layers, serial
     >>> model = serial(layers.tanh(), layers.relu())
     >>> params, state, _ = model.init((0,), (2,))
-    >>> passes = there_and_back(model, params, state, np.array([[0.5, -0.5]]), np.ones_like)
+    >>> passes = forward_backward(model, params, state, np.array([[0.5, -0.5]]), np.ones_like)
     >>> passes["0_tanh"].gradient
     array([[1., 0.]])
     """
     observed, paths = _observed(model)
     y, vjp, outputs = observed.forward(params, x, state, train=train, key=key)
     gradients, _ = vjp(cotangent(y))
-    return {path: Pass(**_at(outputs, path), **_at(gradients, path)) for path in paths}
+    return {path: LayerTrace(**_at(outputs, path), **_at(gradients, path)) for path in paths}
 
 
 def layer_statistics(
@@ -179,7 +179,7 @@ def layer_statistics(
     ----------
     model : Layer
     loss : callable
-        As in `funcnn.training.value_and_grad`; a mean over the examples.
+        As in `funcnn.gradients.value_and_grad`; a mean over the examples.
     params, state : tree
     x : array (N, ...)
         At least one example.
@@ -224,11 +224,11 @@ def layer_statistics(
 
     # What overflows is in the statistics themselves, so that NumPy need not warn of it.
     with np.errstate(over="ignore", invalid="ignore"):
-        passes = there_and_back(model, params, state, x, cotangent, train=train, key=key)
+        passes = forward_backward(model, params, state, x, cotangent, train=train, key=key)
         return [_statistics(path, through, _at(params, path)) for path, through in passes.items()]
 
 
-def _statistics(path: str, through: Pass, params: Tree) -> LayerStatistics:
+def _statistics(path: str, through: LayerTrace, params: Tree) -> LayerStatistics:
     y, examples = through.output, len(through.output)
     zero = y == 0
     return LayerStatistics(

@@ -37,8 +37,8 @@ class Layer(NamedTuple):
         can be transformed as a whole (`funcnn.combinators.map_layers`), which is how summaries look inside.
     options : mapping
         What the factory was told besides sizes that the parameters show, under the names of the op's options: by it, a
-        layer can be written in another format (`funcnn.onnx_export`), or computed together with its neighbours
-        (`funcnn.ops.fusion`).
+        layer can be written in another format (`funcnn.onnx`), or computed together with its neighbours
+        (`funcnn.fusion`).
     described : callable or None
         The ``forward`` that name and options describe in full, if there is one. A layer whose ``forward`` is another,
         for it has been wrapped, is computed by that alone.

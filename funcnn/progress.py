@@ -13,7 +13,7 @@ __all__ = ["shown"]
 def shown(
     epochs: Iterable[Epoch], total: int, describe: Callable[[Epoch], str], *, quiet: bool = False
 ) -> Iterator[Epoch]:
-    """Pass the epochs of a training on, and tell of each after whoever takes them has dealt with it.
+    """LayerTrace the epochs of a training on, and tell of each after whoever takes them has dealt with it.
 
     Parameters
     ----------

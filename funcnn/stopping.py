@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from funcnn.training import TrainingState
+from funcnn.training import TrainState
 from funcnn.tree import Tree
 
-__all__ = ["Best", "watch"]
+__all__ = ["BestEpoch", "update_best"]
 
 
-class Best(NamedTuple):
+class BestEpoch(NamedTuple):
     """The best epoch so far.
 
     Attributes
@@ -31,22 +31,22 @@ class Best(NamedTuple):
     waited: int
 
 
-def watch(best: Best | None, value: float, training: TrainingState) -> Best:
+def update_best(best: BestEpoch | None, value: float, train_state: TrainState) -> BestEpoch:
     """Return the best epoch so far, the one that has just ended included.
 
     Parameters
     ----------
-    best : Best or None
+    best : BestEpoch or None
         Of the epochs before; None if there are none.
     value : float
         Of the epoch that has ended: a measure of which less is better, such as a loss on validation data. One that is
         not a number is no improvement.
-    training : TrainingState
+    train_state : TrainState
         After it.
 
     Returns
     -------
-    Best
+    BestEpoch
 
     Examples
     --------
@@ -60,12 +60,12 @@ def watch(best: Best | None, value: float, training: TrainingState) -> Best:
     ...     model, loss, optim.adam(3e-2), x[:500], labels[:500], epochs=100, key=(0,),
     ...     validation=(x[500:], labels[500:]), metrics={"loss": lambda outputs, labels: loss(outputs, labels)[0]},
     ... ):
-    ...     best = watch(best, epoch.validation["loss"], epoch.training)
+    ...     best = update_best(best, epoch.validation["loss"], epoch.train_state)
     ...     if best.waited == 3:
     ...         break
     >>> best.epoch == epoch.epoch - 3 < 97
     True
     """
     if best is None or value < best.value:
-        return Best(training.epoch, value, training.params, training.state, 0)
+        return BestEpoch(train_state.epoch, value, train_state.params, train_state.state, 0)
     return best._replace(waited=best.waited + 1)

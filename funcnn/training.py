@@ -1,85 +1,42 @@
-"""Training: gradients of a model's loss, predictions in batches, and epochs as a generator."""
+"""Training: one step, epochs as an iterator, predictions in batches."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnn import tree
+from funcnn import checks, tree
 from funcnn.data import batches
-from funcnn.kernels import checks
+from funcnn.data_parallel import cores, map_batches, over_threads
+from funcnn.gradients import Loss, value_and_grad
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, pull_back
+from funcnn.layer import Layer
 from funcnn.optim import Optimizer, apply_updates, learning_rate
-from funcnn.parallel import cores, over_threads, spread
 from funcnn.tree import Array, Tree
 
-Loss: TypeAlias = Callable[..., tuple[Any, Callable[[Any], Array]]]
 Metric: TypeAlias = Callable[[Array, Array], float]
+Augmentation: TypeAlias = Callable[[Key, Array], Array]
+Mixing: TypeAlias = Callable[[Key, Array, Array], tuple[Array, Array]]
 
-__all__ = ["Epoch", "Step", "TrainingState", "evaluate", "fit", "predict", "start", "steps", "value_and_grad"]
+__all__ = [
+    "Epoch",
+    "EpochIterator",
+    "Metric",
+    "Step",
+    "TrainState",
+    "evaluate",
+    "fit",
+    "predict",
+    "start",
+    "update",
+]
 
 # The random streams of a run, each below the run's key: a step's numbers depend on the key and the step alone.
 _INIT, _ORDER, _AUGMENT, _FORWARD, _MIX = range(5)
-
-
-class GradFn(NamedTuple):
-    """The function that evaluates a model's loss and its gradient in the parameters; see `value_and_grad`.
-
-    It can be asked for the two functions that it is made of, so that a transformation such as
-    `funcnn.parallel.over_threads` can put them together in another way.
-    """
-
-    model: Layer
-    loss: Loss
-
-    def __call__(
-        self,
-        params: Tree,
-        state: Tree,
-        x: Array,
-        targets: Array,
-        key: Key | None = None,
-        sample_weight: Array | None = None,
-    ) -> tuple[Any, Tree, Tree]:
-        """Return the value, its gradient in ``params``, and the new state."""
-        outputs, vjp, new_state = self.model.forward(params, x, state, train=True, key=key)
-        value, loss_vjp = self.loss(outputs, targets, sample_weight=sample_weight)
-        grads, _ = pull_back(vjp, loss_vjp(1.0), input_gradient=False)
-        return value, grads, new_state
-
-
-def value_and_grad(model: Layer, loss: Loss) -> GradFn:
-    """Return the function that evaluates a model's loss in training mode and its gradient in the parameters.
-
-    Parameters
-    ----------
-    model : Layer
-    loss : callable
-        ``loss(outputs, targets, *, sample_weight=None) -> value, vjp``, such as those of `funcnn.losses`; fix further
-        options with `functools.partial`.
-
-    Returns
-    -------
-    grad_fn : callable
-        ``grad_fn(params, state, x, targets, key=None, sample_weight=None) -> value, grads, state``. The gradient in x
-        is not computed.
-
-    Examples
-    --------
-    >>> from funcnn.layers import dense
-    >>> from funcnn.losses import mse
-    >>> grad_fn = value_and_grad(dense(1), mse)
-    >>> params = {"w": np.array([[2.0]]), "b": np.array([0.0])}
-    >>> value, grads, state = grad_fn(params, {}, np.array([[3.0]]), np.array([[5.0]]))
-    >>> float(value), grads
-    (1.0, {'w': array([[6.]]), 'b': array([2.])})
-    """
-    return GradFn(model, loss)
 
 
 def predict(
@@ -123,7 +80,7 @@ def predict(
     def outputs(examples: Array) -> Array:
         return model.forward(params, examples, state, train=False)[0]
 
-    parts = spread(outputs, x, batch_size, model, params, state, threads)
+    parts = map_batches(outputs, x, batch_size, model, params, state, threads)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
@@ -172,8 +129,8 @@ def _threads(where: str, threads: int | None) -> int:
     return threads
 
 
-class TrainingState(NamedTuple):
-    """All that training carries from step to step: `fit` goes on from one as if it had never stopped.
+class TrainState(NamedTuple):
+    """All that training carries from step to step: `fit` continues from one as if it had never stopped.
 
     Attributes
     ----------
@@ -183,7 +140,7 @@ class TrainingState(NamedTuple):
     epoch, step : int
         Epochs and updates done.
     losses : sequence of float
-        Of the steps done in the epoch begun: their number says where in the epoch training is.
+        Of the steps already done in the current epoch; their number says where in the epoch training is.
     """
 
     params: Tree
@@ -196,21 +153,21 @@ class TrainingState(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What `steps` yields after each step.
+    """What `EpochIterator.steps` yields after each step.
 
     Attributes
     ----------
     epoch : int
-        Which it belongs to, from 1.
+        The epoch that the step belongs to, from 1.
     loss : float
         In training mode and before the update.
-    training : TrainingState
-        From which training can go on.
+    train_state : TrainState
+        From which training can continue.
     """
 
     epoch: int
     loss: float
-    training: TrainingState
+    train_state: TrainState
 
 
 class Epoch(NamedTuple):
@@ -228,8 +185,8 @@ class Epoch(NamedTuple):
         The metrics after the epoch, in evaluation mode, on the training data as given and on the validation data.
     seconds : float
         Time of the epoch's steps, evaluation not counted.
-    training : TrainingState
-        From which training can go on.
+    train_state : TrainState
+        From which training can continue.
     """
 
     epoch: int
@@ -238,10 +195,48 @@ class Epoch(NamedTuple):
     train: dict[str, float]
     validation: dict[str, float]
     seconds: float
-    training: TrainingState
+    train_state: TrainState
 
 
-def start(model: Layer, optimizer: Optimizer, in_shape: tuple[int, ...], *, key: Key) -> TrainingState:
+class EpochIterator(Iterator[Epoch]):
+    """The epochs of a training, computed as they are asked for.
+
+    Examples
+    --------
+    >>> from funcnn import losses, models, optim
+    >>> x, labels = np.eye(6, dtype=np.float32), np.arange(6) % 2
+    >>> def run(resume=None):
+    ...     model, loss, optimizer = models.mlp(2), losses.softmax_cross_entropy, optim.sgd(0.1)
+    ...     return fit(model, loss, optimizer, x, labels, epochs=1, batch_size=2, key=(0,), resume=resume)
+    >>> records = list(run().steps())
+    >>> [type(record).__name__ for record in records]
+    ['Step', 'Step', 'Step', 'Epoch']
+
+    A run that continues from the first step has two steps left:
+
+    >>> rest = list(run(resume=records[0].train_state).steps())
+    >>> len(rest), bool((rest[-1].losses == records[-1].losses).all())
+    (3, True)
+    """
+
+    def __init__(self, records: Generator[Step | Epoch, None, None]) -> None:
+        self._records = records
+
+    def __next__(self) -> Epoch:
+        for record in self._records:
+            if isinstance(record, Epoch):
+                return record
+        raise StopIteration
+
+    def steps(self) -> Generator[Step | Epoch, None, None]:
+        """Return the iterator over all records: a `Step` after each step, and the `Epoch` after an epoch's last step.
+
+        For what must not wait for the end of an epoch, such as checkpoints.
+        """
+        return self._records
+
+
+def start(model: Layer, optimizer: Optimizer, in_shape: tuple[int, ...], *, key: Key) -> TrainState:
     """Return the state of training before the first epoch: fresh parameters and optimizer.
 
     Parameters
@@ -255,18 +250,88 @@ def start(model: Layer, optimizer: Optimizer, in_shape: tuple[int, ...], *, key:
 
     Returns
     -------
-    TrainingState
+    TrainState
 
     Examples
     --------
     >>> from funcnn.layers import dense
     >>> from funcnn.optim import sgd
-    >>> training = start(dense(1), sgd(0.1), (30,), key=(0,))
-    >>> training.params["w"].shape, training.step
+    >>> train_state = start(dense(1), sgd(0.1), (30,), key=(0,))
+    >>> train_state.params["w"].shape, train_state.step
     ((30, 1), 0)
     """
     params, state, _ = model.init(fold_in(key, _INIT), in_shape)
-    return TrainingState(params, state, optimizer.init(params), key, 0, 0)
+    return TrainState(params, state, optimizer.init(params), key, 0, 0)
+
+
+def update(
+    grad_fn: Callable[..., tuple[Any, Tree, Tree]],
+    optimizer: Optimizer,
+    train_state: TrainState,
+    x: Array,
+    targets: Array,
+    *,
+    sample_weight: Array | None = None,
+    augment: Augmentation | None = None,
+    mix: Mixing | None = None,
+) -> tuple[TrainState, Any]:
+    """Do one step of training on a batch, for loops of your own; `fit` is a loop over it.
+
+    Parameters
+    ----------
+    grad_fn : callable
+        From `funcnn.gradients.value_and_grad` or `funcnn.data_parallel.over_threads`.
+    optimizer : funcnn.optim.Optimizer
+    train_state : TrainState
+        From `start` or an earlier step. Nothing in it is written to.
+    x : array (N, ...)
+    targets : array (N, ...)
+    sample_weight, augment, mix
+        As in `fit`, for this batch.
+
+    Returns
+    -------
+    train_state : TrainState
+        After the step. ``epoch`` and ``losses`` are as before: they belong to the loop.
+    value : float
+        The loss, in training mode and before the update.
+
+    Raises
+    ------
+    ValueError
+        If the loss is not finite, naming epoch, step and learning rate; if something does not fit, with the path of
+        the layer.
+
+    Examples
+    --------
+    >>> from funcnn import losses
+    >>> from funcnn.gradients import value_and_grad
+    >>> from funcnn.layers import dense
+    >>> from funcnn.optim import sgd
+    >>> model, optimizer = dense(1), sgd(0.1)
+    >>> train_state = start(model, optimizer, (2,), key=(0,))
+    >>> grad_fn = value_and_grad(model, losses.mse)
+    >>> x, targets = np.eye(2, dtype=np.float32), np.array([[5.0], [6.0]], np.float32)
+    >>> values = []
+    >>> for _ in range(3):
+    ...     train_state, value = update(grad_fn, optimizer, train_state, x, targets)
+    ...     values.append(value)
+    >>> train_state.step, bool(values[2] < values[0])
+    (3, True)
+    """
+    params, state, opt_state, key, epoch, step, losses = train_state
+    if augment is not None:
+        x = augment(fold_in(fold_in(key, _AUGMENT), step), x)
+    if mix is not None:
+        x, targets = mix(fold_in(fold_in(key, _MIX), step), x, targets)
+    # An overflow shows in the loss, which is checked; NumPy's own warnings would only come before the error.
+    with np.errstate(over="ignore", invalid="ignore"):
+        value, grads, state = grad_fn(params, state, x, targets, fold_in(fold_in(key, _FORWARD), step), sample_weight)
+        if not np.isfinite(value):
+            raise _diverged(f"the loss is {value}", train_state)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        params = apply_updates(params, updates)
+    return TrainState(params, state, opt_state, key, epoch, step + 1, losses), value
 
 
 def fit(
@@ -279,22 +344,22 @@ def fit(
     epochs: int,
     batch_size: int = 64,
     key: Key | None = None,
-    resume: TrainingState | None = None,
+    resume: TrainState | None = None,
     sample_weight: Array | None = None,
-    augment: Callable[[Key, Array], Array] | None = None,
-    mix: Callable[[Key, Array, Array], tuple[Array, Array]] | None = None,
+    augment: Augmentation | None = None,
+    mix: Mixing | None = None,
     shuffle: bool = True,
     validation: tuple[Array, Array] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     threads: int | None = None,
-) -> Iterator[Epoch]:
-    """Train a model, yielding a record after each epoch; whoever takes no more of them has stopped the training.
+) -> EpochIterator:
+    """Train a model, yielding a record after each epoch. Stop iterating to stop training.
 
     Parameters
     ----------
     model : Layer
     loss : callable
-        As in `value_and_grad`.
+        As in `funcnn.gradients.value_and_grad`.
     optimizer : funcnn.optim.Optimizer
     x : array (N, ...)
     targets : array (N, ...)
@@ -304,8 +369,8 @@ def fit(
         Each epoch goes through all examples once; its last batch may be smaller.
     key : tuple of int
         Of all randomness: initial weights, order, augmentation, dropout. Not needed with ``resume``.
-    resume : TrainingState, optional
-        Where to go on, from an earlier record's ``training`` or from `start`; in the middle of an epoch, too.
+    resume : TrainState, optional
+        Where to continue, from an earlier record's ``train_state`` or from `start`; in the middle of an epoch, too.
     sample_weight : array (N,), optional
         A batch whose weights are all 0 is left out.
     augment : callable, optional
@@ -320,19 +385,20 @@ def fit(
     metrics : dict of callable, optional
         ``metric(outputs, targets) -> float`` by name, evaluated after each epoch on the training and validation data.
     threads : int, optional
-        On how many threads steps are computed at most (`funcnn.parallel.over_threads`) and metrics evaluated
-        (`predict`), by default one for each core. The same number gives the same run, bit for bit; another one the
-        same but for rounding. 1 leaves it to the BLAS to use several cores.
+        The maximum number of threads, for steps (`funcnn.data_parallel.over_threads`) and metrics (`predict`), by
+        default one for each core. The same number gives the same run, bit for bit; another one the same but for
+        rounding. 1 leaves it to the BLAS to use several cores.
 
-    Yields
-    ------
-    Epoch
+    Returns
+    -------
+    EpochIterator
+        Iterates over an `Epoch` after each epoch; its method ``steps`` iterates over a `Step` after each step, too.
 
     Raises
     ------
     ValueError
-        Before the first step, if arguments do not fit; at a step whose loss is not finite, naming epoch, step and
-        learning rate.
+        At once, if arguments do not fit, also if the state to resume has more steps of an epoch done than there are in
+        one; at a step whose loss is not finite, naming epoch, step and learning rate.
 
     Examples
     --------
@@ -340,98 +406,13 @@ def fit(
     >>> x, labels = data.digits()
     >>> for epoch in fit(models.mlp(), losses.softmax_cross_entropy, optim.adam(1e-2), x, labels, epochs=3, key=(0,)):
     ...     pass
-    >>> params, state = epoch.training.params, epoch.training.state
+    >>> params, state = epoch.train_state.params, epoch.train_state.state
     >>> metrics.accuracy(predict(models.mlp(), params, state, x), labels) > 0.95
     True
     """
-    records = _checked(
-        model, loss, optimizer, x, targets, epochs, batch_size, key, resume, sample_weight, augment, mix, shuffle,
-        validation, metrics, threads, every_step=False,
-    )  # fmt: skip
-    return (record for record in records if isinstance(record, Epoch))
-
-
-def steps(
-    model: Layer,
-    loss: Loss,
-    optimizer: Optimizer,
-    x: Array,
-    targets: Array,
-    *,
-    epochs: int,
-    batch_size: int = 64,
-    key: Key | None = None,
-    resume: TrainingState | None = None,
-    sample_weight: Array | None = None,
-    augment: Callable[[Key, Array], Array] | None = None,
-    mix: Callable[[Key, Array, Array], tuple[Array, Array]] | None = None,
-    shuffle: bool = True,
-    validation: tuple[Array, Array] | None = None,
-    metrics: Mapping[str, Metric] | None = None,
-    threads: int | None = None,
-) -> Iterator[Step | Epoch]:
-    """Train a model as `fit` does, yielding a record after each step, too: for checkpoints that lose no epoch.
-
-    Parameters
-    ----------
-    model, loss, optimizer, x, targets
-        As in `fit`, and so are the options.
-
-    Yields
-    ------
-    Step or Epoch
-        A Step after each step; after the last of an epoch, and the metrics, an Epoch.
-
-    Raises
-    ------
-    ValueError
-        As in `fit`; and if the state to resume has more steps of an epoch behind it than there are in one.
-
-    Examples
-    --------
-    >>> from funcnn import losses, models, optim
-    >>> x, labels = np.eye(6, dtype=np.float32), np.arange(6) % 2
-    >>> options = {"epochs": 1, "batch_size": 2, "key": (0,)}
-    >>> records = list(steps(models.mlp(2), losses.softmax_cross_entropy, optim.sgd(0.1), x, labels, **options))
-    >>> [type(record).__name__ for record in records]
-    ['Step', 'Step', 'Step', 'Epoch']
-
-    Whoever goes on from the first step has two more to do:
-
-    >>> options["resume"] = records[0].training
-    >>> rest = list(steps(models.mlp(2), losses.softmax_cross_entropy, optim.sgd(0.1), x, labels, **options))
-    >>> len(rest), bool((rest[-1].losses == records[-1].losses).all())
-    (3, True)
-    """
-    return _checked(
-        model, loss, optimizer, x, targets, epochs, batch_size, key, resume, sample_weight, augment, mix, shuffle,
-        validation, metrics, threads, every_step=True,
-    )  # fmt: skip
-
-
-def _checked(
-    model: Layer,
-    loss: Loss,
-    optimizer: Optimizer,
-    x: Array,
-    targets: Array,
-    epochs: int,
-    batch_size: int,
-    key: Key | None,
-    resume: TrainingState | None,
-    sample_weight: Array | None,
-    augment: Callable[[Key, Array], Array] | None,
-    mix: Callable[[Key, Array, Array], tuple[Array, Array]] | None,
-    shuffle: bool,
-    validation: tuple[Array, Array] | None,
-    metrics: Mapping[str, Metric] | None,
-    threads: int | None,
-    *,
-    every_step: bool,
-) -> Iterator[Step | Epoch]:
-    """Refuse what does not fit, at once; then return the records as they come."""
     x, targets = np.asarray(x), np.asarray(targets)
     weights = None if sample_weight is None else np.asarray(sample_weight)
+    metrics = metrics or {}
     if x.ndim < 2 or targets.ndim < 1 or len(x) != len(targets) or not len(x):
         raise ValueError(f"fit: x {x.shape} and targets {targets.shape} must be of one length, at least 1")
     if weights is not None and len(weights) != len(x):
@@ -443,91 +424,60 @@ def _checked(
         raise ValueError(f"fit: validation data need as many targets as examples, and metrics; got {lengths}")
     if epochs < 0 or batch_size < 1:
         raise ValueError(f"fit: epochs must be >= 0 and batch_size >= 1, got {epochs} and {batch_size}")
-    if resume is None:
-        if key is None:
-            raise ValueError("fit: needs a key such as (0,), or a state to resume")
-        resume = start(model, optimizer, x.shape[1:], key=key)
-    if len(resume.losses) > -(-len(x) // batch_size):
+    if resume is None and key is None:
+        raise ValueError("fit: needs a key such as (0,), or a state to resume")
+    first = resume or start(model, optimizer, x.shape[1:], key=key or ())
+    if len(first.losses) > -(-len(x) // batch_size):
         raise ValueError(
-            f"fit: the state to resume is {len(resume.losses)} steps into epoch {resume.epoch + 1}, but {len(x)} "
+            f"fit: the state to resume is {len(first.losses)} steps into epoch {first.epoch + 1}, but {len(x)} "
             f"examples in batches of {batch_size} make {-(-len(x) // batch_size)} steps an epoch"
         )
     threads = _threads("fit", threads)
     grad_fn = over_threads(value_and_grad(model, loss), threads)
-    return _records(
-        model, grad_fn, optimizer, x, targets, epochs, batch_size, resume, weights, augment, mix, shuffle,
-        validation, metrics or {}, threads, every_step,
-    )  # fmt: skip
+
+    def batches_of(train_state: TrainState) -> list[tuple[Array, Array | None, float]]:
+        """Return the epoch's batches: indices, weights and size. Those whose weights are all 0 have no mean to take."""
+        order = fold_in(fold_in(train_state.key, _ORDER), train_state.epoch + 1) if shuffle else None
+        indices = batches(len(x), batch_size, key=order)
+        if weights is None:
+            return [(batch, None, len(batch)) for batch in indices]
+        return [(batch, weights[batch], float(weights[batch].sum())) for batch in indices if weights[batch].any()]
+
+    def records(train_state: TrainState) -> Generator[Step | Epoch, None, None]:
+        while train_state.epoch < epochs:
+            number, started, seconds = train_state.epoch + 1, time.perf_counter(), 0.0
+            plan, done = batches_of(train_state), len(train_state.losses)
+            # Each state has a view of the losses so far, whose entries are not written again.
+            losses = np.empty(len(plan))
+            losses[:done] = train_state.losses
+            for i, (batch, own, _) in enumerate(plan[done:], start=done):
+                train_state, value = update(
+                    grad_fn, optimizer, train_state, x[batch], targets[batch], sample_weight=own, augment=augment,
+                    mix=mix,
+                )  # fmt: skip
+                losses[i] = value
+                train_state = train_state._replace(losses=losses[: i + 1])
+                seconds += time.perf_counter() - started
+                yield Step(number, float(value), train_state)
+                started = time.perf_counter()  # the caller's own time does not count
+            if not math.isfinite(tree.norm(train_state.params)):
+                raise _diverged("the parameters are no longer finite", train_state._replace(step=train_state.step - 1))
+            seconds += time.perf_counter() - started
+            train_state = train_state._replace(epoch=number, losses=())
+            on_train, on_validation = (
+                evaluate(model, train_state.params, train_state.state, data[0], data[1], metrics, threads=threads)
+                if metrics and data
+                else {}
+                for data in ((x, targets), validation)
+            )
+            mean = float(np.average(losses, weights=[size for *_, size in plan]))
+            yield Epoch(number, mean, losses, on_train, on_validation, seconds, train_state)
+
+    return EpochIterator(records(first))
 
 
-def _records(
-    model: Layer,
-    grad_fn: Callable[..., tuple[Any, Tree, Tree]],
-    optimizer: Optimizer,
-    x: Array,
-    targets: Array,
-    epochs: int,
-    batch_size: int,
-    training: TrainingState,
-    weights: Array | None,
-    augment: Callable[[Key, Array], Array] | None,
-    mix: Callable[[Key, Array, Array], tuple[Array, Array]] | None,
-    shuffle: bool,
-    validation: tuple[Array, Array] | None,
-    metrics: Mapping[str, Metric],
-    threads: int,
-    every_step: bool,
-) -> Iterator[Step | Epoch]:
-    params, state, opt_state, key, done, step, before = training
-    order_key, augment_key, forward_key, mix_key = (fold_in(key, s) for s in (_ORDER, _AUGMENT, _FORWARD, _MIX))
-    for epoch in range(done + 1, epochs + 1):
-        began, seconds = time.perf_counter(), 0.0
-        # Each state has a view of the losses so far, whose entries are not written again.
-        losses = np.empty(-(-len(x) // batch_size))
-        losses[: len(before)] = before
-        sizes: list[float] = []
-        for batch in batches(len(x), batch_size, key=fold_in(order_key, epoch) if shuffle else None):
-            batch_weights = None if weights is None else weights[batch]
-            if batch_weights is not None and not batch_weights.any():
-                continue  # nothing to learn from, and no mean to take
-            sizes.append(len(batch) if batch_weights is None else float(batch_weights.sum()))
-            if len(sizes) <= len(before):
-                continue  # done before the run was resumed
-            batch_x, batch_targets = x[batch], targets[batch]
-            if augment is not None:
-                batch_x = augment(fold_in(augment_key, step), batch_x)
-            if mix is not None:
-                batch_x, batch_targets = mix(fold_in(mix_key, step), batch_x, batch_targets)
-            # What overflows shows in the loss, which is checked; NumPy's own warnings would only come before the error.
-            with np.errstate(over="ignore", invalid="ignore"):
-                value, grads, state = grad_fn(
-                    params, state, batch_x, batch_targets, fold_in(forward_key, step), batch_weights
-                )
-                if not np.isfinite(value):
-                    raise _diverged(f"the loss is {value}", epoch, step, opt_state)
-                updates, opt_state = optimizer.update(grads, opt_state, params)
-                params = apply_updates(params, updates)
-            step += 1
-            losses[len(sizes) - 1] = value
-            if every_step:
-                so_far = losses[: len(sizes)]
-                seconds += time.perf_counter() - began
-                yield Step(epoch, float(value), TrainingState(params, state, opt_state, key, epoch - 1, step, so_far))
-                began = time.perf_counter()  # what the caller did meanwhile does not count
-        if not math.isfinite(tree.norm(params)):
-            raise _diverged("the parameters are no longer finite", epoch, step - 1, opt_state)
-        seconds += time.perf_counter() - began
-        on_train = evaluate(model, params, state, x, targets, metrics, threads=threads) if metrics else {}
-        on_validation = (
-            evaluate(model, params, state, *validation, metrics, threads=threads) if metrics and validation else {}
-        )
-        losses, before = losses[: len(sizes)], ()
-        loss = float(np.average(losses, weights=sizes))
-        reached = TrainingState(params, state, opt_state, key, epoch, step)
-        yield Epoch(epoch, loss, losses, on_train, on_validation, seconds, reached)
-
-
-def _diverged(what: str, epoch: int, step: int, opt_state: Tree) -> ValueError:
-    rate = learning_rate(opt_state)
+def _diverged(what: str, train_state: TrainState) -> ValueError:
+    rate = learning_rate(train_state.opt_state)
     at = "" if rate is None else f" with learning rate {rate:g}"
-    return ValueError(f"training diverged: {what} in epoch {epoch}, step {step}{at}; try a lower learning rate")
+    where = f"in epoch {train_state.epoch + 1}, step {train_state.step}{at}"
+    return ValueError(f"training diverged: {what} {where}; try a lower learning rate")

@@ -10,7 +10,7 @@ import numpy as np
 import terminal
 from sources import Dataset, describe, open_data, resize
 
-from funcnn import checkpoint, data, losses, ops, training
+from funcnn import checkpoint, data, gradients, losses, ops, training
 from funcnn.layer import Layer
 from funcnn.tree import Array, Tree
 
@@ -80,7 +80,7 @@ def open_model(path: Path) -> Trained:
         prepare = preparation(in_shape, told["standardize"])
     except (LookupError, TypeError, ValueError) as error:
         raise checkpoint.CheckpointError(f"{path} does not say what model and data it is of: {error}") from None
-    reached = saved.best or saved.training
+    reached = saved.best or saved.train_state
     return Trained(model, reached.params, reached.state, in_shape, classes, prepare, saved.description, saved.history)
 
 
@@ -139,7 +139,7 @@ def matched(source: str, dataset: Dataset, classes: list[str]) -> Dataset:
     return dataset._replace(labels=to[dataset.labels], classes=classes)
 
 
-def loss_for(classes: int) -> tuple[int, training.Loss]:
+def loss_for(classes: int) -> tuple[int, gradients.Loss]:
     """Return how many outputs a network for so many classes has, and its loss: a single logit for two."""
     return (1, losses.sigmoid_binary_cross_entropy) if classes == 2 else (classes, losses.softmax_cross_entropy)
 

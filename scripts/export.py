@@ -40,7 +40,7 @@ def main(
     check_writable(file)
     trained = artifacts.open_model(model)
     try:
-        from funcnn.onnx_export import to_onnx
+        from funcnn.onnx import to_onnx
     except ImportError as error:
         raise ImportError(f"export.py needs onnx: pip install 'funcnn[onnx]' ({error})") from None
     scaling = trained.description["data"]["standardize"]

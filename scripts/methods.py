@@ -11,7 +11,7 @@ import terminal
 from rich.console import Console
 from sweep import Run, conv_run, in_turns
 
-from funcnn.kernels.lowering import METHODS
+from funcnn.kernels.conv.dispatch import METHODS
 
 KERNELS, STRIDES, SIDES = (1, 2, 3, 5, 7), (1, 2), (8, 16, 32, 64)
 CHANNELS = ((1, 8), (3, 32), (6, 16), (8, 8), (16, 32), (32, 32), (64, 64), (128, 128), (256, 256))
@@ -19,7 +19,7 @@ DEPTHWISE = (1, 16, 64, 256)
 BATCH = 64
 # Batches are smaller where they would make more multiply-adds than this, and shapes left out where one image does.
 MOST_WORK, MOST_WORK_OF_AN_IMAGE = 2**27, 2**30
-# The matrix of "unrolled" is not tried with more entries.
+# The matrix of "toeplitz" is not tried with more entries.
 LARGEST_UNROLLED = 2**20
 # A method that takes so many times the fastest one's time, once, is not timed again; nor one that takes twice as many
 # at its first call, when caches are empty.
@@ -91,7 +91,7 @@ def compare(shape: Shape, rounds: int, seconds: float) -> Comparison:
 
     runs, trials = dict[str, Run](), dict[str, float]()
     for method in METHODS:
-        if method == "unrolled" and shape.unrolled() > LARGEST_UNROLLED:
+        if method == "toeplitz" and shape.unrolled() > LARGEST_UNROLLED:
             continue
         run = prepared(method)
         try:

@@ -37,7 +37,7 @@ TESTS = {
     "funcnn/initializers.py": ("tests/test_initializers.py",),
     "funcnn/data.py": ("tests/test_data.py",),
     "funcnn/metrics.py": ("tests/test_metrics.py",),
-    "funcnn/parallel.py": ("tests/test_parallel.py",),
+    "funcnn/data_parallel.py": ("tests/test_parallel.py",),
 }
 # A break that makes the tests run on and on is noticed, too.
 LONGEST = 120.0

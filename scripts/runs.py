@@ -22,7 +22,7 @@ from sources import CARRIED, Dataset
 
 from funcnn import checkpoint, data, metrics, optim, training, tree
 from funcnn.checkpoint import Checkpoint
-from funcnn.stopping import watch
+from funcnn.stopping import update_best
 from funcnn.training import Epoch, Step
 from funcnn.tree import Array, Tree
 
@@ -166,7 +166,7 @@ def begin(run: Run, dataset: Dataset, parts: Parts) -> Checkpoint:
     return Checkpoint(_fresh(run, description, len(parts.train)), description)
 
 
-def _fresh(run: Run, description: dict[str, Any], examples: int) -> training.TrainingState:
+def _fresh(run: Run, description: dict[str, Any], examples: int) -> training.TrainState:
     model, optimizer = checkpoint.rebuild(description), optimizer_for(run, examples)
     return training.start(model, optimizer, tuple(description["data"]["in_shape"]), key=(run.seed,))
 
@@ -187,7 +187,7 @@ def check_continues(path: Path, run: Run, saved: Checkpoint, dataset: Dataset, p
         )
     fresh = _fresh(run, saved.description, len(parts.train))
     for name in ("params", "state", "opt_state"):
-        if _shapes(getattr(fresh, name)) != _shapes(getattr(saved.training, name)):
+        if _shapes(getattr(fresh, name)) != _shapes(getattr(saved.train_state, name)):
             raise ValueError(f"{path} has no {name} that fits the run")
 
 
@@ -239,7 +239,7 @@ def train(
     watched: dict[str, training.Metric] = {}
     if keeping or not quiet:
         watched = {"accuracy": metrics.accuracy, "loss": lambda outputs, targets: float(loss(outputs, targets)[0])}
-    records = training.steps(
+    records = training.fit(
         checkpoint.rebuild(description),
         loss,
         optimizer_for(run, len(parts.train)),
@@ -247,14 +247,14 @@ def train(
         targets[parts.train],
         epochs=run.epochs,
         batch_size=run.batch_size,
-        resume=begun.training,
+        resume=begun.train_state,
         augment=(lambda key, images: data.random_shift(key, images, run.shift, fraction=0.5)) if run.shift else None,
         validation=(x[parts.validation], targets[parts.validation]) if watched and len(parts.validation) else None,
         metrics=watched,
         threads=run.threads,
-    )
+    ).steps()
     steps = -(-len(parts.train) // run.batch_size)
-    shown = terminal.shown(records, run.epochs, label=label, quiet=quiet, done=begun.training.epoch, steps=steps)
+    shown = terminal.shown(records, run.epochs, label=label, quiet=quiet, done=begun.train_state.epoch, steps=steps)
     with closing(followed(run, begun, shown)) as states:
         reached = kept(begun, states, keeping) if keeping else [begun, *states][-1]
     terminal.echo(quiet)(label + took(begun, reached))
@@ -271,11 +271,13 @@ def followed(run: Run, begun: Checkpoint, records: Iterator[Step | Epoch]) -> Ge
     """Yield what there is to keep after each step and epoch, until early stopping says that it is enough."""
     reached = begun
     for record in records:
-        reached = reached._replace(training=record.training)
+        reached = reached._replace(train_state=record.train_state)
         if isinstance(record, Epoch):
             reached = reached._replace(history=[*reached.history, _row(record)])
             if run.early_stopping:
-                reached = reached._replace(best=watch(reached.best, record.validation["loss"], record.training))
+                reached = reached._replace(
+                    best=update_best(reached.best, record.validation["loss"], record.train_state)
+                )
         yield reached
         if is_over(run, reached):
             return
@@ -289,11 +291,11 @@ def is_over(run: Run, reached: Checkpoint) -> bool:
 def _row(epoch: Epoch) -> dict[str, Any]:
     return {
         "epoch": epoch.epoch,
-        "step": epoch.training.step,
+        "step": epoch.train_state.step,
         "loss": epoch.loss,
         **{f"train_{name}": value for name, value in epoch.train.items()},
         **{f"validation_{name}": value for name, value in epoch.validation.items()},
-        "learning_rate": optim.learning_rate(epoch.training.opt_state),
+        "learning_rate": optim.learning_rate(epoch.train_state.opt_state),
         "seconds": epoch.seconds,
     }
 
@@ -306,7 +308,7 @@ def kept(begun: Checkpoint, states: Iterator[Checkpoint], keeping: Keeping) -> C
         with noting(keeping, begun) as (note, flush):
             for reached in states:
                 note(reached)
-                if is_due(keeping, reached.training, time.monotonic() - written):
+                if is_due(keeping, reached.train_state, time.monotonic() - written):
                     flush()  # a checkpoint's history is not behind it
                     folder = folder or new_folder()
                     checkpoint.add(folder, reached, keep=keeping.keep)
@@ -315,18 +317,18 @@ def kept(begun: Checkpoint, states: Iterator[Checkpoint], keeping: Keeping) -> C
             checkpoint.add(folder, reached, keep=keeping.keep)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
-        if reached.training.step == 0:
+        if reached.train_state.step == 0:
             raise
         if stored is not reached or folder is None:
             folder = folder or new_folder()
             checkpoint.add(folder, reached, keep=keeping.keep)
         raise terminal.Interrupted(
-            f"interrupted after step {reached.training.step}; to go on: {keeping.command} --resume {folder}"
+            f"interrupted after step {reached.train_state.step}; to go on: {keeping.command} --resume {folder}"
         ) from None
     return reached
 
 
-def is_due(keeping: Keeping, reached: training.TrainingState, since: float) -> bool:
+def is_due(keeping: Keeping, reached: training.TrainState, since: float) -> bool:
     """Say whether it is time for a checkpoint, ``since`` seconds after the last one."""
     if keeping.every:
         return reached.step % keeping.every == 0 and len(reached.losses) > 0
@@ -355,16 +357,16 @@ def noting(keeping: Keeping, begun: Checkpoint) -> Iterator[tuple[Callable[[Chec
         yield lambda reached: None, lambda: None
         return
     rows = [{"record": "epoch", **row} for row in begun.history]
-    if begun.training.step:
+    if begun.train_state.step:
         steps = [row for row in read_history(path) if row["record"] == "step"]
-        rows += [row for row in steps if row["step"] <= begun.training.step]
+        rows += [row for row in steps if row["step"] <= begun.train_state.step]
     rows.sort(key=lambda row: (row["step"], row["record"] == "epoch"))
     write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
     try:
         with open(path, "a", encoding="utf-8") as file:
 
             def note(reached: Checkpoint) -> None:
-                now = reached.training
+                now = reached.train_state
                 if not len(now.losses):
                     file.write(json.dumps({"record": "epoch", **reached.history[-1]}) + "\n")
                     file.flush()

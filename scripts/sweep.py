@@ -12,7 +12,7 @@ import terminal
 from bench_worker import steps_taking
 from rich.console import Console
 
-from funcnn import layers, losses, ops, serial, training
+from funcnn import gradients, layers, losses, ops, serial
 from funcnn.tree import Array
 
 Run = Callable[[int], object]
@@ -100,7 +100,7 @@ def net_run(batch: int, side: int, channels: int) -> Run:
         layers.flatten(), layers.dense(120), layers.relu(), layers.dense(84), layers.relu(), layers.dense(10),
     )  # fmt: skip
     params, state, _ = model.init((0,), (side, side, channels))
-    grad_fn = training.value_and_grad(model, losses.softmax_cross_entropy)
+    grad_fn = gradients.value_and_grad(model, losses.softmax_cross_entropy)
     x, labels = _normal(batch, side, side, channels), np.arange(batch) % 10
 
     def run(times: int) -> None:

@@ -123,7 +123,7 @@ def _shown_live(
                 update(_parts(record, total, began, done), record.epoch * steps)
                 updated = told = now
             elif now - updated > 0.1:
-                updated, step = now, len(record.training.losses)
+                updated, step = now, len(record.train_state.losses)
                 completed = (record.epoch - 1) * steps + step
                 if now - told > 1:  # what the last epoch was like has been seen
                     speed = {"epoch": f"epoch {record.epoch}/{total}", "step": f"step {step}/{steps}"}

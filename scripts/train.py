@@ -17,7 +17,7 @@ from files import check_folder, check_writable
 from recipes import RECIPES, WITH_DROPOUT, ModelName, OptimizerName, ScheduleName
 from sources import CARRIED, Dataset, describe, open_data
 
-from funcnn import checkpoint, metrics, parallel, training, tree
+from funcnn import checkpoint, data_parallel, metrics, training, tree
 from funcnn.checkpoint import Checkpoint
 from funcnn.summary import summary
 from funcnn.tree import Array
@@ -270,14 +270,14 @@ def main(
     reached = runs.train(run, begun, dataset, parts, keeping=keeping, quiet=quiet)
     best = reached.best
     if best:
-        reached = reached._replace(training=reached.training._replace(params=best.params, state=best.state))
-        say(f"the best of {reached.training.epoch} epochs was number {best.epoch}")
+        reached = reached._replace(train_state=reached.train_state._replace(params=best.params, state=best.state))
+        say(f"the best of {reached.train_state.epoch} epochs was number {best.epoch}")
     confusion = tested(run, reached, dataset, parts)
     if output:
-        checkpoint.save(output, reached._replace(training=reached.training._replace(opt_state={}), best=None))
-        say(f"saved {tree.size(reached.training.params):,} parameters to {output}")
+        checkpoint.save(output, reached._replace(train_state=reached.train_state._replace(opt_state={}), best=None))
+        say(f"saved {tree.size(reached.train_state.params):,} parameters to {output}")
     if as_json:
-        told = {"epochs": reached.training.epoch, "best_epoch": best.epoch if best else None}
+        told = {"epochs": reached.train_state.epoch, "best_epoch": best.epoch if best else None}
         print(json.dumps({**told, **terminal.figures(confusion, dataset.classes)}))
     else:
         terminal.report(terminal.results(), "test", confusion, dataset.classes)
@@ -290,7 +290,7 @@ def read(path: Path, say: Callable[[str], None]) -> tuple[Checkpoint, Path]:
         path, saved, unreadable = checkpoint.latest(path)
     else:
         saved = checkpoint.load(path)
-    if not saved.training.opt_state:
+    if not saved.train_state.opt_state:
         raise ValueError(f"{path} is a model without its optimizer's state, as --output writes it: it cannot go on")
     for error in unreadable:
         terminal.warn(f"{error}; going on from the one before, {path}")
@@ -298,7 +298,7 @@ def read(path: Path, say: Callable[[str], None]) -> tuple[Checkpoint, Path]:
     changed = [f"{name} {before[name]}, now {now.get(name)}" for name in before if before[name] != now.get(name)]
     if changed:
         terminal.warn(f"the run may end with other bits than if it had not stopped: it began with {'; '.join(changed)}")
-    say(f"going on from {path}: {saved.training.epoch} epochs and {saved.training.step} steps are done")
+    say(f"going on from {path}: {saved.train_state.epoch} epochs and {saved.train_state.step} steps are done")
     return saved, path
 
 
@@ -306,7 +306,7 @@ def new_run(given: dict[str, Any]) -> runs.Run:
     """Return a run as the command line says, and where it does not, the model's recipe."""
     recipe = RECIPES[ModelName(given["model"] or ModelName.convnet)]
     usual = {
-        **recipe._asdict(), "model": ModelName.convnet, "data": "digits", "seed": 0, "threads": parallel.cores(),
+        **recipe._asdict(), "model": ModelName.convnet, "data": "digits", "seed": 0, "threads": data_parallel.cores(),
         "validation": 0.1, "test": 0.2, "early_stopping": 0,
     }  # fmt: skip
     return runs.Run(**{name: usual[name] if value is None else value for name, value in given.items()})
@@ -375,7 +375,7 @@ def introduce(begun: Checkpoint, say: Callable[[str], None]) -> None:
 
 def tested(run: runs.Run, reached: Checkpoint, dataset: Dataset, parts: runs.Parts) -> Array:
     """Return the confusion matrix on the test part."""
-    model, now = checkpoint.rebuild(reached.description), reached.training
+    model, now = checkpoint.rebuild(reached.description), reached.train_state
     x = runs.prepared(reached.description, dataset.x[parts.test])
     outputs = training.predict(model, now.params, now.state, x, threads=run.threads)
     return metrics.confusion_matrix(outputs, dataset.labels[parts.test], len(dataset.classes))

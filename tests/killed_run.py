@@ -14,7 +14,7 @@ import numpy as np
 
 from funcnn import checkpoint, data, losses, metrics, optim, serial, training
 from funcnn.layers import batch_norm, conv2d, dense, dropout, flatten, relu
-from funcnn.stopping import watch
+from funcnn.stopping import update_best
 
 MODEL = serial(conv2d(3, 3), batch_norm(), relu(), flatten(), dropout(0.2), dense(8), relu(), dense(3))
 X = np.random.default_rng(0).standard_normal((23, 6, 6, 1)).astype(np.float32)
@@ -39,12 +39,12 @@ def train(folder, optimizer, stop="", lost=""):
     begun = checkpoint.Checkpoint(fresh(optimizer), {"model": {"name": "none", "arguments": {}}})
     if any(name.startswith("step-") for name in os.listdir(folder)):
         started, begun = begun, checkpoint.latest(folder).checkpoint
-        if lost in training.TrainingState._fields:
-            begun = begun._replace(training=begun.training._replace(**{lost: getattr(started.training, lost)}))
+        if lost in training.TrainState._fields:
+            begun = begun._replace(train_state=begun.train_state._replace(**{lost: getattr(started.train_state, lost)}))
         elif lost:
             begun = begun._replace(**{lost: getattr(started, lost)})
     reached = begun
-    for record in training.steps(
+    for record in training.fit(
         MODEL,
         losses.softmax_cross_entropy,
         OPTIMIZERS[optimizer],
@@ -52,19 +52,19 @@ def train(folder, optimizer, stop="", lost=""):
         LABELS,
         epochs=EPOCHS,
         batch_size=BATCH,
-        resume=begun.training,
+        resume=begun.train_state,
         augment=data.random_shift,
         validation=(X, LABELS),
         metrics={"accuracy": metrics.accuracy},
         threads=1,
-    ):
-        reached = reached._replace(training=record.training)
+    ).steps():
+        reached = reached._replace(train_state=record.train_state)
         if isinstance(record, training.Epoch):
-            best = watch(reached.best, record.epoch, record.training)  # it is the first, whatever comes
+            best = update_best(reached.best, record.epoch, record.train_state)  # it is the first, whatever comes
             history = [*reached.history, {"epoch": record.epoch, "loss": record.loss, **record.validation}]
             reached = reached._replace(best=best, history=history)
         checkpoint.add(folder, reached, keep=2)
-        if stop and record.training.step == int(stop):
+        if stop and record.train_state.step == int(stop):
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -8,7 +8,7 @@ from funcnn import layers, losses, models, tree
 from funcnn.attribution import grad_cam, gradient_times_input, input_gradient
 from funcnn.combinators import parallel, residual, serial
 from funcnn.derivatives import jacobian
-from funcnn.intermediates import activations, layer_statistics, there_and_back
+from funcnn.intermediates import activations, forward_backward, layer_statistics
 from funcnn.layers import (
     batch_norm,
     conv1d,
@@ -159,7 +159,7 @@ def test_activations_are_the_outputs_of_the_model_cut_anywhere():
 def test_there_and_back_in_training():
     params, state, x = made(BRANCHES, (4, 4, 2))
     dy = frozen(normal(5, 3))
-    passes = there_and_back(BRANCHES, params, state, x, lambda y: dy, train=True, key=(3,))
+    passes = forward_backward(BRANCHES, params, state, x, lambda y: dy, train=True, key=(3,))
     y, vjp, _ = BRANCHES.forward(params, x, state, train=True, key=(3,))
     dparams, _ = vjp(dy)
     np.testing.assert_array_equal(passes["7_dense"].output, y)

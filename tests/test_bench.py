@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from commands import CONTROL, ENVIRONMENT
 
-from funcnn import data, losses, models, training, tree
+from funcnn import data, gradients, losses, models, training, tree
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "bench.py"
 SHORT = ("--rounds", 2, "--processes", 1, "--seconds-per-round", 0.005)
@@ -183,7 +183,7 @@ def test_a_step_is_a_users_step(jobs, with_funcnn):
     rest = iter(task.weights)
     params = tree.map(lambda leaf: next(rest), params)
     x, labels = data.digits()
-    value, grads, _ = training.value_and_grad(model, losses.softmax_cross_entropy)(params, state, x[:64], labels[:64])
+    value, grads, _ = gradients.value_and_grad(model, losses.softmax_cross_entropy)(params, state, x[:64], labels[:64])
     assert first == float(value)
     params = tree.map(lambda p, g: p - np.float32(jobs.LEARNING_RATE) * g, params, grads)
     outputs = training.predict(model, params, state, x[64:128])
@@ -280,7 +280,7 @@ def test_the_methods_grid_tells_where_the_choice_is_worst(scripts, monkeypatch, 
     methods = scripts("methods")
     slow = methods.Shape(3, 1, 8, 8, 8, 1)
     grid = [slow, methods.Shape(1, 2, 4, 4, 8, 4)]
-    delays = {"auto": 0.002, "columns": 0.0005, "strips": 0.001, "depthwise": 0.1}
+    delays = {"auto": 0.002, "im2col": 0.0005, "row_blocks": 0.001, "depthwise": 0.1}
 
     def conv_run(batch, side, inner, outer, *, kernel, stride, groups, method):
         def run(times):
@@ -296,8 +296,8 @@ def test_the_methods_grid_tells_where_the_choice_is_worst(scripts, monkeypatch, 
     out, errors = capsys.readouterr()
     assert errors == "measuring kernel 3, stride 1\nmeasuring kernel 1, stride 2\n"
     assert "or within 10% of it, for 1 of 2 shapes" in out
-    assert out.splitlines()[3].split()[:2] == ["3x3", "1"] and "columns" in out.splitlines()[3]
-    assert found[0]["us"].keys() == {"auto", "columns", "strips"}  # without what is hopeless or cannot
+    assert out.splitlines()[3].split()[:2] == ["3x3", "1"] and "im2col" in out.splitlines()[3]
+    assert found[0]["us"].keys() == {"auto", "im2col", "row_blocks"}  # without what is hopeless or cannot
     assert found[0]["auto_over_best"] == pytest.approx(4, rel=0.5) and found[0]["batch"] == 64
 
 
@@ -311,7 +311,7 @@ def test_the_methods_grid_covers_small_and_large_and_every_method(scripts):
     assert small.products() == 9 * 16 * 4 and small.unrolled() == 256 * 4 and small.out() == 4
     assert methods.Shape(3, 2, 2, 2, 5, 1).out() == 3
     assert methods.compare(small, 1, 0.0005).seconds.keys() <= {"auto", *methods.METHODS}
-    assert methods.compare(small._replace(groups=2), 1, 0.0005).best() in ("columns", "depthwise")
+    assert methods.compare(small._replace(groups=2), 1, 0.0005).best() in ("im2col", "depthwise")
 
 
 FAILURES = {

@@ -14,16 +14,16 @@ from arrays import layouts, normal
 
 from funcnn import checkpoint, models, tree
 from funcnn.checkpoint import Checkpoint, CheckpointError
-from funcnn.stopping import Best
-from funcnn.training import TrainingState
+from funcnn.stopping import BestEpoch
+from funcnn.training import TrainState
 
 DESCRIPTION = {"model": {"name": "mlp", "arguments": {"outputs": 3, "hidden": [4]}}, "data": {"classes": ["a", "ß"]}}
 
 
 def make(step=12, params=None, **opt_state):
     params = {"0_dense": {"w": normal(3, 2).astype(np.float32), "b": np.zeros(2)}} if params is None else params
-    best = Best(1, 0.25, {"w": np.ones(2)}, {"mean": np.zeros(3)}, 2)
-    training = TrainingState(params, {"1_relu": {}}, opt_state, (0, 2**70), 3, step, np.array([0.1, 0.2]))
+    best = BestEpoch(1, 0.25, {"w": np.ones(2)}, {"mean": np.zeros(3)}, 2)
+    training = TrainState(params, {"1_relu": {}}, opt_state, (0, 2**70), 3, step, np.array([0.1, 0.2]))
     return Checkpoint(training, DESCRIPTION, best, [{"epoch": 1, "loss": 0.1}])
 
 
@@ -38,7 +38,7 @@ def exactly(a, b):
     return repr(a) == repr(b)
 
 
-def there_and_back(path, **opt_state):
+def forward_backward(path, **opt_state):
     checkpoint.save(path, make(**opt_state))
     return checkpoint.load(path)
 
@@ -52,10 +52,10 @@ def test_everything_comes_back(path):
     saved = make(step=7, x=np.arange(3))
     checkpoint.save(path, saved)
     loaded = checkpoint.load(path)
-    assert exactly(loaded.training._asdict(), saved.training._asdict())
+    assert exactly(loaded.train_state._asdict(), saved.train_state._asdict())
     assert exactly(loaded.best._asdict(), saved.best._asdict())
     assert loaded.description == DESCRIPTION and loaded.history == saved.history
-    assert all(leaf.flags.writeable for leaf in tree.leaves(loaded.training.params))
+    assert all(leaf.flags.writeable for leaf in tree.leaves(loaded.train_state.params))
     checkpoint.save(path, loaded._replace(best=None, history=[]))
     assert checkpoint.load(path)[2:] == (None, [])
 
@@ -80,7 +80,7 @@ def test_leaves_come_back_exactly(path, leaves):
     native = tree.map(
         lambda leaf: leaf.astype(leaf.dtype.newbyteorder("=")) if hasattr(leaf, "astype") else leaf, leaves
     )
-    assert exactly(there_and_back(path, **leaves).training.opt_state, native)
+    assert exactly(forward_backward(path, **leaves).train_state.opt_state, native)
 
 
 def test_any_layout_in_memory_comes_back(path):
@@ -96,7 +96,7 @@ def test_any_layout_in_memory_comes_back(path):
         "axes swapped": x.transpose(1, 2, 0),
         "overlapping": np.lib.stride_tricks.sliding_window_view(x, 2, axis=1),
     }
-    loaded = there_and_back(path, **odd).training.opt_state
+    loaded = forward_backward(path, **odd).train_state.opt_state
     assert exactly(loaded, odd)
     others = safetensors.numpy.load_file(path)  # as other programs read it
     for name, leaf in odd.items():
@@ -122,7 +122,7 @@ def test_keys_are_paths(path):
 def test_what_cannot_be_saved_is_named_and_the_older_file_stays(path, opt_state, error, message):
     path.write_bytes(b"an older file")
     with pytest.raises(error, match=message):
-        checkpoint.save(path, make()._replace(training=make().training._replace(opt_state=opt_state)))
+        checkpoint.save(path, make()._replace(train_state=make().train_state._replace(opt_state=opt_state)))
     assert path.read_bytes() == b"an older file" and os.listdir(path.parent) == [path.name]
 
 
@@ -138,7 +138,7 @@ def test_any_flipped_bit_is_noticed(path):
         with pytest.raises(CheckpointError, match=r"net\.safetensors"):
             checkpoint.load(path)
     path.write_bytes(content)
-    assert checkpoint.load(path).training.step == 12
+    assert checkpoint.load(path).train_state.step == 12
 
 
 def test_any_truncation_is_noticed(path):
@@ -208,7 +208,7 @@ WELL = {
 )  # fmt: skip
 def test_a_right_checksum_of_wrong_content_is_the_typed_error(path, change):
     path.write_bytes(signed(WELL, {"params/w": np.ones(1)}))
-    assert checkpoint.load(path).training.step == 2
+    assert checkpoint.load(path).train_state.step == 2
     path.write_bytes(signed({**WELL, **change}, {"params/w": np.ones(1)}))
     with pytest.raises(CheckpointError, match=r"net\.safetensors"):
         checkpoint.load(path)
@@ -278,7 +278,7 @@ def test_the_newest_stay(tmp_path):
     for step in (1, 2, 10, 9, 1_000_000_000, 11):
         assert checkpoint.add(folder, make(step), keep=3).exists()
     assert steps(folder) == [10, 11, 1_000_000_000]
-    assert checkpoint.latest(folder).checkpoint.training.step == 1_000_000_000
+    assert checkpoint.latest(folder).checkpoint.train_state.step == 1_000_000_000
     with pytest.raises(ValueError, match="keep must be >= 1"):
         checkpoint.add(folder, make(12), keep=0)
 
@@ -298,7 +298,7 @@ def test_the_one_before_takes_the_place_of_a_damaged_one(tmp_path):
     path.write_bytes(path.read_bytes()[:-3])
     (tmp_path / "step-000000002.safetensors").write_bytes(b"")
     found = checkpoint.latest(tmp_path)
-    assert found.path.name == "step-000000001.safetensors" and found.checkpoint.training.step == 1
+    assert found.path.name == "step-000000001.safetensors" and found.checkpoint.train_state.step == 1
     assert ["step-000000003" in str(found.unreadable[0]), "step-000000002" in str(found.unreadable[1])] == [True] * 2
     found.path.unlink()
     with pytest.raises(CheckpointError, match=r"no checkpoint that can be read; .*step-000000003.*step-000000002"):
@@ -334,9 +334,9 @@ def test_a_file_larger_than_may_be_written_leaves_the_older_one(tmp_path):
 import resource, signal, sys
 import numpy as np
 from funcnn import checkpoint
-from funcnn.training import TrainingState
+from funcnn.training import TrainState
 def make(n):
-    return checkpoint.Checkpoint(TrainingState({{"w": np.ones(n)}}, {{}}, {{}}, (0,), 1, n), {{}})
+    return checkpoint.Checkpoint(TrainState({{"w": np.ones(n)}}, {{}}, {{}}, (0,), 1, n), {{}})
 checkpoint.add({str(tmp_path)!r}, make(1), keep=1)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
@@ -345,7 +345,7 @@ checkpoint.add({str(tmp_path)!r}, make(100000), keep=1)
     run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
     assert "OSError: cannot write" in run.stderr and "File too large" in run.stderr.splitlines()[-1]
     assert os.listdir(tmp_path) == ["step-000000001.safetensors"]
-    assert checkpoint.latest(tmp_path).checkpoint.training.step == 1
+    assert checkpoint.latest(tmp_path).checkpoint.train_state.step == 1
 
 
 def test_places_that_cannot_be_written(tmp_path):

@@ -207,7 +207,11 @@ def test_many_values_are_summed_in_double_precision():
         (lambda: data.random_flip((0,), normal(2, 4, 4, 1), axis=4), ValueError, "random_flip: axis 4 is out of range"),
         (lambda: data.random_flip((0,), normal(2, 4, 1), probability=1.5), ValueError, r"must be in \[0, 1\], got 1.5"),
         (lambda: data.random_flip((0,), normal(2, 4)), ValueError, r"random_flip: x has shape \(2, 4\)"),
-        (lambda: data.random_crop((0,), normal(2, 4, 4, 1), 5), ValueError, "random_crop: the window spans 5 cells"),
+        (
+            lambda: data.random_crop((0,), normal(2, 4, 4, 1), 5),
+            ValueError,
+            "random_crop: the window spans 5 positions",
+        ),
         (lambda: data.random_crop((0,), normal(2, 4, 4, 1), 0), ValueError, "random_crop: window must be at least 1"),
         (lambda: data.random_crop((0,), normal(2, 4, 4, 1), (2, 2, 2)), ValueError, "has 3 entries, the input has 2"),
         (lambda: data.random_crop((0,), normal(2, 4, 4, 1), 2, padding=-1), ValueError, "padding must be at least 0"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from arrays import distinct, normal
 
-from funcnn import data, layers, losses, models, ops, training, tree
+from funcnn import data, gradients, layers, losses, models, ops, tree
 from funcnn.combinators import parallel, residual, serial
 from funcnn.derivatives import hessian_eigenvalues, hvp, jacobian, jvp, per_example_gradients
 from funcnn.layer import Layer, parametric, pull_back
@@ -33,7 +33,7 @@ def double(params):
 def problem(model, in_shape, loss, targets, *, n=5):
     """The gradient of a small model's loss as a function of its parameters, and parameters in double precision."""
     params, state, _ = model.init((0,), in_shape)
-    grad_fn = training.value_and_grad(model, loss)
+    grad_fn = gradients.value_and_grad(model, loss)
     x = normal(n, *in_shape).astype(np.float32)
     return lambda p: grad_fn(p, state, x, targets, (1,))[1], double(params)
 
@@ -335,7 +335,7 @@ def test_per_example_gradients_are_those_of_examples_one_by_one(model, in_shape)
     got = per_example_gradients(model, loss, params, state, x, labels)
     expected = one_by_one(model, loss, params, state, x, labels)
     tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), got, expected)
-    batch = training.value_and_grad(model, loss)(params, state, x, labels)[1]
+    batch = gradients.value_and_grad(model, loss)(params, state, x, labels)[1]
     tree.map(lambda a, b: np.testing.assert_allclose(a.mean(0), b, rtol=1e-11, atol=1e-13), got, batch)
 
 
@@ -357,7 +357,7 @@ def test_the_mean_over_examples_is_the_gradient_of_the_batch():
     loss = losses.softmax_cross_entropy
     options = {"key": (3,), "sample_weight": weights}
     got = per_example_gradients(model, loss, double(params), state, x, labels, train=True, **options)
-    batch = training.value_and_grad(model, loss)(double(params), state, x, labels, **options)[1]
+    batch = gradients.value_and_grad(model, loss)(double(params), state, x, labels, **options)[1]
     tree.map(lambda a, b: np.testing.assert_allclose(a.mean(0), b, rtol=1e-12, atol=1e-15), got, batch)
     assert not got["1_dense"]["w"][0].any()  # no weight
     plain = per_example_gradients(model, loss, double(params), state, x, labels)

@@ -5,14 +5,13 @@ import pytest
 from arrays import distinct, layouts, normal
 
 import funcnn
-from funcnn import combinators, tree
+from funcnn import combinators, fusion, tree
 from funcnn.combinators import map_layers, serial
-from funcnn.kernels import pooled
-from funcnn.kernels.convolution import correlate
+from funcnn.kernels.conv import conv_pool
+from funcnn.kernels.conv.dispatch import correlate
 from funcnn.kernels.geometry import geometry
 from funcnn.layer import description
 from funcnn.layers import avg_pool, conv2d, dense, flatten, max_pool, relu, tanh
-from funcnn.ops import fusion
 
 
 def one_by_one(model):
@@ -61,14 +60,14 @@ def compare(model, in_shape, n, dtype, tolerance, x=None):
                     np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(abs(b).max(), 1e-30))
 
 
-# examples, (height, width, channels), features, kernel, padding: by strips, that is few channels and many places
+# examples, (height, width, channels), features, kernel, padding: by row blocks, that is few channels and many places
 STRIPS = {
     "even": (20, (12, 12, 1), 5, 3, 0),
     "odd number of outputs": (20, (13, 10, 2), 4, (3, 4), 0),
     "padded": (30, (9, 8, 3), 6, 5, ((1, 2), (3, 0))),
     "same": (30, (8, 8, 1), 32, 3, "same"),
     "wide": (9, (6, 40, 7), 3, (2, 5), 0),
-    "strips that reach beyond the row": (12, (8, 26, 1), 6, 3, 1),
+    "row blocks that reach beyond the row": (12, (8, 26, 1), 6, 3, 1),
 }
 ORDERS = {
     "pool": lambda conv: serial(conv, max_pool(2)),
@@ -92,29 +91,29 @@ def test_winograd_tiles(n, in_shape, order):
     compare(ORDERS[order](conv2d(12, 3, padding=1)), in_shape, n, np.float32, 5e-5)
 
 
-@pytest.mark.parametrize("method", ["strips", "winograd"])
+@pytest.mark.parametrize("method", ["row_blocks", "winograd"])
 @pytest.mark.parametrize("size", [(8, 8), (9, 11), (2, 3), (5, 30)])
 def test_the_maximum_is_that_of_the_convolution(method, size):
     x, w = normal(3, *size, 4), normal(3, 3, 4, 5)
     g = geometry("conv", size, 3, padding=1)
-    y = correlate(x, w, g, 1, "columns")
+    y = correlate(x, w, g, 1, "im2col")
     rows, columns = (o // 2 for o in g.out)
-    cells = y[:, : 2 * rows, : 2 * columns].reshape(3, rows, 2, columns, 2, 5).transpose(0, 1, 3, 5, 2, 4)
-    cells = cells.reshape(3, rows, columns, 5, 4)
-    most, winner = pooled.correlate_max(x, w, g, method, numbered=True)
-    np.testing.assert_allclose(most, cells.max(axis=-1), rtol=1e-12, atol=1e-12)
-    np.testing.assert_array_equal(winner, cells.argmax(axis=-1))
-    assert pooled.correlate_max(x, w, g, method, numbered=False)[1] is None
+    positions = y[:, : 2 * rows, : 2 * columns].reshape(3, rows, 2, columns, 2, 5).transpose(0, 1, 3, 5, 2, 4)
+    positions = positions.reshape(3, rows, columns, 5, 4)
+    maxima, argmax = conv_pool.correlate_max(x, w, g, method, return_argmax=True)
+    np.testing.assert_allclose(maxima, positions.max(axis=-1), rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(argmax, positions.argmax(axis=-1))
+    assert conv_pool.correlate_max(x, w, g, method, return_argmax=False)[1] is None
 
 
-@pytest.mark.parametrize("method", ["strips", "winograd"])
+@pytest.mark.parametrize("method", ["row_blocks", "winograd"])
 def test_the_way_back_is_the_adjoint(method):
-    """With the winners given, y is linear in x and in w: <dy, y> = <dx, x> = <dw, w>."""
+    """With the window_argmax given, y is linear in x and in w: <dy, y> = <dx, x> = <dw, w>."""
     x, w = normal(3, 9, 10, 4), normal(3, 3, 4, 5)
     g = geometry("conv", (9, 10), 3, padding=((1, 1), (2, 1)))
-    y, winner = pooled.correlate_max(x, w, g, method, numbered=True)
+    y, argmax = conv_pool.correlate_max(x, w, g, method, return_argmax=True)
     dy = normal(*y.shape, seed=2)
-    dw, dx = pooled.adjoints(x, w, dy, winner, g, method, input_gradient=True, per_example=False, wish="auto")
+    dw, dx = conv_pool.adjoints(x, w, dy, argmax, g, method, input_gradient=True, per_example=False, preference="auto")
     assert np.vdot(dy, y) == pytest.approx(np.vdot(dx, x), rel=1e-10)
     assert np.vdot(dy, y) == pytest.approx(np.vdot(dw, w), rel=1e-10)
 
@@ -231,7 +230,7 @@ def test_exact_and_methods_by_hand_are_kept():
     model = serial(conv2d(8, 3, padding=1), max_pool(2))
     params, state = prepared(model, (8, 8, 16), np.float32)
     assert run_of(model).forward(params, x, state, True) is not None
-    for method in ("exact", "columns"):
+    for method in ("exact", "im2col"):
         same = serial(conv2d(8, 3, padding=1, method=method), max_pool(2))
         assert run_of(same).forward(params, x, state, True) is None
     with funcnn.exact():

@@ -63,12 +63,12 @@ def left_alone(runs, tmp_path_factory):
 
 def same(a, b):
     """Whether two checkpoints are the same, bit for bit."""
-    if (a.history, a.training.key, a.training.epoch, a.training.step) != (
-        b.history, b.training.key, b.training.epoch, b.training.step,
+    if (a.history, a.train_state.key, a.train_state.epoch, a.train_state.step) != (
+        b.history, b.train_state.key, b.train_state.epoch, b.train_state.step,
     ):  # fmt: skip
         return False
     trees = [
-        {"training": {**c.training._asdict(), "key": None, "epoch": 0, "step": 0}, "best": c.best._asdict()}
+        {"train_state": {**c.train_state._asdict(), "key": None, "epoch": 0, "step": 0}, "best": c.best._asdict()}
         for c in (a, b)
     ]
     flat = [tree.flatten(t) for t in trees]
@@ -103,7 +103,7 @@ def test_a_run_killed_again_and_again_ends_as_if_left_alone(runs, left_alone, tm
             during_writes += bool(unfinished(folder))
             saved = sorted(folder.glob("step-*"))
             assert len(saved) <= 3  # two, and one more until the oldest is removed
-            steps = [checkpoint.load(path).training.step for path in saved]
+            steps = [checkpoint.load(path).train_state.step for path in saved]
             assert [f"step-{step:09d}.safetensors" for step in steps] == [path.name for path in saved]
             if saved:
                 assert checkpoint.latest(folder).unreadable == []
@@ -118,6 +118,6 @@ def test_a_run_killed_again_and_again_ends_as_if_left_alone(runs, left_alone, tm
 def test_nothing_of_a_checkpoint_could_be_left_out(runs, left_alone, tmp_path, optimizer, lost):
     # in the second epoch, the best being the first one's
     assert runs.whole(tmp_path, optimizer, 8) == -signal.SIGKILL
-    assert checkpoint.latest(tmp_path).checkpoint.training.step == 8
+    assert checkpoint.latest(tmp_path).checkpoint.train_state.step == 8
     runs.whole(tmp_path, optimizer, "", lost)
     assert same(checkpoint.latest(tmp_path).checkpoint, left_alone[optimizer][0]) == (not lost)

@@ -20,7 +20,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from funcnn import layers, losses, ops, tree
 from funcnn.combinators import serial
-from funcnn.kernels import lowering
+from funcnn.kernels.conv import dispatch
 from funcnn.ops.conv import _plan
 
 LAWS = settings(
@@ -104,14 +104,14 @@ def road(request):
     """Convolutions by the automatic choice, with all images taken for large ones or for tiny ones."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("_LARGEST_UNROLLED", "_MANY"):
-            patch.setattr(lowering, name, request.param)
+            patch.setattr(dispatch, name, request.param)
         _forget_choices()
         yield
     _forget_choices()
 
 
 def _forget_choices():
-    for chooses in (lowering.choose, _plan.__wrapped__):
+    for chooses in (dispatch.choose, _plan.__wrapped__):
         chooses.cache_clear()
 
 
@@ -120,7 +120,7 @@ def unbiased(w):
 
 
 def steps(strides):
-    """The index of every ``strides``-th cell of images."""
+    """The index of every ``strides``-th position of images."""
     return (slice(None), *(slice(None, None, t) for t in strides))
 
 
@@ -310,7 +310,7 @@ def test_a_convolution_is_linear_in_the_image_and_in_the_kernel(road, case, a, b
 def test_conv_transpose_is_the_adjoint_of_conv(road, case):
     w, x = case.params["w"], case.x
     y, vjp = ops.conv(unbiased(w), x, **case.options)
-    # the cells at the end that no window reaches
+    # the positions at the end that no window reaches
     rest = tuple(
         (s + lo + hi - d * (k - 1) - 1) % t
         for s, k, t, (lo, hi), d in zip(case.size, case.window, case.stride, case.padding, case.dilation, strict=True)
@@ -335,8 +335,8 @@ def test_an_average_is_a_depthwise_convolution_with_a_constant_kernel(case, coun
     total = unbiased(np.ones((*case.window, 1, channels)))
     options = {"stride": case.stride, "padding": case.padding}
     summed, sum_vjp = ops.conv(total, case.x, **options, groups=channels)
-    cells = np.ones_like(case.x)
-    count = np.prod(case.window) if count_include_pad else ops.conv(total, cells, **options, groups=channels)[0]
+    positions = np.ones_like(case.x)
+    count = np.prod(case.window) if count_include_pad else ops.conv(total, positions, **options, groups=channels)[0]
     y, vjp = ops.avg_pool(case.x, case.window, **options, count_include_pad=count_include_pad)
     assert_same(y, summed / count)
     assert_same(vjp(y), sum_vjp(y / count)[1])
@@ -424,7 +424,7 @@ def test_depth_to_space_undoes_space_to_depth(shape, block, seed):
     back, back_vjp = ops.depth_to_space(deep, block)
     assert np.array_equal(back, x)
     assert np.array_equal(vjp(back_vjp(x)), x)
-    # the block's cells of one channel, side by side
+    # the block's positions of one channel, side by side
     assert_same(deep.reshape(*deep.shape[:-1], -1, c).mean(axis=-2), ops.avg_pool(x, block)[0])
 
 

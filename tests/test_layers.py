@@ -215,7 +215,7 @@ def test_errors_name_the_layer_and_keep_their_type():
 
     kind, message, notes = located(serial(relu(), serial(conv2d(2, 9))).init, (0,), IMAGE)
     assert (kind, notes) == (ValueError, ["in layer 1_serial / 0_conv2d"])
-    assert "window spans 9 cells on spatial axis 0, the padded input has 5" in message
+    assert "window spans 9 positions on spatial axis 0, the padded input has 5" in message
 
     _, vjp, _ = MODEL.forward(params, x, state, train=True)
     kind, message, notes = located(vjp, normal(2, 3))
@@ -393,7 +393,7 @@ def test_a_layers_options_have_the_defaults_of_its_op(name):
 def test_a_convolution_takes_its_method_by_hand(make):
     params, _, _ = make().init((0,), (8, 8, 2))
     x = normal(2, 8, 8, 2)
-    by_columns, _, _ = make(method="columns").forward(params, x, {}, train=False)
+    by_columns, _, _ = make(method="im2col").forward(params, x, {}, train=False)
     np.testing.assert_allclose(by_columns, make().forward(params, x, {}, train=False)[0], rtol=1e-10, atol=1e-12)
     with pytest.raises(ValueError, match="method is 'auto', 'exact' or one of"):
         make(method="fast").init((0,), (8, 8, 2))

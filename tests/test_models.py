@@ -118,6 +118,6 @@ def test_arguments_are_plain(name):
 
 
 def test_an_image_too_small_is_named():
-    with pytest.raises(ValueError, match="window spans 3 cells") as error:
+    with pytest.raises(ValueError, match="window spans 3 positions") as error:
         models.seed_convnet().init((0,), (2, 8, 1))
     assert error.value.__notes__ == ["in layer 0_conv2d"]

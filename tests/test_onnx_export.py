@@ -9,7 +9,7 @@ import pytest
 from funcnn import layers, models, ops, residual, serial, tree
 from funcnn.combinators import parallel as side_by_side
 from funcnn.layer import parameterless
-from funcnn.onnx_export import to_onnx
+from funcnn.onnx import to_onnx
 
 onnxruntime.set_default_logger_severity(3)
 

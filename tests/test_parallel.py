@@ -13,7 +13,7 @@ import pytest
 import threadpoolctl
 from arrays import normal
 
-from funcnn import losses, metrics, models, ops, optim, parallel, training, tree
+from funcnn import data_parallel, gradients, losses, metrics, models, ops, optim, training, tree
 from funcnn.combinators import residual, serial
 from funcnn.keys import generator
 from funcnn.layer import Layer, parameterless
@@ -35,7 +35,7 @@ def start(model, in_shape=X.shape[1:], dtype=np.float64):
 
 
 def threaded(model, n, loss=losses.softmax_cross_entropy, **options):
-    return parallel.over_threads(training.value_and_grad(model, loss), n, **{"smallest": 0, **options})
+    return data_parallel.over_threads(gradients.value_and_grad(model, loss), n, **{"min_work": 0, **options})
 
 
 def assert_close(a, b, tolerance=1e-12):
@@ -53,7 +53,7 @@ def compare(model, n, *arguments, loss=losses.softmax_cross_entropy, tolerance=1
     """Assert that over n threads it gives what it gives on one."""
     params, state = start(model)
     got = threaded(model, n, loss)(params, state, *arguments, **named)
-    wanted = training.value_and_grad(model, loss)(params, state, *arguments, **named)
+    wanted = gradients.value_and_grad(model, loss)(params, state, *arguments, **named)
     for a, b in zip(got, wanted, strict=True):
         assert_close(a, b, tolerance)
     return got
@@ -86,7 +86,7 @@ def test_every_example_is_in_one_piece_and_pieces_are_of_one_size_but_for_one():
 
 def test_one_thread_is_the_function_as_it_is():
     params, state = start(PLAIN)
-    grad_fn = training.value_and_grad(PLAIN, losses.softmax_cross_entropy)
+    grad_fn = gradients.value_and_grad(PLAIN, losses.softmax_cross_entropy)
     for a, b in zip(threaded(PLAIN, 1)(params, state, X, LABELS), grad_fn(params, state, X, LABELS), strict=True):
         assert_same(a, b)
 
@@ -132,7 +132,7 @@ def test_single_precision_is_kept_and_equal_to_rounding():
     params, state = start(NORMALIZED, dtype=np.float32)
     x = X.astype(np.float32)
     value, grads, new_state = threaded(NORMALIZED, 2)(params, state, x, LABELS)
-    wanted = training.value_and_grad(NORMALIZED, losses.softmax_cross_entropy)(params, state, x, LABELS)
+    wanted = gradients.value_and_grad(NORMALIZED, losses.softmax_cross_entropy)(params, state, x, LABELS)
     assert value.dtype == np.float32
     assert {leaf.dtype for leaf in tree.leaves(grads) + tree.leaves(new_state)} == {np.dtype(np.float32)}
     assert_close(grads, wanted[1], 1e-5)
@@ -162,7 +162,7 @@ def test_batch_norm_can_take_each_piece_by_itself():
         y, _, new = model.forward(params, piece, state, train=True)
         outputs.append(y)
         whole_state.append(new["1_batch_norm"])
-    value, grads, new_state = threaded(model, 2, exchange=False)(params, state, X, LABELS)
+    value, grads, new_state = threaded(model, 2, sync_batch_stats=False)(params, state, X, LABELS)
     np.testing.assert_allclose(value, losses.softmax_cross_entropy(np.concatenate(outputs), LABELS)[0], rtol=1e-12)
     for name in ("mean", "var"):
         mean = (11 * whole_state[0][name] + 12 * whole_state[1][name]) / 23
@@ -170,7 +170,7 @@ def test_batch_norm_can_take_each_piece_by_itself():
 
     vector, unravel = tree.ravel(params)
     direction = normal(vector.size)
-    moved, _, _ = threaded(model, 2, exchange=False)(unravel(vector + 1e-30j * direction), state, X, LABELS)
+    moved, _, _ = threaded(model, 2, sync_batch_stats=False)(unravel(vector + 1e-30j * direction), state, X, LABELS)
     np.testing.assert_allclose(tree.ravel(grads)[0] @ direction, moved.imag / 1e-30, rtol=1e-11)
 
 
@@ -179,7 +179,7 @@ def test_batch_norm_needs_two_values_in_the_batch_not_in_each_piece():
     compare(model, 2, X[:2], LABELS[:2])
     params, state = start(model)
     with pytest.raises(ValueError, match="at least 2 values in each channel") as error:
-        threaded(model, 2, exchange=False)(params, state, X[:2], LABELS[:2])
+        threaded(model, 2, sync_batch_stats=False)(params, state, X[:2], LABELS[:2])
     assert error.value.__notes__ == ["in layer 1_batch_norm"]
 
 
@@ -313,7 +313,7 @@ def test_ctrl_c_ends_all_pieces(waiting_in):
 
 def test_wrong_shapes_are_told_of_the_whole_batch():
     params, state = start(PLAIN)
-    grad_fn = parallel.over_threads(training.value_and_grad(PLAIN, losses.softmax_cross_entropy), 2)
+    grad_fn = data_parallel.over_threads(gradients.value_and_grad(PLAIN, losses.softmax_cross_entropy), 2)
     with pytest.raises(ValueError, match=r"\(23, 6, 6, 1\)") as error:
         grad_fn(params, state, X[..., :1], LABELS)
     assert error.value.__notes__ == ["in layer 0_conv2d"]
@@ -348,20 +348,20 @@ def test_states_that_cannot_be_averaged():
     ("grad_fn", "n", "error", "message"),
     [
         (lambda params: params, 2, TypeError, "grad_fn must come from value_and_grad"),
-        (training.value_and_grad(PLAIN, losses.mse), 2.0, TypeError, "n is an int, not 2.0"),
-        (training.value_and_grad(PLAIN, losses.mse), 0, ValueError, "n must be at least 1, got 0"),
+        (gradients.value_and_grad(PLAIN, losses.mse), 2.0, TypeError, "n is an int, not 2.0"),
+        (gradients.value_and_grad(PLAIN, losses.mse), 0, ValueError, "n must be at least 1, got 0"),
     ],
 )
 def test_bad_arguments(grad_fn, n, error, message):
     with pytest.raises(error, match=f"over_threads: {message}"):
-        parallel.over_threads(grad_fn, n)
+        data_parallel.over_threads(grad_fn, n)
 
 
 def test_small_steps_stay_whole_and_large_ones_are_cut():
     pieces = []
     model = serial(counting_pieces(pieces), *models.lenet5().children)
     params, state, _ = model.init((0,), (16, 16, 1))
-    grad_fn = parallel.over_threads(training.value_and_grad(model, losses.softmax_cross_entropy), 2)
+    grad_fn = data_parallel.over_threads(gradients.value_and_grad(model, losses.softmax_cross_entropy), 2)
     for size, cut in [(8, [8]), (2000, [1000, 1000]), (8, [8]), (500, [500])]:
         pieces.clear()
         grad_fn(params, state, np.zeros((size, 16, 16, 1), np.float32), np.zeros(size, int))
@@ -370,11 +370,11 @@ def test_small_steps_stay_whole_and_large_ones_are_cut():
 
 def test_without_threadpoolctl_nothing_is_cut_for_speed(monkeypatch):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    monkeypatch.setattr(parallel, "_SHARED", parallel._Shared())
+    monkeypatch.setattr(data_parallel, "_THREADS", data_parallel._ThreadPool())
     pieces = []
     model = serial(counting_pieces(pieces), *models.lenet5().children)
     params, state, _ = model.init((0,), (16, 16, 1))
-    grad_fn = parallel.over_threads(training.value_and_grad(model, losses.softmax_cross_entropy), 2)
+    grad_fn = data_parallel.over_threads(gradients.value_and_grad(model, losses.softmax_cross_entropy), 2)
     grad_fn(params, state, np.zeros((2000, 16, 16, 1), np.float32), np.zeros(2000, int))
     assert pieces == [2000]
     compare(NORMALIZED, 2, X, LABELS)
@@ -392,10 +392,12 @@ def test_fit_on_threads_is_fit_on_one_to_rounding_and_repeats_bit_for_bit():
         return last
 
     one, two, again = run(1), run(2), run(2)
-    assert_same(two.training.params, again.training.params)
-    assert_close(two.training.params, one.training.params, 1e-5)
+    assert_same(two.train_state.params, again.train_state.params)
+    assert_close(two.train_state.params, one.train_state.params, 1e-5)
     assert two.train == one.train
-    assert not np.array_equal(tree.ravel(two.training.params)[0], tree.ravel(one.training.params)[0])  # it was cut
+    assert not np.array_equal(
+        tree.ravel(two.train_state.params)[0], tree.ravel(one.train_state.params)[0]
+    )  # it was cut
 
 
 def test_predict_on_threads():
@@ -415,7 +417,7 @@ def test_predict_on_threads():
 
 
 def test_predict_keeps_batches_whole_but_a_single_one(monkeypatch):
-    monkeypatch.setattr(parallel, "_SMALLEST", 10_500)  # as in test_more_pieces_must_be_larger: of 10 examples
+    monkeypatch.setattr(data_parallel, "_MIN_WORK", 10_500)  # as in test_more_pieces_must_be_larger: of 10 examples
     sizes = []
 
     def forward(params, x, state, *, train, key=None):
@@ -437,14 +439,14 @@ def test_predict_keeps_batches_whole_but_a_single_one(monkeypatch):
 
 
 def test_predict_takes_as_many_threads_as_a_batchs_work_allows(monkeypatch):
-    counts, together = [], parallel._together
+    counts, together = [], data_parallel.run_concurrently
 
-    def noting(task, n, call_off):
+    def noting(task, n, abort):
         counts.append(n)
-        return together(task, n, call_off)
+        return together(task, n, abort)
 
-    monkeypatch.setattr(parallel, "_SMALLEST", 10_500)
-    monkeypatch.setattr(parallel, "_together", noting)
+    monkeypatch.setattr(data_parallel, "_MIN_WORK", 10_500)
+    monkeypatch.setattr(data_parallel, "run_concurrently", noting)
     model = serial(tanh(), dense(10))
     params, state, _ = model.init((0,), (10,))
     for batch_size, count in [(4, []), (9, []), (10, [2]), (14, [2]), (15, [3]), (30, [4])]:
@@ -481,12 +483,12 @@ def test_the_blas_is_limited_while_pieces_run_and_not_afterwards():
 FORKED = """
 import os, sys
 import numpy as np
-from funcnn import losses, models, parallel, training
+from funcnn import data_parallel, gradients, losses, models, training
 if {without}:
     sys.modules["threadpoolctl"] = None
 model = models.resnet(3, blocks=(1,), channels=(2,))
 params, state, _ = model.init((0,), (6, 6, 2))
-grad_fn = parallel.over_threads(training.value_and_grad(model, losses.softmax_cross_entropy), 2, smallest=0)
+grad_fn = data_parallel.over_threads(gradients.value_and_grad(model, losses.softmax_cross_entropy), 2, min_work=0)
 x, labels = np.ones((8, 6, 6, 2), np.float32), np.zeros(8, int)
 value = grad_fn(params, state, x, labels)[0]
 child = os.fork()
@@ -507,10 +509,10 @@ def test_the_core_count_is_what_the_process_may_use():
     everywhere = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(everywhere)})
     try:
-        assert parallel.cores() == 1
+        assert data_parallel.cores() == 1
     finally:
         os.sched_setaffinity(0, everywhere)
-    assert parallel.cores() == len(everywhere)
+    assert data_parallel.cores() == len(everywhere)
 
 
 def test_more_pieces_must_be_larger():
@@ -518,7 +520,7 @@ def test_more_pieces_must_be_larger():
     # an example is 10 * 100 of work in the first layer, 10 * 100 + 100 in the second: ten have 10,500 on average
     model = serial(counting_pieces(pieces), dense(10))
     params, state, _ = model.init((0,), (10,))
-    grad_fn = threaded(model, 9, smallest=10_500)
+    grad_fn = threaded(model, 9, min_work=10_500)
     for size, count in [(19, 1), (20, 2), (44, 2), (45, 3), (79, 3), (80, 4)]:
         pieces.clear()
         grad_fn(params, state, np.zeros((size, 10), np.float32), np.zeros(size, int))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from funcnn import checkpoint, losses, models, ops, training
+from funcnn import checkpoint, gradients, losses, models, ops, training
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
@@ -20,7 +20,7 @@ def shell(tmp_path_factory):
     """Paste every block into one shell; return its variables and what each block printed."""
     directory = tmp_path_factory.mktemp("readme")
     params, state, _ = models.convnet(10).init((1,), (8, 8, 1))
-    saved = training.TrainingState(params, state, {}, (1,), 0, 0)
+    saved = training.TrainState(params, state, {}, (1,), 0, 0)
     description = {"model": {"name": "convnet", "arguments": {"outputs": 10}}}
     checkpoint.save(directory / "digits.safetensors", checkpoint.Checkpoint(saved, description))
     variables, printed = {}, []
@@ -53,7 +53,7 @@ def test_the_three_line_version_is_the_same_function(shell):
     by_hand, _ = shell[0]
     after, _ = shell[1]
     params = {**after["params"], "0_conv2d": by_hand["kernel"], "3_dense": by_hand["linear"]}
-    grad_fn = training.value_and_grad(after["model"], losses.softmax_cross_entropy)
+    grad_fn = gradients.value_and_grad(after["model"], losses.softmax_cross_entropy)
     value, grads, _ = grad_fn(params, after["state"], after["x"], after["labels"])
     flat = ops.flatten(ops.relu(ops.conv(by_hand["kernel"], by_hand["x"])[0])[0])[0]
     logits, dense_vjp = ops.dense(by_hand["linear"], flat)
@@ -73,7 +73,7 @@ def test_the_summary_is_printed(shell):
 
 
 def test_saved_parameters_are_read(shell):
-    assert shell[4][0]["saved"].training.params["0_conv2d"]["w"].any()
+    assert shell[4][0]["saved"].train_state.params["0_conv2d"]["w"].any()
 
 
 def test_looking_inside(shell):

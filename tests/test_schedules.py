@@ -166,10 +166,10 @@ def test_a_rate_reduced_in_the_loop_is_the_same_run_as_a_schedule_that_knew():
         used.append(float(watched["learning_rate"]))
         (epoch,) = fit(optimizer, epochs=epochs, resume=reached)
         watched = plateau.update(watched, epoch.loss)
-        opt_state = optim.set_learning_rate(epoch.training.opt_state, watched["learning_rate"])
-        reached = epoch.training._replace(opt_state=opt_state)
+        opt_state = optim.set_learning_rate(epoch.train_state.opt_state, watched["learning_rate"])
+        reached = epoch.train_state._replace(opt_state=opt_state)
 
     assert used[0] == 0.5 and used[-1] < 0.5  # it did fall
     known = optim.sgd(optim.piecewise(used, [4 * epoch for epoch in range(1, 8)]), momentum=0.9)
     *_, last = fit(known, epochs=8, key=(0,))
-    tree.map(np.testing.assert_array_equal, last.training.params, reached.params)
+    tree.map(np.testing.assert_array_equal, last.train_state.params, reached.params)

@@ -60,11 +60,11 @@ def test_a_saved_model_is_the_one_tested(tmp_path):
 
     saved = checkpoint.load(path)
     x, labels = data.digits()
-    outputs = training.predict(checkpoint.rebuild(saved.description), *saved.training[:2], x)
+    outputs = training.predict(checkpoint.rebuild(saved.description), *saved.train_state[:2], x)
     tested = float(re.match(r"test accuracy ([\d.]+)%", result.stdout).group(1)) / 100
     accuracy = metrics.accuracy(outputs, labels)
     assert abs(accuracy - tested) < 0.03 and accuracy > 0.8
-    assert saved.training.opt_state == {} and saved.training.epoch == 2
+    assert saved.train_state.opt_state == {} and saved.train_state.epoch == 2
 
 
 def current_umask():
@@ -150,11 +150,11 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["checkpoints", "h.jsonl", "net.safetensors"]
     assert (tmp_path / "net.safetensors").read_bytes() == b"an older file"
     saved = checkpoint.latest(tmp_path / "checkpoints" / "1").checkpoint
-    assert saved.training.step == int(found[1])
+    assert saved.train_state.step == int(found[1])
     assert found[2].split()[1:] == ["--output", "net.safetensors", "--history", "h.jsonl", "--resume", "checkpoints/1"]
     # the run without its schedule's later part is over soon
-    rest = run("--resume", "checkpoints/1", "--epochs", saved.training.epoch + 1, "--json", cwd=tmp_path)
-    assert rest.returncode == 0 and json.loads(rest.stdout)["epochs"] == saved.training.epoch + 1
+    rest = run("--resume", "checkpoints/1", "--epochs", saved.train_state.epoch + 1, "--json", cwd=tmp_path)
+    assert rest.returncode == 0 and json.loads(rest.stdout)["epochs"] == saved.train_state.epoch + 1
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
@@ -260,7 +260,7 @@ def test_a_killed_run_is_resumed_exactly_past_a_damaged_checkpoint(tmp_path):
         rf"train.py: warning: kept/{newest.name} is damaged.*; going on from the one before, kept/step-\d+.safe.*\n"
     )
     assert re.fullmatch(warning, rest.stderr)
-    ends = [checkpoint.load(tmp_path / f"{name}.safetensors").training for name in "ab"]
+    ends = [checkpoint.load(tmp_path / f"{name}.safetensors").train_state for name in "ab"]
     assert ends[0].step == ends[1].step == 30 * 40
     assert tree.ravel(ends[0].params)[0].tobytes() == tree.ravel(ends[1].params)[0].tobytes()
     histories = [rows(tmp_path / f"{name}.jsonl") for name in "ab"]

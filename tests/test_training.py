@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from arrays import normal
 
-from funcnn import data, losses, metrics, models, optim, training, tree
+from funcnn import data, gradients, losses, metrics, models, optim, training, tree
 from funcnn.combinators import serial
 from funcnn.layers import conv2d, dense, dropout, flatten, relu, tanh
 
@@ -29,7 +29,7 @@ def assert_same(a, b):
 
 
 def test_value_and_grad_is_the_gradient_of_the_value():
-    grad_fn = training.value_and_grad(MODEL, losses.softmax_cross_entropy)
+    grad_fn = gradients.value_and_grad(MODEL, losses.softmax_cross_entropy)
     params, state, _ = MODEL.init((0,), (4, 4, 1))
     params = tree.map(lambda p: p.astype(np.float64), params)
     weights = np.linspace(0.5, 2, 23)
@@ -50,7 +50,7 @@ def test_value_and_grad_takes_a_loss_with_options():
     def loss(outputs, targets, *, sample_weight=None):
         return doubled(outputs, targets)
 
-    grad_fn = training.value_and_grad(dense(1), loss)
+    grad_fn = gradients.value_and_grad(dense(1), loss)
     params = {"w": np.ones((2, 1)), "b": np.zeros(1)}
     value, _, _ = grad_fn(params, {}, np.eye(2), np.array([[0.0], [1.0]]))
     assert value == 0.25
@@ -70,7 +70,7 @@ def test_the_same_key_gives_the_same_run():
     first, second, other = list(fit()), list(fit()), list(fit(key=(1,)))
     assert len(first) == 3
     for a, b in zip(first, second, strict=True):
-        assert_same(a.training.params, b.training.params)
+        assert_same(a.train_state.params, b.train_state.params)
         assert np.array_equal(a.losses, b.losses)
     assert not np.array_equal(first[0].losses, other[0].losses)
 
@@ -79,16 +79,16 @@ def test_the_same_key_gives_the_same_run():
 def test_a_resumed_run_ends_like_one_left_alone(stopped):
     whole = list(fit())
     half = list(fit(epochs=stopped))
-    resumed = list(fit(key=None, resume=half[-1].training))
+    resumed = list(fit(key=None, resume=half[-1].train_state))
     assert [e.epoch for e in resumed] == list(range(stopped + 1, 4))
-    assert_same(whole[-1].training.params, resumed[-1].training.params)
-    assert_same(whole[-1].training.opt_state, resumed[-1].training.opt_state)
-    forgot = half[-1].training._replace(
+    assert_same(whole[-1].train_state.params, resumed[-1].train_state.params)
+    assert_same(whole[-1].train_state.opt_state, resumed[-1].train_state.opt_state)
+    forgot = half[-1].train_state._replace(
         opt_state=training.start(MODEL, optim.sgd(0.1, momentum=0.9), (4, 4, 1), key=(0,)).opt_state
     )
     without_momentum = list(fit(key=None, resume=forgot))
     assert not np.array_equal(
-        tree.ravel(whole[-1].training.params)[0], tree.ravel(without_momentum[-1].training.params)[0]
+        tree.ravel(whole[-1].train_state.params)[0], tree.ravel(without_momentum[-1].train_state.params)[0]
     )
 
 
@@ -98,29 +98,31 @@ def test_a_run_resumed_at_any_step_has_the_same_records(weights):
         optimizer = optim.sgd(optim.cosine(0.1, steps=15), momentum=0.9)
         options = {"epochs": 3, "batch_size": 5, "augment": data.random_shift, "key": (0,), "sample_weight": weights}
         options |= {"validation": (X[:7], LABELS[:7]), "metrics": {"accuracy": metrics.accuracy}} | changes
-        return list(training.steps(MODEL, losses.softmax_cross_entropy, optimizer, X, LABELS, **options))
+        return list(training.fit(MODEL, losses.softmax_cross_entropy, optimizer, X, LABELS, **options).steps())
 
     whole = records()
     steps = [record for record in whole if isinstance(record, training.Step)]
-    assert [record.training.step for record in steps] == [*range(1, len(steps) + 1)]
+    assert [record.train_state.step for record in steps] == [*range(1, len(steps) + 1)]
     assert len(whole) == len(steps) + 3 and (len(steps) == 15 if weights is None else 3 <= len(steps) < 15)
     for done, record in enumerate(whole, start=1):
-        rest = records(key=None, resume=record.training)
+        rest = records(key=None, resume=record.train_state)
         assert len(rest) == len(whole) - done
         for a, b in zip(rest, whole[done:], strict=True):
             assert type(a) is type(b) and a.epoch == b.epoch and a.loss == b.loss
-            assert a.training.step == b.training.step and np.array_equal(a.training.losses, b.training.losses)
-            assert_same(a.training.opt_state, b.training.opt_state)
+            assert a.train_state.step == b.train_state.step and np.array_equal(
+                a.train_state.losses, b.train_state.losses
+            )
+            assert_same(a.train_state.opt_state, b.train_state.opt_state)
             if isinstance(a, training.Epoch):
                 assert np.array_equal(a.losses, b.losses) and a.validation == b.validation and a.train == b.train
     with pytest.raises(ValueError, match=r"is 5 steps into epoch 1, but 23 examples in batches of 23 make 1 steps"):
-        fit(batch_size=23, resume=steps[0].training._replace(losses=[1.0] * 5))
+        fit(batch_size=23, resume=steps[0].train_state._replace(losses=[1.0] * 5))
 
 
 def test_the_time_between_steps_is_not_the_epochs():
-    for record in training.steps(
+    for record in training.fit(
         MODEL, losses.softmax_cross_entropy, optim.sgd(0.1), X, LABELS, epochs=1, batch_size=12, key=(0,)
-    ):
+    ).steps():
         if isinstance(record, training.Step):
             time.sleep(0.2)
     assert record.seconds < 0.2
@@ -130,18 +132,18 @@ def test_stopping_is_leaving_the_loop():
     for epoch in fit(epochs=1000):
         if epoch.epoch == 2:
             break
-    assert epoch.training.epoch == 2 and epoch.training.step == 10
+    assert epoch.train_state.epoch == 2 and epoch.train_state.step == 10
 
 
 def test_records():
     validation = (X[:7], LABELS[:7])
     epochs = list(fit(validation=validation, metrics={"accuracy": metrics.accuracy, "size": lambda o, t: len(t)}))
     for number, epoch in enumerate(epochs, start=1):
-        assert epoch.epoch == epoch.training.epoch == number
-        assert epoch.training.step == 5 * number and epoch.losses.shape == (5,)
+        assert epoch.epoch == epoch.train_state.epoch == number
+        assert epoch.train_state.step == 5 * number and epoch.losses.shape == (5,)
         np.testing.assert_allclose(epoch.loss, np.average(epoch.losses, weights=[5, 5, 5, 5, 3]))
         assert epoch.train["size"] == 23 and epoch.validation["size"] == 7
-        params, state = epoch.training.params, epoch.training.state
+        params, state = epoch.train_state.params, epoch.train_state.state
         outputs, _, _ = MODEL.forward(params, X, state, train=False)
         assert epoch.train["accuracy"] == metrics.accuracy(outputs, LABELS)
         assert epoch.seconds > 0
@@ -187,15 +189,15 @@ def test_mixing_changes_targets_too_and_comes_after_augmentation():
     assert np.array_equal(np.sort(np.concatenate(labels[:5])), np.sort(LABELS))
     assert not np.array_equal(mixed[0].losses, next(fit(augment=lambda key, x: x + 1)).losses)
     as_they_are = list(fit(mix=lambda key, x, labels: (x, labels)))
-    assert_same(as_they_are[-1].training.params, list(fit())[-1].training.params)
-    resumed = list(fit(mix=mix, augment=lambda key, x: x + 1, key=None, resume=mixed[0].training))
-    assert_same(mixed[-1].training.params, resumed[-1].training.params)
+    assert_same(as_they_are[-1].train_state.params, list(fit())[-1].train_state.params)
+    resumed = list(fit(mix=mix, augment=lambda key, x: x + 1, key=None, resume=mixed[0].train_state))
+    assert_same(mixed[-1].train_state.params, resumed[-1].train_state.params)
 
 
 def test_weights_reach_the_loss_with_their_examples():
     weights = np.where(LABELS == 2, 0.0, 1.0)
     epochs = list(fit(sample_weight=weights, epochs=30, augment=None))
-    outputs = training.predict(MODEL, *epochs[-1].training[:2], X)
+    outputs = training.predict(MODEL, *epochs[-1].train_state[:2], X)
     assert 2 not in metrics.classes(outputs)
 
 
@@ -203,7 +205,7 @@ def test_a_batch_without_any_weight_is_left_out():
     weights = np.zeros(23)
     weights[7] = 1.0
     for epoch in fit(sample_weight=weights):
-        assert len(epoch.losses) == 1 and epoch.loss == epoch.losses[0] and epoch.training.step == epoch.epoch
+        assert len(epoch.losses) == 1 and epoch.loss == epoch.losses[0] and epoch.train_state.step == epoch.epoch
 
 
 def test_a_model_learns():

@@ -200,17 +200,17 @@ def test_averages_come_out_of_training_and_survive_saving():
         return training.fit(model, losses.mse, optimizer, x, targets, batch_size=10, **options)
 
     epochs = list(fit(epochs=3, key=(0,)))
-    mean = tree.map(lambda a, b, c: (a + 2 * b + 4 * c) / 7, *(epoch.training.params for epoch in epochs))
-    assert_close(optim.averaged_params(epochs[-1].training.opt_state), mean, rtol=1e-4)
+    mean = tree.map(lambda a, b, c: (a + 2 * b + 4 * c) / 7, *(epoch.train_state.params for epoch in epochs))
+    assert_close(optim.averaged_params(epochs[-1].train_state.opt_state), mean, rtol=1e-4)
 
-    reached = epochs[1].training
+    reached = epochs[1].train_state
     file = io.BytesIO()
     np.savez(file, **tree.flatten(reached.opt_state))
     file.seek(0)
     fresh = optimizer.init(model.init((1,), (3,))[0])
     loaded = tree.unflatten(dict(np.load(file)), like=fresh)
     (last,) = fit(epochs=3, resume=reached._replace(opt_state=loaded))
-    assert_close(last.training.opt_state, epochs[-1].training.opt_state, rtol=0)
+    assert_close(last.train_state.opt_state, epochs[-1].train_state.opt_state, rtol=0)
 
 
 # wrappers

@@ -1,11 +1,11 @@
 """Where windows lie on an array: kernel, stride, padding and dilation parsed once, for every op that slides a window.
 
-Along one axis of S cells padded by lo and hi, a window of K taps that are d cells apart spans d*(K-1)+1 cells, and
-starts at every stride-th cell where it fits: out = (S + lo + hi - d*(K-1) - 1) // stride + 1.
+Along one axis of S positions padded by lo and hi, a window of K taps that are d positions apart spans d*(K-1)+1
+positions, and starts at every stride-th position where it fits: out = (S + lo + hi - d*(K-1) - 1) // stride + 1.
 
-So 8 cells and 3 taps give 6 windows, and a padding of P on both sides adds 2P cells: S - K + 2P + 1 without strides.
-Two slips are common in hand-written versions of this formula: one more at the end, which counts a window that does not
-fit, and P for 2P, which forgets a side.
+So 8 positions and 3 taps give 6 windows, and a padding of P on both sides adds 2P positions: S - K + 2P + 1 without
+strides. Two slips are common in hand-written versions of this formula: one more at the end, which counts a window that
+does not fit, and P for 2P, which forgets a side.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from funcnn.kernels.checks import is_int
+from funcnn.checks import is_int
 
 T = TypeVar("T")
 PerAxis: TypeAlias = int | tuple[int, ...]
@@ -56,10 +56,10 @@ def geometry(
     window, stride, dilation : int or tuple of int
         An int applies to every axis.
     padding : int, tuple of int, tuple of (lo, hi), "valid" or "same"
-        "same" makes the output ceil(size / stride), with the odd cell of padding at the end.
+        "same" makes the output ceil(size / stride), with the odd position of padding at the end.
     ceil_mode : bool
         Round the number of windows up: the last one may reach beyond the padding, as long as it starts before the end
-        padding. The cells it lacks are added to the returned padding.
+        padding. The positions it lacks are added to the returned padding.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def _geometry(
         room = s + lo + hi - span
         if room < 0:
             raise ValueError(
-                f"{op}: the window spans {span} cells on spatial axis {a}, the padded input has {s + lo + hi}: "
+                f"{op}: the window spans {span} positions on spatial axis {a}, the padded input has {s + lo + hi}: "
                 + _describe(size, window, stride, pads, dilation)
             )
         count = room // step + 1
@@ -135,8 +135,8 @@ def transposed_geometry(
     """Find the convolution whose output has the given size, and whose adjoint therefore starts from it.
 
     A convolution with strides gives the same output size for several input sizes; ``output_padding`` chooses among
-    them: it is the number of cells at the end that no window reaches, 0 to stride - 1. With "same" padding the input
-    size is size * stride.
+    them: it is the number of positions at the end that no window reaches, 0 to stride - 1. With "same" padding the
+    input size is size * stride.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Windowed maxima and sums, and which cell of a window holds the maximum.
+"""Windowed maxima and sums, and which position of a window holds the maximum.
 
 A window is the product of its axes, so its maximum is the maximum over one axis of the maxima over the other, and its
 sum likewise: K1 + K2 passes instead of K1 * K2. Taking the last axis first keeps row-major order among ties: the
@@ -26,31 +26,32 @@ def max_along(x: Array, g: Geometry, a: int) -> Array:
     return y
 
 
-def winners(x: Array, y: Array, g: Geometry, axes: tuple[int, ...]) -> Array:
-    """Return for each window over ``axes`` the number, in row-major order, of its first cell that holds the maximum y.
+def window_argmax(x: Array, y: Array, g: Geometry, axes: tuple[int, ...]) -> Array:
+    """Return for each window over ``axes`` the number, in row-major order, of its first position that holds the maximum
+    y.
 
     The padding holds -inf, which a window may hold too. Only the padding before x can come first.
     """
     indices = _tap_indices(g, axes)
-    return first_met([x.real[cells] for cells, _ in indices], y.real, [outside for _, outside in indices])
+    return first_argmax([x.real[positions] for positions, _ in indices], y.real, [outside for _, outside in indices])
 
 
 def maximum(taps: list[Array]) -> Array:
     """Return the maximum of real arrays of one shape, entry by entry."""
     first, second, *others = taps
-    most = np.maximum(first, second)
+    maxima = np.maximum(first, second)
     for tap in others:
-        np.maximum(most, tap, out=most)
-    return most
+        np.maximum(maxima, tap, out=maxima)
+    return maxima
 
 
-def first_met(taps: list[Array], level: Array, outside: Sequence[Iterable[tuple[slice, ...]]] = ()) -> Array:
+def first_argmax(taps: list[Array], level: Array, outside: Sequence[Iterable[tuple[slice, ...]]] = ()) -> Array:
     """Return the number of the first of ``taps`` that equals ``level``, their maximum, or of the first NaN; real ones.
 
     ``outside`` has for each tap the places where it does not count.
     """
     undefined = bool(np.isnan(level).any())
-    winner = np.zeros(level.shape, np.min_scalar_type(len(taps)))
+    argmax = np.zeros(level.shape, np.min_scalar_type(len(taps)))
     missed = None  # where the maximum has not been met yet
     for k, tap in enumerate(taps[:-1]):
         miss = tap != level
@@ -59,24 +60,24 @@ def first_met(taps: list[Array], level: Array, outside: Sequence[Iterable[tuple[
         for windows in outside[k] if outside else ():
             miss[windows] = True
         missed = miss if missed is None else np.logical_and(missed, miss, out=miss)
-        winner += missed.view(np.uint8)
-    return winner
+        argmax += missed.view(np.uint8)
+    return argmax
 
 
-def winners_adjoint(winner: Array, dy: Array, g: Geometry, axes: tuple[int, ...], x_shape: tuple[int, ...]) -> Array:
-    """Send each dy to the cell of its window that `winners` has found."""
+def scatter_argmax(argmax: Array, dy: Array, g: Geometry, axes: tuple[int, ...], x_shape: tuple[int, ...]) -> Array:
+    """Send each dy to the position of its window that `window_argmax` has found."""
     dx = np.zeros(x_shape, dy.dtype)
     apart = no_overlap(g, axes)
     for k, target in enumerate(_taps(dx, g, axes)):
         if apart:
-            np.multiply(dy, winner == k, out=target)
+            np.multiply(dy, argmax == k, out=target)
         else:
-            target += dy * (winner == k)
+            target += dy * (argmax == k)
     return dx
 
 
 def no_overlap(g: Geometry, axes: tuple[int, ...]) -> bool:
-    """Say whether no cell lies in two windows."""
+    """Say whether no position lies in two windows."""
     return all(g.stride[a] > g.dilation[a] * (g.window[a] - 1) for a in axes)
 
 
@@ -90,7 +91,7 @@ def sum_along(x: Array, g: Geometry, a: int) -> Array:
 
 
 def sum_along_adjoint(x_shape: tuple[int, ...], dy: Array, g: Geometry, a: int) -> Array:
-    """Add each dy to every cell of its window on axis ``a``."""
+    """Add each dy to every position of its window on axis ``a``."""
     dx = np.zeros(x_shape, dy.dtype)
     apart = no_overlap(g, (a,))
     for target in _taps(dx, g, (a,)):
@@ -102,21 +103,21 @@ def sum_along_adjoint(x_shape: tuple[int, ...], dy: Array, g: Geometry, a: int) 
 
 
 def _taps(x: Array, g: Geometry, axes: tuple[int, ...]) -> list[Array]:
-    """Return for each tap of the window over ``axes``, in row-major order, the view of the cells it reads."""
-    return [x[cells] for cells, _ in _tap_indices(g, axes)]
+    """Return for each tap of the window over ``axes``, in row-major order, the view of the positions it reads."""
+    return [x[positions] for positions, _ in _tap_indices(g, axes)]
 
 
 @lru_cache(maxsize=256)
 def _tap_indices(g: Geometry, axes: tuple[int, ...]) -> list[tuple[tuple[slice, ...], list[tuple[slice, ...]]]]:
-    """Return for each tap the index of the cells it reads, and indices of the windows where that comes before x."""
+    """Return for each tap the index of the positions it reads, and indices of the windows where that comes before x."""
     indices = []
     for numbers in product(*(range(g.window[a]) for a in axes)):
-        cells, outside = [slice(None)] * (max(axes) + 2), []
+        positions, outside = [slice(None)] * (max(axes) + 2), []
         for a, k in zip(axes, numbers, strict=True):
             start = k * g.dilation[a]
-            cells[a + 1] = slice(start, start + g.stride[a] * (g.out[a] - 1) + 1, g.stride[a])
+            positions[a + 1] = slice(start, start + g.stride[a] * (g.out[a] - 1) + 1, g.stride[a])
             padding_windows = -((start - g.padding[a][0]) // g.stride[a])
             if padding_windows > 0:
                 outside.append((*[slice(None)] * (a + 1), slice(padding_windows)))
-        indices.append((tuple(cells), outside))
+        indices.append((tuple(positions), outside))
     return indices

@@ -19,12 +19,12 @@ def pad(x: Array, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> A
         return x
     size = x.shape[1:-1]
     shape = (x.shape[0], *(s + lo + hi for s, (lo, hi) in zip(size, padding, strict=True)), x.shape[-1])
-    inner = tuple(
+    in_channels = tuple(
         slice(max(lo, 0), max(lo, 0) + s + min(lo, 0) + min(hi, 0)) for s, (lo, hi) in zip(size, padding, strict=True)
     )
     source = tuple(slice(max(-lo, 0), s - max(-hi, 0)) for s, (lo, hi) in zip(size, padding, strict=True))
     padded = np.zeros(shape, x.dtype) if value == 0 else np.full(shape, value, x.dtype)
-    padded[:, *inner] = x[:, *source]
+    padded[:, *in_channels] = x[:, *source]
     return padded
 
 

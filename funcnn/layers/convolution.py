@@ -8,11 +8,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from funcnn import ops
+from funcnn import checks, ops
 from funcnn.combinators import serial
 from funcnn.initializers import Initializer, he_normal, lecun_normal, zeros
-from funcnn.kernels import checks
-from funcnn.kernels.convolution import exchange_channels
+from funcnn.kernels.conv.dispatch import swap_channels
 from funcnn.kernels.geometry import Padding, PerAxis
 from funcnn.keys import Key
 from funcnn.layer import Layer, described, parametric
@@ -528,7 +527,7 @@ def _conv_transpose(
         checks.groups(name, groups, in_shape[-1], features)
         # Initializers read (..., in, out); the op's w is that of the convolution from its output to its input.
         params = weights(key, (*window, in_shape[-1] // groups, features), bias, w_init, b_init)
-        return {**params, "w": exchange_channels(params["w"], groups)}
+        return {**params, "w": swap_channels(params["w"], groups)}
 
     options = {
         "stride": stride,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from funcnn import ops
+from funcnn import checks, ops
 from funcnn.initializers import Initializer, he_normal, standard_normal, zeros
-from funcnn.kernels import checks
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, check_empty, parametric
 from funcnn.tree import Array, Tree
@@ -95,6 +94,6 @@ def embedding(vocabulary: int, features: int, *, w_init: Initializer = standard_
 
 
 def weights(key: Key, shape: tuple[int, ...], bias: bool, w_init: Initializer, b_init: Initializer) -> Tree:
-    """Draw ``w`` of ``shape`` (..., in, out) and, if wished, ``b`` (out), each from a stream of its own."""
+    """Draw ``w`` of ``shape`` (..., in, out) and, if preference, ``b`` (out), each from a stream of its own."""
     w = {"w": w_init(fold_in(key, 0), shape)}
     return {**w, "b": b_init(fold_in(key, 1), shape[-1:])} if bias else w

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import ops
+from funcnn import checks, ops
 from funcnn.initializers import Initializer, ones, zeros
-from funcnn.kernels import checks
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, parametric
 from funcnn.tree import Array, Tree

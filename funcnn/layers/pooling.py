@@ -112,7 +112,7 @@ def global_max_pool() -> Layer:
 
 
 def adaptive_avg_pool(size: PerAxis) -> Layer:
-    """Mean over as many windows as the output shall have cells; see `funcnn.ops.adaptive_avg_pool`.
+    """Mean over as many windows as the output shall have positions; see `funcnn.ops.adaptive_avg_pool`.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def adaptive_avg_pool(size: PerAxis) -> Layer:
 
 
 def adaptive_max_pool(size: PerAxis) -> Layer:
-    """Maximum over as many windows as the output shall have cells; see `funcnn.ops.adaptive_max_pool`.
+    """Maximum over as many windows as the output shall have positions; see `funcnn.ops.adaptive_max_pool`.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ def identity() -> Layer:
 
 
 def pad(widths: Padding, *, mode: str = "constant", value: float = 0.0) -> Layer:
-    """More cells around the spatial axes; see `funcnn.ops.pad`.
+    """More positions around the spatial axes; see `funcnn.ops.pad`.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def pad(widths: Padding, *, mode: str = "constant", value: float = 0.0) -> Layer
 
 
 def upsample(factor: PerAxis) -> Layer:
-    """Enlarge by repeating each cell; see `funcnn.ops.upsample`.
+    """Enlarge by repeating each position; see `funcnn.ops.upsample`.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def upsample(factor: PerAxis) -> Layer:
 
 
 def depth_to_space(block: PerAxis) -> Layer:
-    """Groups of channels laid out as blocks of cells; see `funcnn.ops.depth_to_space`.
+    """Groups of channels laid out as blocks of positions; see `funcnn.ops.depth_to_space`.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def depth_to_space(block: PerAxis) -> Layer:
 
 
 def space_to_depth(block: PerAxis) -> Layer:
-    """Blocks of cells laid out as channels; see `funcnn.ops.space_to_depth`.
+    """Blocks of positions laid out as channels; see `funcnn.ops.space_to_depth`.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.kernels import checks
+from funcnn import checks
 from funcnn.kernels.bias import channel_sum
 from funcnn.kernels.erf import erf
 from funcnn.kernels.rectifier import rectify, rectify_adjoint

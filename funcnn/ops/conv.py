@@ -7,11 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.kernels import checks
+from funcnn import checks
 from funcnn.kernels.bias import add_bias, channel_sum
-from funcnn.kernels.convolution import correlate, correlate_adjoint_w, correlate_adjoint_x
+from funcnn.kernels.conv.dispatch import (
+    AUTO_METHODS,
+    choose,
+    correlate,
+    correlate_adjoint_w,
+    correlate_adjoint_x,
+    preference,
+    requested,
+)
 from funcnn.kernels.geometry import Geometry, Padding, PerAxis, geometry, remembered, transposed_geometry
-from funcnn.kernels.lowering import WISHES, choose, requested, wish
 from funcnn.tree import Array, Tree
 
 
@@ -37,15 +44,15 @@ def conv(
     stride, dilation : int or tuple of int, >= 1
         The step between windows and between a window's taps; an int applies to every spatial axis.
     padding : int, tuple of int, tuple of (lo, hi), "valid" or "same"
-        Cells of zeros around x. "same" gives ceil(S / stride) outputs, with the odd cell of padding at the end.
+        Positions of zeros around x. "same" gives ceil(S / stride) outputs, with the odd position of padding at the end.
     groups : int
         Input and output channels are cut into this many groups, and each group of outputs sees its own group of inputs.
     bias : bool
         Whether there is a ``b``. Before a normalisation, which takes the mean away, it is of no use.
-    method : {"auto", "exact", "columns", "unrolled", "strips", "depthwise", "winograd"}
+    method : {"auto", "exact", "im2col", "toeplitz", "row_blocks", "depthwise", "winograd"}
         The algorithm: all give the same numbers but for rounding, at different speeds. "auto" takes the quickest for
-        the shapes, by the rule in `funcnn.kernels.lowering`; "exact" does, too, but never "winograd", nor does "auto"
-        for float64 and complex arrays and within ``with funcnn.exact():``.
+        the shapes, by the rule in `funcnn.kernels.conv.dispatch`; "exact" does, too, but never "winograd", nor does
+        "auto" for float64 and complex arrays and within ``with funcnn.exact():``.
 
     Returns
     -------
@@ -81,8 +88,8 @@ def conv(
     convolution, groups=1, sums over the channels and gives O maps however many channels come in.)
 
     Rounding in float32 leaves an error of about 1e-6 of the largest entry of y, dx or dw. "winograd", which "auto"
-    takes for most 3x3 kernels without stride, dilation and groups in float32, leaves about 1e-5. A NaN or infinite cell
-    makes NaN of outputs beside those that read it, too: within its strip or tile, or within a tiny image.
+    takes for most 3x3 kernels without stride, dilation and groups in float32, leaves about 1e-5. A NaN or infinite
+    position makes NaN of outputs beside those that read it, too: within its strip or tile, or within a tiny image.
 
     ``torch.nn.Conv2d`` keeps the same ``w`` as (out, in/groups, kernel...).
 
@@ -107,7 +114,7 @@ def conv(
     """
     w, b = checks.weights_and_bias("conv", params, bias)
     x = checks.floating("conv: x", x)
-    method = wish(method)
+    method = preference(method)
     g, chosen = _plan(
         x.shape, x.dtype, w.shape, None if b is None else b.shape, stride, padding, dilation, groups, method
     )
@@ -138,15 +145,17 @@ def _plan(
 ) -> tuple[Geometry, str]:
     """Check the shapes and options of `conv`; return its windows and the method for y and dw."""
     _check_axes("conv", x, w)
-    inner, outer = w[-2:]
-    checks.groups("conv", groups, x[-1], outer)
-    if x[-1] != inner * groups:
-        raise ValueError(f"conv: x {x} has {x[-1]} channels, but w {w} with groups {groups} takes {inner * groups}")
-    _check_bias("conv", b, w, outer)
+    in_channels, out_channels = w[-2:]
+    checks.groups("conv", groups, x[-1], out_channels)
+    if x[-1] != in_channels * groups:
+        raise ValueError(
+            f"conv: x {x} has {x[-1]} channels, but w {w} with groups {groups} takes {in_channels * groups}"
+        )
+    _check_bias("conv", b, w, out_channels)
     g = geometry("conv", x[1:-1], w[:-2], stride=stride, padding=padding, dilation=dilation)
-    method = requested("conv", method, g, x[-1], outer, groups)
-    if method in WISHES:
-        method = choose(g, x[0], x[-1], outer, groups, dtype, exact=method == "exact")
+    method = requested("conv", method, g, x[-1], out_channels, groups)
+    if method in AUTO_METHODS:
+        method = choose(g, x[0], x[-1], out_channels, groups, dtype, exact=method == "exact")
     return g, method
 
 
@@ -177,13 +186,13 @@ def conv_transpose(
     padding : int, tuple of int, tuple of (lo, hi), "valid" or "same"
         `conv`'s padding, so here it is cut off the output. "same" gives S * stride outputs.
     output_padding : int or tuple of int, 0 to stride - 1
-        `conv` gives S outputs for several input sizes; this many cells are added at the end to the smallest of them.
-        PyTorch also takes more, if it is less than the dilation.
+        `conv` gives S outputs for several input sizes; this many positions are added at the end to the smallest of
+        them. PyTorch also takes more, if it is less than the dilation.
     groups : int
         As `conv`'s.
     bias : bool
         Whether there is a ``b``.
-    method : {"auto", "exact", "columns", "unrolled", "strips", "depthwise", "winograd"}
+    method : {"auto", "exact", "im2col", "toeplitz", "row_blocks", "depthwise", "winograd"}
         As `conv`'s.
 
     Returns
@@ -231,13 +240,13 @@ def conv_transpose(
     _check_axes("conv_transpose", x.shape, w.shape)
     if x.shape[-1] != w.shape[-1]:
         raise ValueError(f"conv_transpose: x {x.shape} has {x.shape[-1]} channels, but w {w.shape} takes {w.shape[-1]}")
-    checks.groups("conv_transpose", groups, x.shape[-1], outer := w.shape[-2] * groups)
-    _check_bias("conv_transpose", None if b is None else b.shape, w.shape, outer)
+    checks.groups("conv_transpose", groups, x.shape[-1], out_channels := w.shape[-2] * groups)
+    _check_bias("conv_transpose", None if b is None else b.shape, w.shape, out_channels)
     g = transposed_geometry(
         "conv_transpose", x.shape[1:-1], w.shape[:-2], stride=stride, padding=padding, output_padding=output_padding,
         dilation=dilation,
     )  # fmt: skip
-    method = requested("conv_transpose", wish(method), g, outer, x.shape[-1], groups)
+    method = requested("conv_transpose", preference(method), g, out_channels, x.shape[-1], groups)
     y = add_bias(correlate_adjoint_x(x, w, g, groups, method), b)
     shape, dtype = y.shape, y.dtype
 
@@ -261,6 +270,6 @@ def _check_axes(op: str, x: tuple[int, ...], w: tuple[int, ...]) -> None:
         )
 
 
-def _check_bias(op: str, b: tuple[int, ...] | None, w: tuple[int, ...], outer: int) -> None:
-    if b is not None and b != (outer,):
-        raise ValueError(f"{op}: b must be ({outer},) to go with w {w}, not {b}")
+def _check_bias(op: str, b: tuple[int, ...] | None, w: tuple[int, ...], out_channels: int) -> None:
+    if b is not None and b != (out_channels,):
+        raise ValueError(f"{op}: b must be ({out_channels},) to go with w {w}, not {b}")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from funcnn.kernels import checks
+from funcnn import checks
 from funcnn.kernels.bias import add_bias, channel_sum
 from funcnn.tree import Array, Tree
 

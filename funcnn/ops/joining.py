@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.kernels import checks
+from funcnn import checks
 from funcnn.tree import Array
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.kernels import checks
+from funcnn import checks
 from funcnn.kernels.bias import channel_sum
 from funcnn.kernels.channels import affine, affine_of_two, centred_product_sum
-from funcnn.kernels.pieces import current
+from funcnn.sharding import current_shard
 from funcnn.tree import Array, Tree
 
 
@@ -73,7 +73,7 @@ def batch_norm(
     x = _channels("batch_norm", x, scale, bias)
     _check_eps("batch_norm", eps)
     count = x.size // max(x.shape[-1], 1)
-    gather = current().gather
+    gather = current_shard().gather
     if stats is None:
         mean = channel_sum(x) / max(count, 1)
         var = centred_product_sum(x, mean) / max(count, 1)
@@ -179,7 +179,7 @@ def rms_norm(
     Parameters
     ----------
     params : dict
-        ``scale``, of the shape of the normalised axes: (C) for the default; and ``bias`` of that shape if wished.
+        ``scale``, of the shape of the normalised axes: (C) for the default; and ``bias`` of that shape if preference.
     x : array (N, ..., C)
     axes : int or sequence of int
     eps : float >= 0

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.kernels import checks
+from funcnn import checks
 from funcnn.kernels.bias import channel_sum
 from funcnn.kernels.geometry import Geometry, Padding, PerAxis, geometry, per_axis, remembered
-from funcnn.kernels.pooling import max_along, no_overlap, sum_along, sum_along_adjoint, winners, winners_adjoint
+from funcnn.kernels.pooling import max_along, no_overlap, scatter_argmax, sum_along, sum_along_adjoint, window_argmax
 from funcnn.kernels.windows import crop, pad
 from funcnn.tree import Array
 
@@ -39,14 +39,14 @@ def max_pool(
     stride : int or tuple of int, optional
         The window, if not given.
     padding : int, tuple of int, tuple of (lo, hi), "valid" or "same"
-        Cells that never win. A window must not lie in the padding alone.
+        Positions that never win. A window must not lie in the padding alone.
     dilation : int or tuple of int, >= 1
     ceil_mode : bool
         Also take the last window that starts inside but reaches beyond the end. The first must fit all the same, unlike
         in PyTorch.
     keep_input : bool
-        Let the VJP keep x and y, and find out itself which cell of each window holds the maximum, instead of keeping
-        that cell's number: quicker if the VJP is not called, as in evaluation.
+        Let the VJP keep x and y, and find out itself which position of each window holds the maximum, instead of
+        keeping that position's number: quicker if the VJP is not called, as in evaluation.
 
     Returns
     -------
@@ -61,9 +61,9 @@ def max_pool(
 
     Notes
     -----
-    Away from ties the maximum is locally the one cell that attains it, so its differential passes that cell's dx and
-    the VJP sends dy there, adding up where windows overlap. Among equal cells the first in row-major order is taken;
-    in a window with NaNs it is the first NaN.
+    Away from ties the maximum is locally the one position that attains it, so its differential passes that position's
+    dx and the VJP sends dy there, adding up where windows overlap. Among equal positions the first in row-major order
+    is taken; in a window with NaNs it is the first NaN.
 
     Examples
     --------
@@ -82,14 +82,14 @@ def max_pool(
             y = max_along(y, g, a)
         maxima.append((axes, before, y))
     shape, dtype = y.shape, y.dtype
-    found = [] if keep_input else _winners(maxima, g)
+    found = [] if keep_input else _argmaxes(maxima, g)
     if not keep_input:
         maxima = []
 
     def max_pool_vjp(dy: Any) -> Array:
         dy = checks.cotangent("max_pool", dy, shape, dtype)
-        for axes, winner, before_shape in reversed(found or _winners(maxima, g)):
-            dy = winners_adjoint(winner, dy, g, axes, before_shape)
+        for axes, argmax, before_shape in reversed(found or _argmaxes(maxima, g)):
+            dy = scatter_argmax(argmax, dy, g, axes, before_shape)
         return crop(dy, g.padding)
 
     return y, max_pool_vjp
@@ -101,17 +101,17 @@ def _passes(
 ) -> tuple[Geometry, list[tuple[int, ...]]]:
     """Check the options of `max_pool`; return its windows and the axes whose maxima to take at a time."""
     g = geometry("max_pool", size, window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
-    _cells_in_windows("max_pool", g, ((0, 0),) * len(size))
+    _positions_in_windows("max_pool", g, ((0, 0),) * len(size))
     every_axis = tuple(range(len(size)))
     # large windows, and those that overlap, share the maxima along an axis
     shared = math.prod(g.window) > _LARGEST_WINDOW_AT_ONCE or not no_overlap(g, every_axis)
     return g, [(a,) for a in reversed(every_axis)] if shared else [every_axis]
 
 
-def _winners(
+def _argmaxes(
     maxima: list[tuple[tuple[int, ...], Array, Array]], g: Geometry
 ) -> list[tuple[tuple[int, ...], Array, tuple[int, ...]]]:
-    return [(axes, winners(before, after, g, axes), before.shape) for axes, before, after in maxima]
+    return [(axes, window_argmax(before, after, g, axes), before.shape) for axes, before, after in maxima]
 
 
 def avg_pool(
@@ -134,13 +134,14 @@ def avg_pool(
     stride : int or tuple of int, optional
         The window, if not given.
     padding : int, tuple of int, tuple of (lo, hi), "valid" or "same"
-        Cells of zeros. A window must not lie in the padding alone.
+        Positions of zeros. A window must not lie in the padding alone.
     dilation : int or tuple of int, >= 1
     ceil_mode : bool
-        Also take the last window that starts inside but reaches beyond the end; the cells beyond never count. The first
-        must fit all the same, unlike in PyTorch.
+        Also take the last window that starts inside but reaches beyond the end; the positions beyond never count. The
+        first must fit all the same, unlike in PyTorch.
     count_include_pad : bool
-        Divide by all cells of the window, the padding's too, instead of by those of x alone. PyTorch does by default.
+        Divide by all positions of the window, the padding's too, instead of by those of x alone. PyTorch does by
+        default.
 
     Returns
     -------
@@ -155,8 +156,8 @@ def avg_pool(
 
     Notes
     -----
-    y = (sum of the window's cells) / count is linear, so the VJP is its transpose: dy / count, added to each of the
-    cells.
+    y = (sum of the window's positions) / count is linear, so the VJP is its transpose: dy / count, added to each of the
+    positions.
 
     Examples
     --------
@@ -171,9 +172,9 @@ def avg_pool(
         "avg_pool", x.shape[1:-1], window, stride=step, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     nothing = ((0, 0),) * len(g.size)
-    count = _cells_in_windows("avg_pool", g, nothing)
+    count = _positions_in_windows("avg_pool", g, nothing)
     if count_include_pad:
-        count = _cells_in_windows("avg_pool", g, declared.padding)
+        count = _positions_in_windows("avg_pool", g, declared.padding)
     count = count.astype(x.real.dtype)
     padded = pad(x, g.padding)
     sizes = []
@@ -289,7 +290,7 @@ def adaptive_avg_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
     x : array (N, S..., C)
         One to three spatial axes, none of size 0.
     size : int or tuple of int, >= 1
-        Of the output. Larger than S repeats cells.
+        Of the output. Larger than S repeats positions.
 
     Returns
     -------
@@ -304,9 +305,10 @@ def adaptive_avg_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
 
     Notes
     -----
-    On each axis, window i of ``size`` covers the cells from floor(i S / size) up to ceil((i+1) S / size), so that the
-    windows cover everything, differ by at most one cell in length, and overlap by at most one. The mean is linear: dy
-    goes in equal shares to the window's cells. Where ``size`` divides S this is `avg_pool` with the window S / size.
+    On each axis, window i of ``size`` covers the positions from floor(i S / size) up to ceil((i+1) S / size), so that
+    the windows cover everything, differ by at most one position in length, and overlap by at most one. The mean is
+    linear: dy goes in equal shares to the window's positions. Where ``size`` divides S this is `avg_pool` with the
+    window S / size.
 
     Examples
     --------
@@ -320,15 +322,17 @@ def adaptive_avg_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
     y = x
     for a in reversed(range(1, x.ndim - 1)):
         shapes.append((a, y.shape))
-        y = np.stack([y[*_before(a), cells].mean(axis=a) for cells in _adaptive(y.shape[a], size[a - 1])], axis=a)
+        y = np.stack(
+            [y[*_before(a), positions].mean(axis=a) for positions in _adaptive(y.shape[a], size[a - 1])], axis=a
+        )
     out, dtype = y.shape, y.dtype
 
     def adaptive_avg_pool_vjp(dy: Any) -> Array:
         dy = checks.cotangent("adaptive_avg_pool", dy, out, dtype)
         for a, shape in reversed(shapes):
             dx = np.zeros(shape, dy.dtype)
-            for i, cells in enumerate(_adaptive(shape[a], size[a - 1])):
-                dx[*_before(a), cells] += dy[*_before(a), i : i + 1] / (cells.stop - cells.start)
+            for i, positions in enumerate(_adaptive(shape[a], size[a - 1])):
+                dx[*_before(a), positions] += dy[*_before(a), i : i + 1] / (positions.stop - positions.start)
             dy = dx
         return dy
 
@@ -343,7 +347,7 @@ def adaptive_max_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
     x : array (N, S..., C)
         One to three spatial axes, none of size 0.
     size : int or tuple of int, >= 1
-        Of the output. Larger than S repeats cells.
+        Of the output. Larger than S repeats positions.
 
     Returns
     -------
@@ -358,7 +362,7 @@ def adaptive_max_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
 
     Notes
     -----
-    The windows are those of `adaptive_avg_pool`; dy goes to the first cell in row-major order that attains the
+    The windows are those of `adaptive_avg_pool`; dy goes to the first position in row-major order that attains the
     maximum, as in `max_pool`. Where ``size`` divides S this is `max_pool` with the window S / size.
 
     Examples
@@ -373,10 +377,10 @@ def adaptive_max_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
     y = x
     for a in reversed(range(1, x.ndim - 1)):  # the last axis first keeps row-major order among ties
         best = [
-            (cells.start + y[*_before(a), cells].real.argmax(axis=a, keepdims=True)).astype(
+            (positions.start + y[*_before(a), positions].real.argmax(axis=a, keepdims=True)).astype(
                 np.min_scalar_type(y.shape[a])
             )
-            for cells in _adaptive(y.shape[a], size[a - 1])
+            for positions in _adaptive(y.shape[a], size[a - 1])
         ]
         stages.append((a, y.shape, best))
         y = np.concatenate([np.take_along_axis(y, index, axis=a) for index in best], axis=a)
@@ -395,9 +399,9 @@ def adaptive_max_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
     return y, adaptive_max_pool_vjp
 
 
-def _adaptive(cells: int, windows: int) -> list[slice]:
-    """Cut 0..cells-1 into ``windows`` slices of nearly equal length that cover everything."""
-    return [slice(i * cells // windows, -(-(i + 1) * cells // windows)) for i in range(windows)]
+def _adaptive(positions: int, windows: int) -> list[slice]:
+    """Cut 0..positions-1 into ``windows`` slices of nearly equal length that cover everything."""
+    return [slice(i * positions // windows, -(-(i + 1) * positions // windows)) for i in range(windows)]
 
 
 def _before(a: int) -> tuple[slice, ...]:
@@ -413,13 +417,13 @@ def _positions(op: str, x: Any) -> Array:
 
 
 @lru_cache(maxsize=256)
-def _cells_in_windows(op: str, g: Geometry, counted_padding: tuple[tuple[int, int], ...]) -> Array:
-    """Count each window's cells inside x and ``counted_padding``, as (out..., 1); refuse windows that see none."""
+def _positions_in_windows(op: str, g: Geometry, counted_padding: tuple[tuple[int, int], ...]) -> Array:
+    """Count each window's positions inside x and ``counted_padding``, as (out..., 1); refuse windows that see none."""
     count = np.ones((*g.out, 1), np.int64)
     for a, (lo, hi) in enumerate(counted_padding):
         start = np.arange(g.out[a]) * g.stride[a] - g.padding[a][0]
-        cells = start[:, None] + np.arange(g.window[a]) * g.dilation[a]
-        along = ((cells >= -lo) & (cells < g.size[a] + hi)).sum(axis=1)
+        positions = start[:, None] + np.arange(g.window[a]) * g.dilation[a]
+        along = ((positions >= -lo) & (positions < g.size[a] + hi)).sum(axis=1)
         count *= along.reshape(-1, *(1,) * (count.ndim - a - 1))
     if not count.all():
         raise ValueError(f"{op}: a window lies in the padding alone: {g}")

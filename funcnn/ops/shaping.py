@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.kernels import checks
+from funcnn import checks
 from funcnn.kernels.geometry import Padding, PerAxis, geometry, per_axis
 from funcnn.kernels.windows import crop
 from funcnn.kernels.windows import pad as pad_with
@@ -93,17 +93,17 @@ def flatten(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 def pad(
     x: Array, widths: Padding, *, mode: str = "constant", value: float = 0.0
 ) -> tuple[Array, Callable[[Any], Array]]:
-    """Surround the spatial axes by more cells.
+    """Surround the spatial axes by more positions.
 
     Parameters
     ----------
     x : array (N, S..., C)
         One to three spatial axes.
     widths : int, tuple of int, tuple of (lo, hi)
-        Cells to add on both sides of every axis, of each axis, or on each side of each axis.
+        Positions to add on both sides of every axis, of each axis, or on each side of each axis.
     mode : {"constant", "reflect", "edge", "wrap"}
-        What they hold: ``value``; the image mirrored about its outermost cells; those cells; the image repeated. The
-        last two are "replicate" and "circular" in PyTorch, whose widths begin with the last axis.
+        What they hold: ``value``; the image mirrored about its outermost positions; those positions; the image
+        repeated. The last two are "replicate" and "circular" in PyTorch, whose widths begin with the last axis.
     value : float
 
     Returns
@@ -119,7 +119,7 @@ def pad(
 
     Notes
     -----
-    Every cell of y is a cell of x or a constant, so dx is the sum of dy over the copies of each cell.
+    Every position of y is a position of x or a constant, so dx is the sum of dy over the copies of each position.
 
     Examples
     --------
@@ -134,11 +134,11 @@ def pad(
     if mode not in ("constant", "reflect", "edge", "wrap"):
         raise ValueError(f"pad: mode is 'constant', 'reflect', 'edge' or 'wrap', not {mode!r}")
     if isinstance(widths, str):
-        raise TypeError(f"pad: widths are numbers of cells, not {widths!r}")
+        raise TypeError(f"pad: widths are numbers of positions, not {widths!r}")
     size = x.shape[1:-1]
     if mode != "constant" and 0 in size:
-        raise ValueError(f"pad: x {x.shape} has no cells to repeat")
-    # a window of one cell: its geometry checks the widths and fits wherever there is a cell at all
+        raise ValueError(f"pad: x {x.shape} has no positions to repeat")
+    # a window of one position: its geometry checks the widths and fits wherever there is a position at all
     widths = geometry("pad", tuple(max(s, 1) for s in size), 1, padding=widths).padding
     if mode == "constant":
         y = pad_with(x, widths, value)
@@ -164,7 +164,7 @@ def pad(
 
 
 def upsample(x: Array, factor: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
-    """Enlarge images by repeating each cell (nearest neighbour).
+    """Enlarge images by repeating each position (nearest neighbour).
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def upsample(x: Array, factor: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    dx is the sum of dy over each cell's copies.
+    dx is the sum of dy over each position's copies.
 
     Examples
     --------
@@ -211,19 +211,19 @@ def upsample(x: Array, factor: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
 
 
 def depth_to_space(x: Array, block: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
-    """Lay groups of channels out as blocks of cells, for images with a fraction of the channels and more cells.
+    """Lay groups of channels out as blocks of positions, for images with a fraction of the channels and more positions.
 
     Parameters
     ----------
     x : array (N, S..., C)
-        C divisible by the number of cells of a block. The channels that make up one cell of the block are neighbours,
-        as in TensorFlow and as in ONNX's mode DCR; in PyTorch's ``pixel_shuffle``, as in CRD, it is the channels that
-        make up one channel of y.
+        C divisible by the number of positions of a block. The channels that make up one position of the block are
+        neighbours, as in TensorFlow and as in ONNX's mode DCR; in PyTorch's ``pixel_shuffle``, as in CRD, it is the
+        channels that make up one channel of y.
     block : int or tuple of int, >= 1
 
     Returns
     -------
-    y : array (N, block * S, ..., C / cells)
+    y : array (N, block * S, ..., C / positions)
     vjp : callable
         ``vjp(dy) -> dx``
 
@@ -261,7 +261,7 @@ def depth_to_space(x: Array, block: PerAxis) -> tuple[Array, Callable[[Any], Arr
 
 
 def space_to_depth(x: Array, block: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
-    """Lay blocks of cells out as channels: the inverse of `depth_to_space`.
+    """Lay blocks of positions out as channels: the inverse of `depth_to_space`.
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ def space_to_depth(x: Array, block: PerAxis) -> tuple[Array, Callable[[Any], Arr
 
     Returns
     -------
-    y : array (N, S / block, ..., C * cells)
+    y : array (N, S / block, ..., C * positions)
     vjp : callable
         ``vjp(dy) -> dx``
 

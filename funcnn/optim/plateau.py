@@ -78,8 +78,8 @@ def reduce_on_plateau(
     ...     loss = losses.softmax_cross_entropy
     ...     (epoch,) = training.fit(model, loss, optimizer, x, labels, epochs=epochs, resume=reached)
     ...     watched = plateau.update(watched, epoch.loss)
-    ...     opt_state = set_learning_rate(epoch.training.opt_state, watched["learning_rate"])
-    ...     reached = epoch.training._replace(opt_state=opt_state)
+    ...     opt_state = set_learning_rate(epoch.train_state.opt_state, watched["learning_rate"])
+    ...     reached = epoch.train_state._replace(opt_state=opt_state)
     >>> float(watched["learning_rate"])  # the fourth epoch did not halve the loss again
     0.1
     """

@@ -11,9 +11,9 @@ import numpy as np
 
 from contestants import jobs
 from contestants.jobs import Job, Task
-from funcnn import data, keys, layers, losses, metrics, models, optim, residual, serial, training, tree
+from funcnn import data, gradients, keys, layers, losses, metrics, models, optim, residual, serial, training, tree
+from funcnn.data_parallel import cores, over_threads
 from funcnn.layer import Layer
-from funcnn.parallel import cores, over_threads
 
 
 def make_model(job: Job) -> Layer:
@@ -69,7 +69,7 @@ def make_run(task: Task) -> Callable[[int], float]:
             outputs = training.predict(model, params, state, x)
         return float(outputs.mean())
 
-    grad_fn = over_threads(training.value_and_grad(model, losses.softmax_cross_entropy), cores())
+    grad_fn = over_threads(gradients.value_and_grad(model, losses.softmax_cross_entropy), cores())
     optimizer = make_optimizer(task.job)
     opt_state, step = optimizer.init(params), 0
 
@@ -100,7 +100,7 @@ def train_digits(seed: int, path: Path) -> tuple[int, float]:
         batch_size=jobs.BATCH_SIZE,
         key=(seed,),
     ):
-        params, state = epoch.training.params, epoch.training.state
+        params, state = epoch.train_state.params, epoch.train_state.state
         accuracy = metrics.accuracy(training.predict(model, params, state, test_x), test_labels)
         if accuracy >= jobs.ACCURACY:
             break

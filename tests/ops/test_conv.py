@@ -7,8 +7,8 @@ from arrays import layouts, normal
 
 import funcnn
 from funcnn import ops
+from funcnn.kernels.conv.dispatch import AUTO_METHODS, METHODS, applies
 from funcnn.kernels.geometry import geometry
-from funcnn.kernels.lowering import METHODS, WISHES, applies
 from funcnn.testing import check_vjp
 
 # x, w, options
@@ -64,7 +64,7 @@ def suits(method, x_shape, w_shape, options):
     groups = options.get("groups", 1)
     spatial = {name: value for name, value in options.items() if name != "groups"}
     g = geometry("conv", x_shape[1:-1], w_shape[:-2], **spatial)
-    return method in WISHES or applies(method, g, x_shape[-1], w_shape[-1], groups)
+    return method in AUTO_METHODS or applies(method, g, x_shape[-1], w_shape[-1], groups)
 
 
 BY_METHOD = {
@@ -117,7 +117,7 @@ def test_vjp_by_exact_central_differences(case):
     )
 
 
-@pytest.mark.parametrize("method", ["columns", "unrolled", "strips", "winograd"])
+@pytest.mark.parametrize("method", ["im2col", "toeplitz", "row_blocks", "winograd"])
 def test_every_entry_of_the_gradient_against_the_loops(method):
     x, w, b = normal(2, 4, 5, 2), normal(3, 3 if method == "winograd" else 2, 2, 3), normal(3)
     options = {"stride": 1 if method == "winograd" else (2, 1), "padding": ((1, 0), (0, 1))}
@@ -136,8 +136,8 @@ def test_every_entry_of_the_gradient_against_the_loops(method):
 
 def test_no_examples():
     params, x = {"w": normal(3, 3, 2, 4), "b": normal(4)}, np.zeros((0, 5, 5, 2))
-    by_hand = [{"method": method} for method in ("columns", "unrolled", "strips", "winograd")]
-    for options in ({"stride": 2}, {"groups": 2}, {"groups": 2, "method": "columns"}, *by_hand):
+    by_hand = [{"method": method} for method in ("im2col", "toeplitz", "row_blocks", "winograd")]
+    for options in ({"stride": 2}, {"groups": 2}, {"groups": 2, "method": "im2col"}, *by_hand):
         w = normal(3, 3, 2 // options.get("groups", 1), 4)
         y, vjp = ops.conv({**params, "w": w}, x, **options)
         dparams, dx = vjp(np.zeros_like(y))
@@ -180,11 +180,11 @@ def test_batch_larger_than_a_piece_equals_its_images():
         np.testing.assert_allclose(dparams["w"], dw, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("outer", [3, 8, 9])
-def test_few_outputs_of_many_channels(outer):
+@pytest.mark.parametrize("out_channels", [3, 8, 9])
+def test_few_outputs_of_many_channels(out_channels):
     # 256 windows of 5 * 5 * 130 numbers, whose products are cut along either axis, with a rest
-    params, x = {"w": normal(5, 5, 130, outer)}, normal(1, 20, 20, 130)
-    y, vjp = ops.conv(params, x, bias=False, method="columns")
+    params, x = {"w": normal(5, 5, 130, out_channels)}, normal(1, 20, 20, 130)
+    y, vjp = ops.conv(params, x, bias=False, method="im2col")
     windows = np.lib.stride_tricks.sliding_window_view(x, (5, 5), (1, 2))
     np.testing.assert_allclose(y, np.einsum("nijckl,klco->nijo", windows, params["w"]), rtol=0, atol=1e-11)
     dy = normal(*y.shape)
@@ -192,10 +192,10 @@ def test_few_outputs_of_many_channels(outer):
     np.testing.assert_allclose(vjp(dy)[0]["w"], expected, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("outer", [1, 3, 130])
+@pytest.mark.parametrize("out_channels", [1, 3, 130])
 @pytest.mark.parametrize("size", [(1, 4, 5), (1, 40, 41), (2, 900), (5, 90, 13), (1, 9, 10, 11)])
-def test_the_bias_is_added_to_every_place(size, outer):
-    x, w, b = normal(*size, 2), normal(*(1,) * (len(size) - 1), 2, outer), normal(outer)
+def test_the_bias_is_added_to_every_place(size, out_channels):
+    x, w, b = normal(*size, 2), normal(*(1,) * (len(size) - 1), 2, out_channels), normal(out_channels)
     without, with_bias = ops.conv({"w": w}, x, bias=False)[0], ops.conv({"w": w, "b": b}, x)[0]
     assert np.array_equal(with_bias, without + b)
 
@@ -205,7 +205,7 @@ def test_winograd_in_pieces_equals_columns(size):
     # a piece is 8,192 tiles times channels, of some images and some rows of their tiles
     params, x = {"w": normal(3, 3, 24, 10), "b": normal(10)}, normal(*size, 24)
     results = []
-    for method in ("winograd", "columns"):
+    for method in ("winograd", "im2col"):
         y, vjp = ops.conv(params, x, padding=1, method=method)
         results.append([y, *vjp(np.cos(y))[0].values(), vjp(np.cos(y))[1]])
     for by_winograd, by_columns in zip(*results, strict=True):
@@ -284,8 +284,8 @@ BAD = {
         (2, 2, 8, 2),
         {"dilation": 2},
         ValueError,
-        r"spans 5 cells on spatial axis 0, the padded input has 2: input \(2, 8\), window \(3, 3\), stride \(1, 1\), "
-        r"padding \(\(0, 0\), \(0, 0\)\), dilation \(2, 2\)",
+        r"spans 5 positions on spatial axis 0, the padded input has 2: "
+        r"input \(2, 8\), window \(3, 3\), stride \(1, 1\), padding \(\(0, 0\), \(0, 0\)\), dilation \(2, 2\)",
     ),
     "stride 0": ({}, (2, 8, 8, 2), {"stride": 0}, ValueError, "stride must be at least 1, got 0"),
     "dilation 0": ({}, (2, 8, 8, 2), {"dilation": (1, 0)}, ValueError, r"dilation must be at least 1, got \(1, 0\)"),

@@ -6,8 +6,8 @@ import pytest
 from arrays import normal
 
 from funcnn import ops
+from funcnn.kernels.conv.dispatch import METHODS, applies
 from funcnn.kernels.geometry import transposed_geometry
-from funcnn.kernels.lowering import METHODS, applies
 from funcnn.testing import check_vjp
 
 # x, w (kernel..., out/groups, in), options
@@ -63,8 +63,8 @@ BY_METHOD = {
 @pytest.fixture(params=BY_METHOD.values(), ids=BY_METHOD.keys())
 def case(request):
     x_shape, w_shape, options = request.param
-    outer = w_shape[-2] * options.get("groups", 1)
-    return {"w": normal(*w_shape), "b": normal(outer, seed=1)}, normal(*x_shape, seed=2), options
+    out_channels = w_shape[-2] * options.get("groups", 1)
+    return {"w": normal(*w_shape), "b": normal(out_channels, seed=1)}, normal(*x_shape, seed=2), options
 
 
 def test_value_is_that_of_the_loops(case):

@@ -48,8 +48,8 @@ def test_max_pool_is_that_of_the_loops(shape, window, options):
     expected, source = oracles.max_pool(x, window, **options)
     assert np.array_equal(y, expected)
     dy, dx = normal(*y.shape), np.zeros(shape)
-    for index, cell in source.items():
-        dx[cell] += dy[index]
+    for index, position in source.items():
+        dx[position] += dy[index]
     np.testing.assert_allclose(vjp(dy), dx, rtol=1e-12, atol=1e-12)
     check_vjp(lambda x: ops.max_pool(x, window, **options), x, strict=True)
 
@@ -70,8 +70,8 @@ def test_max_pool_gives_ties_to_the_first_in_row_major_order(options, seed):
     y, vjp = ops.max_pool(x, 3, **options)
     _, source = oracles.max_pool(x, 3, **options)
     dy, dx = normal(*y.shape), np.zeros(x.shape)
-    for index, cell in source.items():
-        dx[cell] += dy[index]
+    for index, position in source.items():
+        dx[position] += dy[index]
     np.testing.assert_allclose(vjp(dy), dx, rtol=1e-12, atol=1e-12)
 
 
@@ -84,15 +84,15 @@ def test_max_pool_that_keeps_its_input_is_the_same(shape, window, options):
     assert np.array_equal(y, same) and np.array_equal(vjp(dy), same_vjp(dy))
 
 
-@pytest.mark.parametrize("window", [(4, 4), (4, 5), (7, 7)])  # from seventeen cells on, an axis at a time
+@pytest.mark.parametrize("window", [(4, 4), (4, 5), (7, 7)])  # from seventeen positions on, an axis at a time
 def test_max_pool_of_large_windows_is_that_of_the_loops(window):
     x = np.random.default_rng(0).integers(0, 9, (2, 8, 10, 2)).astype(float)
     y, vjp = ops.max_pool(x, window)
     expected, source = oracles.max_pool(x, window)
     assert np.array_equal(y, expected)
     dy, dx = normal(*y.shape), np.zeros(x.shape)
-    for index, cell in source.items():
-        dx[cell] += dy[index]
+    for index, position in source.items():
+        dx[position] += dy[index]
     assert np.array_equal(vjp(dy), dx)
 
 
@@ -162,7 +162,7 @@ def test_no_examples(pool):
 @pytest.mark.parametrize("pool", [ops.max_pool, ops.avg_pool])
 def test_bad_input_is_named(pool):
     x = normal(1, 4, 4, 1)
-    with pytest.raises(ValueError, match=r"window spans 5 cells on spatial axis 0, the padded input has 4"):
+    with pytest.raises(ValueError, match=r"window spans 5 positions on spatial axis 0, the padded input has 4"):
         pool(x, 5)
     with pytest.raises(ValueError, match="window must be at least 1, got 0"):
         pool(x, 0)

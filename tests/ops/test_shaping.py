@@ -1,4 +1,4 @@
-"""Ops that move cells: values against index by index definitions, VJPs, inverses, bad widths."""
+"""Ops that move positions: values against index by index definitions, VJPs, inverses, bad widths."""
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ SHAPES = {"1-D": (2, 5, 3), "2-D": (2, 4, 5, 3), "3-D": (2, 3, 4, 2, 1)}
 
 
 def source(i, size, mode):
-    """Which cell lies ``i`` cells from the first one, for an image that goes on in that way."""
+    """Which position lies ``i`` positions from the first one, for an image that goes on in that way."""
     if mode == "edge":
         return min(max(i, 0), size - 1)
     if mode == "wrap":
         return i % size
-    while size > 1 and not 0 <= i < size:  # mirrored about the outermost cells, as often as it takes
+    while size > 1 and not 0 <= i < size:  # mirrored about the outermost positions, as often as it takes
         i = -i if i < 0 else 2 * (size - 1) - i
     return i if size > 1 else 0
 
@@ -28,13 +28,13 @@ def test_pad(shape, mode, pair):
     x, rank = normal(*shape), len(shape) - 2
     y, _ = ops.pad(x, (pair,) * rank, mode=mode, value=-1.5)
     assert y.shape == (shape[0], *(s + sum(pair) for s in shape[1:-1]), shape[-1])
-    for cell in np.ndindex(*y.shape[1:-1]):
-        inner = [i - pair[0] for i in cell]
-        if mode == "constant" and not all(0 <= i < s for i, s in zip(inner, shape[1:-1], strict=True)):
-            assert (y[:, *cell] == -1.5).all()
+    for position in np.ndindex(*y.shape[1:-1]):
+        in_channels = [i - pair[0] for i in position]
+        if mode == "constant" and not all(0 <= i < s for i, s in zip(in_channels, shape[1:-1], strict=True)):
+            assert (y[:, *position] == -1.5).all()
         else:
             assert np.array_equal(
-                y[:, *cell], x[:, *(source(i, s, mode) for i, s in zip(inner, shape[1:-1], strict=True))]
+                y[:, *position], x[:, *(source(i, s, mode) for i, s in zip(in_channels, shape[1:-1], strict=True))]
             )
     check_vjp(lambda x: ops.pad(x, (pair,) * rank, mode=mode, value=-1.5), x, strict=True)
 
@@ -50,8 +50,8 @@ def test_widths_as_an_int_and_per_axis():
 def test_upsample(shape, factor):
     x = normal(*shape)
     y, _ = ops.upsample(x, factor)
-    for cell in np.ndindex(*y.shape[1:-1]):
-        assert np.array_equal(y[:, *cell], x[:, *(i // factor for i in cell)])
+    for position in np.ndindex(*y.shape[1:-1]):
+        assert np.array_equal(y[:, *position], x[:, *(i // factor for i in position)])
     check_vjp(lambda x: ops.upsample(x, factor), x, strict=True)
 
 
@@ -61,10 +61,10 @@ def test_depth_to_space_and_back(blocks):
     each = blocks if isinstance(blocks, tuple) else (blocks,) * rank
     x = normal(2, *range(2, 2 + rank), 5 * int(np.prod(each)))
     y, vjp = ops.depth_to_space(x, blocks)
-    for cell in np.ndindex(*y.shape[1:-1]):
-        outer = tuple(i // k for i, k in zip(cell, each, strict=True))
-        number = int(np.ravel_multi_index([i % k for i, k in zip(cell, each, strict=True)], each))
-        assert np.array_equal(y[:, *cell], x[:, *outer, 5 * number : 5 * number + 5])
+    for position in np.ndindex(*y.shape[1:-1]):
+        out_channels = tuple(i // k for i, k in zip(position, each, strict=True))
+        number = int(np.ravel_multi_index([i % k for i, k in zip(position, each, strict=True)], each))
+        assert np.array_equal(y[:, *position], x[:, *out_channels, 5 * number : 5 * number + 5])
     back, back_vjp = ops.space_to_depth(y, blocks)
     assert np.array_equal(back, x) and np.array_equal(vjp(y), x) and np.array_equal(back_vjp(x), y)
     check_vjp(lambda x: ops.depth_to_space(x, blocks), x, strict=True)
@@ -76,9 +76,9 @@ def test_depth_to_space_and_back(blocks):
     [
         (lambda x: ops.pad(x, -1), ValueError, "padding must be at least 0, got -1"),
         (lambda x: ops.pad(x, (1, 1, 1)), ValueError, "has 3 entries, the input has 2"),
-        (lambda x: ops.pad(x, "same"), TypeError, "widths are numbers of cells, not 'same'"),
+        (lambda x: ops.pad(x, "same"), TypeError, "widths are numbers of positions, not 'same'"),
         (lambda x: ops.pad(x, 1, mode="mirror"), ValueError, "mode is 'constant', .* not 'mirror'"),
-        (lambda x: ops.pad(x[:, :0], 1, mode="edge"), ValueError, "has no cells to repeat"),
+        (lambda x: ops.pad(x[:, :0], 1, mode="edge"), ValueError, "has no positions to repeat"),
         (lambda x: ops.upsample(x, 0), ValueError, "factor must be at least 1, got 0"),
         (lambda x: ops.upsample(x, 1.5), TypeError, "factor is an int or a tuple of 2 ints, not 1.5"),
         (

@@ -98,7 +98,7 @@ def kl_divergence(rng):
         if sample_weight is None and len(shape) == 1:
             return F.kl_div(log_probs, torch.tensor(target), reduction="batchmean")
         each = F.kl_div(log_probs, torch.tensor(target), reduction="none").sum(-1)
-        return weighted(each, spread(sample_weight, each))
+        return weighted(each, map_batches(sample_weight, each))
 
     text = label(x=log_probs.shape, sample_weight=sample_weight is not None)
 
@@ -145,7 +145,7 @@ def paired(ours, theirs, draw_target, draw_options=None):
             if sample_weight is None:
                 return theirs(x, torch.tensor(target), reduction="mean", **options)
             each = theirs(x, torch.tensor(target), reduction="none", **options)
-            return weighted(each, spread(sample_weight, each))
+            return weighted(each, map_batches(sample_weight, each))
 
         shown = {name: np.shape(option) or option for name, option in options.items()}
         text = label(x=shape, **shown, sample_weight=sample_weight is not None)
@@ -154,7 +154,7 @@ def paired(ours, theirs, draw_target, draw_options=None):
     return draw
 
 
-def spread(sample_weight, each):
+def map_batches(sample_weight, each):
     """Weights (N) for every entry of (N, ...); 1 if there are none."""
     weight = torch.ones(len(each)) if sample_weight is None else torch.tensor(sample_weight)
     return weight.reshape(-1, *(1,) * (each.dim() - 1)).expand_as(each)

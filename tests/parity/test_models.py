@@ -8,7 +8,7 @@ import torch
 from parity.compare import array, close
 from torch import nn
 
-from funcnn import losses, models, optim, training, tree
+from funcnn import gradients, losses, models, optim, training, tree
 
 SHAPE, CLASSES, BATCH, STEPS = (8, 8, 3), 5, 12, 20
 RNG = np.random.default_rng(0)
@@ -106,7 +106,7 @@ def close_trees(what, ours, theirs):
 
 def test_loss_and_gradients(network):
     model, params, state, module, in_our_layout = network
-    value, grads, _ = training.value_and_grad(model, losses.softmax_cross_entropy)(
+    value, grads, _ = gradients.value_and_grad(model, losses.softmax_cross_entropy)(
         params, state, X[0], LABELS[0], key=(0,)
     )
     close("the loss", value, torch_step(module, X[0], LABELS[0]))
@@ -115,7 +115,7 @@ def test_loss_and_gradients(network):
 
 def test_training_and_evaluation(network):
     model, params, state, module, in_our_layout = network
-    grad_fn = training.value_and_grad(model, losses.softmax_cross_entropy)
+    grad_fn = gradients.value_and_grad(model, losses.softmax_cross_entropy)
     ours, theirs = optim.adamw(0.01, weight_decay=0.05), torch.optim.AdamW(module.parameters(), 0.01, weight_decay=0.05)
     opt_state = ours.init(params)
     for x, labels in zip(X, LABELS, strict=True):

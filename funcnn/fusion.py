@@ -3,11 +3,13 @@
 `funcnn.combinators.serial` asks here which of its layers, by what op they apply, stand in one of two runs:
 
 - ReLU and max pooling, in this order. The maximum of max(x, 0) is max(maximum, 0), so the pooling goes first and leaves
-  a fraction of the numbers to the ReLU. Where a maximum is above 0, its cell is the same; elsewhere nothing goes back.
-- A 2-D convolution and max pooling of 2x2, with or without a ReLU between or after them. As a bias moves all cells of a
+  a fraction of the numbers to the ReLU. Where a maximum is above 0, its position is the same; elsewhere nothing goes
+  back.
+- A 2-D convolution and max pooling of 2x2, with or without a ReLU between or after them. As a bias moves all positions
+of a
   window alike, it too can wait for the pooling: y = max(max over the window of x * w, + b, 0). The VJP sends dy, where
-  y > 0, to the cell that held the maximum; db is its sum, and dw and dx are the convolution's
-  (`funcnn.kernels.pooled`).
+  y > 0, to the position that held the maximum; db is its sum, and dw and dx are the convolution's
+  (`funcnn.kernels.conv.conv_pool`).
 
 The layers remain what they are, to the reader as to `init`, states, gradients, summaries and errors. A run falls back
 on them whenever something is out of the ordinary: other types, a wrong shape, which they will name, or no gain.
@@ -20,11 +22,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnn.kernels import checks
+from funcnn import checks
 from funcnn.kernels.bias import add_bias, channel_sum
+from funcnn.kernels.conv.conv_pool import adjoints, choose_conv_pool, correlate_max
+from funcnn.kernels.conv.dispatch import AUTO_METHODS, preference
 from funcnn.kernels.geometry import geometry
-from funcnn.kernels.lowering import WISHES, wish
-from funcnn.kernels.pooled import adjoints, choose_pooled, correlate_max
 from funcnn.kernels.rectifier import rectify, rectify_adjoint
 from funcnn.ops.activations import relu
 from funcnn.ops.pooling import max_pool
@@ -93,7 +95,7 @@ def runs(names: Sequence[str], descriptions: Sequence[tuple[str, Mapping[str, An
 
 
 def _is_ordinary(conv: Mapping[str, Any], pool: Mapping[str, Any]) -> bool:
-    """Say whether a convolution goes cell by cell, and a pooling by windows of 2x2 side by side."""
+    """Say whether a convolution goes position by position, and a pooling by windows of 2x2 side by side."""
     return (
         all(conv[option] in _ONE for option in ("stride", "dilation", "groups"))
         and pool["window"] in _TWO
@@ -113,8 +115,8 @@ def _relu_max_pool(names: tuple[str, ...], pool: Mapping[str, Any]) -> Run:
         try:
             if not (_empty(params, names) and _empty(state, names)):
                 return None
-            most, max_pool_vjp = max_pool(x, **pool, keep_input=not train)
-            y, relu_vjp = relu(most)
+            maxima, max_pool_vjp = max_pool(x, **pool, keep_input=not train)
+            y, relu_vjp = relu(maxima)
         except (TypeError, ValueError):
             return None
         shape, dtype = y.shape, y.dtype
@@ -135,8 +137,8 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, rectified
     last = names[-1].split("_", 1)[-1]  # what the last layer is called, without its number
 
     def forward(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, Vjp] | None:
-        wished = wish(conv["method"])
-        if np.size(x) <= _FEW or wished not in WISHES:
+        chosen = preference(conv["method"])
+        if np.size(x) <= _FEW or chosen not in AUTO_METHODS:
             return None
         try:
             if not (_empty(params, names[1:]) and _empty(state, names)):
@@ -145,17 +147,17 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, rectified
             x = checks.images("conv2d", x)
             if not (x.dtype == w.dtype and w.ndim == x.ndim == 4 and x.shape[-1] == w.shape[-2]):
                 return None
-            inner, outer = w.shape[-2:]
-            if b is not None and (b.dtype != w.dtype or b.shape != (outer,)):
+            in_channels, out_channels = w.shape[-2:]
+            if b is not None and (b.dtype != w.dtype or b.shape != (out_channels,)):
                 return None
             g = geometry("conv2d", x.shape[1:-1], w.shape[:-2], padding=conv["padding"])
         except (TypeError, ValueError):
             return None
-        method = choose_pooled(g, len(x), inner, outer, x.dtype, exact=wished == "exact")
+        method = choose_conv_pool(g, len(x), in_channels, out_channels, x.dtype, exact=chosen == "exact")
         if method is None:
             return None
-        most, winner = correlate_max(x, w, g, method, numbered=train)
-        y = add_bias(most, b)
+        maxima, argmax = correlate_max(x, w, g, method, return_argmax=train)
+        y = add_bias(maxima, b)
         shape, dtype = y.shape, y.dtype
         positive = rectify(y, out=y) if rectified else None
 
@@ -165,10 +167,18 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, rectified
             dy = checks.cotangent(last, dy, shape, dtype)
             if positive is not None:
                 dy = rectify_adjoint(positive, dy)
-            number = winner if winner is not None else correlate_max(x, w, g, method, numbered=True)[1]
+            number = argmax if argmax is not None else correlate_max(x, w, g, method, return_argmax=True)[1]
             assert number is not None
             dw, dx = adjoints(
-                x, w, dy, number, g, method, input_gradient=input_gradient, per_example=per_example, wish=wished
+                x,
+                w,
+                dy,
+                number,
+                g,
+                method,
+                input_gradient=input_gradient,
+                per_example=per_example,
+                preference=chosen,
             )
             dparams: Tree = {name: {} for name in names}
             dparams[names[0]] = {"w": dw} if b is None else {"w": dw, "b": channel_sum(dy, per_example)}

@@ -1,6 +1,6 @@
 """Training and prediction on several threads, as transformations of pure functions.
 
-A layer writes nothing that it did not make itself, so several threads can take pieces of a batch through one model with
+A layer writes nothing that it did not make itself, so several threads can take shards of a batch through one model with
 the same parameters, and nothing has to be locked. Python runs on one thread at a time, but NumPy lets the others go on
 while it computes: this pays where arrays are large, and costs where they are small (`over_threads` says from where on).
 """
@@ -20,17 +20,16 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from funcnn import tree
+from funcnn import checks, tree
 from funcnn.combinators import map_layers
-from funcnn.kernels import checks
-from funcnn.kernels.pieces import Meeting, Piece, alone, entered
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, pull_back
+from funcnn.sharding import AllGather, Shard, no_gather, shard_scope
 from funcnn.summary import multiply_adds
 from funcnn.tree import Array, Tree
 
 if TYPE_CHECKING:
-    from funcnn.training import GradFn
+    from funcnn.gradients import GradFn
 
 T = TypeVar("T")
 
@@ -39,8 +38,8 @@ __all__ = ["cores", "over_threads"]
 # Threads take turns between NumPy's calls, so that it is the single layer that has to be large. The least work of the
 # average layer that is worth a thread, in multiply-adds of the forward pass, and what an entry of a layer's output
 # counts for, which is written and read several times over. On two cores, networks with half of it lost; with twice as
-# much, all gained but those of dense layers alone, which the BLAS' own threads serve as well.
-_SMALLEST, _ENTRY = 14e6, 100
+# much, all gained but those of dense layers no_gather, which the BLAS' own threads serve as well.
+_MIN_WORK, _ENTRY = 14e6, 100
 
 
 def cores() -> int:
@@ -62,23 +61,23 @@ def cores() -> int:
 
 
 def over_threads(
-    grad_fn: GradFn, n: int, *, exchange: bool = True, smallest: float = _SMALLEST
+    grad_fn: GradFn, n: int, *, sync_batch_stats: bool = True, min_work: float = _MIN_WORK
 ) -> Callable[..., tuple[Any, Tree, Tree]]:
-    """Return a function with the same results as ``grad_fn``, which works on pieces of the batch on several threads.
+    """Return a function with the same results as ``grad_fn``, which works on shards of the batch on several threads.
 
     Parameters
     ----------
     grad_fn : callable
-        From `funcnn.training.value_and_grad`.
+        From `funcnn.gradients.value_and_grad`.
     n : int >= 1
-        How many pieces at most, each on a thread of its own; `cores` tells how many can run at once. 1 changes
+        How many shards at most, each on a thread of its own; `cores` tells how many can run at once. 1 changes
         nothing.
-    exchange : bool
+    sync_batch_stats : bool
         Whether batch normalisation in training takes its statistics over the whole batch, for which the threads wait
-        for each other twice in each such layer. If not, each piece is normalised by its own: another function, as with
+        for each other twice in each such layer. If not, each shard is normalised by its own: another function, as with
         batches of that size, somewhat quicker.
-    smallest : float
-        How much work the average layer must have with each of two pieces, in multiply-adds forward. Of n pieces, each
+    min_work : float
+        How much work the average layer must have with each of two shards, in multiply-adds forward. Of n shards, each
         must have n / 2 times as much, for between NumPy's calls the threads take turns. A batch too small for two goes
         to ``grad_fn`` as it is; 0 cuts every one, in ``n``.
 
@@ -94,34 +93,34 @@ def over_threads(
 
     Notes
     -----
-    The model is differentiated piece by piece, but the loss once, of all outputs together. So the result is the whole
-    batch's for any loss, with whatever weights of examples and classes and labels to ignore, without weighing pieces
+    The model is differentiated shard by shard, but the loss once, of all outputs together. So the result is the whole
+    batch's for any loss, with whatever weights of examples and classes and labels to ignore, without weighing shards
     against each other: with f the model, its outputs y = (f(x_1), ..., f(x_n)) and dy the loss's gradient in them, the
-    gradient in the parameters is the sum of the pieces' J_i^T dy_i. It is added up in the order of the pieces.
+    gradient in the parameters is the sum of the shards' J_i^T dy_i. It is added up in the order of the shards.
 
     Dropout draws the same mask for an example as it does with the whole batch. A random layer of your own has another
-    key in each piece, and one that lets examples depend on each other sees those of its piece alone. State that the
-    pieces leave behind differently, as the statistics of their own do, is averaged, weighted by their sizes; the
+    key in each shard, and one that lets examples depend on each other sees those of its shard alone. State that the
+    shards leave behind differently, as the statistics of their own do, is averaged, weighted by their sizes; the
     average of variances then lacks what the means differ by.
 
     The result differs from ``grad_fn``'s by rounding, since sums are taken in another order; it is the same bit for bit
-    whenever it is repeated with the same ``n``, and where a batch is cut depends on sizes alone, never on time.
+    whenever it is repeated with the same ``n``, and where a batch is cut depends on sizes no_gather, never on time.
 
-    While the pieces run, the BLAS library has one thread in each of them, by threadpoolctl (``pip install
-    'funcnn[threads]'``; it comes with scikit-learn). Without it nothing is cut unless ``smallest`` is 0: with the BLAS'
+    While the shards run, the BLAS library has one thread in each of them, by threadpoolctl (``pip install
+    'funcnn[threads]'``; it comes with scikit-learn). Without it nothing is cut unless ``min_work`` is 0: with the BLAS'
     own threads in the way, steps took as long as on one thread.
 
-    Inside a piece, as in prediction within a metric or a layer that trains something, everything stays on its thread.
+    Inside a shard, as in prediction within a metric or a layer that trains something, everything stays on its thread.
 
     Examples
     --------
     >>> from funcnn import losses, models
-    >>> from funcnn.training import value_and_grad
+    >>> from funcnn.gradients import value_and_grad
     >>> model = models.mlp(hidden=(8,))
     >>> params, state, _ = model.init((0,), (30,))
     >>> x, labels = np.ones((10, 30), np.float32), np.arange(10)
     >>> whole = value_and_grad(model, losses.softmax_cross_entropy)
-    >>> threaded = over_threads(whole, 2, smallest=0)
+    >>> threaded = over_threads(whole, 2, min_work=0)
     >>> value, grads, state = threaded(params, state, x, labels)
     >>> bool(np.isclose(value, whole(params, state, x, labels)[0]))
     True
@@ -135,48 +134,48 @@ def over_threads(
     checks.count("over_threads", "n", n)
     if n == 1:
         return grad_fn.__call__
-    known: dict[tuple[int, ...], int] = {}  # pieces by the shape of the batch: looking closer takes microseconds
+    known: dict[tuple[int, ...], int] = {}  # shards by the shape of the batch: looking closer takes microseconds
 
     def threaded_grad_fn(
         params: Tree, state: Tree, x: Array, targets: Array, key: Key | None = None, sample_weight: Array | None = None
     ) -> tuple[Any, Tree, Tree]:
         x = np.asarray(x)
-        pieces = 1 if _INSIDE.get() else known.get(x.shape)
-        if pieces is None:
-            pieces = known[x.shape] = _pieces(model, params, state, x, n, smallest)
-        if pieces == 1:
+        shards = 1 if _IN_SHARD.get() else known.get(x.shape)
+        if shards is None:
+            shards = known[x.shape] = _shards(model, params, state, x, n, min_work)
+        if shards == 1:
             return grad_fn(params, state, x, targets, key, sample_weight)
-        bounds = _bounds(len(x), pieces)
-        meeting = Meeting(pieces)
+        bounds = _bounds(len(x), shards)
+        all_gather = AllGather(shards)
 
         def forward(i: int) -> tuple[Array, Callable[..., Any], Tree]:
             first, last = bounds[i : i + 2]
             own_key = None if key is None else fold_in(key, i)
-            gather = partial(meeting.gather, i) if exchange else alone
-            with entered(Piece(first, last - first, own_key or (), key, gather)):
+            gather = partial(all_gather.gather, i) if sync_batch_stats else no_gather
+            with shard_scope(Shard(first, last - first, own_key or (), key, gather)):
                 return model.forward(params, x[first:last], state, train=True, key=own_key)
 
-        with _SHARED:
-            outputs, vjps, states = zip(*_together(forward, pieces, meeting.call_off), strict=True)
+        with _THREADS:
+            outputs, vjps, states = zip(*run_concurrently(forward, shards, all_gather.abort), strict=True)
             value, loss_vjp = loss(np.concatenate(outputs), targets, sample_weight=sample_weight)
             dys = np.split(loss_vjp(1.0), np.cumsum([len(y) for y in outputs[:-1]]))
 
             def backward(i: int) -> Tree:
                 return pull_back(vjps[i], dys[i], input_gradient=False)[0]
 
-            grads = _together(backward, pieces, meeting.call_off)
+            grads = run_concurrently(backward, shards, all_gather.abort)
         sizes = np.diff(bounds)
         return value, tree.map(_total, *grads), tree.map(partial(_average, sizes), *states)
 
     return threaded_grad_fn
 
 
-def spread(
+def map_batches(
     f: Callable[[Array], Array], x: Array, batch_size: int, model: Layer, params: Tree, state: Tree, n: int
 ) -> list[Array]:
     """Return the results of ``f`` for one batch of examples after the other, with up to ``n`` of them computed at once.
 
-    Every batch is computed whole, as on one thread, but that a single one is cut in pieces if it has work enough.
+    Every batch is computed whole, as on one thread, but that a single one is cut in shards if it has work enough.
 
     Parameters
     ----------
@@ -193,33 +192,33 @@ def spread(
     list of arrays
     """
     starts = range(0, max(len(x), 1), batch_size)
-    pieces = _pieces(model, params, state, x[:batch_size], n, _SMALLEST, len(starts))
-    if pieces == 1:
+    shards = _shards(model, params, state, x[:batch_size], n, _MIN_WORK, len(starts))
+    if shards == 1:
         return [f(x[i : i + batch_size]) for i in starts]
-    bounds = _bounds(len(x), pieces) if len(starts) == 1 else [*starts, len(x)]
+    bounds = _bounds(len(x), shards) if len(starts) == 1 else [*starts, len(x)]
     parts = list(pairwise(bounds))
     stopped = threading.Event()
 
     def some(i: int) -> list[Array]:
-        return [f(x[first:last]) for first, last in parts[i::pieces] if not stopped.is_set()]
+        return [f(x[first:last]) for first, last in parts[i::shards] if not stopped.is_set()]
 
-    with _SHARED:
-        results = _together(some, pieces, stopped.set)
-    return [results[k % pieces][k // pieces] for k in range(len(parts))]
+    with _THREADS:
+        results = run_concurrently(some, shards, stopped.set)
+    return [results[k % shards][k // shards] for k in range(len(parts))]
 
 
-def _pieces(model: Layer, params: Tree, state: Tree, x: Array, n: int, smallest: float, batches: int = 1) -> int:
+def _shards(model: Layer, params: Tree, state: Tree, x: Array, n: int, min_work: float, batches: int = 1) -> int:
     """Return on how many threads, up to ``n``, it pays to take a batch of examples, or several that stay whole."""
-    if n == 1 or _INSIDE.get() or x.ndim == 0 or len(x) * batches < 2:
+    if n == 1 or _IN_SHARD.get() or x.ndim == 0 or len(x) * batches < 2:
         return 1
-    if smallest == 0:
+    if min_work == 0:
         return min(n, len(x) * batches)
     work = _work(model, params, state, x) * len(x)
     if batches > 1:
-        pieces = max(1, min(n, batches, int(2 * work / smallest)))
+        shards = max(1, min(n, batches, int(2 * work / min_work)))
     else:
-        pieces = max(1, min(n, len(x), math.isqrt(int(2 * work / smallest))))
-    return pieces if pieces == 1 or _SHARED.can_limit_blas() else 1
+        shards = max(1, min(n, len(x), math.isqrt(int(2 * work / min_work))))
+    return shards if shards == 1 or _THREADS.can_limit_blas() else 1
 
 
 _WORK: WeakKeyDictionary[Callable[..., Any], dict[tuple[int, ...], float]] = WeakKeyDictionary()
@@ -253,8 +252,8 @@ def _work(model: Layer, params: Tree, state: Tree, x: Array) -> float:
     return known[x.shape[1:]]
 
 
-def _bounds(length: int, pieces: int) -> list[int]:
-    return [length * i // pieces for i in range(pieces + 1)]
+def _bounds(length: int, shards: int) -> list[int]:
+    return [length * i // shards for i in range(shards + 1)]
 
 
 def _total(first: Array, *others: Array) -> Array:
@@ -262,34 +261,34 @@ def _total(first: Array, *others: Array) -> Array:
 
 
 def _average(sizes: Array, first: Any, *others: Any) -> Any:
-    """Return what the pieces' state has in common, or the average."""
+    """Return what the shards' state has in common, or the average."""
     if all(np.array_equal(first, other) for other in others):
         return first
     if np.asarray(first).dtype.kind not in "fc":
-        raise TypeError("over_threads: the pieces of a batch leave different states, which are not floats to average")
+        raise TypeError("over_threads: the shards of a batch leave different states, which are not floats to average")
     return np.average([first, *others], axis=0, weights=sizes).astype(np.asarray(first).dtype)
 
 
-# Whether a piece is being computed here. What it calls must not wait for the threads that it keeps busy itself.
-_INSIDE: ContextVar[bool] = ContextVar("inside", default=False)
+# Whether a shard is being computed here. What it calls must not wait for the threads that it keeps busy itself.
+_IN_SHARD: ContextVar[bool] = ContextVar("inside", default=False)
 
 
-def _together(task: Callable[[int], T], n: int, call_off: Callable[[], None]) -> list[T]:
+def run_concurrently(task: Callable[[int], T], n: int, abort: Callable[[], None]) -> list[T]:
     """Return ``task(0)``, ..., ``task(n - 1)``, all computed at the same time: the first here, the others on workers.
 
-    Each sees the caller's context variables, among them NumPy's error state. If one fails, ``call_off()`` is to keep
+    Each sees the caller's context variables, among them NumPy's error state. If one fails, ``abort()`` is to keep
     the others from waiting for it; the error raised is that of the first which did not fail for this reason alone.
     """
 
     def attended(i: int) -> T:
-        _INSIDE.set(True)
+        _IN_SHARD.set(True)
         try:
             return task(i)
         except BaseException:
-            call_off()
+            abort()
             raise
 
-    others = _SHARED.submit([partial(copy_context().run, attended, i) for i in range(1, n)])
+    others = _THREADS.submit([partial(copy_context().run, attended, i) for i in range(1, n)])
     errors: list[BaseException] = []
     try:
         try:
@@ -299,7 +298,7 @@ def _together(task: Callable[[int], T], n: int, call_off: Callable[[], None]) ->
         try:
             wait(others)
         except BaseException:  # Ctrl-C: nothing may go on behind the caller's back
-            call_off()
+            abort()
             wait(others)
             raise
         errors += [failure for other in others if (failure := other.exception()) is not None]
@@ -311,7 +310,7 @@ def _together(task: Callable[[int], T], n: int, call_off: Callable[[], None]) ->
         errors.clear()  # each refers to this frame by its traceback
 
 
-class _Shared:
+class _ThreadPool:
     """What the process has once for all callers: workers, and the number of the BLAS' threads.
 
     As a context, it limits the BLAS to one thread in each Python thread. The limit is the process's, so the first
@@ -366,7 +365,7 @@ def _blas_controller() -> Any:
     return ThreadpoolController()
 
 
-_SHARED = _Shared()
+_THREADS = _ThreadPool()
 if hasattr(os, "register_at_fork"):
     # a forked process has none of the threads, and of the locks whatever state they were in
-    os.register_at_fork(after_in_child=_SHARED.__init__)  # type: ignore[misc]
+    os.register_at_fork(after_in_child=_THREADS.__init__)  # type: ignore[misc]

@@ -1,6 +1,6 @@
 """Cross-correlation by gathering windows as the rows of a matrix.
 
-Every routine works through the batch in pieces whose gathered windows stay near the size of a core's cache: gathering
+Every routine works through the batch in chunks whose gathered windows stay near the size of a core's cache: gathering
 is then cheap beside the multiplication, and no buffer grows with the batch times the kernel's area.
 """
 
@@ -15,7 +15,7 @@ from funcnn.kernels.geometry import Geometry
 from funcnn.kernels.windows import pad, windows
 from funcnn.tree import Array
 
-_PIECE_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 20
 # Copying a view moves one run of neighbouring numbers at a time; below this length a list of indices is quicker.
 _SHORT_RUN = 6
 # BLAS libraries multiply small matrices by a quicker road; OpenBLAS takes it up to this many products.
@@ -24,39 +24,39 @@ _NARROW = 8  # columns of a result for which small products are quicker than lar
 
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
-    """See `funcnn.kernels.convolution.correlate`."""
+    """See `funcnn.kernels.conv.dispatch.correlate`."""
     matrix, shape, dtype = _grouped_matrix(w, groups), (x.shape[0], *g.out, w.shape[-1]), np.result_type(x, w)
-    parts = pieces(x.shape[0], g, x.shape[-1] * dtype.itemsize)
+    parts = chunks(x.shape[0], g, x.shape[-1] * dtype.itemsize)
     if groups == 1 and len(parts) == 1:
         return multiply(_columns(x, g, 1)[0], matrix[0]).reshape(shape)
     y = np.empty(shape, dtype)
-    for piece in parts:
+    for chunk in parts:
         if groups == 1:
-            multiply(_columns(x[piece], g, 1)[0], matrix[0], y[piece].reshape(-1, w.shape[-1]))
+            multiply(_columns(x[chunk], g, 1)[0], matrix[0], y[chunk].reshape(-1, w.shape[-1]))
         else:
-            np.matmul(_columns(x[piece], g, groups), matrix, out=_by_group(y[piece], groups))
+            np.matmul(_columns(x[chunk], g, groups), matrix, out=_by_group(y[chunk], groups))
     return y
 
 
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int, per_example: bool = False) -> Array:
-    """See `funcnn.kernels.convolution.correlate_adjoint_w`."""
+    """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
     if per_example:
         return _adjoint_w_per_example(x, dy, g, groups)
-    inner, outer = x.shape[-1] // groups, dy.shape[-1] // groups
-    dw = np.zeros((groups, math.prod(g.window) * inner, outer), np.result_type(x, dy))
-    for piece in pieces(x.shape[0], g, x.shape[-1] * dw.itemsize):
-        columns = _columns(x[piece], g, groups)
+    in_channels, out_channels = x.shape[-1] // groups, dy.shape[-1] // groups
+    dw = np.zeros((groups, math.prod(g.window) * in_channels, out_channels), np.result_type(x, dy))
+    for chunk in chunks(x.shape[0], g, x.shape[-1] * dw.itemsize):
+        columns = _columns(x[chunk], g, groups)
         if groups == 1:
-            _add_product(columns[0], dy[piece].reshape(-1, outer), dw[0])
+            _add_product(columns[0], dy[chunk].reshape(-1, out_channels), dw[0])
         else:
-            dw += columns.transpose(0, 2, 1) @ _by_group(dy[piece], groups)
+            dw += columns.transpose(0, 2, 1) @ _by_group(dy[chunk], groups)
     return _by_tap(dw, g)
 
 
-def pieces(n: int, g: Geometry, cell_bytes: int) -> list[slice]:
-    """Cut a batch evenly, so that the gathered windows of a piece take about a mebibyte."""
-    image_bytes = math.prod(g.out) * math.prod(g.window) * cell_bytes
-    step = max(1, -(-n // max(1, round(n * image_bytes / _PIECE_BYTES))))
+def chunks(n: int, g: Geometry, position_bytes: int) -> list[slice]:
+    """Cut a batch evenly, so that the gathered windows of a chunk take about a mebibyte."""
+    image_bytes = math.prod(g.out) * math.prod(g.window) * position_bytes
+    step = max(1, -(-n // max(1, round(n * image_bytes / _CHUNK_BYTES))))
     return [slice(start, min(n, start + step)) for start in range(0, n, step)]
 
 
@@ -95,20 +95,24 @@ def _block(rows: int, depth: int, width: int, least: int = 64) -> int:
     """Return how many rows at a time make even, small products with a matrix of this shape; 0 if all are to go at once,
     for they are one small product, or fewer than ``least`` would make one.
     """
-    most = min(_SMALL_PRODUCT // max(depth * width, 1), 1024) // 32 * 32
-    if most < least or rows <= most:
+    largest = min(_SMALL_PRODUCT // max(depth * width, 1), 1024) // 32 * 32
+    if largest < least or rows <= largest:
         return 0
-    parts = -(-rows // most)
-    return min(most, -(-rows // (32 * parts)) * 32)
+    parts = -(-rows // largest)
+    return min(largest, -(-rows // (32 * parts)) * 32)
 
 
 def _adjoint_w_per_example(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
-    cells, rows, outer = math.prod(g.out), math.prod(g.window) * x.shape[-1] // groups, dy.shape[-1] // groups
-    dw = np.empty((groups, len(x), rows, outer), np.result_type(x, dy))
-    for piece in pieces(len(x), g, x.shape[-1] * dw.itemsize):
-        columns, dys = _columns(x[piece], g, groups), _by_group(dy[piece], groups)
-        columns, dys = (a.reshape(groups, -1, cells, a.shape[-1]) for a in (columns, dys))
-        np.matmul(columns.mT, dys, out=dw[:, piece])
+    positions, rows, out_channels = (
+        math.prod(g.out),
+        math.prod(g.window) * x.shape[-1] // groups,
+        dy.shape[-1] // groups,
+    )
+    dw = np.empty((groups, len(x), rows, out_channels), np.result_type(x, dy))
+    for chunk in chunks(len(x), g, x.shape[-1] * dw.itemsize):
+        columns, dys = _columns(x[chunk], g, groups), _by_group(dy[chunk], groups)
+        columns, dys = (a.reshape(groups, -1, positions, a.shape[-1]) for a in (columns, dys))
+        np.matmul(columns.mT, dys, out=dw[:, chunk])
     return _by_tap(dw, g)
 
 
@@ -119,8 +123,8 @@ def _columns(x: Array, g: Geometry, groups: int) -> Array:
     x = pad(x, g.padding)
     run = x.shape[-1] * (g.window[-1] if g.dilation[-1] == 1 else 1)
     if groups == 1 and run <= _SHORT_RUN:
-        cells = _window_cells(x.shape[1:], g)
-        return x.reshape(x.shape[0], math.prod(x.shape[1:])).take(cells, axis=1).reshape(1, rows, width)
+        positions = _window_positions(x.shape[1:], g)
+        return x.reshape(x.shape[0], math.prod(x.shape[1:])).take(positions, axis=1).reshape(1, rows, width)
     view = windows(x, g)
     if groups > 1:
         view = np.moveaxis(view.reshape(*view.shape[:-1], groups, -1), -2, 0)
@@ -128,8 +132,8 @@ def _columns(x: Array, g: Geometry, groups: int) -> Array:
 
 
 @lru_cache(maxsize=64)
-def _window_cells(padded: tuple[int, ...], g: Geometry) -> Array:
-    """Number the cells of a padded image (size..., I), and list those of its windows one window after the other."""
+def _window_positions(padded: tuple[int, ...], g: Geometry) -> Array:
+    """Number the positions of a padded image (size..., I), and list those of its windows one window after the other."""
     numbers = np.arange(math.prod(padded)).reshape(1, *padded)
     return windows(numbers, g).reshape(-1)
 
@@ -148,5 +152,5 @@ def _grouped_matrix(w: Array, groups: int) -> Array:
 
 def _by_tap(matrix: Array, g: Geometry) -> Array:
     """Lay (groups, ..., window * I/groups, O/groups) out as (..., window..., I/groups, O), as w is."""
-    groups, *batch, rows, outer = matrix.shape
-    return np.moveaxis(matrix, 0, -2).reshape(*batch, *g.window, rows // math.prod(g.window), groups * outer)
+    groups, *batch, rows, out_channels = matrix.shape
+    return np.moveaxis(matrix, 0, -2).reshape(*batch, *g.window, rows // math.prod(g.window), groups * out_channels)

@@ -242,10 +242,10 @@ def _formula(f: Callable[..., _Value]) -> Callable[..., _Value]:
 def _gelu(apply: Any, x: _Value, options: Any) -> _Value:
     if options["approximate"]:
         cubic = apply("Mul", apply("Mul", x, x), apply("Mul", x, 0.044715))
-        inner = apply("Tanh", apply("Mul", apply("Add", x, cubic), math.sqrt(2 / math.pi)))
+        in_channels = apply("Tanh", apply("Mul", apply("Add", x, cubic), math.sqrt(2 / math.pi)))
     else:
-        inner = apply("Erf", apply("Mul", x, math.sqrt(0.5)))
-    return apply("Mul", apply("Mul", x, 0.5), apply("Add", inner, 1.0))
+        in_channels = apply("Erf", apply("Mul", x, math.sqrt(0.5)))
+    return apply("Mul", apply("Mul", x, 0.5), apply("Add", in_channels, 1.0))
 
 
 def _softmax(operator: str) -> Callable[..., _Value]:
@@ -331,7 +331,7 @@ def _pool(operator: str) -> Callable[..., _Value]:
             geometry, layer.name, x.shape[1:-1], options["window"], stride=stride, padding=options["padding"],
             dilation=options["dilation"],
         )  # fmt: skip
-        g = find(ceil_mode=options["ceil_mode"])  # its padding has the cells that ceil_mode reaches beyond
+        g = find(ceil_mode=options["ceil_mode"])  # its padding has the positions that ceil_mode reaches beyond
         attributes = _attributes(g)
         if operator == "MaxPool":
             attributes["dilations"] = g.dilation
@@ -339,7 +339,7 @@ def _pool(operator: str) -> Callable[..., _Value]:
             raise ValueError(f"avg_pool: a dilation, here {g.dilation}, is not in ONNX before opset 19")
         elif options["count_include_pad"] and g != find():
             raise ValueError(
-                "avg_pool: ONNX cannot count the padding but not the cells that ceil_mode reaches beyond it"
+                "avg_pool: ONNX cannot count the padding but not the positions that ceil_mode reaches beyond it"
             )
         else:
             attributes["count_include_pad"] = int(options["count_include_pad"])

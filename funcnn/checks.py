@@ -93,12 +93,14 @@ def cotangent(op: str, dy: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) ->
     return dy
 
 
-def groups(op: str, groups: Any, inner: int, outer: int) -> None:
+def groups(op: str, groups: Any, in_channels: int, out_channels: int) -> None:
     """Refuse a number of groups that does not divide both the input and the output channels."""
     if not is_int(groups):
         raise TypeError(f"{op}: groups is an int, not {groups!r}")
-    if groups < 1 or inner % groups or outer % groups:
-        raise ValueError(f"{op}: groups {groups} must divide the {inner} input and the {outer} output channels")
+    if groups < 1 or in_channels % groups or out_channels % groups:
+        raise ValueError(
+            f"{op}: groups {groups} must divide the {in_channels} input and the {out_channels} output channels"
+        )
 
 
 def axis(op: str, axis: int, ndim: int) -> int:
