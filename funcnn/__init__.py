@@ -1,10 +1,26 @@
-"""funcnn: convolutional networks as pure functions on NumPy arrays, every gradient derived by hand.
+"""funcnn: convolutional networks as pure functions on NumPy arrays, with every gradient derived by hand.
 
-An op takes arrays and returns its output and a closure that pulls a cotangent back through it (`funcnn.ops`,
-`funcnn.losses`); a layer adds initial parameters and state (`funcnn.layers`, `funcnn.combinators`, `funcnn.models`);
-the rest uses models (`funcnn.training`, `funcnn.stopping`, `funcnn.data_parallel`, `funcnn.optim`, `funcnn.data`,
-`funcnn.metrics`, `funcnn.summary`, `funcnn.intermediates`, `funcnn.attribution`, `funcnn.derivatives`,
-`funcnn.testing`).
+An op (`funcnn.ops`, `funcnn.losses`) takes arrays and returns its output y together with a function ``vjp``, which
+computes gradients by the chain rule:
+
+>>> import numpy as np
+>>> from funcnn import ops
+>>> y, vjp = ops.tanh(np.array([0.0, 1.0]))
+>>> vjp(np.array([1.0, 1.0])).round(3)
+array([1.  , 0.42])
+
+VJP stands for vector-Jacobian product: with J the matrix of the derivatives of y with respect to x, ``dx = vjp(dy)`` is
+J^T dy. If dy is the gradient of a loss with respect to y, dx is its gradient with respect to x. In the words of
+automatic differentiation, dy and dx are the cotangents of y and x, and ``vjp`` is the backward pass of the op. It is a
+closure: it holds the arrays of the forward pass that it needs.
+
+A layer adds initial parameters and state to an op (`funcnn.layers`, `funcnn.combinators`, `funcnn.models`). The other
+modules use models:
+
+- training: `funcnn.training`, `funcnn.stopping`, `funcnn.gradients`, `funcnn.optim`, `funcnn.data`, `funcnn.metrics`,
+  `funcnn.data_parallel`
+- looking inside models: `funcnn.summary`, `funcnn.intermediates`, `funcnn.attribution`, `funcnn.derivatives`,
+  `funcnn.testing`
 """
 
 from funcnn import (
@@ -32,13 +48,9 @@ from funcnn import (
 from funcnn.combinators import residual, serial
 from funcnn.gradients import value_and_grad
 from funcnn.kernels.conv.dispatch import exact
-from funcnn.kernels.memory import keep_freed_memory
 from funcnn.layer import Layer
 
 __version__ = "0.1.0"
-
-keep_freed_memory()
-del keep_freed_memory
 
 __all__ = [
     "Layer",

@@ -1,9 +1,9 @@
-"""Attribution: which entries of an input drove a classifier's decision.
+"""Attribution: which entries of the input a classifier's prediction depends on.
 
-The score of a class, s, is the entry of the outputs that stands for it (for a single logit: the logit for class 1, its
-negative for class 0). All methods look at the gradient of s, in the input or in a layer's output, as the VJP of
-``model.forward`` gives it, in evaluation mode, where examples do not depend on each other: one call of the VJP serves
-all of them.
+The score s of a class is its entry of the outputs. If the outputs are a single logit, it is the score of class 1, and
+its negative that of class 0. All methods use the gradient of s with respect to the input or a layer's output,
+computed by the VJP of ``model.forward`` in evaluation mode. Examples are independent there, so one call of the VJP
+gives the gradients of all examples.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ __all__ = ["grad_cam", "gradient_times_input", "input_gradient"]
 
 
 def input_gradient(model: Layer, params: Tree, state: Tree, x: Array, classes: Any = None) -> Array:
-    """Return the gradient of a class's score in the input: where the least change would change the score most.
+    """Return the gradient of a class's score with respect to the input: how sensitive the score is to each entry.
 
     Parameters
     ----------
     model : Layer
-        A classifier: outputs (N, C), or (N, 1) for a choice of two.
+        A classifier with outputs (N, C), or (N, 1) for two classes.
     params, state : tree
     x : array (N, ...)
     classes : int or array of int (N,), optional
-        The classes whose scores to take, from 0; those that the model predicts if not given.
+        The classes to explain, numbered from 0: one for all examples, or one for each. By default the predicted ones.
 
     Returns
     -------
@@ -39,13 +39,12 @@ def input_gradient(model: Layer, params: Tree, state: Tree, x: Array, classes: A
     Raises
     ------
     TypeError, ValueError
-        If ``classes`` are not classes of the model, one for all or one for each example; if the outputs have another
-        shape.
+        If ``classes`` are not such classes of the model, or its outputs do not have such a shape.
 
     Notes
     -----
-    K. Simonyan, A. Vedaldi and A. Zisserman, Deep Inside Convolutional Networks, 2013 (arXiv:1312.6034), who for a map
-    of images take the largest magnitude over the channels.
+    K. Simonyan, A. Vedaldi and A. Zisserman, Deep Inside Convolutional Networks, 2013 (arXiv:1312.6034). For a map
+    of an image, they take the largest magnitude over the channels at each position.
 
     Examples
     --------
@@ -77,9 +76,9 @@ def gradient_times_input(model: Layer, params: Tree, state: Tree, x: Array, clas
 
     Notes
     -----
-    To first order, s(x) - s(0) is the sum of x ds/dx, entry by entry. The sum is exact where the score is linear in x
-    with a constant. In a network of linear layers, ReLUs and max pooling without biases, s(a x) = a s(x) for all a > 0,
-    so that by Euler's theorem the sum is s(x) itself. A. Shrikumar et al., Not Just a Black Box, 2016
+    To first order, s(x) - s(0) is the sum of x ds/dx over the entries. This is exact if the score is affine in x. In a
+    network of linear layers, ReLUs and max pooling without biases, s(a x) = a s(x) for all a > 0, so by Euler's theorem
+    the sum is s(x). A. Shrikumar et al., Not Just a Black Box, 2016
     (arXiv:1605.01713).
 
     Examples
@@ -93,7 +92,7 @@ def gradient_times_input(model: Layer, params: Tree, state: Tree, x: Array, clas
 
 
 def grad_cam(model: Layer, params: Tree, state: Tree, x: Array, path: str, classes: Any = None) -> Array:
-    """Return Grad-CAM: at which positions of a layer's maps there is evidence for a class.
+    """Return Grad-CAM maps: how much evidence for a class there is at each position of a layer's output.
 
     R. Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, 2017
     (arXiv:1610.02391).
@@ -103,31 +102,31 @@ def grad_cam(model: Layer, params: Tree, state: Tree, x: Array, path: str, class
     model, params, state, x, classes
         As in `input_gradient`.
     path : str
-        Of the layer whose output to look at, as in `funcnn.intermediates.activations`. Deep layers know more of the
-        classes, shallow ones of the place; usual is the last one before the maps get too small.
+        The layer whose output is used; paths are those of `funcnn.intermediates.activations`. Deep layers separate
+        classes better, shallow ones positions. Usually one takes the last layer whose maps are not yet too small.
 
     Returns
     -------
     array (N, spatial...), >= 0
-        Of the spatial size of the layer's maps.
+        With the spatial size of the layer's output.
 
     Raises
     ------
     TypeError, ValueError
-        As in `input_gradient`; if there is no layer at ``path`` or its output has no spatial axes.
+        As in `input_gradient`, and if there is no layer at ``path`` or its output has no spatial axes.
 
     Notes
     -----
-    Let A[i, k] be the layer's output at position i (of P) in channel k. To first order the score changes with the maps
-    by the sum of G[i, k] dA[i, k] over positions and channels, G = ds/dA. The weight of a map as a whole is its
-    gradient's mean over the positions, w[k] = sum_i G[i, k] / P, so that what is left of the place comes from the maps
-    themselves:
+    Let A[i, k] be the layer's output at position i (of P) in channel k. To first order, a change dA changes the score
+    by the sum of G[i, k] dA[i, k] over positions and channels, with G = ds/dA. The weight of channel k is the mean of
+    its gradient over the positions, w[k] = sum_i G[i, k] / P, so that only A depends on the position in
 
         L[i] = max(sum_k w[k] A[i, k], 0)
 
-    where the ReLU leaves what speaks for the class. If the maps are averaged over the positions and a linear layer with
-    weights v[k] follows, w[k] = v[k] / P, and without the maximum L sums to the logit but for its bias: it is then the
-    class activation mapping of B. Zhou et al., 2015 (arXiv:1512.04150), which this generalises.
+    where the maximum keeps the evidence for the class and drops the evidence against it. If the layer is followed by
+    the mean over the positions and a linear layer with weights v[k], then w[k] = v[k] / P, and without the maximum, L
+    sums to the logit minus its bias. This special case is the class activation mapping of B. Zhou et al., 2015
+    (arXiv:1512.04150).
 
     Examples
     --------
@@ -140,10 +139,10 @@ def grad_cam(model: Layer, params: Tree, state: Tree, x: Array, path: str, class
     array([[[2., 0.],
             [4., 0.]]])
     """
-    passes = forward_backward(model, params, state, x, lambda outputs: _score_cotangent("grad_cam", outputs, classes))
-    if path not in passes:
-        raise ValueError(f"grad_cam: no layer at {path!r}; the model's are {', '.join(passes)}")
-    maps, gradient = passes[path].output, passes[path].gradient
+    traces = forward_backward(model, params, state, x, lambda outputs: _score_cotangent("grad_cam", outputs, classes))
+    if path not in traces:
+        raise ValueError(f"grad_cam: no layer at {path!r}; the model has {', '.join(traces)}")
+    maps, gradient = traces[path].output, traces[path].gradient
     if maps.ndim < 3:
         raise ValueError(f"grad_cam: the output of {path} is {maps.shape}; it needs spatial axes, (N, spatial..., C)")
     weights = gradient.mean(axis=tuple(range(1, maps.ndim - 1)), keepdims=True)
@@ -151,19 +150,19 @@ def grad_cam(model: Layer, params: Tree, state: Tree, x: Array, path: str, class
 
 
 def _score_cotangent(where: str, outputs: Array, classes: Any) -> Array:
-    """Return the cotangent that picks each example's score out of the outputs."""
+    """Return the cotangent of the outputs whose pullback is the gradient of each example's score."""
     predicted = metrics.classes(outputs)
     count = max(2, outputs.shape[1])
-    chosen = predicted if classes is None else np.asarray(classes)
-    if chosen.dtype.kind not in "iu":
-        raise TypeError(f"{where}: classes are ints, not {chosen.dtype}")
-    if chosen.shape not in ((), predicted.shape):
-        raise ValueError(f"{where}: {len(predicted)} examples need one class for all or one each, not {chosen.shape}")
-    if chosen.size and not 0 <= chosen.min() <= chosen.max() < count:
+    selected = predicted if classes is None else np.asarray(classes)
+    if selected.dtype.kind not in "iu":
+        raise TypeError(f"{where}: classes are ints, not {selected.dtype}")
+    if selected.shape not in ((), predicted.shape):
+        raise ValueError(f"{where}: {len(predicted)} examples need one class for all or one each, not {selected.shape}")
+    if selected.size and not 0 <= selected.min() <= selected.max() < count:
         raise ValueError(
-            f"{where}: classes from {chosen.min()} to {chosen.max()} do not fit a model of {count} classes"
+            f"{where}: classes from {selected.min()} to {selected.max()} do not fit a model of {count} classes"
         )
-    chosen = np.broadcast_to(chosen, predicted.shape)
+    selected = np.broadcast_to(selected, predicted.shape)
     if outputs.shape[1] == 1:
-        return np.where(chosen == 1, 1, -1).astype(outputs.dtype)[:, None]
-    return np.eye(count, dtype=outputs.dtype)[chosen]
+        return np.where(selected == 1, 1, -1).astype(outputs.dtype)[:, None]
+    return np.eye(count, dtype=outputs.dtype)[selected]

@@ -12,16 +12,15 @@ import json
 import os
 import platform
 import re
-import secrets
 from contextlib import suppress
 from operator import index
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import funcnn
-from funcnn import models
+from funcnn import files, models
 from funcnn.layer import Layer
 from funcnn.stopping import BestEpoch
 from funcnn.training import TrainState
@@ -101,9 +100,8 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
 
     Notes
     -----
-    The content goes to a hidden file in the same folder, is flushed to the disk and renamed; then the folder is flushed
-    as well, so that even a power cut leaves the old file or the new one. A process killed meanwhile leaves the hidden
-    file, ``.{name}.{random}.part``, which means nothing.
+    By `funcnn.files.write_atomic`: even a power cut leaves the old file or the new one. A process killed meanwhile
+    leaves a hidden file, ``.{name}.{random}.part``, which `add` removes.
 
     Examples
     --------
@@ -114,39 +112,7 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
     ...     print(load(f"{folder}/net.safetensors").train_state.opt_state)
     {'step': 3, 'mean': np.float32(0.1)}
     """
-    path = Path(path)
-    content = _encoded(checkpoint)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        if path.exists() and not path.is_file():  # a device would be replaced by a file
-            raise OSError(f"it is {'a directory' if path.is_dir() else 'not a file'}")
-        try:
-            with open(temporary, "xb") as file:
-                _write(file, content)
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-        _flush_folder(path.parent)
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}") from None
-
-
-def _write(file: BinaryIO, content: bytes) -> None:
-    file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere folders cannot be opened, and renaming is all there is
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    files.write_atomic(path, _encoded(checkpoint))
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
@@ -208,10 +174,7 @@ def add(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, keep: int = 3
     if keep < 1:
         raise ValueError(f"add: keep must be >= 1, got {keep}")
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"cannot make the folder {folder}: {error.strerror or error}") from None
+    files.make_folder(folder)
     path = folder / f"step-{checkpoint.train_state.step:09d}.safetensors"
     save(path, checkpoint)
     unfinished = [folder / name for name in os.listdir(folder) if _UNFINISHED.fullmatch(name)]
@@ -338,10 +301,10 @@ def _encoded(checkpoint: Checkpoint) -> bytes:
     if best is not None:
         trees["best"] = {"params": best.params, "state": best.state}
     arrays: dict[str, Array] = {}
-    told = {
+    metadata = {
         "version": _VERSION,
         "checksum": _NO_DIGEST,
-        "trees": _told(trees, "", arrays),
+        "trees": _to_json(trees, "", arrays),
         "key": [int(i) for i in train_state.key],
         "epoch": int(train_state.epoch),
         "step": int(train_state.step),
@@ -349,20 +312,20 @@ def _encoded(checkpoint: Checkpoint) -> bytes:
         "description": checkpoint.description,
         "history": checkpoint.history,
     }
-    content = safetensors.numpy.save(arrays, {"funcnn": json.dumps(told)})
+    content = safetensors.numpy.save(arrays, {"funcnn": json.dumps(metadata)})
     # The checksum is that of the file with zeros in its place.
     at = content.index(_NO_DIGEST.encode())
     digest = hashlib.sha256(content).hexdigest().encode()
     return b"".join([content[:at], digest, content[at + len(digest) :]])
 
 
-def _told(tree: Any, path: str, arrays: dict[str, Array]) -> Any:
+def _to_json(tree: Any, path: str, arrays: dict[str, Array]) -> Any:
     """Return a tree as JSON, its arrays put under their paths into ``arrays``."""
     if isinstance(tree, dict):
         for key in tree:
             if not isinstance(key, str) or "/" in key or not key:
                 raise ValueError(f"a checkpoint's keys are strings without '/', not {key!r} at {path or 'the root'}")
-        return {key: _told(child, f"{path}/{key}" if path else key, arrays) for key, child in tree.items()}
+        return {key: _to_json(child, f"{path}/{key}" if path else key, arrays) for key, child in tree.items()}
     if isinstance(tree, np.ndarray | np.generic):
         dtype = tree.dtype.newbyteorder("=")
         if dtype.name not in _DTYPES:
@@ -390,19 +353,21 @@ def _decoded(path: Path) -> Checkpoint:
         digest = re.search(r'"checksum": "([0-9a-f]{64})"', written)
         if digest is None or _digest(path, digest[1].encode()) != digest[1]:
             raise CheckpointError(f"{path} is damaged: its {path.stat().st_size:,} bytes do not have their checksum")
-        told = json.loads(written)
-        if told["version"] > _VERSION:
-            raise CheckpointError(f"{path} was written by a later funcnn, in version {told['version']} of the format")
+        metadata = json.loads(written)
+        if metadata["version"] > _VERSION:
+            raise CheckpointError(
+                f"{path} was written by a later funcnn, in version {metadata['version']} of the format"
+            )
         arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 it is no dict
     for name, kind in _KINDS.items():
-        if not isinstance(told[name], kind):
-            raise TypeError(f"{name} is {told[name]!r}")
-    trees, best = _tree(told["trees"], "", arrays), told["best"]
-    key = tuple(map(index, told["key"]))
+        if not isinstance(metadata[name], kind):
+            raise TypeError(f"{name} is {metadata[name]!r}")
+    trees, best = _from_json(metadata["trees"], "", arrays), metadata["best"]
+    key = tuple(map(index, metadata["key"]))
     params, state, opt_state, losses = (trees[name] for name in ("params", "state", "opt_state", "losses"))
-    train_state = TrainState(params, state, opt_state, key, told["epoch"], told["step"], losses)
+    train_state = TrainState(params, state, opt_state, key, metadata["epoch"], metadata["step"], losses)
     best = None if best is None else BestEpoch(**best, **trees["best"])
-    return Checkpoint(train_state, told["description"], best, told["history"])
+    return Checkpoint(train_state, metadata["description"], best, metadata["history"])
 
 
 _KINDS = {"trees": dict, "key": list, "epoch": int, "step": int, "description": dict, "history": list}
@@ -417,9 +382,9 @@ def _digest(path: Path, digest: bytes) -> str:
         return hashlib.file_digest(file, lambda: total).hexdigest()
 
 
-def _tree(told: Any, path: str, arrays: dict[str, Array]) -> Any:
-    if isinstance(told, dict):
-        return {key: _tree(child, f"{path}/{key}" if path else key, arrays) for key, child in told.items()}
-    if told == _ARRAY:
+def _from_json(written: Any, path: str, arrays: dict[str, Array]) -> Any:
+    if isinstance(written, dict):
+        return {key: _from_json(child, f"{path}/{key}" if path else key, arrays) for key, child in written.items()}
+    if written == _ARRAY:
         return arrays[path]
-    return arrays[path][()] if told == _SCALAR else told[0]
+    return arrays[path][()] if written == _SCALAR else written[0]

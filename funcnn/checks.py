@@ -1,4 +1,4 @@
-"""What an argument must be before any arithmetic: each check returns it as an array or names what is wrong."""
+"""Checks of arguments. Each returns the checked value or raises a TypeError or ValueError that names what is wrong."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from funcnn.tree import Array, Tree
 
 
 def is_int(value: Any) -> bool:
-    """Say whether ``value`` is an int, Python's or NumPy's; a bool is not."""
+    """Return whether ``value`` is a Python or NumPy int; a bool is not one."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def count(where: str, name: str, value: Any) -> None:
-    """Refuse what is not an int >= 1."""
+    """Raise unless ``value`` is an int >= 1."""
     if not is_int(value):
-        raise TypeError(f"{where}: {name} is an int, not {value!r}")
+        raise TypeError(f"{where}: {name} must be an int, not {value!r}")
     if value < 1:
         raise ValueError(f"{where}: {name} must be at least 1, got {value}")
 
 
 def floating(where: str, x: Any) -> Array:
-    """Return ``x`` as a floating or complex array; integers are refused, for they are mostly unscaled images."""
+    """Return ``x`` as a floating or complex array; raise a TypeError for integers, usually unscaled images."""
     x = np.asarray(x)
     if x.dtype.kind not in "fc":
         raise TypeError(
@@ -42,15 +42,15 @@ def images(op: str, x: Any) -> Array:
 
 
 def image_axes(op: str, shape: tuple[int, ...]) -> None:
-    """Refuse a shape that is not (N, spatial..., C) with one to three spatial axes."""
+    """Raise unless ``shape`` is (N, spatial..., C) with one to three spatial axes."""
     if not 3 <= len(shape) <= 5:
         raise ValueError(f"{op}: x has shape {shape}; expected (N, spatial..., C) with 1 to 3 spatial axes")
 
 
 def leaves(op: str, params: Tree, names: tuple[str, ...]) -> list[Array]:
-    """Return the arrays of ``params`` in the order of ``names``, which must be all its keys."""
+    """Return the arrays of ``params`` in the order of ``names``; raise unless these are exactly its keys."""
     if not isinstance(params, dict):
-        raise TypeError(f"{op}: params is a dict with the leaves {list(names)}, not {type(params).__name__}")
+        raise TypeError(f"{op}: params must be a dict with the leaves {list(names)}, not {type(params).__name__}")
     try:
         arrays = [np.asarray(params[name]) for name in names]
     except KeyError:
@@ -67,10 +67,10 @@ def leaves(op: str, params: Tree, names: tuple[str, ...]) -> list[Array]:
 
 
 def weights_and_bias(op: str, params: Tree, bias: bool) -> tuple[Array, Array | None]:
-    """Return the leaves ``w`` and ``b`` of ``params``, or ``w`` alone, and None, without ``bias``."""
+    """Return the leaves ``w`` and ``b`` of ``params``; with ``bias=False``, ``w`` and None."""
     if bias and isinstance(params, dict) and len(params) == 2:
         w, b = params.get("w"), params.get("b")
-        # as nearly always: a small layer would spend a tenth of its time on finding out in general
+        # the usual case; the general check below would take a tenth of a small layer's time
         if type(w) is type(b) is np.ndarray and w.dtype.kind in "fc" and b.dtype.kind in "fc":
             return w, b
     if not bias:
@@ -82,8 +82,8 @@ def weights_and_bias(op: str, params: Tree, bias: bool) -> tuple[Array, Array | 
 def cotangent(op: str, dy: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return ``dy`` as an array of the output's shape and dtype; a complex ``dy`` stays complex.
 
-    NumPy would broadcast a wrong ``dy`` quietly into a wrong gradient, so its shape is compared. A closure hands over
-    its output's shape and dtype, not the output, which it may not need to keep.
+    NumPy would silently broadcast a ``dy`` of the wrong shape and return a wrong gradient, so the shape is checked. A
+    VJP passes its output's shape and dtype rather than the output, so that it need not keep the output.
     """
     dy = np.asarray(dy)
     if dy.shape != shape:
@@ -94,9 +94,9 @@ def cotangent(op: str, dy: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) ->
 
 
 def groups(op: str, groups: Any, in_channels: int, out_channels: int) -> None:
-    """Refuse a number of groups that does not divide both the input and the output channels."""
+    """Raise unless ``groups`` is an int that divides both the input and the output channels."""
     if not is_int(groups):
-        raise TypeError(f"{op}: groups is an int, not {groups!r}")
+        raise TypeError(f"{op}: groups must be an int, not {groups!r}")
     if groups < 1 or in_channels % groups or out_channels % groups:
         raise ValueError(
             f"{op}: groups {groups} must divide the {in_channels} input and the {out_channels} output channels"
@@ -104,16 +104,16 @@ def groups(op: str, groups: Any, in_channels: int, out_channels: int) -> None:
 
 
 def axis(op: str, axis: int, ndim: int) -> int:
-    """Return ``axis`` counted from the front."""
+    """Return ``axis`` as a non-negative index; raise a ValueError if it is out of range."""
     if not -ndim <= axis < ndim:
         raise ValueError(f"{op}: axis {axis} is out of range for an array with {ndim} axes")
     return axis % ndim
 
 
-def alike(op: str, xs: Sequence[Array], besides_axis: int | None = None) -> None:
-    """Refuse arrays whose shapes differ (on other axes than ``besides_axis``): NumPy's broadcasting is not meant."""
+def same_shape(op: str, xs: Sequence[Array], except_axis: int | None = None) -> None:
+    """Raise unless all arrays have the same shape, ``except_axis`` aside: NumPy would broadcast some others."""
     shapes = [x.shape for x in xs]
-    compared = shapes if besides_axis is None else [s[:besides_axis] + s[besides_axis + 1 :] for s in shapes]
+    compared = shapes if except_axis is None else [s[:except_axis] + s[except_axis + 1 :] for s in shapes]
     if any(shape != compared[0] for shape in compared):
-        besides = "" if besides_axis is None else f" on all axes but {besides_axis}"
-        raise ValueError(f"{op}: the arrays' shapes must be equal{besides}; got {', '.join(map(str, shapes))}")
+        on_axes = "" if except_axis is None else f" on all axes but {except_axis}"
+        raise ValueError(f"{op}: the arrays' shapes must be equal{on_axes}; got {', '.join(map(str, shapes))}")

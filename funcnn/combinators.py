@@ -1,7 +1,8 @@
-"""Layers made of layers: in sequence, side by side, around a shortcut.
+"""Combinators: layers made of other layers, in sequence, in parallel branches, or with a shortcut.
 
-A combinator knows its children only by the protocol of `funcnn.layer.Layer`. Child ``i`` is called ``{i}_{name}``,
-and it draws from its own random stream, ``fold_in(key, i)``.
+A combinator uses its children only through the protocol of `funcnn.layer.Layer`. Child ``i`` is called ``{i}_{name}``
+and draws random numbers from the key ``fold_in(key, i)``. A combinator without children raises a ValueError, a child
+that is not a Layer a TypeError. Errors inside a child gain the note ``in layer {i}_{name}``.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from funcnn.fusion import runs
+from funcnn.fusion import segments
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, add_location, description, no_examples, parameterless, pull_back
+from funcnn.layer import Layer, OpForward, add_location, empty_batch, parameterless, pull_back
 from funcnn.ops import add, identity
 from funcnn.tree import Array, Tree
 
@@ -19,7 +20,7 @@ __all__ = ["map_layers", "parallel", "residual", "serial"]
 
 
 def serial(*layers: Layer) -> Layer:
-    """Layers one after the other: the composition of functions, whose VJP is the composition of VJPs backwards.
+    """Layers in sequence: the composition of functions. Its VJP calls the layers' VJPs in reverse order.
 
     Parameters
     ----------
@@ -30,15 +31,10 @@ def serial(*layers: Layer) -> Layer:
     -------
     Layer
 
-    Raises
-    ------
-    TypeError, ValueError
-        If there is none, or one is not a Layer. Errors inside a child gain the note ``in layer {i}_{name}``.
-
     Notes
     -----
-    Where a convolution, max pooling and a ReLU stand side by side, they may be computed at once, with the same results
-    but for rounding (`funcnn.fusion`).
+    Neighbouring convolution, max pooling and ReLU layers may be fused: computed by one routine, with the same results
+    up to rounding (`funcnn.fusion`).
 
     Examples
     --------
@@ -49,87 +45,60 @@ def serial(*layers: Layer) -> Layer:
     ((10,), ['0_flatten', '1_dense', '2_relu', '3_dense'])
     """
     names = _names("serial", layers)
-    # neighbours that may be computed at once, by the place of the first
-    together = runs(names, [description(layer) for layer in layers])
-    steps = tuple((i, name, layer, together.get(i)) for i, (name, layer) in enumerate(zip(names, layers, strict=True)))
+    children = tuple(enumerate(zip(names, layers, strict=True)))
+    parts = segments(names, layers)
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         params, state, shape = {}, {}, in_shape
-        try:
-            for i, name, layer, _ in steps:
+        for i, (name, layer) in children:
+            try:
                 params[name], state[name], shape = layer.init(fold_in(key, i), shape)
-        except (ValueError, TypeError) as error:
-            add_location(error, name)
-            raise
+            except (ValueError, TypeError) as error:
+                add_location(error, name)
+                raise
         return params, state, shape
 
-    def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+    def call(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         _check_children("serial", names, params, state)
-        y, vjps, done = x, [], 0
         new_state: Tree = {}
-        try:
-            for i, name, layer, run in steps:
-                if i < done:
-                    continue
-                if run is not None and (at_once := run.forward(params, y, state, train)) is not None:
-                    y, vjp = at_once
-                    done = i + len(run.names)
-                    new_state.update({member: {} for member in run.names})
-                else:
-                    child_key = None if key is None else fold_in(key, i)
-                    y, vjp, new_state[name] = layer.forward(params[name], y, state[name], train=train, key=child_key)
-                    done = i + 1
-                vjps.append((i, done, vjp))
-        except (ValueError, TypeError) as error:
-            add_location(error, name)
-            raise
+        y, all_saved = x, []
+        for segment in parts:
+            y, saved = segment.forward(params, y, state, new_state, train, key)
+            all_saved.append(saved)
 
-        def serial_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
-            # Without dx, walk back no further than the first child that has parameters; the empty dicts before it are
-            # their own gradients.
+        def serial_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
+            # Without dx, stop at the first layer that has parameters. The layers before it have none, so their params,
+            # dicts without leaves, serve as their gradients.
             last = 0 if input_gradient else _first_with_leaves(names, params)
             dparams = dict(params)
-            try:
-                for i, end, vjp in reversed(vjps):
-                    if i < last:
-                        break
-                    own, dy = pull_back(vjp, dy, input_gradient=input_gradient or i > last, per_example=per_example)
-                    if end == i + 1:
-                        dparams[names[i]] = own
-                    else:
-                        dparams.update(own)
-            except (ValueError, TypeError) as error:
-                add_location(error, names[end - 1])
-                raise
+            for segment, saved in zip(reversed(parts), reversed(all_saved), strict=True):
+                if segment.first + len(segment.names) <= last:
+                    break
+                dy = segment.backward(saved, dy, dparams, input_gradient or segment.first > last)
             return dparams, dy if input_gradient else None
 
         return y, serial_vjp, new_state
 
-    return Layer("serial", init, forward, layers, serial)
+    return Layer("serial", init, OpForward(serial, {}, call), layers, serial)
 
 
 def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], Any]]] = add) -> Layer:
-    """Layers side by side on the same input, their outputs joined by an op.
+    """Layers that all take the same input, and whose outputs an op joins.
 
     Parameters
     ----------
     *branches : Layer
         At least one.
     join : callable
-        An op of as many arrays: `funcnn.ops.add`, `funcnn.ops.concat`, ...
+        An op of one array per branch, such as `funcnn.ops.add` or `funcnn.ops.concat`.
 
     Returns
     -------
     Layer
 
-    Raises
-    ------
-    TypeError, ValueError
-        If there is none, or one is not a Layer. Errors inside a child gain the note ``in layer {i}_{name}``.
-
     Notes
     -----
-    x goes to every branch, so its cotangent is the sum of theirs.
+    Every branch takes x, so dx is the sum of the branches' dx.
 
     Examples
     --------
@@ -150,9 +119,9 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
         except (ValueError, TypeError) as error:
             add_location(error, name)
             raise
-        return params, state, join(*map(no_examples, shapes))[0].shape[1:]
+        return params, state, join(*map(empty_batch, shapes))[0].shape[1:]
 
-    def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+    def call(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         _check_children("parallel", names, params, state)
         ys, vjps, new_state = [], [], {}
         try:
@@ -166,16 +135,12 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
             raise
         y, join_vjp = join(*ys)
 
-        def parallel_vjp(
-            dy: Any, *, input_gradient: bool = True, per_example: bool = False
-        ) -> tuple[Tree, Array | None]:
+        def parallel_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
             dys = join_vjp(dy) if len(names) > 1 else (join_vjp(dy),)
             dparams, dxs = {}, []
             try:
-                for name, vjp, branch_dy in zip(names, vjps, dys, strict=True):
-                    dparams[name], dx = pull_back(
-                        vjp, branch_dy, input_gradient=input_gradient, per_example=per_example
-                    )
+                for (name, layer), vjp, branch_dy in zip(children, vjps, dys, strict=True):
+                    dparams[name], dx = pull_back(layer, vjp, branch_dy, input_gradient=input_gradient)
                     dxs.append(dx)
             except (ValueError, TypeError) as error:
                 add_location(error, name)
@@ -187,27 +152,22 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
     def rebuild(*others: Layer) -> Layer:
         return parallel(*others, join=join)
 
-    return Layer("parallel", init, forward, branches, rebuild, {"join": join})
+    return Layer("parallel", init, OpForward(parallel, {"join": join}, call), branches, rebuild)
 
 
 def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
-    """The sum of a layer and a shortcut around it, by default the identity.
+    """The sum of a layer's output and a shortcut's, both of the same input. The default shortcut is the identity.
 
     K. He et al., Deep Residual Learning for Image Recognition, 2015 (arXiv:1512.03385).
 
     Parameters
     ----------
     body, shortcut : Layer
-        Their outputs have one shape.
+        Their outputs must have the same shape.
 
     Returns
     -------
     Layer
-
-    Raises
-    ------
-    TypeError
-        If one of them is not a Layer.
 
     Examples
     --------
@@ -223,13 +183,16 @@ def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
 def map_layers(f: Callable[[str, Layer], Layer], model: Layer, path: str = "") -> Layer:
     """Return ``model`` with each layer that has no children replaced by ``f(path, layer)``.
 
+    A combinator whose ``forward`` has been replaced is treated as a layer without children, since its ``forward`` need
+    not use them.
+
     Parameters
     ----------
     f : callable
-        Given the path of names, as in `funcnn.tree.paths`, and the layer.
+        ``f(path, layer) -> Layer``, where ``path`` is the names from the model to the layer joined by ``/``.
     model : Layer
     path : str
-        Of ``model`` itself.
+        The path of ``model`` itself, a prefix of all others.
 
     Returns
     -------
@@ -237,14 +200,15 @@ def map_layers(f: Callable[[str, Layer], Layer], model: Layer, path: str = "") -
 
     Examples
     --------
+    >>> from funcnn import ops
     >>> from funcnn.layers import relu, tanh
     >>> def tanh_for_relu(path, layer):
-    ...     return tanh() if layer.name == "relu" else layer
+    ...     return tanh() if layer.forward.op is ops.relu else layer
     >>> model = map_layers(tanh_for_relu, serial(serial(relu()), relu()))
     >>> model.children[1].name, model.children[0].children[0].name
     ('tanh', 'tanh')
     """
-    if model.rebuild is None:
+    if model.rebuild is None or _has_replaced_forward(model):
         return f(path, model)
     names = _names(model.name, model.children)
     children = [
@@ -252,6 +216,12 @@ def map_layers(f: Callable[[str, Layer], Layer], model: Layer, path: str = "") -
         for name, child in zip(names, model.children, strict=True)
     ]
     return model.rebuild(*children)._replace(name=model.name)
+
+
+def _has_replaced_forward(model: Layer) -> bool:
+    """Return whether a combinator of this module made the layer, but its ``forward`` is no longer the combinator's."""
+    made_here = getattr(model.rebuild, "__module__", None) == __name__
+    return made_here and not (isinstance(model.forward, OpForward) and model.forward.op in (serial, parallel))
 
 
 def _names(combinator: str, layers: tuple[Layer, ...]) -> tuple[str, ...]:
@@ -281,5 +251,5 @@ def _first_with_leaves(names: tuple[str, ...], params: Tree) -> int:
     return len(names)
 
 
-def _has_leaves(part: Any) -> bool:
-    return not isinstance(part, dict) or any(map(_has_leaves, part.values()))
+def _has_leaves(params: Any) -> bool:
+    return not isinstance(params, dict) or any(map(_has_leaves, params.values()))

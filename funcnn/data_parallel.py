@@ -1,8 +1,8 @@
 """Training and prediction on several threads, as transformations of pure functions.
 
-A layer writes nothing that it did not make itself, so several threads can take shards of a batch through one model with
-the same parameters, and nothing has to be locked. Python runs on one thread at a time, but NumPy lets the others go on
-while it computes: this pays where arrays are large, and costs where they are small (`over_threads` says from where on).
+A layer never writes to an array that it did not allocate, so several threads can compute shards of a batch with the
+same model and parameters, without locks. Python code runs on one thread at a time, but NumPy releases the interpreter
+lock while it computes. Threads therefore save time where arrays are large, and cost time where they are small.
 """
 
 from __future__ import annotations
@@ -35,20 +35,25 @@ T = TypeVar("T")
 
 __all__ = ["cores", "over_threads"]
 
-# Threads take turns between NumPy's calls, so that it is the single layer that has to be large. The least work of the
-# average layer that is worth a thread, in multiply-adds of the forward pass, and what an entry of a layer's output
-# counts for, which is written and read several times over. On two cores, networks with half of it lost; with twice as
-# much, all gained but those of dense layers no_gather, which the BLAS' own threads serve as well.
-_MIN_WORK, _ENTRY = 14e6, 100
+# The minimum work per layer and shard, in multiply-adds of the forward pass (the mean over the model's layers). It is
+# counted per layer because threads wait for the interpreter lock between NumPy's calls, so each call has to be long.
+# With a lower value, small networks lose time to these waits; with a higher one, networks that would gain stay on one
+# thread. On two cores, networks with half as much work became slower with two threads, and with twice as much all
+# became faster except those of dense layers only, for which the BLAS' own threads are as good. To measure it again,
+# compare ``scripts/bench --job vgg --threads 1`` and ``--threads 2``; likewise for the jobs lenet, bnnet and resnet.
+_MIN_WORK = 14e6
+# The work of one entry of a layer's output, in multiply-adds, apart from the products counted by `multiply_adds`: an
+# entry is written and read several times. Measured together with `_MIN_WORK`, by the same commands.
+_WORK_PER_ENTRY = 100
 
 
 def cores() -> int:
-    """Return how many cores this process may use.
+    """Return the number of cores that this process may use.
 
     Returns
     -------
     int
-        By its affinity; a quota of time, such as a container's, is not looked at.
+        By the process's CPU affinity. A quota of CPU time, such as a container's, is not taken into account.
 
     Examples
     --------
@@ -63,54 +68,55 @@ def cores() -> int:
 def over_threads(
     grad_fn: GradFn, n: int, *, sync_batch_stats: bool = True, min_work: float = _MIN_WORK
 ) -> Callable[..., tuple[Any, Tree, Tree]]:
-    """Return a function with the same results as ``grad_fn``, which works on shards of the batch on several threads.
+    """Return a function with the same results as ``grad_fn`` that computes shards of the batch on several threads.
 
     Parameters
     ----------
     grad_fn : callable
         From `funcnn.gradients.value_and_grad`.
     n : int >= 1
-        How many shards at most, each on a thread of its own; `cores` tells how many can run at once. 1 changes
-        nothing.
+        The maximum number of shards, each on its own thread. Usually the number of `cores`. 1 returns ``grad_fn``
+        unchanged.
     sync_batch_stats : bool
-        Whether batch normalisation in training takes its statistics over the whole batch, for which the threads wait
-        for each other twice in each such layer. If not, each shard is normalised by its own: another function, as with
-        batches of that size, somewhat quicker.
+        True: batch normalisation in training takes its statistics over the whole batch, for which the threads wait for
+        each other twice in each such layer. False: each shard is normalised by its own statistics, which is somewhat
+        faster and gives other results, those of smaller batches.
     min_work : float
-        How much work the average layer must have with each of two shards, in multiply-adds forward. Of n shards, each
-        must have n / 2 times as much, for between NumPy's calls the threads take turns. A batch too small for two goes
-        to ``grad_fn`` as it is; 0 cuts every one, in ``n``.
+        The minimum work for each of two shards, in multiply-adds of the forward pass per layer (the mean over all
+        layers). For n shards, each needs n / 2 times as much, since between NumPy's calls only one thread runs at a
+        time. A batch with too little work for two is passed to ``grad_fn`` whole. With 0, every batch is split into
+        ``n`` shards.
 
     Returns
     -------
     callable
-        ``threaded(params, state, x, targets, key=None, sample_weight=None) -> value, grads, state``, as ``grad_fn``.
+        ``threaded(params, state, x, targets, key=None, sample_weight=None) -> value, grads, state``, like ``grad_fn``.
 
     Raises
     ------
     TypeError, ValueError
-        If ``grad_fn`` is another function, or ``n`` is not an int >= 1.
+        If ``grad_fn`` does not come from `value_and_grad`, or ``n`` is not an int >= 1.
 
     Notes
     -----
-    The model is differentiated shard by shard, but the loss once, of all outputs together. So the result is the whole
-    batch's for any loss, with whatever weights of examples and classes and labels to ignore, without weighing shards
-    against each other: with f the model, its outputs y = (f(x_1), ..., f(x_n)) and dy the loss's gradient in them, the
-    gradient in the parameters is the sum of the shards' J_i^T dy_i. It is added up in the order of the shards.
+    Each shard goes through the model forward and backward, but the loss is computed once, on the outputs of all shards.
+    So the result is that of the whole batch for any loss, also with sample weights, class weights or ignored labels:
+    with model f, outputs y = (f(x_1), ..., f(x_n)) and dy the gradient of the loss with respect to y, the gradient with
+    respect to the parameters is the sum of J_i^T dy_i over the shards, added up in their order.
 
-    Dropout draws the same mask for an example as it does with the whole batch. A random layer of your own has another
-    key in each shard, and one that lets examples depend on each other sees those of its shard alone. State that the
-    shards leave behind differently, as the statistics of their own do, is averaged, weighted by their sizes; the
-    average of variances then lacks what the means differ by.
+    Dropout draws the same mask for an example as it does with the whole batch. Your own random layer gets another key
+    in each shard; your own layer that lets examples depend on each other sees only the examples of its shard. State
+    that differs between the shards, such as statistics with ``sync_batch_stats=False``, is averaged, weighted by their
+    sizes. (An average of variances leaves out the variance of the shards' means.)
 
-    The result differs from ``grad_fn``'s by rounding, since sums are taken in another order; it is the same bit for bit
-    whenever it is repeated with the same ``n``, and where a batch is cut depends on sizes no_gather, never on time.
+    The result differs from ``grad_fn``'s by rounding, since sums are taken in another order. It is the same bit for bit
+    in every run with the same ``n``: how a batch is split depends on its size and shape, never on time.
 
-    While the shards run, the BLAS library has one thread in each of them, by threadpoolctl (``pip install
-    'funcnn[threads]'``; it comes with scikit-learn). Without it nothing is cut unless ``min_work`` is 0: with the BLAS'
-    own threads in the way, steps took as long as on one thread.
+    While the shards run, threadpoolctl limits the BLAS library to one thread per shard (``pip install
+    'funcnn[threads]'``; scikit-learn includes it). Without threadpoolctl, batches are split only if ``min_work`` is 0,
+    because with the BLAS' own threads competing, steps took as long as on one thread.
 
-    Inside a shard, as in prediction within a metric or a layer that trains something, everything stays on its thread.
+    Code that runs inside a shard, such as a layer that calls `funcnn.training.predict`, starts no further threads.
 
     Examples
     --------
@@ -128,21 +134,20 @@ def over_threads(
     model, loss = getattr(grad_fn, "model", None), getattr(grad_fn, "loss", None)
     if not isinstance(model, Layer) or loss is None:
         raise TypeError(
-            f"over_threads: grad_fn must come from value_and_grad, which says what model and loss it is made of; got "
-            f"{grad_fn!r}"
+            f"over_threads: grad_fn must come from value_and_grad, which keeps its model and loss; got {grad_fn!r}"
         )
     checks.count("over_threads", "n", n)
     if n == 1:
         return grad_fn.__call__
-    known: dict[tuple[int, ...], int] = {}  # shards by the shape of the batch: looking closer takes microseconds
+    shards_by_shape: dict[tuple[int, ...], int] = {}  # a cache: `_choose_threads` takes microseconds in each step
 
     def threaded_grad_fn(
         params: Tree, state: Tree, x: Array, targets: Array, key: Key | None = None, sample_weight: Array | None = None
     ) -> tuple[Any, Tree, Tree]:
         x = np.asarray(x)
-        shards = 1 if _IN_SHARD.get() else known.get(x.shape)
+        shards = 1 if _IN_SHARD.get() else shards_by_shape.get(x.shape)
         if shards is None:
-            shards = known[x.shape] = _shards(model, params, state, x, n, min_work)
+            shards = shards_by_shape[x.shape] = _choose_threads(model, params, state, x, n, min_work)
         if shards == 1:
             return grad_fn(params, state, x, targets, key, sample_weight)
         bounds = _bounds(len(x), shards)
@@ -150,10 +155,10 @@ def over_threads(
 
         def forward(i: int) -> tuple[Array, Callable[..., Any], Tree]:
             first, last = bounds[i : i + 2]
-            own_key = None if key is None else fold_in(key, i)
+            shard_key = None if key is None else fold_in(key, i)
             gather = partial(all_gather.gather, i) if sync_batch_stats else no_gather
-            with shard_scope(Shard(first, last - first, own_key or (), key, gather)):
-                return model.forward(params, x[first:last], state, train=True, key=own_key)
+            with shard_scope(Shard(first, last - first, shard_key or (), key, gather)):
+                return model.forward(params, x[first:last], state, train=True, key=shard_key)
 
         with _THREADS:
             outputs, vjps, states = zip(*run_concurrently(forward, shards, all_gather.abort), strict=True)
@@ -161,11 +166,11 @@ def over_threads(
             dys = np.split(loss_vjp(1.0), np.cumsum([len(y) for y in outputs[:-1]]))
 
             def backward(i: int) -> Tree:
-                return pull_back(vjps[i], dys[i], input_gradient=False)[0]
+                return pull_back(model, vjps[i], dys[i], input_gradient=False)[0]
 
             grads = run_concurrently(backward, shards, all_gather.abort)
         sizes = np.diff(bounds)
-        return value, tree.map(_total, *grads), tree.map(partial(_average, sizes), *states)
+        return value, tree.map(_sum, *grads), tree.map(partial(_average, sizes), *states)
 
     return threaded_grad_fn
 
@@ -173,114 +178,150 @@ def over_threads(
 def map_batches(
     f: Callable[[Array], Array], x: Array, batch_size: int, model: Layer, params: Tree, state: Tree, n: int
 ) -> list[Array]:
-    """Return the results of ``f`` for one batch of examples after the other, with up to ``n`` of them computed at once.
+    """Split examples into batches and return the results of ``f`` for them, computed on up to ``n`` threads.
 
-    Every batch is computed whole, as on one thread, but that a single one is cut in shards if it has work enough.
+    Each thread computes whole batches. Only if there is a single batch, it is split into shards if its work suffices.
 
     Parameters
     ----------
     f : callable
-        ``f(x) -> outputs``, independent for each example: the model's forward pass.
+        ``f(x) -> outputs``, the model's forward pass. Examples must be independent of each other.
     x : array (N, ...)
     batch_size : int
     model, params, state
-        By which the work of a batch is judged.
+        For an estimate of the work of a batch.
     n : int
 
     Returns
     -------
     list of arrays
+        Concatenated, they are the outputs of all examples in order.
     """
     starts = range(0, max(len(x), 1), batch_size)
-    shards = _shards(model, params, state, x[:batch_size], n, _MIN_WORK, len(starts))
-    if shards == 1:
+    threads = _choose_threads(model, params, state, x[:batch_size], n, _MIN_WORK, len(starts))
+    if threads == 1:
         return [f(x[i : i + batch_size]) for i in starts]
-    bounds = _bounds(len(x), shards) if len(starts) == 1 else [*starts, len(x)]
-    parts = list(pairwise(bounds))
+    bounds = _bounds(len(x), threads) if len(starts) == 1 else [*starts, len(x)]
+    ranges = list(pairwise(bounds))
     stopped = threading.Event()
 
-    def some(i: int) -> list[Array]:
-        return [f(x[first:last]) for first, last in parts[i::shards] if not stopped.is_set()]
+    def results_of_thread(i: int) -> list[Array]:
+        return [f(x[first:last]) for first, last in ranges[i::threads] if not stopped.is_set()]
 
     with _THREADS:
-        results = run_concurrently(some, shards, stopped.set)
-    return [results[k % shards][k // shards] for k in range(len(parts))]
+        results = run_concurrently(results_of_thread, threads, stopped.set)
+    return [results[k % threads][k // threads] for k in range(len(ranges))]
 
 
-def _shards(model: Layer, params: Tree, state: Tree, x: Array, n: int, min_work: float, batches: int = 1) -> int:
-    """Return on how many threads, up to ``n``, it pays to take a batch of examples, or several that stay whole."""
+def _choose_threads(
+    model: Layer, params: Tree, state: Tree, x: Array, n: int, min_work: float, batches: int = 1
+) -> int:
+    """Return the number of threads, up to ``n``, among which a batch (or several whole batches) should be divided.
+
+    The work W of a batch is estimated by `_mean_layer_work` times its examples. If k threads share one batch, each has
+    W / k and must have at least min_work * k / 2, because threads wait for each other between NumPy's calls; so k is at
+    most sqrt(2 W / min_work). If each thread computes whole batches, its work is W for any k; so k is at most 2 W /
+    min_work.
+
+    Parameters
+    ----------
+    model, params, state
+    x : array (N, ...)
+        One batch.
+    n : int
+    min_work : float
+        As in `over_threads`.
+    batches : int
+        The number of batches of this size. If there are several, they are divided among the threads and stay whole.
+
+    Returns
+    -------
+    int
+        1 if threads would not pay, or if the BLAS' own threads cannot be limited.
+    """
     if n == 1 or _IN_SHARD.get() or x.ndim == 0 or len(x) * batches < 2:
         return 1
     if min_work == 0:
         return min(n, len(x) * batches)
-    work = _work(model, params, state, x) * len(x)
+    work = _mean_layer_work(model, params, state, x) * len(x)
     if batches > 1:
-        shards = max(1, min(n, batches, int(2 * work / min_work)))
+        threads = max(1, min(n, batches, int(2 * work / min_work)))
     else:
-        shards = max(1, min(n, len(x), math.isqrt(int(2 * work / min_work))))
-    return shards if shards == 1 or _THREADS.can_limit_blas() else 1
+        threads = max(1, min(n, len(x), math.isqrt(int(2 * work / min_work))))
+    return threads if threads == 1 or _THREADS.can_limit_blas() else 1
 
 
 _WORK: WeakKeyDictionary[Callable[..., Any], dict[tuple[int, ...], float]] = WeakKeyDictionary()
 
 
-def _work(model: Layer, params: Tree, state: Tree, x: Array) -> float:
-    """Return the work of the model's average layer with one example, found by taking one through it, once."""
+def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Array) -> float:
+    """Return an estimate of a model's work per example, as the mean over its layers, in multiply-adds.
+
+    A layer's work is its multiply-adds, plus `_WORK_PER_ENTRY` for each entry of its output. One forward pass of a
+    single example shows the layers' shapes; the result is cached by the model and the shape of an example. It is an
+    estimate from shapes, not a measured time, so that a batch is split in the same way, and sums are rounded in the
+    same way, in every run.
+    """
     try:
-        known = _WORK.setdefault(model.forward, {})
-    except TypeError:  # a callable of a kind that cannot be referred to weakly
-        known = {}
-    if x.shape[1:] not in known:
+        work_by_shape = _WORK.setdefault(model.forward, {})
+    except TypeError:  # not all callables support weak references
+        work_by_shape = {}
+    if x.shape[1:] not in work_by_shape:
         work = []
 
-        def counted(path: str, layer: Layer) -> Layer:
+        def count_work(path: str, layer: Layer) -> Layer:
             def forward(params: Tree, x: Array, state: Tree, **options: Any) -> Any:
                 result = layer.forward(params, x, state, **options)
                 y = result[0]
-                products = multiply_adds(layer.name, params, np.shape(x)[1:], np.shape(y)[1:])
-                work.append(products + _ENTRY * np.size(y))
+                products = multiply_adds(layer, params, np.shape(x)[1:], np.shape(y)[1:])
+                work.append(products + _WORK_PER_ENTRY * np.size(y))
                 return result
 
             return layer._replace(forward=forward)
 
         try:
             with np.errstate(all="ignore"):
-                map_layers(counted, model).forward(params, x[:1], state, train=False)
+                map_layers(count_work, model).forward(params, x[:1], state, train=False)
         except (ValueError, TypeError):
-            return 0.0  # what is wrong will be said of the whole batch
-        known[x.shape[1:]] = sum(work) / max(len(work), 1)
-    return known[x.shape[1:]]
+            return 0.0  # the forward pass of the whole batch will raise the error
+        work_by_shape[x.shape[1:]] = sum(work) / max(len(work), 1)
+    return work_by_shape[x.shape[1:]]
 
 
 def _bounds(length: int, shards: int) -> list[int]:
+    """Return where shards of nearly equal size begin, and where the last one ends."""
     return [length * i // shards for i in range(shards + 1)]
 
 
-def _total(first: Array, *others: Array) -> Array:
+def _sum(first: Array, *others: Array) -> Array:
     return sum(others, first)
 
 
 def _average(sizes: Array, first: Any, *others: Any) -> Any:
-    """Return what the shards' state has in common, or the average."""
+    """Return a leaf of the shards' states if all are equal, otherwise their average weighted by ``sizes``."""
     if all(np.array_equal(first, other) for other in others):
         return first
     if np.asarray(first).dtype.kind not in "fc":
-        raise TypeError("over_threads: the shards of a batch leave different states, which are not floats to average")
+        raise TypeError(
+            "over_threads: the shards of a batch return different states, which are not floats and cannot be averaged"
+        )
     return np.average([first, *others], axis=0, weights=sizes).astype(np.asarray(first).dtype)
 
 
-# Whether a shard is being computed here. What it calls must not wait for the threads that it keeps busy itself.
-_IN_SHARD: ContextVar[bool] = ContextVar("inside", default=False)
+# Whether this thread is computing a shard. If so, it must not start tasks and wait for them: all workers may be busy
+# with the other shards.
+_IN_SHARD: ContextVar[bool] = ContextVar("in_shard", default=False)
 
 
 def run_concurrently(task: Callable[[int], T], n: int, abort: Callable[[], None]) -> list[T]:
-    """Return ``task(0)``, ..., ``task(n - 1)``, all computed at the same time: the first here, the others on workers.
+    """Return ``task(0)``, ..., ``task(n - 1)``, computed concurrently: the first on this thread, the others on workers.
 
-    Each sees the caller's context variables, among them NumPy's error state. If one fails, ``abort()`` is to keep
-    the others from waiting for it; the error raised is that of the first which did not fail for this reason alone.
+    All tasks run with the caller's context variables, among them NumPy's error state. If a task fails, ``abort`` is
+    called, which must release the tasks that wait for it. The first error is raised that is not a consequence of
+    ``abort``.
     """
 
-    def attended(i: int) -> T:
+    def run_or_abort(i: int) -> T:
         _IN_SHARD.set(True)
         try:
             return task(i)
@@ -288,16 +329,16 @@ def run_concurrently(task: Callable[[int], T], n: int, abort: Callable[[], None]
             abort()
             raise
 
-    others = _THREADS.submit([partial(copy_context().run, attended, i) for i in range(1, n)])
+    others = _THREADS.submit([partial(copy_context().run, run_or_abort, i) for i in range(1, n)])
     errors: list[BaseException] = []
     try:
         try:
-            first = copy_context().run(attended, 0)
+            first = copy_context().run(run_or_abort, 0)
         except BaseException as error:
             errors.append(error)
         try:
             wait(others)
-        except BaseException:  # Ctrl-C: nothing may go on behind the caller's back
+        except BaseException:  # such as Ctrl-C: all tasks must have ended before the caller continues
             abort()
             wait(others)
             raise
@@ -307,14 +348,14 @@ def run_concurrently(task: Callable[[int], T], n: int, abort: Callable[[], None]
                 raise failure
         return [first, *(other.result() for other in others)]
     finally:
-        errors.clear()  # each refers to this frame by its traceback
+        errors.clear()  # each holds this frame by its traceback: a reference cycle
 
 
 class _ThreadPool:
-    """What the process has once for all callers: workers, and the number of the BLAS' threads.
+    """The worker threads of the process, and the limit on the threads of the BLAS library. There is one instance.
 
-    As a context, it limits the BLAS to one thread in each Python thread. The limit is the process's, so the first
-    caller to come sets it and the last to go lifts it.
+    Used in a ``with`` block, it limits the BLAS to one thread per calling thread. The limit is global to the process,
+    so the first caller to enter sets it, and the last one to leave restores the original.
     """
 
     def __init__(self) -> None:
@@ -325,9 +366,10 @@ class _ThreadPool:
         self._limit: Any = None
 
     def submit(self, tasks: Sequence[Callable[[], T]]) -> list[Any]:
-        """Start tasks that may wait for each other, on workers kept for this number of them.
+        """Start tasks that may wait for each other, on a pool with one worker for each.
 
-        Those of one caller enter the queue together, so that of two callers one gets all the workers it needs.
+        Pools are kept, one for each number of tasks. All tasks of a call enter the queue without those of another call
+        between them. So if two callers share a pool, one of them gets all its workers, and neither waits forever.
         """
         n = len(tasks)
         with self._lock:
@@ -336,7 +378,7 @@ class _ThreadPool:
             return [self._workers[n].submit(task) for task in tasks]
 
     def can_limit_blas(self) -> bool:
-        """Say whether threadpoolctl is installed."""
+        """Return whether threadpoolctl is installed."""
         with self._lock:
             if self._controller is None:
                 self._controller = _blas_controller()
@@ -357,7 +399,7 @@ class _ThreadPool:
 
 
 def _blas_controller() -> Any:
-    """Return what sets the BLAS' number of threads in microseconds, for it has found the libraries; or False."""
+    """Return a threadpoolctl controller (slow to create, fast to use), or False if threadpoolctl is not installed."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
@@ -367,5 +409,5 @@ def _blas_controller() -> Any:
 
 _THREADS = _ThreadPool()
 if hasattr(os, "register_at_fork"):
-    # a forked process has none of the threads, and of the locks whatever state they were in
+    # a forked process does not inherit the threads, and its copy of a lock may be held by one of them
     os.register_at_fork(after_in_child=_THREADS.__init__)  # type: ignore[misc]

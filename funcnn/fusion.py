@@ -1,18 +1,19 @@
-"""Neighbouring ops computed together, where that gives the same in less time.
+"""Fusion of neighbouring layers: computing them in one call gives the same result in less time.
 
-`funcnn.combinators.serial` asks here which of its layers, by what op they apply, stand in one of two runs:
+`funcnn.combinators.serial` calls `segments` once, to split its layers into segments. Most segments are a single layer.
+Two patterns of layers, recognised by their ops, become a fused segment:
 
-- ReLU and max pooling, in this order. The maximum of max(x, 0) is max(maximum, 0), so the pooling goes first and leaves
-  a fraction of the numbers to the ReLU. Where a maximum is above 0, its position is the same; elsewhere nothing goes
-  back.
-- A 2-D convolution and max pooling of 2x2, with or without a ReLU between or after them. As a bias moves all positions
-of a
-  window alike, it too can wait for the pooling: y = max(max over the window of x * w, + b, 0). The VJP sends dy, where
-  y > 0, to the position that held the maximum; db is its sum, and dw and dx are the convolution's
-  (`funcnn.kernels.conv.conv_pool`).
+- ReLU followed by max pooling. The maximum of max(x, 0) is max(maximum, 0), so pooling is computed first, and ReLU on
+  its smaller output. The VJP is the same: where the maximum is above 0, its position is the same in x and in max(x, 0);
+  elsewhere the gradient is 0.
+- A 2-D convolution followed by 2x2 max pooling, with or without a ReLU after either of them. A bias shifts all
+  positions of a window by the same amount, so it is added after pooling: y = max(b + max over the window of x * w, 0).
+  The VJP sends dy, where y > 0, to the position of the maximum; db is the sum of these dy, and dw and dx are those of
+  the convolution (`funcnn.kernels.conv.conv_pool`).
 
-The layers remain what they are, to the reader as to `init`, states, gradients, summaries and errors. A run falls back
-on them whenever something is out of the ordinary: other types, a wrong shape, which they will name, or no gain.
+The layers keep their own parameters, states, gradients, rows in summaries and paths in errors. A fused segment computes
+its layers one after the other where the fused kernel does not apply: other dtypes, shapes that do not fit (the layer
+raises the error), or shapes for which fusion is not faster.
 """
 
 from __future__ import annotations
@@ -22,168 +23,250 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnn import checks
+from funcnn import checks, ops
 from funcnn.kernels.bias import add_bias, channel_sum
 from funcnn.kernels.conv.conv_pool import adjoints, choose_conv_pool, correlate_max
 from funcnn.kernels.conv.dispatch import AUTO_METHODS, preference
 from funcnn.kernels.geometry import geometry
 from funcnn.kernels.rectifier import rectify, rectify_adjoint
-from funcnn.ops.activations import relu
-from funcnn.ops.pooling import max_pool
+from funcnn.keys import Key, fold_in
+from funcnn.layer import Layer, OpForward, add_location, op_and_options, pull_back
 from funcnn.tree import Array, Tree
 
-__all__ = ["Run", "runs"]
+__all__ = ["Segment", "segments"]
 
-Vjp: TypeAlias = Callable[..., tuple[Tree, Array | None]]
+# Entries of x: up to here, the checks of the fused convolution cost more time than fusion saves.
+# ``scripts/bench --job seed`` measures it again.
+_MIN_FUSED_SIZE = 1024
 
-_FEW = 1024  # numbers that are not worth a closer look
-# How an option may be written that has its usual value on both axes.
-_ONE, _TWO, _NOTHING = (1, (1, 1)), (2, (2, 2)), (0, (0, 0), ((0, 0), (0, 0)), "valid")
+# ``fused(params, x, state, train) -> (y, vjp)`` gets the combinator's params and state. It returns None where the
+# layers have to be computed one by one. ``vjp(dy, input_gradient) -> (dparams, dx)``; dparams has the layers' names.
+FusedVjp: TypeAlias = Callable[[Any, bool], tuple[Tree, Array | None]]
+Fused: TypeAlias = Callable[[Tree, Array, Tree, bool], tuple[Array, FusedVjp] | None]
 
 
-class Run(NamedTuple):
-    """Layers in sequence that can be computed together.
+class Segment(NamedTuple):
+    """One layer, or several neighbouring layers that are computed in one call.
 
     Attributes
     ----------
-    names : tuple of str
-        Of the layers, as the combinator calls them.
+    first : int
+        Index of its first layer in the sequence.
     forward : callable
-        ``forward(params, x, state, train) -> (y, vjp)``, given the combinator's own params and state, or None if the
-        layers are to be computed one by one. ``vjp(dy) -> (dparams, dx)``, with the layers' names in ``dparams``, takes
-        the keywords of a layer's VJP. None of the layers has state.
+        ``forward(params, x, state, new_state, train, key) -> y, saved`` gets the params, state and key of the
+        combinator, and writes its layers' new states to ``new_state``.
+    backward : callable
+        ``backward(saved, dy, dparams, input_gradient) -> dx`` writes its layers' gradients to ``dparams``. dx is None
+        if ``input_gradient`` is False.
+    names : tuple of str
+        The names that the combinator gives its layers.
+    fused : callable or None
+        The fused computation of several layers; None for a single layer.
     """
 
+    first: int
+    forward: Callable[[Tree, Array, Tree, Tree, bool, Key | None], tuple[Array, Any]]
+    backward: Callable[[Any, Any, Tree, bool], Any]
     names: tuple[str, ...]
-    forward: Callable[[Tree, Array, Tree, bool], tuple[Array, Vjp] | None]
+    fused: Fused | None = None
 
 
-def runs(names: Sequence[str], descriptions: Sequence[tuple[str, Mapping[str, Any]] | None]) -> dict[int, Run]:
-    """Return the runs in a sequence of layers, by the place of their first layer.
+def segments(names: Sequence[str], layers: Sequence[Layer]) -> tuple[Segment, ...]:
+    """Split a sequence of layers into segments.
 
     Parameters
     ----------
     names : sequence of str
-        Of the layers, as the combinator calls them.
-    descriptions : sequence of tuple or None
-        For each layer what it is and the options of its op; None for one of which these do not say all.
+        The names that the combinator gives the layers.
+    layers : sequence of Layer
 
     Returns
     -------
-    dict of Run
+    tuple of Segment
+        Each layer is in one segment; the segments are in the order of the layers.
 
     Examples
     --------
-    >>> pooling = {"window": 2, "stride": None, "padding": 0, "dilation": 1, "ceil_mode": False}
-    >>> found = runs(["a", "b", "c", "d"], [None, ("relu", {}), ("max_pool", pooling), ("relu", {})])
-    >>> [run.names for run in found.values()]
-    [('b', 'c')]
+    >>> from funcnn.layers import max_pool, relu, tanh
+    >>> [segment.names for segment in segments(["a", "b", "c"], [tanh(), relu(), max_pool(2)])]
+    [('a',), ('b', 'c')]
     """
-    kinds = ["" if description is None else description[0] for description in descriptions]
-    options = [{} if description is None else description[1] for description in descriptions]
-    found = {}
-    for i, kind in enumerate(kinds):
-        after = kinds[i + 1 : i + 3]
-        if kind == "relu" and after[:1] == ["max_pool"]:
-            found[i] = _relu_max_pool(tuple(names[i : i + 2]), options[i + 1])
-        elif kind == "conv2d" and (after[:1] == ["max_pool"] or after == ["relu", "max_pool"]):
-            pool = options[i + 1 + after.index("max_pool")]
-            if _is_ordinary(options[i], pool):
-                length = 3 if "relu" in after else 2
-                found[i] = _conv_max_pool(tuple(names[i : i + length]), options[i], rectified="relu" in after)
-    return found
+    plain = [_layer_segment(i, name, layer) for i, (name, layer) in enumerate(zip(names, layers, strict=True))]
+    found, i = [], 0
+    while i < len(layers):
+        length, fused = _match_fused(names[i:], layers[i : i + 3])
+        found.append(plain[i] if fused is None else _fused_segment(tuple(plain[i : i + length]), fused))
+        i += length
+    return tuple(found)
 
 
-def _is_ordinary(conv: Mapping[str, Any], pool: Mapping[str, Any]) -> bool:
-    """Say whether a convolution goes position by position, and a pooling by windows of 2x2 side by side."""
+def _layer_segment(i: int, name: str, layer: Layer) -> Segment:
+    call = layer.forward.call if isinstance(layer.forward, OpForward) else layer.forward
+
+    def forward(
+        params: Tree, x: Array, state: Tree, new_state: Tree, train: bool, key: Key | None
+    ) -> tuple[Array, Any]:
+        try:
+            child_key = None if key is None else fold_in(key, i)
+            y, vjp, new_state[name] = call(params[name], x, state[name], train=train, key=child_key)
+        except (ValueError, TypeError) as error:
+            add_location(error, name)
+            raise
+        return y, vjp
+
+    def backward(vjp: Any, dy: Any, dparams: Tree, input_gradient: bool) -> Any:
+        try:
+            dparams[name], dx = vjp(dy) if input_gradient else pull_back(layer, vjp, dy, input_gradient=False)
+        except (ValueError, TypeError) as error:
+            add_location(error, name)
+            raise
+        return dx
+
+    return Segment(i, forward, backward, (name,))
+
+
+def _fused_segment(plain: tuple[Segment, ...], fused: Fused) -> Segment:
+    names = tuple(name for segment in plain for name in segment.names)
+
+    def forward(
+        params: Tree, x: Array, state: Tree, new_state: Tree, train: bool, key: Key | None
+    ) -> tuple[Array, Any]:
+        y_and_vjp = fused(params, x, state, train)
+        if y_and_vjp is not None:
+            new_state.update({name: {} for name in names})
+            return y_and_vjp
+        vjps = []
+        for segment in plain:
+            x, vjp = segment.forward(params, x, state, new_state, train, key)
+            vjps.append(vjp)
+        return x, vjps
+
+    def backward(saved: FusedVjp | list[Any], dy: Any, dparams: Tree, input_gradient: bool) -> Any:
+        if isinstance(saved, list):
+            for segment, vjp in zip(reversed(plain), reversed(saved), strict=True):
+                dy = segment.backward(vjp, dy, dparams, input_gradient or segment is not plain[0])
+            return dy
+        try:
+            layer_gradients, dx = saved(dy, input_gradient)
+        except (ValueError, TypeError) as error:
+            add_location(error, names[-1])
+            raise
+        dparams.update(layer_gradients)
+        return dx
+
+    return Segment(plain[0].first, forward, backward, names, fused)
+
+
+def _match_fused(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Fused | None]:
+    """Return how many of the first layers can be fused, and the fused computation; 1 and None for a single layer."""
+    pairs = [op_and_options(layer) for layer in layers]
+    layer_ops, options = [op for op, _ in pairs], [options for _, options in pairs]
+    if layer_ops[:2] == [ops.relu, ops.max_pool]:
+        return 2, _relu_max_pool(names[0], names[1], options[1])
+    if layer_ops[0] is ops.conv and (layer_ops[1:2] == [ops.max_pool] or layer_ops[1:] == [ops.relu, ops.max_pool]):
+        with_relu = ops.relu in layer_ops[1:]
+        if _is_plain_conv2d(options[0]) and _is_2x2(options[layer_ops.index(ops.max_pool)]):
+            length = 3 if with_relu else 2
+            return length, _conv_max_pool(tuple(names[:length]), options[0], with_relu=with_relu)
+    return 1, None
+
+
+def _is_plain_conv2d(conv: Mapping[str, Any]) -> bool:
+    """Return whether a convolution has no stride, dilation or groups; the rank is checked with each input."""
+    return _on_both_axes(conv["stride"], 1) and _on_both_axes(conv["dilation"], 1) and conv["groups"] == 1
+
+
+def _is_2x2(pool: Mapping[str, Any]) -> bool:
+    """Return whether pooling windows are 2x2 with stride 2, without dilation, padding or ceil_mode."""
+    padding = pool["padding"]
     return (
-        all(conv[option] in _ONE for option in ("stride", "dilation", "groups"))
-        and pool["window"] in _TWO
-        and pool["stride"] in (None, *_TWO)
-        and pool["dilation"] in _ONE
-        and pool["padding"] in _NOTHING
+        _on_both_axes(pool["window"], 2)
+        and (pool["stride"] is None or _on_both_axes(pool["stride"], 2))
+        and _on_both_axes(pool["dilation"], 1)
+        and (padding == "valid" or _on_both_axes(padding, 0) or _on_both_axes(padding, (0, 0)))
         and not pool["ceil_mode"]
     )
 
 
-def _empty(tree: Tree, names: tuple[str, ...]) -> bool:
-    return not any(map(tree.__getitem__, names))
+def _on_both_axes(option: Any, value: Any) -> bool:
+    """Return whether an option is ``value`` on both of two axes."""
+    return bool(option == value) or (isinstance(option, tuple) and option == (value, value))
 
 
-def _relu_max_pool(names: tuple[str, ...], pool: Mapping[str, Any]) -> Run:
-    def forward(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, Vjp] | None:
-        try:
-            if not (_empty(params, names) and _empty(state, names)):
-                return None
-            maxima, max_pool_vjp = max_pool(x, **pool, keep_input=not train)
-            y, relu_vjp = relu(maxima)
-        except (TypeError, ValueError):
+def _relu_max_pool(relu: str, pool: str, options: Mapping[str, Any]) -> Fused:
+    options = {name: value for name, value in options.items() if name != "keep_input"}
+
+    def fused(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, FusedVjp] | None:
+        if params[relu] or params[pool] or state[relu] or state[pool]:
             return None
+        if not isinstance(x, np.ndarray) or x.dtype.kind not in "fc":
+            return None
+        try:
+            maxima, max_pool_vjp = ops.max_pool(x, **options, keep_input=not train)
+        except (ValueError, TypeError) as error:
+            add_location(error, pool)
+            raise
+        y, relu_vjp = ops.relu(maxima)
         shape, dtype = y.shape, y.dtype
 
-        def relu_max_pool_vjp(
-            dy: Any, *, input_gradient: bool = True, per_example: bool = False
-        ) -> tuple[Tree, Array | None]:
+        def relu_max_pool_vjp(dy: Any, input_gradient: bool) -> tuple[Tree, Array | None]:
             dy = checks.cotangent("max_pool", dy, shape, dtype)
-            dx = max_pool_vjp(relu_vjp(dy)) if input_gradient else None
-            return {name: {} for name in names}, dx
+            return {relu: {}, pool: {}}, max_pool_vjp(relu_vjp(dy)) if input_gradient else None
 
         return y, relu_max_pool_vjp
 
-    return Run(names, forward)
+    return fused
 
 
-def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, rectified: bool) -> Run:
-    last = names[-1].split("_", 1)[-1]  # what the last layer is called, without its number
+def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, with_relu: bool) -> Fused:
+    first, *others = names
+    last = others[-1].partition("_")[2]  # the layer's name without its number
+    leaves = ("w", "b") if conv["bias"] else ("w",)
 
-    def forward(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, Vjp] | None:
+    def applies(params: Tree, x: Array, state: Tree) -> bool:
+        """Return whether x is large enough to fuse, and no layer would raise an error, the geometry's aside."""
+        if not isinstance(x, np.ndarray) or x.ndim != 4 or x.dtype.kind != "f" or x.size <= _MIN_FUSED_SIZE:
+            return False
+        weights = params[first]
+        if state[first] or any(params[name] or state[name] for name in others):
+            return False
+        if not isinstance(weights, dict) or weights.keys() != set(leaves):
+            return False
+        if not all(isinstance(leaf, np.ndarray) and leaf.dtype == x.dtype for leaf in weights.values()):
+            return False
+        w = weights["w"]
+        return w.ndim == 4 and w.shape[2] == x.shape[3] and ("b" not in weights or weights["b"].shape == w.shape[3:])
+
+    def fused(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, FusedVjp] | None:
         chosen = preference(conv["method"])
-        if np.size(x) <= _FEW or chosen not in AUTO_METHODS:
+        if chosen not in AUTO_METHODS or not applies(params, x, state):
             return None
+        w, b = params[first]["w"], params[first].get("b")
         try:
-            if not (_empty(params, names[1:]) and _empty(state, names)):
-                return None
-            w, b = checks.weights_and_bias("conv2d", params[names[0]], conv["bias"])
-            x = checks.images("conv2d", x)
-            if not (x.dtype == w.dtype and w.ndim == x.ndim == 4 and x.shape[-1] == w.shape[-2]):
-                return None
-            in_channels, out_channels = w.shape[-2:]
-            if b is not None and (b.dtype != w.dtype or b.shape != (out_channels,)):
-                return None
-            g = geometry("conv2d", x.shape[1:-1], w.shape[:-2], padding=conv["padding"])
-        except (TypeError, ValueError):
-            return None
-        method = choose_conv_pool(g, len(x), in_channels, out_channels, x.dtype, exact=chosen == "exact")
+            g = geometry("conv", x.shape[1:-1], w.shape[:-2], padding=conv["padding"])
+        except (ValueError, TypeError) as error:
+            add_location(error, first)
+            raise
+        method = choose_conv_pool(g, len(x), *w.shape[2:], x.dtype, exact=chosen == "exact")
         if method is None:
             return None
         maxima, argmax = correlate_max(x, w, g, method, return_argmax=train)
         y = add_bias(maxima, b)
         shape, dtype = y.shape, y.dtype
-        positive = rectify(y, out=y) if rectified else None
+        relu_output = rectify(y, out=y) if with_relu else None
 
-        def conv_max_pool_vjp(
-            dy: Any, *, input_gradient: bool = True, per_example: bool = False
-        ) -> tuple[Tree, Array | None]:
+        def conv_max_pool_vjp(dy: Any, input_gradient: bool) -> tuple[Tree, Array | None]:
             dy = checks.cotangent(last, dy, shape, dtype)
-            if positive is not None:
-                dy = rectify_adjoint(positive, dy)
-            number = argmax if argmax is not None else correlate_max(x, w, g, method, return_argmax=True)[1]
-            assert number is not None
-            dw, dx = adjoints(
-                x,
-                w,
-                dy,
-                number,
-                g,
-                method,
-                input_gradient=input_gradient,
-                per_example=per_example,
-                preference=chosen,
-            )
-            dparams: Tree = {name: {} for name in names}
-            dparams[names[0]] = {"w": dw} if b is None else {"w": dw, "b": channel_sum(dy, per_example)}
+            if relu_output is not None:
+                dy = rectify_adjoint(relu_output, dy)
+            # In evaluation, the VJP is seldom called, so the argmax is computed here instead of in every forward call.
+            positions = argmax if argmax is not None else correlate_max(x, w, g, method, return_argmax=True)[1]
+            assert positions is not None
+            dw, dx = adjoints(x, w, dy, positions, g, method, input_gradient=input_gradient, preference=chosen)
+            dparams: Tree = {name: {} for name in others}
+            dparams[first] = {"w": dw} if b is None else {"w": dw, "b": channel_sum(dy)}
             return dparams, dx
 
         return y, conv_max_pool_vjp
 
-    return Run(names, forward)
+    return fused

@@ -1,10 +1,11 @@
-"""A model's loss and its gradient in the parameters."""
+"""The loss of a model and its gradient with respect to the parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
+from funcnn.kernels.memory import keep_freed_memory
 from funcnn.keys import Key
 from funcnn.layer import Layer, pull_back
 from funcnn.tree import Array, Tree
@@ -15,10 +16,10 @@ Loss: TypeAlias = Callable[..., tuple[Any, Callable[[Any], Array]]]
 
 
 class GradFn(NamedTuple):
-    """The function that evaluates a model's loss and its gradient in the parameters; see `value_and_grad`.
+    """The function that `value_and_grad` returns: it computes the loss of a model and its gradient.
 
-    It can be asked for the two functions that it is made of, so that a transformation such as
-    `funcnn.data_parallel.over_threads` can put them together in another way.
+    It keeps model and loss as attributes, so that a transformation such as `funcnn.data_parallel.over_threads` can
+    combine them differently.
     """
 
     model: Layer
@@ -33,28 +34,29 @@ class GradFn(NamedTuple):
         key: Key | None = None,
         sample_weight: Array | None = None,
     ) -> tuple[Any, Tree, Tree]:
-        """Return the value, its gradient in ``params``, and the new state."""
+        """Return the loss, its gradient with respect to ``params``, and the new state."""
         outputs, vjp, new_state = self.model.forward(params, x, state, train=True, key=key)
         value, loss_vjp = self.loss(outputs, targets, sample_weight=sample_weight)
-        grads, _ = pull_back(vjp, loss_vjp(1.0), input_gradient=False)
+        grads, _ = pull_back(self.model, vjp, loss_vjp(1.0), input_gradient=False)
         return value, grads, new_state
 
 
 def value_and_grad(model: Layer, loss: Loss) -> GradFn:
-    """Return the function that evaluates a model's loss in training mode and its gradient in the parameters.
+    """Return a function that computes a model's loss in training mode and its gradient with respect to the parameters.
 
     Parameters
     ----------
     model : Layer
     loss : callable
-        ``loss(outputs, targets, *, sample_weight=None) -> value, vjp``, such as those of `funcnn.losses`; fix further
+        ``loss(outputs, targets, *, sample_weight=None) -> value, vjp``, such as those of `funcnn.losses`. Bind other
         options with `functools.partial`.
 
     Returns
     -------
     grad_fn : callable
-        ``grad_fn(params, state, x, targets, key=None, sample_weight=None) -> value, grads, state``. The gradient in x
-        is not computed.
+        ``grad_fn(params, state, x, targets, key=None, sample_weight=None) -> value, grads, state``, where ``grads`` has
+        the structure of ``params``. The gradient with respect to x is not computed. Random layers, such as dropout,
+        need ``key``.
 
     Examples
     --------
@@ -67,4 +69,5 @@ def value_and_grad(model: Layer, loss: Loss) -> GradFn:
     >>> float(value), grads
     (1.0, {'w': array([[6.]]), 'b': array([2.])})
     """
+    keep_freed_memory()
     return GradFn(model, loss)

@@ -1,9 +1,13 @@
-"""Initial values of parameters: each ``initializer(key, shape, dtype=np.float32) -> array``.
+"""Initial values of parameters: each is ``initializer(key, shape, dtype=np.float32) -> array``.
 
-A weight's shape is (kernel..., in, out), so one unit of the output sums fan_in = prod(kernel) * in products, and one
-unit of the input feeds fan_out = prod(kernel) * out of them. Drawing weights with variance 1/fan keeps the size of
-activations (fan_in) or of gradients (fan_out) the same from layer to layer; standard-normal weights, as hand-written
-examples often use them, multiply it by sqrt(fan) a layer and drive a softmax into saturation before the first step.
+``key`` is a tuple of ints (`funcnn.keys`), ``shape`` a tuple of ints; the array has that shape and ``dtype``. `zeros`,
+`ones` and `standard_normal` take any shape. All others take that of a weight, (kernel..., in, out), with every number
+at least 1, and raise a ValueError otherwise.
+
+Each unit of the output sums fan_in = prod(kernel) * in products, and each unit of the input enters fan_out =
+prod(kernel) * out products. Weights of variance 1/fan_in keep the size of activations the same from layer to layer,
+weights of variance 1/fan_out the size of gradients. Standard-normal weights, which hand-written examples often use,
+multiply it by sqrt(fan) in each layer, so that a softmax is saturated before the first step.
 """
 
 from __future__ import annotations
@@ -35,17 +39,7 @@ __all__ = [
 
 
 def zeros(key: Key | None, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
-    """All zeros; the key is not used. The usual start of biases.
-
-    Parameters
-    ----------
-    key : tuple of int or None
-    shape : tuple of int
-    dtype : dtype
-
-    Returns
-    -------
-    array of ``shape``
+    """All zeros, the usual start of biases. The key is not used and may be None.
 
     Examples
     --------
@@ -56,17 +50,7 @@ def zeros(key: Key | None, shape: tuple[int, ...], dtype: Any = np.float32) -> A
 
 
 def ones(key: Key | None, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
-    """All ones; the key is not used. The usual start of scales.
-
-    Parameters
-    ----------
-    key : tuple of int or None
-    shape : tuple of int
-    dtype : dtype
-
-    Returns
-    -------
-    array of ``shape``
+    """All ones, the usual start of scales. The key is not used and may be None.
 
     Examples
     --------
@@ -77,17 +61,7 @@ def ones(key: Key | None, shape: tuple[int, ...], dtype: Any = np.float32) -> Ar
 
 
 def standard_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
-    """Normal with variance 1, whatever the shape: for tables of which a row is taken, not multiplied and summed.
-
-    Parameters
-    ----------
-    key : tuple of int
-    shape : tuple of int
-    dtype : dtype
-
-    Returns
-    -------
-    array of ``shape``
+    """Normal with variance 1 for any shape: for embedding tables, whose rows are looked up, not multiplied and summed.
 
     Examples
     --------
@@ -98,25 +72,9 @@ def standard_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -
 
 
 def he_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
-    """Normal with variance 2 / fan_in: keeps the variance through a ReLU, which halves it.
+    """Normal with variance 2 / fan_in, which keeps the variance constant although each ReLU halves it.
 
     K. He et al., Delving Deep into Rectifiers, 2015 (arXiv:1502.01852).
-
-    Parameters
-    ----------
-    key : tuple of int
-    shape : tuple of int
-        (kernel..., in, out), every number at least 1.
-    dtype : dtype
-
-    Returns
-    -------
-    array of ``shape``
-
-    Raises
-    ------
-    ValueError
-        If ``shape`` is not that of a weight.
 
     Examples
     --------
@@ -127,23 +85,7 @@ def he_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Arra
 
 
 def he_uniform(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
-    """Uniform with variance 2 / fan_in, that is on +-sqrt(6 / fan_in); see `he_normal`.
-
-    Parameters
-    ----------
-    key : tuple of int
-    shape : tuple of int
-        (kernel..., in, out), every number at least 1.
-    dtype : dtype
-
-    Returns
-    -------
-    array of ``shape``
-
-    Raises
-    ------
-    ValueError
-        If ``shape`` is not that of a weight.
+    """Uniform with variance 2 / fan_in, that is between -sqrt(6 / fan_in) and sqrt(6 / fan_in); see `he_normal`.
 
     Examples
     --------
@@ -154,26 +96,9 @@ def he_uniform(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Arr
 
 
 def glorot_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
-    """Normal with variance 2 / (fan_in + fan_out): a compromise between activations and gradients, for tanh and the
-    like.
+    """Normal with variance 2 / (fan_in + fan_out): a compromise between activations and gradients, for tanh or sigmoid.
 
     X. Glorot and Y. Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
-
-    Parameters
-    ----------
-    key : tuple of int
-    shape : tuple of int
-        (kernel..., in, out), every number at least 1.
-    dtype : dtype
-
-    Returns
-    -------
-    array of ``shape``
-
-    Raises
-    ------
-    ValueError
-        If ``shape`` is not that of a weight.
 
     Examples
     --------
@@ -186,22 +111,6 @@ def glorot_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> 
 def glorot_uniform(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
     """Uniform with variance 2 / (fan_in + fan_out); see `glorot_normal`.
 
-    Parameters
-    ----------
-    key : tuple of int
-    shape : tuple of int
-        (kernel..., in, out), every number at least 1.
-    dtype : dtype
-
-    Returns
-    -------
-    array of ``shape``
-
-    Raises
-    ------
-    ValueError
-        If ``shape`` is not that of a weight.
-
     Examples
     --------
     >>> round(float(abs(glorot_uniform((0,), (300, 100))).max()) / math.sqrt(6 / 400), 2)
@@ -211,25 +120,11 @@ def glorot_uniform(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) ->
 
 
 def lecun_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
-    """Normal with variance 1 / fan_in: keeps the variance through a linear layer, or one that feeds a softmax or selu.
+    """Normal with variance 1 / fan_in: for layers that no activation follows, or a softmax or SELU.
+
+    It keeps the variance constant through a linear layer.
 
     Y. LeCun et al., Efficient BackProp, 1998.
-
-    Parameters
-    ----------
-    key : tuple of int
-    shape : tuple of int
-        (kernel..., in, out), every number at least 1.
-    dtype : dtype
-
-    Returns
-    -------
-    array of ``shape``
-
-    Raises
-    ------
-    ValueError
-        If ``shape`` is not that of a weight.
 
     Examples
     --------
@@ -242,22 +137,6 @@ def lecun_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> A
 def lecun_uniform(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
     """Uniform with variance 1 / fan_in; see `lecun_normal`.
 
-    Parameters
-    ----------
-    key : tuple of int
-    shape : tuple of int
-        (kernel..., in, out), every number at least 1.
-    dtype : dtype
-
-    Returns
-    -------
-    array of ``shape``
-
-    Raises
-    ------
-    ValueError
-        If ``shape`` is not that of a weight.
-
     Examples
     --------
     >>> float(abs(lecun_uniform((0,), (3, 1000))).max().round(2))
@@ -267,27 +146,13 @@ def lecun_uniform(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> 
 
 
 def orthogonal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
-    """A random matrix (prod(shape[:-1]), shape[-1]) with orthonormal columns (rows where it is wide), reshaped.
+    """A random matrix (prod(shape[:-1]), shape[-1]) with orthonormal columns, or rows if it is wide, reshaped.
 
-    The QR decomposition of a normal matrix, with the signs of R's diagonal taken out so that every orthogonal matrix is
-    equally likely. A. Saxe et al., Exact solutions to the nonlinear dynamics of learning in deep linear networks, 2014
+    It is the Q of the QR decomposition of a normal matrix. Each column is multiplied by the sign of R's diagonal, so
+    that every orthogonal matrix is equally likely.
+
+    A. Saxe et al., Exact solutions to the nonlinear dynamics of learning in deep linear networks, 2014
     (arXiv:1312.6120).
-
-    Parameters
-    ----------
-    key : tuple of int
-    shape : tuple of int
-        (kernel..., in, out), every number at least 1.
-    dtype : dtype
-
-    Returns
-    -------
-    array of ``shape``
-
-    Raises
-    ------
-    ValueError
-        If ``shape`` is not that of a weight.
 
     Examples
     --------

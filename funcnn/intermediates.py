@@ -1,8 +1,9 @@
-"""Looking inside a model: what each layer puts out, which gradient comes back to it, and their statistics.
+"""Intermediate results of a model: each layer's output, the gradient that reaches it, and their statistics.
 
-Nothing has to be hooked into a model for this. A layer hands on a new state and the gradients of its parameters, and
-combinators put both together under the layers' paths; layers whose "state" is their output, and whose "gradients of the
-parameters" hold the cotangent that arrived, therefore collect all intermediates of a forward and a backward pass.
+No hooks are needed. Each layer returns a new state, and its VJP returns dparams; combinators collect both in trees
+under the layers' names. Here each layer is replaced by one that computes the same, but returns its output as the
+"state", and whose VJP returns the incoming dy together with dparams. One forward and one backward pass of the model
+then return all intermediate results.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ __all__ = ["LayerStatistics", "LayerTrace", "activations", "forward_backward", "
 
 
 class LayerTrace(NamedTuple):
-    """What went through a layer.
+    """The results of a layer in one forward and backward pass.
 
     Attributes
     ----------
     output : array (N, ...)
     gradient : array (N, ...)
-        Of the model's output in ``output``: the cotangent that arrived.
+        The cotangent dy of ``output``, which the layer's VJP was called with.
     dparams : tree
-        The gradients of the layer's own parameters.
+        The gradients of the layer's parameters.
     """
 
     output: Array
@@ -41,27 +42,28 @@ class LayerTrace(NamedTuple):
 
 
 class LayerStatistics(NamedTuple):
-    """A layer's part in one pass over a batch.
+    """Statistics of a layer in one forward and backward pass over a batch.
 
     Attributes
     ----------
     path : str
     out_shape : tuple of int
-        Of an example's output.
+        The shape of the output per example.
     mean, std : float
-        Of the outputs' entries.
+        Mean and standard deviation over all entries of the output.
     zeros : float in [0, 1]
-        Fraction of the outputs' entries that are 0.
+        Fraction of the output's entries that are 0.
     dead : float in [0, 1]
-        Fraction of the units (entries of the last axis: channels or features) whose output is 0 for every example and
-        at every position. Behind a ReLU no gradient passes them, so that they cannot recover.
+        Fraction of the units (indices of the last axis: channels or features) whose output is 0 for all examples and at
+        all positions. In the output of a ReLU, such units pass no gradient back, so they cannot recover.
     norm : float
         Euclidean norm of an example's output, root mean square over the examples.
     gradient_norm : float
-        Euclidean norm of the gradient of an example's own loss in its output, root mean square over the examples. So it
-        depends on the number of examples as little as ``norm`` does.
+        Euclidean norm of the gradient of an example's loss (not the batch's mean) with respect to its output, root mean
+        square over the examples. Like ``norm``, it does not depend on the batch size.
     params_norm, params_gradient_norm : float
-        Of all the layer's parameters together, and of the gradient of the batch's loss in them; 0 without parameters.
+        Euclidean norm of all the layer's parameters, and of the gradient of the batch's loss with respect to them; 0 if
+        the layer has none.
     """
 
     path: str
@@ -79,7 +81,7 @@ class LayerStatistics(NamedTuple):
 def activations(
     model: Layer, params: Tree, state: Tree, x: Array, *, train: bool = False, key: Key | None = None
 ) -> dict[str, Array]:
-    """Return the output of each layer that is not made of others: the feature maps.
+    """Return the output of each layer without children: the feature maps.
 
     Parameters
     ----------
@@ -88,17 +90,17 @@ def activations(
     x : array (N, ...)
     train : bool
     key : tuple of int, optional
-        For training.
+        Needed for random layers in training.
 
     Returns
     -------
     dict of array (N, ...)
-        By path, as in `funcnn.combinators.map_layers`, in the order in which the layers come.
+        By path, as in `funcnn.combinators.map_layers`, in the order of the layers in the model.
 
     Raises
     ------
     ValueError
-        With the path of the layer, if the shapes do not fit.
+        If the shapes do not fit a layer; a note names its path.
 
     Examples
     --------
@@ -109,9 +111,9 @@ def activations(
     >>> list(maps)[:3], maps["1_relu"].shape
     (['0_conv2d', '1_relu', '2_flatten'], (5, 6, 6, 1))
     """
-    observed, paths = _observed(model)
-    _, _, outputs = observed.forward(params, x, state, train=train, key=key)
-    return {path: _at(outputs, path)["output"] for path in paths}
+    recording_model, paths = _with_recording(model)
+    _, _, outputs = recording_model.forward(params, x, state, train=train, key=key)
+    return {path: _subtree(outputs, path)["output"] for path in paths}
 
 
 def forward_backward(
@@ -124,7 +126,7 @@ def forward_backward(
     train: bool = False,
     key: Key | None = None,
 ) -> dict[str, LayerTrace]:
-    """Return what goes through each layer, forward and backward.
+    """Return the output of each layer without children, its cotangent, and the gradients of its parameters.
 
     Parameters
     ----------
@@ -132,10 +134,10 @@ def forward_backward(
     params, state : tree
     x : array (N, ...)
     cotangent : callable
-        ``cotangent(y) -> dy``: what to pull back, chosen in view of the model's output.
+        ``cotangent(y) -> dy`` returns the cotangent of the model's output y, with which its VJP is called.
     train : bool
     key : tuple of int, optional
-        For training.
+        Needed for random layers in training.
 
     Returns
     -------
@@ -145,21 +147,21 @@ def forward_backward(
     Raises
     ------
     ValueError
-        With the path of the layer, if the shapes do not fit.
+        If the shapes do not fit a layer; a note names its path.
 
     Examples
     --------
     >>> from funcnn import layers, serial
     >>> model = serial(layers.tanh(), layers.relu())
     >>> params, state, _ = model.init((0,), (2,))
-    >>> passes = forward_backward(model, params, state, np.array([[0.5, -0.5]]), np.ones_like)
-    >>> passes["0_tanh"].gradient
+    >>> traces = forward_backward(model, params, state, np.array([[0.5, -0.5]]), np.ones_like)
+    >>> traces["0_tanh"].gradient
     array([[1., 0.]])
     """
-    observed, paths = _observed(model)
-    y, vjp, outputs = observed.forward(params, x, state, train=train, key=key)
+    recording_model, paths = _with_recording(model)
+    y, vjp, outputs = recording_model.forward(params, x, state, train=train, key=key)
     gradients, _ = vjp(cotangent(y))
-    return {path: LayerTrace(**_at(outputs, path), **_at(gradients, path)) for path in paths}
+    return {path: LayerTrace(**_subtree(outputs, path), **_subtree(gradients, path)) for path in paths}
 
 
 def layer_statistics(
@@ -173,37 +175,37 @@ def layer_statistics(
     train: bool = False,
     key: Key | None = None,
 ) -> list[LayerStatistics]:
-    """Return statistics of each layer's outputs and gradients, by which a network dying or exploding is seen.
+    """Return statistics of each layer's outputs and gradients, which show dead units, vanishing and exploding signals.
 
     Parameters
     ----------
     model : Layer
     loss : callable
-        As in `funcnn.gradients.value_and_grad`; a mean over the examples.
+        As in `funcnn.gradients.value_and_grad`. Its value must be a mean over the examples.
     params, state : tree
     x : array (N, ...)
         At least one example.
     targets : array (N, ...)
     train : bool
-        In training, dropout and batch statistics are at work.
+        True applies dropout and normalises by batch statistics.
     key : tuple of int, optional
-        For training.
+        Needed for random layers in training.
 
     Returns
     -------
     list of LayerStatistics
-        In the order in which the layers come. Numbers that are not finite are told as they are.
+        In the order of the layers in the model. Numbers may be infinite or NaN.
 
     Raises
     ------
     ValueError
-        If there are no examples; with the path of the layer, if the shapes do not fit.
+        If there are no examples, or the shapes do not fit a layer; a note names its path.
 
     Notes
     -----
-    Initial weights are scaled so that ``std`` and ``gradient_norm`` stay of one order from layer to layer
-    (`funcnn.layers`). Where they fall or grow from layer to layer by the same factor, signals vanish or explode; where
-    ``dead`` nears 1, the layers before are out of the gradient's reach.
+    Initial weights are scaled so that ``std`` and ``gradient_norm`` keep their order of magnitude from layer to layer
+    (`funcnn.layers`). If they fall or grow by a similar factor in each layer, signals vanish or explode. If ``dead`` is
+    near 1, hardly any gradient reaches the layers before.
 
     Examples
     --------
@@ -222,14 +224,14 @@ def layer_statistics(
     def cotangent(y: Array) -> Array:
         return loss(y, targets)[1](1.0)
 
-    # What overflows is in the statistics themselves, so that NumPy need not warn of it.
+    # An overflow shows in the statistics, so NumPy's warning would add nothing.
     with np.errstate(over="ignore", invalid="ignore"):
-        passes = forward_backward(model, params, state, x, cotangent, train=train, key=key)
-        return [_statistics(path, through, _at(params, path)) for path, through in passes.items()]
+        traces = forward_backward(model, params, state, x, cotangent, train=train, key=key)
+        return [_statistics(path, trace, _subtree(params, path)) for path, trace in traces.items()]
 
 
-def _statistics(path: str, through: LayerTrace, params: Tree) -> LayerStatistics:
-    y, examples = through.output, len(through.output)
+def _statistics(path: str, trace: LayerTrace, params: Tree) -> LayerStatistics:
+    y, examples = trace.output, len(trace.output)
     zero = y == 0
     return LayerStatistics(
         path,
@@ -239,36 +241,36 @@ def _statistics(path: str, through: LayerTrace, params: Tree) -> LayerStatistics
         float(zero.mean()),
         float(zero.all(axis=tuple(range(y.ndim - 1))).mean()),
         tree.norm(y) / math.sqrt(examples),
-        # the loss is a mean: an example's own is as many times larger
-        tree.norm(through.gradient) * math.sqrt(examples),
+        # the loss is a mean, so the gradient of an example's own loss is N times as large: sqrt(mean of (N g)^2)
+        tree.norm(trace.gradient) * math.sqrt(examples),
         tree.norm(params),
-        tree.norm(through.dparams),
+        tree.norm(trace.dparams),
     )
 
 
-def _observed(model: Layer) -> tuple[Layer, list[str]]:
-    """Return the model that hands on outputs for state and cotangents beside gradients, and its layers' paths."""
+def _with_recording(model: Layer) -> tuple[Layer, list[str]]:
+    """Return a model that returns outputs as its state and cotangents with dparams, and the paths of its layers."""
     paths: list[str] = []
 
-    def observed(path: str, layer: Layer) -> Layer:
+    def with_recording(path: str, layer: Layer) -> Layer:
         paths.append(path)
 
         def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
             y, vjp, _ = layer.forward(params, x, state, train=train, key=key)
 
-            def observed_vjp(dy: Any) -> tuple[Tree, Any]:
+            def recording_vjp(dy: Any) -> tuple[Tree, Any]:
                 dparams, dx = vjp(dy)
                 return {"gradient": dy, "dparams": dparams}, dx
 
-            return y, observed_vjp, {"output": y}
+            return y, recording_vjp, {"output": y}
 
         return layer._replace(forward=forward)
 
-    return map_layers(observed, model), paths
+    return map_layers(with_recording, model), paths
 
 
-def _at(part: Tree, path: str) -> Any:
-    """Return the part of a model's tree that belongs to the layer at ``path``."""
+def _subtree(tree_of_model: Tree, path: str) -> Any:
+    """Return the part of a model's params, state or gradients that belongs to the layer at ``path``."""
     for name in path.split("/") if path else ():
-        part = part[name]
-    return part
+        tree_of_model = tree_of_model[name]
+    return tree_of_model

@@ -1,7 +1,7 @@
-"""Random keys: tuples of ints that name a random stream. Same key, same numbers; nothing is consumed.
+"""Random keys: tuples of ints that name a random stream. The same key gives the same numbers; drawing consumes nothing.
 
-A key is a value like any other: it can be passed to two functions, stored in a checkpoint, or extended with `fold_in`
-to name a stream of its own for every layer, epoch or example.
+A key is a plain value: pass it to several functions, store it in a checkpoint, or extend it with `fold_in` to give each
+layer, epoch or example a separate stream.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Key", "fold_in", "generator"]
 
 
 def fold_in(key: Key, i: int) -> Key:
-    """Return the key of the ``i``-th stream below ``key``.
+    """Return the key of the ``i``-th stream derived from ``key``.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def fold_in(key: Key, i: int) -> Key:
     Raises
     ------
     TypeError, ValueError
-        If ``key`` is not a tuple, or ``i`` not an int >= 0. What the key holds already is checked where it is used.
+        If ``key`` is not a tuple, or ``i`` is not an int >= 0. The ints in ``key`` are checked by `generator` alone.
 
     Examples
     --------
@@ -38,14 +38,14 @@ def fold_in(key: Key, i: int) -> Key:
     (7, 3)
     """
     if not isinstance(key, tuple):
-        _checked(key)
+        _check_key(key)
     if type(i) is not int or i < 0:
-        _checked((i,))
+        _check_key((i,))
     return (*key, i)
 
 
 def generator(key: Key) -> np.random.Generator:
-    """Return a fresh generator at the start of the stream that ``key`` names.
+    """Return a new generator at the start of the stream that ``key`` names.
 
     Streams of different keys are statistically independent (NumPy's SeedSequence with a spawn key).
 
@@ -67,11 +67,11 @@ def generator(key: Key) -> np.random.Generator:
     >>> bool((generator((0, 1)).random(3) == generator((0, 1)).random(3)).all())
     True
     """
-    key = _checked(key)
+    key = _check_key(key)
     return np.random.default_rng(np.random.SeedSequence(key[0], spawn_key=key[1:]))
 
 
-def _checked(key: Key) -> Key:
+def _check_key(key: Key) -> Key:
     if not isinstance(key, tuple) or not all(type(i) is int or isinstance(i, np.integer) for i in key):
         raise TypeError(f"a key is a tuple of ints such as (0,) or (0, 3), not {key!r}")
     if not key or min(key) < 0:

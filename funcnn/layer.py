@@ -1,47 +1,62 @@
-"""What a layer is, and how an op becomes one."""
+"""The protocol of a layer, and the functions that turn an op into a layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import tree
 from funcnn.keys import Key
 from funcnn.tree import Array, Tree
 
-__all__ = ["Layer", "parameterless", "parametric", "pull_back"]
+__all__ = ["Layer", "OpForward", "parameterless", "parametric", "pull_back"]
 
-
-NO_OPTIONS: Mapping[str, Any] = {}  # read only, as all that a layer holds
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Layer(NamedTuple):
-    """A layer: two pure functions and a name.
+    """A layer: a name and two pure functions.
+
+    To write your own, turn an op into a layer with `parameterless` or `parametric`, or construct a ``Layer`` from your
+    own ``init`` and ``forward``. `funcnn.testing.check_layer` checks that it follows this protocol.
 
     Attributes
     ----------
     name : str
-        What the layer is; in a combinator, child ``i`` is called ``{i}_{name}`` in params, state, gradients and errors.
+        A label for people. Inside a combinator, child ``i`` is called ``{i}_{name}`` in params, state, gradients,
+        summaries and errors. Tools do not infer from it what a layer computes.
     init : callable
-        ``init(key, in_shape) -> params, state, out_shape``; shapes are per example, without the batch axis.
+        ``init(key, in_shape) -> params, state, out_shape``: the initial parameters (trained by gradients) and state
+        (anything else that is kept between steps, such as running statistics), each a tree, ``{}`` if there are none.
+        Shapes are per example, without the batch axis.
     forward : callable
-        ``forward(params, x, state, *, train, key=None) -> y, vjp, state`` with ``vjp(dy) -> dparams, dx``. A VJP that
-        can save work takes the keyword ``input_gradient`` and returns None for dx where it is False; one that can tell
-        its examples apart takes ``per_example``, and where it is True, dparams' leaves have an axis (N) in front, a
-        gradient for each example. See `pull_back`.
-    children, rebuild : tuple of Layer, callable or None
-        Set by combinators: the layers inside, and the function that makes the same combination of others. So a model
-        can be transformed as a whole (`funcnn.combinators.map_layers`), which is how summaries look inside.
-    options : mapping
-        What the factory was told besides sizes that the parameters show, under the names of the op's options: by it, a
-        layer can be written in another format (`funcnn.onnx`), or computed together with its neighbours
-        (`funcnn.fusion`).
-    described : callable or None
-        The ``forward`` that name and options describe in full, if there is one. A layer whose ``forward`` is another,
-        for it has been wrapped, is computed by that alone.
+        ``forward(params, x, state, *, train, key=None) -> y, vjp, state``, with ``vjp(dy) -> dparams, dx``; see the
+        notes.
+    children : tuple of Layer
+        Set by combinators: the layers inside.
+    rebuild : callable or None
+        Set by combinators: ``rebuild(*children) -> Layer`` makes the same combination of other layers, so that a whole
+        model can be transformed (`funcnn.combinators.map_layers`).
+
+    Notes
+    -----
+    The rules for ``forward``:
+
+    - x has shape (N, *in_shape) and y has shape (N, *out_shape). N may be 0 in evaluation.
+    - dparams and dx are the gradients of sum(dy * y) with respect to params and x, and have their structure and shape.
+      dx is None if x holds integers, such as ids.
+    - ``train`` is True in training and False in evaluation. In evaluation, examples do not depend on each other.
+    - The new state has the structure of the old one. In evaluation, the two are equal.
+    - A random layer draws from ``key`` in training, and raises a ValueError if it is None.
+    - It does not write to its arguments, nor does ``vjp``.
+
+    The layers and combinators of funcnn have an `OpForward` here, from which tools know what a layer computes. Any
+    other callable is allowed, such as your own function or a wrapper around another ``forward``. The layer is then
+    never fused with its neighbours, counts no multiply-adds in summaries and cannot be exported to ONNX.
     """
 
     name: str
@@ -49,38 +64,82 @@ class Layer(NamedTuple):
     forward: Callable[..., tuple[Array, Callable[..., tuple[Tree, Any]], Tree]]
     children: tuple[Layer, ...] = ()
     rebuild: Callable[..., Layer] | None = None
-    options: Mapping[str, Any] = NO_OPTIONS
-    described: Callable[..., Any] | None = None
 
 
-def described(layer: Layer) -> Layer:
-    """Say of a layer, as its factory does, that its name and options describe it in full."""
-    return layer._replace(described=layer.forward)
+class OpForward:
+    """The ``forward`` of a layer that computes one op. It also tells tools which op that is, and with which options.
+
+    Fusion, ONNX export, summaries and per-example gradients depend on it: ``layer.forward.op is ops.relu``. Its VJPs
+    also accept a keyword: ``vjp(dy, input_gradient=False)`` returns None for dx, mostly without computing it.
+
+    Attributes
+    ----------
+    op : callable
+        A function of `funcnn.ops`, your own op, or a combinator of `funcnn.combinators`.
+    options : mapping
+        All keyword arguments of the op. `parameterless` and `parametric` add those left at their defaults.
+    call : callable
+        ``call(params, x, state, *, train, key=None) -> y, vjp, state``: what is computed. `parameterless` and
+        `parametric` make it from the op.
+
+    Examples
+    --------
+    >>> from funcnn import ops
+    >>> from funcnn.layers import conv2d, relu
+    >>> relu().forward.op is ops.relu
+    True
+    >>> conv2d(8, 3, stride=2).forward.options["stride"]
+    (2, 2)
+    >>> conv2d(8, 3).forward.options["groups"]
+    1
+    """
+
+    __slots__ = ("__weakref__", "call", "op", "options")
+
+    def __init__(self, op: Callable[..., Any], options: Mapping[str, Any], call: Callable[..., Any]) -> None:
+        self.op = op
+        self.options = options
+        self.call = call
+
+    def __call__(self, params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+        """Compute the layer; see `Layer`."""
+        return self.call(params, x, state, train=train, key=key)
 
 
-def description(layer: Layer) -> tuple[str, Mapping[str, Any]] | None:
-    """Return a layer's name and options where they describe it in full, else None."""
-    return (layer.name, layer.options) if layer.described is layer.forward else None
+def _defaults(op: Callable[..., Any]) -> dict[str, Any]:
+    """Return the default values of a function's parameters, by name."""
+    try:
+        parameters = inspect.signature(op).parameters.values()
+    except (TypeError, ValueError):  # some builtin callables have no signature
+        return {}
+    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
+
+
+def op_and_options(layer: Layer) -> tuple[Callable[..., Any] | None, Mapping[str, Any]]:
+    """Return the op that a layer computes and its options, or (None, {}) if ``forward`` is not an `OpForward`."""
+    forward = layer.forward
+    return (forward.op, forward.options) if isinstance(forward, OpForward) else (None, NO_OPTIONS)
 
 
 def parameterless(
     name: str,
     op: Callable[..., tuple[Array, Callable[[Any], Array]]],
-    in_evaluation: Callable[..., tuple[Array, Callable[[Any], Array]]] | None = None,
     options: Mapping[str, Any] = NO_OPTIONS,
+    *,
+    in_evaluation: Mapping[str, Any] = NO_OPTIONS,
 ) -> Layer:
-    """Lift an op of one array, ``op(x, **options) -> y, vjp``, to a layer.
-
-    The output's shape is found by running the op on a batch of no examples.
+    """Turn an op without parameters, ``op(x, **options) -> y, vjp``, into a layer.
 
     Parameters
     ----------
     name : str
     op : callable
-    in_evaluation : callable, optional
-        The same function made another way, to be used in evaluation, where the VJP is seldom called.
+        ``init`` calls it with an empty batch (N = 0) to find the shape of its output.
     options : mapping, optional
-        What the op takes besides; the layer's ``options``.
+        Keyword arguments of the op.
+    in_evaluation : mapping, optional
+        Additional keyword arguments in evaluation. They may change how the op computes its result, not the result: an
+        op can save time there on what only its VJP needs, which evaluation seldom calls.
 
     Returns
     -------
@@ -93,25 +152,23 @@ def parameterless(
     >>> layer.init((0,), (8, 8, 3))
     ({}, {}, (8, 8, 3))
     """
-    if options:
-        op, in_evaluation = partial(op, **options), in_evaluation and partial(in_evaluation, **options)
+    train_op = partial(op, **options) if options else op
+    evaluation_op = partial(train_op, **in_evaluation) if in_evaluation else train_op
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
-        return {}, {}, op(no_examples(in_shape))[0].shape[1:]
+        return {}, {}, train_op(empty_batch(in_shape))[0].shape[1:]
 
-    def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+    def call(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         if params or state:
             check_empty(name, params=params, state=state)
-        y, op_vjp = op(x) if train or in_evaluation is None else in_evaluation(x)
+        y, op_vjp = train_op(x) if train else evaluation_op(x)
 
-        def parameterless_vjp(
-            dy: Any, *, input_gradient: bool = True, per_example: bool = False
-        ) -> tuple[Tree, Array | None]:
+        def parameterless_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
             return {}, op_vjp(dy) if input_gradient else None
 
         return y, parameterless_vjp, {}
 
-    return Layer(name, init, forward, options=options)
+    return Layer(name, init, OpForward(op, {**_defaults(op), **options}, call))
 
 
 def parametric(
@@ -119,19 +176,24 @@ def parametric(
     init_params: Callable[[Key, tuple[int, ...]], Tree],
     op: Callable[..., tuple[Array, Callable[..., tuple[Tree, Any]]]],
     options: Mapping[str, Any] = NO_OPTIONS,
+    *,
+    optional_dx: bool = False,
 ) -> Layer:
-    """Lift an op of parameters and an array, ``op(params, x, **options) -> y, vjp``, to a layer.
+    """Turn an op with parameters, ``op(params, x, **options) -> y, vjp``, into a layer.
 
     Parameters
     ----------
     name : str
     init_params : callable
-        ``init_params(key, in_shape) -> params``.
+        ``init_params(key, in_shape) -> params``: the initial parameters. ``in_shape`` has no batch axis.
     op : callable
-        Its output's shape is found by running it on a batch of no examples. Its VJP is the layer's, with whatever
-        keywords it takes.
+        ``init`` calls it with an empty batch (N = 0) to find the shape of its output.
     options : mapping, optional
-        What the op takes besides; the layer's ``options``.
+        Keyword arguments of the op.
+    optional_dx : bool
+        True declares that the op's VJP accepts ``vjp(dy, input_gradient=False)`` and then returns None for dx without
+        computing it, which saves time in the first layer of a model. If False, it is always called as ``vjp(dy)``, and
+        a dx that is not needed is discarded.
 
     Returns
     -------
@@ -145,39 +207,42 @@ def parametric(
     >>> parametric("dense", init_params, ops.dense).init((0,), (5,))[2]
     (2,)
     """
-    if options:
-        op = partial(op, **options)
+    apply = partial(op, **options) if options else op
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         params = init_params(key, in_shape)
-        return params, {}, op(params, no_examples(in_shape))[0].shape[1:]
+        return params, {}, apply(params, empty_batch(in_shape))[0].shape[1:]
 
-    def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+    def call(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         if state:
             check_empty(name, state=state)
-        y, op_vjp = op(params, x)
-        return y, op_vjp, {}
+        y, op_vjp = apply(params, x)
+        if optional_dx:
+            return y, op_vjp, {}
 
-    return Layer(name, init, forward, options=options)
+        def parametric_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Any]:
+            dparams, dx = op_vjp(dy)
+            return dparams, dx if input_gradient else None
+
+        return y, parametric_vjp, {}
+
+    return Layer(name, init, OpForward(op, {**_defaults(op), **options}, call))
 
 
-def pull_back(
-    vjp: Callable[..., tuple[Tree, Any]], dy: Any, *, input_gradient: bool, per_example: bool = False
-) -> tuple[Tree, Any]:
-    """Call a layer's VJP with the keywords that it takes, and make up for those that it does not.
+def pull_back(layer: Layer, vjp: Callable[..., tuple[Tree, Any]], dy: Any, *, input_gradient: bool) -> tuple[Tree, Any]:
+    """Call a VJP that ``layer.forward`` returned. If dx is not needed, do not compute it where that is possible.
 
-    A VJP without ``input_gradient`` is called plainly and its dx ignored. One without ``per_example`` is called once
-    for each example, with a dy of zeros elsewhere: it is linear in dy, so this is right for whatever keeps its examples
-    apart, at a cost quadratic in their number.
+    Combinators and training call all VJPs of layers through this function, so that your own layer's VJP only has to
+    accept ``vjp(dy)``.
 
     Parameters
     ----------
+    layer : Layer
+        The layer that the VJP belongs to. If its ``forward`` is an `OpForward`, the VJP accepts ``input_gradient``.
     vjp : callable
     dy : array (N, ...)
     input_gradient : bool
-        Whether dx is wanted.
-    per_example : bool
-        Whether dparams is wanted for each example, its leaves with an axis (N) in front, or summed over them.
+        Whether dx is needed.
 
     Returns
     -------
@@ -185,49 +250,35 @@ def pull_back(
     dx : array or None
         None if ``input_gradient`` is False.
     """
-    if per_example:
-        return _pull_back_per_example(vjp, dy, input_gradient)
     if input_gradient:
         return vjp(dy)
-    if "input_gradient" in (getattr(vjp, "__kwdefaults__", None) or ()):
+    if isinstance(layer.forward, OpForward):
         return vjp(dy, input_gradient=False)
     return vjp(dy)[0], None
 
 
-def _pull_back_per_example(vjp: Callable[..., tuple[Tree, Any]], dy: Any, input_gradient: bool) -> tuple[Tree, Any]:
-    keywords = getattr(vjp, "__kwdefaults__", None) or {}
-    if "per_example" in keywords:
-        options = {"input_gradient": input_gradient} if "input_gradient" in keywords else {}
-        dparams, dx = vjp(dy, per_example=True, **options)
-    else:
-        total, dx = vjp(dy)
-        each = [vjp(alone)[0] for alone in _alone(np.asarray(dy))] if tree.leaves(total) else []
-        dparams = tree.map(lambda leaf, *own: np.array(own, leaf.dtype).reshape(len(dy), *leaf.shape), total, *each)
-    return dparams, dx if input_gradient else None
+def wrap_forward(layer: Layer, wrapper: Callable[..., Any]) -> Layer:
+    """Return the layer with ``wrapper`` as its ``forward``, for tools that record what passes through a layer.
+
+    The wrapper's VJPs must accept ``input_gradient``. The op is no longer known, so the layer is never fused.
+    """
+    return layer._replace(forward=OpForward(wrapper, NO_OPTIONS, wrapper))
 
 
-def _alone(dy: Array) -> Iterator[Array]:
-    """Yield for each example a copy of dy that is 0 for all others."""
-    for i in range(len(dy)):
-        alone = np.zeros_like(dy)
-        alone[i] = dy[i]
-        yield alone
-
-
-def no_examples(in_shape: tuple[int, ...]) -> Array:
-    """Return a batch of no examples of that shape: what runs an op for its output's shape alone."""
+def empty_batch(in_shape: tuple[int, ...]) -> Array:
+    """Return a batch with N = 0. Computing an op on it costs next to nothing and gives the shape of its output."""
     return np.zeros((0, *in_shape), np.float32)
 
 
 def check_empty(name: str, **trees: Tree) -> None:
-    """Refuse leaves handed to a layer that has none."""
+    """Raise a ValueError if one of the trees, params or state of a layer that has none, is not empty."""
     for what, given in trees.items():
         if given:
             raise ValueError(f"{name}: has no {what}, but was given {sorted(given)}")
 
 
 def add_location(error: Exception, name: str) -> None:
-    """Note the name of the layer that an error comes from: nested, the note reads ``in layer 1_serial / 0_relu``."""
+    """Add the name of a layer to an error's note. For nested layers it reads ``in layer 1_serial / 0_relu``."""
     prefix = "in layer "
     notes: list[str] = getattr(error, "__notes__", [])
     if notes and notes[-1].startswith(prefix):

@@ -1,4 +1,9 @@
-"""Measures of predictions that are counted, not differentiated."""
+"""Metrics of classifiers: they count, and have no gradient (the losses of `funcnn.losses` do).
+
+Outputs (N, C) are scores of C classes, such as logits; where C is 1, they are the logit of class 1 against class 0.
+Classes are numbered from 0. Labels are integers (or floats with integer values), one per example; there must be at
+least one. Anything else raises a TypeError or ValueError.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +17,11 @@ __all__ = ["accuracy", "classes", "confusion_matrix", "top_k_accuracy"]
 
 
 def classes(outputs: Array) -> Array:
-    """Return the class each row of a classifier's outputs stands for.
+    """Return the class that a classifier predicts for each example: the one with the highest score.
 
     Parameters
     ----------
     outputs : array (N, C)
-        Scores of C classes, such as logits; or, where C is 1, the logit of class 1 against class 0.
 
     Returns
     -------
@@ -42,22 +46,16 @@ def classes(outputs: Array) -> Array:
 
 
 def accuracy(outputs: Array, labels: Array) -> float:
-    """Return the fraction of examples whose class is right.
+    """Return the fraction of examples whose predicted class is the label.
 
     Parameters
     ----------
     outputs : array (N, C)
-        As in `classes`.
     labels : array of int (N,) or (N, 1)
 
     Returns
     -------
     float in [0, 1]
-
-    Raises
-    ------
-    TypeError, ValueError
-        If outputs and labels do not go together.
 
     Examples
     --------
@@ -69,22 +67,17 @@ def accuracy(outputs: Array, labels: Array) -> float:
 
 
 def top_k_accuracy(outputs: Array, labels: Array, k: int) -> float:
-    """Return the fraction of examples whose class is among the ``k`` of the highest scores.
+    """Return the fraction of examples whose label is among the ``k`` classes with the highest scores.
 
     Parameters
     ----------
     outputs : array (N, C)
-    labels : array of int (N,)
+    labels : array of int (N,) or (N, 1)
     k : int in [1, C]
 
     Returns
     -------
     float in [0, 1]
-
-    Raises
-    ------
-    TypeError, ValueError
-        If outputs and labels do not go together.
 
     Examples
     --------
@@ -105,19 +98,13 @@ def confusion_matrix(outputs: Array, labels: Array, n_classes: int | None = None
     Parameters
     ----------
     outputs : array (N, C)
-        As in `classes`.
     labels : array of int (N,) or (N, 1)
     n_classes : int, optional
-        C if not given, or 2 where C is 1.
+        By default C, or 2 if C is 1.
 
     Returns
     -------
     array of int (n_classes, n_classes)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If outputs and labels do not go together.
 
     Examples
     --------
@@ -139,7 +126,8 @@ def _labels(metric: str, labels: Any, predicted: Array) -> Array:
         labels = labels[:, 0]
     if labels.shape != predicted.shape or not labels.size:
         raise ValueError(
-            f"{metric}: {len(predicted)} outputs need as many labels, at least one; got labels of shape {labels.shape}"
+            f"{metric}: needs one label per output, at least one; got {len(predicted)} outputs and labels of shape "
+            f"{labels.shape}"
         )
     if labels.dtype.kind == "f" and (labels == labels.astype(np.int64)).all():
         labels = labels.astype(np.int64)

@@ -1,14 +1,16 @@
 """Whole networks: functions of plain arguments that return a Layer.
 
-A model is rebuilt from its function's name and arguments, so all of them are numbers, strings or tuples. Classifiers
-end in logits, to be trained with `funcnn.losses.softmax_cross_entropy`; for one output per outcome, with
-`funcnn.losses.sigmoid_binary_cross_entropy`.
+A checkpoint records a model as its function's name and arguments, so all arguments are values that JSON can hold:
+numbers, strings, None, and sequences of these. The outputs are logits: train with
+`funcnn.losses.softmax_cross_entropy` for one class per example, with `funcnn.losses.sigmoid_binary_cross_entropy` for
+independent yes-or-no outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from funcnn import checks, layers
 from funcnn.combinators import residual, serial
 from funcnn.initializers import glorot_uniform, lecun_normal
 from funcnn.layer import Layer
@@ -27,16 +29,37 @@ from funcnn.layers import (
 
 __all__ = ["convnet", "lenet5", "mlp", "mobilenet", "resnet", "seed_convnet", "vgg"]
 
+# The activations without parameters, by the name that a checkpoint records.
+ACTIVATIONS: Mapping[str, Callable[[], Layer]] = {
+    "celu": layers.celu,
+    "elu": layers.elu,
+    "gelu": layers.gelu,
+    "hard_sigmoid": layers.hard_sigmoid,
+    "hard_swish": layers.hard_swish,
+    "hard_tanh": layers.hard_tanh,
+    "identity": layers.identity,
+    "leaky_relu": layers.leaky_relu,
+    "mish": layers.mish,
+    "relu": layers.relu,
+    "relu6": layers.relu6,
+    "selu": layers.selu,
+    "sigmoid": layers.sigmoid,
+    "silu": layers.silu,
+    "softplus": layers.softplus,
+    "softsign": layers.softsign,
+    "tanh": layers.tanh,
+}
+
 
 def seed_convnet(outputs: int = 10, *, features: int = 1, hidden: int = 10) -> Layer:
     """A first convolutional network: one 3x3 kernel without padding, ReLU, linear, ReLU, linear.
 
     The hand-written example this project started from trains this network with SGD (learning rate 0.1, batches of 64)
-    for ten epochs, and stays near chance. What it needs is here: weights scaled by their fan-in instead of
-    standard-normal ones, which saturate the softmax at once; batches drawn in a new order each epoch
-    (`funcnn.training.fit` shuffles); a cross-entropy that takes logits and cannot overflow. And it wants its inputs
-    standardised: on positive pixels, a single kernel whose weights sum to less than 0 leaves little alive behind the
-    ReLU. An 8x8 image leaves the kernel as 6x6: see `funcnn.kernels.geometry` for the count.
+    for ten epochs, and its accuracy stays near chance. Here it learns, for three reasons: weights are scaled by their
+    fan-in (standard-normal ones saturate the softmax at once), `funcnn.training.fit` shuffles the examples each epoch,
+    and `funcnn.losses.softmax_cross_entropy` takes logits and cannot overflow. Standardise the inputs: on positive
+    pixels, a kernel whose weights sum to less than 0 gives the ReLU almost only negative inputs, and then nearly all
+    its outputs and gradients are 0. The kernel makes 6x6 outputs of an 8x8 image.
 
     Parameters
     ----------
@@ -67,42 +90,95 @@ def convnet(
     outputs: int = 10,
     *,
     channels: Sequence[int] = (32, 64),
-    kernel_size: int = 3,
+    kernel_size: int | Sequence[int] = 3,
+    pool: int | Sequence[int] = 2,
     hidden: Sequence[int] = (128,),
-    dropout_rate: float = 0.1,
+    activation: str = "relu",
+    dropout_rate: float | Sequence[float | None] = 0.1,
+    image_shape: Sequence[int] = (),
 ) -> Layer:
-    """The default network for small images: blocks of convolution, 2x2 max pooling and ReLU, then dense layers.
+    """The default network for small images: blocks of convolution, max pooling and activation, then dense layers.
 
-    Pooling before the ReLU gives the same values and gradients as after it, for a quarter of the ReLU's work.
+    Pooling before the ReLU gives the same values and gradients as after it, for a quarter of the ReLU's work. The same
+    is true of every activation that is nondecreasing.
 
     Parameters
     ----------
     outputs : int
         Number of logits.
     channels : sequence of int
-        One block each; a block halves height and width.
-    kernel_size : int
+        One block each.
+    kernel_size : int or (int, int)
         Of every convolution; the padding keeps the image's size.
+    pool : int or (int, int)
+        Window and stride of every max pooling: a block divides height and width by it.
     hidden : sequence of int
         Widths of the dense layers before the last.
-    dropout_rate : float in [0, 1)
-        Before each dense layer.
+    activation : str
+        After each block and each hidden dense layer: an activation of `funcnn.layers` without parameters, by its name.
+    dropout_rate : float in [0, 1), or sequence of such floats and None
+        Of the inputs of the dense layers: one rate for all, or one for each dense layer, the last included. Where it is
+        None there is no dropout layer.
+    image_shape : (height, width, ...), optional
+        Of the images. If given, kernels and pools are no larger than what is left of the image where they are applied,
+        and pools of a single position are left out, so that any image has a network.
 
     Returns
     -------
     Layer
 
+    Raises
+    ------
+    ValueError
+        If the activation is not known; if a kernel, a pool or ``image_shape`` is not a pair, or the rates are not as
+        many as the dense layers.
+
     Examples
     --------
     >>> convnet(channels=(4, 8), hidden=(16,)).init((0,), (8, 8, 1))[2]
     (10,)
+
+    A row of five features is an image of height 1, whose kernels have height 1:
+
+    >>> row = convnet(3, channels=(4,), image_shape=(1, 5), activation="tanh")
+    >>> row.init((0,), (1, 5, 1))[0]["0_conv2d"]["w"].shape
+    (1, 3, 1, 4)
     """
-    blocks = [
-        layer for features in channels for layer in (conv2d(features, kernel_size, padding="same"), max_pool(2), relu())
-    ]
-    head = [layer for width in hidden for layer in (dropout(dropout_rate), dense(width), relu())]
-    last = (dropout(dropout_rate), dense(outputs, w_init=lecun_normal))
-    return serial(*blocks, flatten(), *head, *last)._replace(name="convnet")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"convnet: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    activate, kernel, window = ACTIVATIONS[activation], _pair("kernel_size", kernel_size), _pair("pool", pool)
+    size = _pair("image_shape", image_shape[:2]) if len(image_shape) else None
+    rates = list(dropout_rate) if isinstance(dropout_rate, Sequence) else [dropout_rate] * (len(hidden) + 1)
+    if len(rates) != len(hidden) + 1:
+        raise ValueError(
+            f"convnet: needs {len(hidden) + 1} dropout rates, one for each dense layer, got {dropout_rate}"
+        )
+    blocks: list[Layer] = []
+    for features in channels:
+        if size is not None:
+            kernel, window = _at_most(kernel, size), _at_most(window, size)
+            size = (size[0] // window[0], size[1] // window[1])
+        blocks.append(conv2d(features, kernel, padding="same"))
+        if size is None or window != (1, 1):
+            blocks.append(max_pool(window))
+        blocks.append(activate())
+    dense_layers = [[dense(width), activate()] for width in hidden] + [[dense(outputs, w_init=lecun_normal)]]
+    head: list[Layer] = []
+    for rate, dense_layer in zip(rates, dense_layers, strict=True):
+        head += dense_layer if rate is None else [dropout(rate), *dense_layer]
+    return serial(*blocks, flatten(), *head)._replace(name="convnet")
+
+
+def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    """Return an option as one int for each of the two axes of an image."""
+    pair = list(value) if isinstance(value, Sequence) else [value, value]
+    if len(pair) != 2 or not all(checks.is_int(v) and v >= 1 for v in pair):
+        raise ValueError(f"convnet: {name} must be an int >= 1 or a pair of them, got {value!r}")
+    return pair[0], pair[1]
+
+
+def _at_most(option: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    return min(option[0], size[0]), min(option[1], size[1])
 
 
 def mlp(outputs: int = 10, *, hidden: Sequence[int] = (64,), dropout_rate: float = 0.0) -> Layer:
@@ -111,7 +187,7 @@ def mlp(outputs: int = 10, *, hidden: Sequence[int] = (64,), dropout_rate: float
     Parameters
     ----------
     outputs : int
-        Number of logits; 1 for a yes-or-no question.
+        Number of logits; 1 for a yes-or-no output.
     hidden : sequence of int
         Widths of the layers before the last.
     dropout_rate : float in [0, 1)
@@ -131,10 +207,10 @@ def mlp(outputs: int = 10, *, hidden: Sequence[int] = (64,), dropout_rate: float
 
 
 def lenet5(outputs: int = 10) -> Layer:
-    """LeNet-5 as it is used today: tanh, max pooling, all maps of the first layer seen by the second.
+    """LeNet-5 as it is used today: tanh, max pooling, and every channel of the first layer an input of the second.
 
-    Y. LeCun et al., Gradient-based learning applied to document recognition, 1998. For images from 16x16 on; 28x28 or
-    32x32 are usual. Weights are drawn by `glorot_uniform`, for tanh.
+    Y. LeCun et al., Gradient-based learning applied to document recognition, 1998. Images must be at least 16x16; 28x28
+    and 32x32 are usual. Initial weights are `glorot_uniform`, which suits tanh.
 
     Parameters
     ----------
@@ -173,9 +249,9 @@ def vgg(
     """VGG: blocks of 3x3 convolutions, each block halving the image by max pooling, then dense layers.
 
     K. Simonyan and A. Zisserman, Very Deep Convolutional Networks, 2014 (arXiv:1409.1556), by default with the
-    eleven-layer network's convolutions (VGG-11), batch normalisation after each, and a smaller head for images from
-    32x32 on. The paper's networks have ``hidden=(4096, 4096), normalize=False``; the sixteen layers of VGG-16 are
-    ``blocks=((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))``. For 8x8 images take up to
+    eleven-layer network's convolutions (VGG-11), batch normalisation after each, and smaller dense layers for images of
+    at least 32x32. The paper's networks have ``hidden=(4096, 4096), normalize=False``; VGG-16 has
+    ``blocks=((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))``. For 8x8 images use at most
     three blocks.
 
     Parameters
@@ -231,7 +307,7 @@ def resnet(
     - ResNet-50: as ResNet-34 with ``bottleneck=True``
 
     Where a block changes the shape, its shortcut is a 1x1 convolution with batch normalisation (the paper's option B).
-    In a bottleneck the 3x3 convolution takes the stride, as has become usual.
+    In a bottleneck the stride is that of the 3x3 convolution, as in most implementations since the paper.
 
     Parameters
     ----------
@@ -251,7 +327,7 @@ def resnet(
     Raises
     ------
     ValueError
-        If ``blocks`` and ``channels`` are not of one length.
+        If ``blocks`` and ``channels`` have different lengths.
 
     Examples
     --------
@@ -299,7 +375,7 @@ def mobilenet(
 
     A. Howard et al., MobileNets, 2017 (arXiv:1704.04861): after a full 3x3 convolution each block is a 3x3 convolution
     of each channel by itself and a 1x1 convolution across the channels, both followed by batch normalisation and ReLU.
-    The default is the paper's network, for large images; small ones want fewer strides: on the 8x8 digits
+    The default is the paper's network, for large images. Small images need fewer strides: for the 8x8 digits use
     ``stem=(32, 1), blocks=((64, 1), (128, 2), (128, 1))``.
 
     Parameters

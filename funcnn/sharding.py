@@ -1,9 +1,9 @@
-"""Shards of a batch: what an op that sees one of them has to know of the others.
+"""Shards of a batch, and what the ops that depend on the whole batch need to know about them.
 
-Layers treat examples one by one, so a batch can be split into shards, and each shard goes through the model on a thread
-of its own (`funcnn.data_parallel`). Two ops look further: batch normalisation takes statistics over the whole batch,
-and dropout draws one block of random numbers for it. The code that runs a shard enters `shard_scope` for the time of
-the call; an op asks `current_shard`. Outside every scope, the current shard is the whole batch.
+Most layers compute each example independently, so a batch can be split into shards, each computed by its own thread
+(`funcnn.data_parallel`). Two ops depend on the whole batch: batch normalisation takes statistics over it, and dropout
+draws one array of random numbers for it. The code that computes a shard does so within `shard_scope`, and these ops
+call `current_shard`. Outside a scope, the current shard is the whole batch.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Shard(NamedTuple):
     Attributes
     ----------
     first, size : int
-        Its examples: ``size`` of the batch's, from index ``first`` on.
+        The index of its first example in the batch, and its number of examples.
     key, batch_key : tuple of int
-        The key that layers draw from in this shard, and the key that they would draw from with the whole batch, if any.
+        The model's key in this shard, and the model's key for the whole batch, if there is one.
     gather : callable
-        ``gather(value) -> values``: the values that all shards passed in the same call, in the order of the shards. It
-        waits for the other shards.
+        ``gather(value) -> values`` waits until all shards have called it, and returns their values in the order of the
+        shards.
     """
 
     first: int
@@ -39,7 +39,7 @@ class Shard(NamedTuple):
 
 
 def no_gather(value: Any) -> list[Any]:
-    """Gather from this shard alone."""
+    """Return the values of a single shard, the whole batch."""
     return [value]
 
 
@@ -48,13 +48,13 @@ _CURRENT = ContextVar("shard", default=_WHOLE_BATCH)
 
 
 def current_shard() -> Shard:
-    """Return the shard that is being computed in this thread or task; outside `shard_scope`, the whole batch."""
+    """Return the shard that this thread or task is computing; outside `shard_scope`, the whole batch."""
     return _CURRENT.get()
 
 
 @contextmanager
 def shard_scope(shard: Shard) -> Iterator[None]:
-    """Make ``shard`` the current one within a ``with`` block, in this thread or task."""
+    """Make ``shard`` the current shard of this thread or task within a ``with`` block."""
     token = _CURRENT.set(shard)
     try:
         yield
@@ -63,10 +63,11 @@ def shard_scope(shard: Shard) -> Iterator[None]:
 
 
 class AllGather:
-    """Exchanges values between the shards of a batch, each on a thread of its own.
+    """Exchanges values between the shards of a batch, each of which runs in its own thread.
 
-    Two sets of slots take turns. A thread can be ahead of the others by one call, but it cannot begin the next but
-    one, which would overwrite what they may still be reading, before all have come to the one between.
+    Calls alternate between two sets of slots. A thread that returns from a call may start the next one and write to the
+    other set, while slower threads still read the first. It cannot write to the first set again before every thread has
+    arrived at that next call, and so has finished reading.
     """
 
     def __init__(self, shards: int) -> None:
@@ -75,7 +76,7 @@ class AllGather:
         self._turns = [0] * shards
 
     def gather(self, shard: int, value: Any) -> list[Any]:
-        """See `Shard`; raises `threading.BrokenBarrierError` if another shard has called `abort`."""
+        """Do what `Shard.gather` does; raise `threading.BrokenBarrierError` if another shard has called `abort`."""
         slots = self._slots[self._turns[shard] % 2]
         self._turns[shard] += 1
         slots[shard] = value
@@ -83,5 +84,5 @@ class AllGather:
         return list(slots)
 
     def abort(self) -> None:
-        """Release all waiting shards with an error: one of them will not come."""
+        """Make `gather` raise in all shards, those that wait and those that call it later, since one has failed."""
         self._barrier.abort()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from funcnn.training import TrainState
@@ -17,11 +18,11 @@ class BestEpoch(NamedTuple):
     ----------
     epoch : int
     value : float
-        Of the measure watched, of which less is better.
+        The monitored measure after that epoch; less is better.
     params, state : tree
         Of the model after that epoch.
     waited : int
-        How many epochs have gone by since.
+        Number of epochs since the last improvement by more than ``min_delta``.
     """
 
     epoch: int
@@ -31,18 +32,20 @@ class BestEpoch(NamedTuple):
     waited: int
 
 
-def update_best(best: BestEpoch | None, value: float, train_state: TrainState) -> BestEpoch:
-    """Return the best epoch so far, the one that has just ended included.
+def update_best(best: BestEpoch | None, value: float, train_state: TrainState, *, min_delta: float = 0.0) -> BestEpoch:
+    """Return the best epoch so far, including the epoch that has just ended.
 
     Parameters
     ----------
     best : BestEpoch or None
-        Of the epochs before; None if there are none.
+        The best of the earlier epochs; None after the first epoch.
     value : float
-        Of the epoch that has ended: a measure of which less is better, such as a loss on validation data. One that is
-        not a number is no improvement.
+        The monitored measure after the epoch that has just ended; less is better, as for a loss on validation data.
+        For a score of which more is better, pass its negative. NaN is no improvement over any number.
     train_state : TrainState
-        After it.
+        The training state after that epoch.
+    min_delta : float >= 0
+        Every improvement makes a new best epoch, but only one by more than this sets ``waited`` back to 0.
 
     Returns
     -------
@@ -50,7 +53,7 @@ def update_best(best: BestEpoch | None, value: float, train_state: TrainState) -
 
     Examples
     --------
-    Stopping early is leaving the loop when the best epoch is long past:
+    To stop early, leave the loop when ``waited`` reaches the number of epochs without improvement that you allow:
 
     >>> from funcnn import data, losses, models, optim, training
     >>> x, labels = data.digits()
@@ -66,6 +69,9 @@ def update_best(best: BestEpoch | None, value: float, train_state: TrainState) -
     >>> best.epoch == epoch.epoch - 3 < 97
     True
     """
-    if best is None or value < best.value:
+    if best is None or (math.isnan(best.value) and not math.isnan(value)):
         return BestEpoch(train_state.epoch, value, train_state.params, train_state.state, 0)
-    return best._replace(waited=best.waited + 1)
+    waited = 0 if value < best.value - min_delta else best.waited + 1
+    if value < best.value:
+        return BestEpoch(train_state.epoch, value, train_state.params, train_state.state, waited)
+    return best._replace(waited=waited)

@@ -1,23 +1,22 @@
-"""What a model is made of: a row for each layer with its output's shape, parameters and multiply-adds."""
+"""Summary of a model: for each layer the shape of its output, its number of parameters and its multiply-adds."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, NamedTuple
 
-from funcnn import tree
+from funcnn import ops, tree
 from funcnn.combinators import map_layers
 from funcnn.keys import Key
-from funcnn.layer import Layer
+from funcnn.layer import Layer, op_and_options
+from funcnn.ops.conv import depthwise_conv
 from funcnn.tree import Tree
 
 __all__ = ["Row", "format_summary", "summary"]
 
 
 class Row(NamedTuple):
-    """A layer of a model: its path, output shape (per example), number of parameters and of multiply-adds per
-    example.
-    """
+    """One layer of a model. Shape and multiply-adds are per example."""
 
     path: str
     out_shape: tuple[int, ...]
@@ -26,7 +25,7 @@ class Row(NamedTuple):
 
 
 def summary(model: Layer, in_shape: tuple[int, ...]) -> list[Row]:
-    """Return a row for each layer, in the order in which they are initialised.
+    """Return a row for each layer without children, in the order in which ``model.init`` calls them.
 
     Parameters
     ----------
@@ -37,12 +36,12 @@ def summary(model: Layer, in_shape: tuple[int, ...]) -> list[Row]:
     Returns
     -------
     list of Row
-        Multiply-adds are those of convolutions and dense layers; elementwise work, pooling and additions count as none.
+        Multiply-adds are counted for convolutions and dense layers. All other layers count 0.
 
     Raises
     ------
     ValueError
-        With the path of the layer, if the shape does not fit.
+        If the shape does not fit a layer; a note names its path.
 
     Examples
     --------
@@ -52,21 +51,21 @@ def summary(model: Layer, in_shape: tuple[int, ...]) -> list[Row]:
     """
     rows: list[Row] = []
 
-    def recorded(path: str, layer: Layer) -> Layer:
+    def record(path: str, layer: Layer) -> Layer:
         def init(key: Key, in_shape: tuple[int, ...]) -> Any:
             params, state, out_shape = layer.init(key, in_shape)
-            products = multiply_adds(layer.name, params, in_shape, out_shape)
+            products = multiply_adds(layer, params, in_shape, out_shape)
             rows.append(Row(path, out_shape, tree.size(params), products))
             return params, state, out_shape
 
         return layer._replace(init=init)
 
-    map_layers(recorded, model).init((0,), in_shape)
+    map_layers(record, model).init((0,), in_shape)
     return rows
 
 
 def format_summary(rows: list[Row]) -> str:
-    """Return the rows as a table of plain text, with their totals.
+    """Return the rows as a plain-text table that ends with the totals.
 
     Parameters
     ----------
@@ -96,13 +95,13 @@ def format_summary(rows: list[Row]) -> str:
     return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells)
 
 
-def multiply_adds(name: str, params: Tree, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> int:
-    """Return how many products a layer of this name sums up for an example; not 0 in convolutions and dense layers."""
-    kind = name[:-2] if name.endswith(("1d", "2d", "3d")) else name
-    if kind in ("conv", "depthwise_conv", "dense"):
-        # Every entry of the output sums one product for each weight that leads to its channel.
+def multiply_adds(layer: Layer, params: Tree, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> int:
+    """Return the number of multiply-adds per example. Only convolutions and dense layers have any."""
+    op, _ = op_and_options(layer)
+    if op in (ops.conv, depthwise_conv, ops.dense):
+        # Each entry of the output is a sum over the weights of its channel: one product for each.
         return math.prod(out_shape) * math.prod(params["w"].shape[:-1])
-    if kind == "conv_transpose":
-        # The other way round: every entry of the input is multiplied by each weight that leads from its channel.
+    if op is ops.conv_transpose:
+        # Each entry of the input is multiplied by each weight of its channel.
         return math.prod(in_shape) * math.prod(params["w"].shape[:-1])
     return 0

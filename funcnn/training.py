@@ -1,4 +1,8 @@
-"""Training: one step, epochs as an iterator, predictions in batches."""
+"""Training and prediction.
+
+`fit` trains for epochs, as an iterator over records. `update` is a single step, for your own loops. `predict` and
+`evaluate` compute outputs and metrics in batches.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from funcnn import checks, tree
 from funcnn.data import batches
 from funcnn.data_parallel import cores, map_batches, over_threads
 from funcnn.gradients import Loss, value_and_grad
+from funcnn.kernels.memory import keep_freed_memory
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer
 from funcnn.optim import Optimizer, apply_updates, learning_rate
@@ -35,7 +40,7 @@ __all__ = [
     "update",
 ]
 
-# The random streams of a run, each below the run's key: a step's numbers depend on the key and the step alone.
+# The random streams of a run, each derived from its key. A step's random numbers depend only on the key and the step.
 _INIT, _ORDER, _AUGMENT, _FORWARD, _MIX = range(5)
 
 
@@ -51,18 +56,19 @@ def predict(
     x : array (N, ...)
     batch_size : int >= 1
     threads : int, optional
-        On how many threads batches are computed at most, by default one for each core. A batch too small to gain stays
-        on one, a single large one is cut in pieces. 1 leaves it to the BLAS to use several cores.
+        The maximum number of threads, by default one per core. Each computes whole batches; a single large batch is
+        split into shards. If the batches are too small for threads to save time, only one is used. With 1, several
+        cores are used only by the BLAS.
 
     Returns
     -------
     array (N, ...)
-        The same, but for rounding, for any number of threads and any size of batches.
+        The same up to rounding for any ``batch_size`` and ``threads``.
 
     Raises
     ------
     TypeError, ValueError
-        If ``batch_size`` or ``threads`` is not an int >= 1; with the path of the layer, if the shapes do not fit.
+        If ``batch_size`` or ``threads`` is not an int >= 1, or the shapes do not fit a layer; a note names its path.
 
     Examples
     --------
@@ -75,13 +81,14 @@ def predict(
         raise ValueError(
             f"predict: needs an array of examples and a batch_size >= 1, got shape {x.shape} and {batch_size}"
         )
-    threads = _threads("predict", threads)
+    threads = _number_of_threads("predict", threads)
+    keep_freed_memory()
 
     def outputs(examples: Array) -> Array:
         return model.forward(params, examples, state, train=False)[0]
 
-    parts = map_batches(outputs, x, batch_size, model, params, state, threads)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    results = map_batches(outputs, x, batch_size, model, params, state, threads)
+    return results[0] if len(results) == 1 else np.concatenate(results)
 
 
 def evaluate(
@@ -122,7 +129,7 @@ def evaluate(
     return {name: float(metric(outputs, targets)) for name, metric in metrics.items()}
 
 
-def _threads(where: str, threads: int | None) -> int:
+def _number_of_threads(where: str, threads: int | None) -> int:
     if threads is None:
         return cores()
     checks.count(where, "threads", threads)
@@ -130,17 +137,18 @@ def _threads(where: str, threads: int | None) -> int:
 
 
 class TrainState(NamedTuple):
-    """All that training carries from step to step: `fit` continues from one as if it had never stopped.
+    """Everything that training passes from step to step. `fit` can resume from it with the same results.
 
     Attributes
     ----------
     params, state, opt_state : tree
+        Of the model and the optimizer.
     key : tuple of int
-        Of the whole run; together with ``epoch`` and ``step`` it determines all later random numbers.
+        The key of the whole run. Together with ``epoch`` and ``step`` it determines all later random numbers.
     epoch, step : int
-        Epochs and updates done.
+        The numbers of completed epochs and of completed steps, counted over all epochs.
     losses : sequence of float
-        Of the steps already done in the current epoch; their number says where in the epoch training is.
+        The losses of the completed steps of the current epoch. Their number is the position in the epoch.
     """
 
     params: Tree
@@ -153,16 +161,16 @@ class TrainState(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What `EpochIterator.steps` yields after each step.
+    """The record that `EpochIterator.steps` yields after each step.
 
     Attributes
     ----------
     epoch : int
-        The epoch that the step belongs to, from 1.
+        The number of the current epoch, from 1.
     loss : float
-        In training mode and before the update.
+        The loss of the step's batch, in training mode and before the update.
     train_state : TrainState
-        From which training can continue.
+        After the step; pass it as ``resume`` to continue from there.
     """
 
     epoch: int
@@ -171,22 +179,22 @@ class Step(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """What `fit` yields after each epoch.
+    """The record that `fit` yields after each epoch.
 
     Attributes
     ----------
     epoch : int
         Its number, from 1.
     loss : float
-        Mean of the steps' losses, weighted by the sizes of their batches.
+        Mean of ``losses``, weighted by the batches' sizes (or the sums of their weights, with ``sample_weight``).
     losses : array (steps,)
         Each step's loss, in training mode and before its update.
     train, validation : dict of float
-        The metrics after the epoch, in evaluation mode, on the training data as given and on the validation data.
+        The metrics after the epoch, in evaluation mode, on the training data (not augmented) and the validation data.
     seconds : float
-        Time of the epoch's steps, evaluation not counted.
+        The time of the epoch's steps, without evaluation and the caller's code.
     train_state : TrainState
-        From which training can continue.
+        After the epoch; pass it as ``resume`` to continue from there.
     """
 
     epoch: int
@@ -199,7 +207,7 @@ class Epoch(NamedTuple):
 
 
 class EpochIterator(Iterator[Epoch]):
-    """The epochs of a training, computed as they are asked for.
+    """The iterator that `fit` returns. Each ``next`` trains for one epoch and returns its `Epoch` record.
 
     Examples
     --------
@@ -212,10 +220,10 @@ class EpochIterator(Iterator[Epoch]):
     >>> [type(record).__name__ for record in records]
     ['Step', 'Step', 'Step', 'Epoch']
 
-    A run that continues from the first step has two steps left:
+    A run resumed after the first of the epoch's three steps yields the other two and the same epoch:
 
-    >>> rest = list(run(resume=records[0].train_state).steps())
-    >>> len(rest), bool((rest[-1].losses == records[-1].losses).all())
+    >>> resumed = list(run(resume=records[0].train_state).steps())
+    >>> len(resumed), bool((resumed[-1].losses == records[-1].losses).all())
     (3, True)
     """
 
@@ -229,24 +237,24 @@ class EpochIterator(Iterator[Epoch]):
         raise StopIteration
 
     def steps(self) -> Generator[Step | Epoch, None, None]:
-        """Return the iterator over all records: a `Step` after each step, and the `Epoch` after an epoch's last step.
+        """Return an iterator over all records: a `Step` after each step and, after an epoch's last one, its `Epoch`.
 
-        For what must not wait for the end of an epoch, such as checkpoints.
+        Use it to act within an epoch, such as to save checkpoints. Both iterators advance the same training.
         """
         return self._records
 
 
 def start(model: Layer, optimizer: Optimizer, in_shape: tuple[int, ...], *, key: Key) -> TrainState:
-    """Return the state of training before the first epoch: fresh parameters and optimizer.
+    """Return the state of training before the first step: initial parameters, state and optimizer state.
 
     Parameters
     ----------
     model : Layer
     optimizer : funcnn.optim.Optimizer
     in_shape : tuple of int
-        Of an example.
+        The shape of an example, without the batch axis.
     key : tuple of int
-        Of the whole run.
+        The key of the whole run.
 
     Returns
     -------
@@ -275,7 +283,7 @@ def update(
     augment: Augmentation | None = None,
     mix: Mixing | None = None,
 ) -> tuple[TrainState, Any]:
-    """Do one step of training on a batch, for loops of your own; `fit` is a loop over it.
+    """Do one training step on a batch: loss, gradient, update. `fit` calls this in a loop; so can your own code.
 
     Parameters
     ----------
@@ -283,24 +291,26 @@ def update(
         From `funcnn.gradients.value_and_grad` or `funcnn.data_parallel.over_threads`.
     optimizer : funcnn.optim.Optimizer
     train_state : TrainState
-        From `start` or an earlier step. Nothing in it is written to.
+        From `start` or the previous step. It is not modified.
     x : array (N, ...)
     targets : array (N, ...)
-    sample_weight, augment, mix
-        As in `fit`, for this batch.
+    sample_weight : array (N,), optional
+    augment, mix : callable, optional
+        As in `fit`.
 
     Returns
     -------
     train_state : TrainState
-        After the step. ``epoch`` and ``losses`` are as before: they belong to the loop.
+        After the step: with new params, state and opt_state, and ``step`` increased by 1. ``epoch`` and ``losses`` are
+        unchanged; a loop that counts epochs sets them.
     value : float
         The loss, in training mode and before the update.
 
     Raises
     ------
     ValueError
-        If the loss is not finite, naming epoch, step and learning rate; if something does not fit, with the path of
-        the layer.
+        If the loss is not finite (the message has epoch, step and learning rate), or the shapes do not fit a layer (a
+        note names its path).
 
     Examples
     --------
@@ -324,7 +334,7 @@ def update(
         x = augment(fold_in(fold_in(key, _AUGMENT), step), x)
     if mix is not None:
         x, targets = mix(fold_in(fold_in(key, _MIX), step), x, targets)
-    # An overflow shows in the loss, which is checked; NumPy's own warnings would only come before the error.
+    # An overflow makes the loss infinite or NaN, which raises an error below. NumPy's warnings would add nothing.
     with np.errstate(over="ignore", invalid="ignore"):
         value, grads, state = grad_fn(params, state, x, targets, fold_in(fold_in(key, _FORWARD), step), sample_weight)
         if not np.isfinite(value):
@@ -355,6 +365,9 @@ def fit(
 ) -> EpochIterator:
     """Train a model, yielding a record after each epoch. Stop iterating to stop training.
 
+    No step is taken before the first ``next``. For early stopping, checkpoints and progress bars, write code in the
+    loop over the records.
+
     Parameters
     ----------
     model : Layer
@@ -364,41 +377,41 @@ def fit(
     x : array (N, ...)
     targets : array (N, ...)
     epochs : int
-        Train until this many epochs are done in all.
+        Train until this many epochs are completed, including those before ``resume``.
     batch_size : int
-        Each epoch goes through all examples once; its last batch may be smaller.
+        Each epoch uses every example once; its last batch may be smaller.
     key : tuple of int
-        Of all randomness: initial weights, order, augmentation, dropout. Not needed with ``resume``.
+        For all random numbers: initial weights, order, augmentation, dropout. Not needed with ``resume``.
     resume : TrainState, optional
-        Where to continue, from an earlier record's ``train_state`` or from `start`; in the middle of an epoch, too.
+        Continue from this state, the ``train_state`` of an earlier record (an epoch's or a step's) or from `start`.
     sample_weight : array (N,), optional
-        A batch whose weights are all 0 is left out.
+        A batch whose weights are all 0 is skipped.
     augment : callable, optional
         ``augment(key, x) -> x``, applied to each batch.
     mix : callable, optional
-        ``mix(key, x, targets) -> x, targets``, applied to each batch after ``augment``, for what changes the targets as
-        well, such as `funcnn.data.mixup`. Metrics are taken of the targets as they were.
+        ``mix(key, x, targets) -> x, targets``, applied to each batch after ``augment``: an augmentation that changes
+        the targets, too, such as `funcnn.data.mixup`. Metrics use the original examples and targets.
     shuffle : bool
-        Whether each epoch has the examples in a new order, rather than in the one given.
+        Whether each epoch takes the examples in a new random order.
     validation : (x, targets), optional
-        Needs metrics.
+        Data for the metrics alone. Requires ``metrics``.
     metrics : dict of callable, optional
         ``metric(outputs, targets) -> float`` by name, evaluated after each epoch on the training and validation data.
     threads : int, optional
         The maximum number of threads, for steps (`funcnn.data_parallel.over_threads`) and metrics (`predict`), by
-        default one for each core. The same number gives the same run, bit for bit; another one the same but for
-        rounding. 1 leaves it to the BLAS to use several cores.
+        default one per core. The same number gives the same results bit for bit, another number the same up to
+        rounding. With 1, several cores are used only by the BLAS.
 
     Returns
     -------
     EpochIterator
-        Iterates over an `Epoch` after each epoch; its method ``steps`` iterates over a `Step` after each step, too.
+        Yields an `Epoch` after each epoch. Its method ``steps`` yields a `Step` after each step, too.
 
     Raises
     ------
     ValueError
-        At once, if arguments do not fit, also if the state to resume has more steps of an epoch done than there are in
-        one; at a step whose loss is not finite, naming epoch, step and learning rate.
+        Immediately, if the arguments do not fit each other, or ``resume`` has more completed steps in its epoch than an
+        epoch has steps. While iterating, if a loss is not finite; the message has epoch, step and learning rate.
 
     Examples
     --------
@@ -414,29 +427,29 @@ def fit(
     weights = None if sample_weight is None else np.asarray(sample_weight)
     metrics = metrics or {}
     if x.ndim < 2 or targets.ndim < 1 or len(x) != len(targets) or not len(x):
-        raise ValueError(f"fit: x {x.shape} and targets {targets.shape} must be of one length, at least 1")
+        raise ValueError(f"fit: x {x.shape} and targets {targets.shape} must have the same length, at least 1")
     if weights is not None and len(weights) != len(x):
-        raise ValueError(f"fit: sample_weight {weights.shape} must be as long as x {x.shape}")
+        raise ValueError(f"fit: sample_weight {weights.shape} must have the length of x {x.shape}")
     if weights is not None and not weights.any():
-        raise ValueError(f"fit: all {len(weights)} of sample_weight are 0")
+        raise ValueError(f"fit: all {len(weights)} entries of sample_weight are 0")
     if validation is not None and (len(validation[0]) != len(validation[1]) or not metrics):
         lengths = f"{len(validation[0])} examples and {len(validation[1])} targets"
-        raise ValueError(f"fit: validation data need as many targets as examples, and metrics; got {lengths}")
+        raise ValueError(f"fit: validation needs metrics and one target per example; got {lengths}")
     if epochs < 0 or batch_size < 1:
         raise ValueError(f"fit: epochs must be >= 0 and batch_size >= 1, got {epochs} and {batch_size}")
     if resume is None and key is None:
-        raise ValueError("fit: needs a key such as (0,), or a state to resume")
+        raise ValueError("fit: needs a key such as (0,), or resume")
     first = resume or start(model, optimizer, x.shape[1:], key=key or ())
     if len(first.losses) > -(-len(x) // batch_size):
         raise ValueError(
-            f"fit: the state to resume is {len(first.losses)} steps into epoch {first.epoch + 1}, but {len(x)} "
-            f"examples in batches of {batch_size} make {-(-len(x) // batch_size)} steps an epoch"
+            f"fit: resume has {len(first.losses)} completed steps in epoch {first.epoch + 1}, but {len(x)} examples "
+            f"in batches of {batch_size} make {-(-len(x) // batch_size)} steps per epoch"
         )
-    threads = _threads("fit", threads)
+    threads = _number_of_threads("fit", threads)
     grad_fn = over_threads(value_and_grad(model, loss), threads)
 
     def batches_of(train_state: TrainState) -> list[tuple[Array, Array | None, float]]:
-        """Return the epoch's batches: indices, weights and size. Those whose weights are all 0 have no mean to take."""
+        """Return (indices, weights, total weight) for each batch of the epoch, without batches of total weight 0."""
         order = fold_in(fold_in(train_state.key, _ORDER), train_state.epoch + 1) if shuffle else None
         indices = batches(len(x), batch_size, key=order)
         if weights is None:
@@ -447,19 +460,19 @@ def fit(
         while train_state.epoch < epochs:
             number, started, seconds = train_state.epoch + 1, time.perf_counter(), 0.0
             plan, done = batches_of(train_state), len(train_state.losses)
-            # Each state has a view of the losses so far, whose entries are not written again.
+            # The train_state of each step has a view of the losses so far; an entry is written only once.
             losses = np.empty(len(plan))
             losses[:done] = train_state.losses
-            for i, (batch, own, _) in enumerate(plan[done:], start=done):
+            for i, (batch, batch_weights, _) in enumerate(plan[done:], start=done):
                 train_state, value = update(
-                    grad_fn, optimizer, train_state, x[batch], targets[batch], sample_weight=own, augment=augment,
-                    mix=mix,
+                    grad_fn, optimizer, train_state, x[batch], targets[batch], sample_weight=batch_weights,
+                    augment=augment, mix=mix,
                 )  # fmt: skip
                 losses[i] = value
                 train_state = train_state._replace(losses=losses[: i + 1])
                 seconds += time.perf_counter() - started
                 yield Step(number, float(value), train_state)
-                started = time.perf_counter()  # the caller's own time does not count
+                started = time.perf_counter()  # the time of the caller's code does not count
             if not math.isfinite(tree.norm(train_state.params)):
                 raise _diverged("the parameters are no longer finite", train_state._replace(step=train_state.step - 1))
             seconds += time.perf_counter() - started
@@ -470,13 +483,14 @@ def fit(
                 else {}
                 for data in ((x, targets), validation)
             )
-            mean = float(np.average(losses, weights=[size for *_, size in plan]))
+            mean = float(np.average(losses, weights=[weight for *_, weight in plan]))
             yield Epoch(number, mean, losses, on_train, on_validation, seconds, train_state)
 
     return EpochIterator(records(first))
 
 
 def _diverged(what: str, train_state: TrainState) -> ValueError:
+    """Return the error of the step that failed; ``train_state`` is the state before it."""
     rate = learning_rate(train_state.opt_state)
     at = "" if rate is None else f" with learning rate {rate:g}"
     where = f"in epoch {train_state.epoch + 1}, step {train_state.step}{at}"

@@ -1,7 +1,8 @@
 """Trees: nested dicts whose leaves are arrays.
 
-Parameters, gradients, layer state and optimizer state are all trees. Two trees are alike when they have the same
-key sets at every level, in whatever order; what combines trees refuses any others and names the path where they part.
+Parameters, gradients, layer state and optimizer state are all trees. Two trees have the same structure when their key
+sets are equal at every level; the order of the keys does not matter. Functions of several trees raise a ValueError that
+names the first path at which the structures differ.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ __all__ = ["Array", "Tree", "flatten", "leaves", "map", "norm", "paths", "ravel"
 
 
 def map(f: Callable[..., Any], *trees: Any) -> Any:
-    """Apply ``f`` leaf by leaf to trees that are alike.
+    """Apply ``f`` leaf by leaf to trees of the same structure.
 
     Parameters
     ----------
     f : callable
         Takes one leaf of each tree, returns the new leaf.
     *trees : tree
-        At least one; a bare leaf counts as a tree.
+        At least one. A bare leaf is a tree, too.
 
     Returns
     -------
     tree
-        Alike to the first tree, its keys in the first tree's order.
+        Of the same structure, with the keys in the first tree's order.
 
     Raises
     ------
@@ -47,16 +48,16 @@ def map(f: Callable[..., Any], *trees: Any) -> Any:
         if len(trees) == 1:
             return _map_one(f, *trees)
         return _map_two(f, *trees) if len(trees) == 2 else _map(f, trees[0], trees[1:])
-    except _UnlikeError:
+    except _StructureError:
         raise ValueError(_difference(trees, "")) from None
 
 
-class _UnlikeError(Exception):
-    """Two trees differ somewhere: `_difference` finds out where, so that `_map` need not keep track."""
+class _StructureError(Exception):
+    """Two trees differ in structure. `_difference` finds the path afterwards, so that `_map` need not track it."""
 
 
-# One tree or two are what most steps of training map over, and often trees so small that a general loop would take
-# longer than the arithmetic: they have loops of their own.
+# A training step mostly maps over one or two trees, often so small that a general loop takes longer than the
+# arithmetic. Hence a specialised loop for each of these two cases.
 def _map_one(f: Callable[[Any], Any], first: Any) -> Any:
     if not isinstance(first, dict):
         return f(first)
@@ -72,26 +73,26 @@ def _map_one(f: Callable[[Any], Any], first: Any) -> Any:
 def _map_two(f: Callable[[Any, Any], Any], first: Any, second: Any) -> Any:
     if not isinstance(first, dict):
         if isinstance(second, dict):
-            raise _UnlikeError
+            raise _StructureError
         return f(first, second)
-    # of as many keys, all of the first's in the second: they are the same
+    # the key sets are equal if there are equally many keys, and each of the first dict's is in the second
     if not isinstance(second, dict) or len(first) != len(second):
-        raise _UnlikeError
+        raise _StructureError
     mapped: Tree = {}
     for key, child in first.items():
         if key not in second:
-            raise _UnlikeError
+            raise _StructureError
         other = second[key]
         if not isinstance(child, dict):
             if isinstance(other, dict):
-                raise _UnlikeError
+                raise _StructureError
             mapped[key] = f(child, other)
         elif child:
             mapped[key] = _map_two(f, child, other)
         elif isinstance(other, dict) and not other:
             mapped[key] = {}
         else:
-            raise _UnlikeError
+            raise _StructureError
     return mapped
 
 
@@ -99,24 +100,24 @@ def _map(f: Callable[..., Any], first: Any, others: Sequence[Any]) -> Any:
     if not isinstance(first, dict):
         for other in others:
             if isinstance(other, dict):
-                raise _UnlikeError
+                raise _StructureError
         return f(first, *others)
     for other in others:
         if not isinstance(other, dict) or other.keys() != first.keys():
-            raise _UnlikeError
+            raise _StructureError
     return {key: _map(f, child, [other[key] for other in others]) for key, child in first.items()}
 
 
 def _difference(trees: tuple[Any, ...], path: str) -> str:
-    """Say where and how the trees first differ; an empty string if they do not."""
+    """Return a message that says where and how the trees first differ, or an empty string if they do not."""
     first, where = trees[0], f"trees differ at {path or 'the root'}"
     for k, other in enumerate(trees[1:], start=1):
         if isinstance(first, dict) != isinstance(other, dict):
             kinds = ["a dict" if isinstance(t, dict) else "a leaf" for t in (first, other)]
-            return f"{where}: {kinds[0]} in the first, {kinds[1]} in tree {k}"
+            return f"{where}: {kinds[0]} in tree 0, {kinds[1]} in tree {k}"
         if isinstance(first, dict) and other.keys() != first.keys():
             missing, extra = sorted(first.keys() - other.keys()), sorted(other.keys() - first.keys())
-            return f"{where}: tree {k} lacks {missing} and has {extra} besides"
+            return f"{where}: tree {k} lacks {missing} and has unexpected keys {extra}"
     children = first if isinstance(first, dict) else {}
     found = (_difference(tuple(t[key] for t in trees), _join(path, key)) for key in children)
     return next(filter(None, found), "")
@@ -127,9 +128,9 @@ def _join(path: str, key: str) -> str:
 
 
 def flatten(tree: Any) -> dict[str, Any]:
-    """Return ``{path: leaf}``, a path being the keys from the root joined by ``/``, in sorted order of keys.
+    """Return ``{path: leaf}``. A path is the keys from the root to the leaf, joined by ``/``.
 
-    The order does not depend on the order of insertion, so that alike trees flatten alike.
+    Keys are sorted at every level, so trees of the same structure give the same paths in the same order.
 
     Parameters
     ----------
@@ -158,9 +159,9 @@ def _flatten(tree: Any, path: str, flat: dict[str, Any]) -> None:
 
 
 def unflatten(flat: dict[str, Any], like: Any) -> Any:
-    """Build the tree alike to ``like`` from ``{path: leaf}``; the inverse of `flatten`.
+    """Build a tree of the structure of ``like`` from ``{path: leaf}``: the inverse of `flatten`.
 
-    ``like`` is needed because children without leaves leave no trace in ``flat``.
+    ``like`` is needed because ``flat`` does not record dicts without leaves.
 
     Parameters
     ----------
@@ -170,22 +171,22 @@ def unflatten(flat: dict[str, Any], like: Any) -> Any:
     Returns
     -------
     tree
-        Alike to ``like``, its keys in the same order.
+        With the keys in the order of ``like``.
 
     Raises
     ------
     ValueError
-        If a path of ``like`` is missing in ``flat``, or ``flat`` has one besides.
+        If a path of ``like`` is missing in ``flat``, or ``flat`` has a path that ``like`` lacks.
 
     Examples
     --------
     >>> unflatten({"0_dense/b": 2, "0_dense/w": 1}, like={"0_dense": {"w": 0, "b": 0}, "1_relu": {}})
     {'0_dense': {'w': 1, 'b': 2}, '1_relu': {}}
     """
-    wanted = flatten(like).keys()
-    if wanted != flat.keys():
+    expected = flatten(like).keys()
+    if expected != flat.keys():
         raise ValueError(
-            f"leaves missing: {sorted(wanted - flat.keys())}, leaves not expected: {sorted(flat.keys() - wanted)}"
+            f"leaves missing: {sorted(expected - flat.keys())}, leaves not expected: {sorted(flat.keys() - expected)}"
         )
     return _unflatten(flat, like, "")
 
@@ -197,7 +198,7 @@ def _unflatten(flat: dict[str, Any], like: Any, path: str) -> Any:
 
 
 def leaves(tree: Any) -> list[Any]:
-    """Return the leaves, in the order of `paths`.
+    """Return the leaves in the order of `paths`.
 
     Parameters
     ----------
@@ -216,7 +217,7 @@ def leaves(tree: Any) -> list[Any]:
 
 
 def paths(tree: Any) -> list[str]:
-    """Return the leaves' paths, sorted key by key.
+    """Return the paths of the leaves, with the keys sorted at every level; see `flatten`.
 
     Parameters
     ----------
@@ -235,7 +236,7 @@ def paths(tree: Any) -> list[str]:
 
 
 def size(tree: Any) -> int:
-    """Return the number of array elements in all leaves together.
+    """Return the total number of array elements in all leaves.
 
     Parameters
     ----------
@@ -254,7 +255,7 @@ def size(tree: Any) -> int:
 
 
 def norm(tree: Any) -> float:
-    """Return the Euclidean norm of all elements together.
+    """Return the Euclidean norm over all elements of all leaves.
 
     Parameters
     ----------
@@ -273,7 +274,7 @@ def norm(tree: Any) -> float:
 
 
 def ravel(tree: Any) -> tuple[Array, Callable[[Array], Any]]:
-    """Lay all leaves end to end in one vector, in the order of `leaves`.
+    """Concatenate all leaves into one vector, in the order of `leaves`.
 
     Parameters
     ----------
@@ -282,15 +283,15 @@ def ravel(tree: Any) -> tuple[Array, Callable[[Array], Any]]:
     Returns
     -------
     vector : array (size,)
-        Of the leaves' common dtype by NumPy's promotion.
+        Its dtype is the leaves' common dtype by NumPy's promotion.
     unravel : callable
-        Takes a vector of the same length back to a tree alike to ``tree``. A vector of ``vector``'s dtype gets the
-        leaves' own dtypes back; any other dtype (a complex step, say) is kept.
+        ``unravel(v) -> tree`` turns a vector of the same length into a tree of the structure of ``tree``. If v has the
+        dtype of ``vector``, the leaves get their own dtypes back; any other dtype (such as complex) is kept.
 
     Raises
     ------
     ValueError
-        By ``unravel``, if the vector has another length.
+        Raised by ``unravel`` if the vector has another length.
 
     Examples
     --------

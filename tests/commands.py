@@ -1,4 +1,4 @@
-"""Scripts run as a user runs them: in a pipe, and on a terminal."""
+"""A command run as a user runs it: in a pipe, and on a terminal."""
 
 import os
 import pty
@@ -10,13 +10,15 @@ import sys
 import time
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE")}
+# What follows `python` on the command line: a module or a file.
+FUNCNN = ("-m", "funcnn")
 CONTROL = re.compile(r"\x1b|\r")
 
 
-def run(script, *options, **changes):
-    """Run a script with its output in pipes."""
+def run(*options, program=FUNCNN, **changes):
+    """Run a program, ``funcnn`` by default, with its output in pipes."""
     return subprocess.run(
-        [sys.executable, script, *map(str, options)],
+        [sys.executable, *map(str, (*program, *options))],
         capture_output=True,
         text=True,
         timeout=120,
@@ -24,12 +26,20 @@ def run(script, *options, **changes):
     )
 
 
-def on_a_terminal(script, *options, columns=100, interrupt_at=None, cwd=None, **environment):
-    """Run with a terminal for stdin, stdout and stderr; return what it showed and the exit code."""
+def on_a_terminal(*options, program=FUNCNN, columns=100, interrupt_at=None, cwd=None, encoding="utf-8", **environment):
+    """Run a program, ``funcnn`` by default, on a terminal; return what it showed and the exit code."""
+    command = (sys.executable, *program, *options)
+    return start_on_a_terminal(
+        command, columns=columns, interrupt_at=interrupt_at, cwd=cwd, encoding=encoding, **environment
+    )
+
+
+def start_on_a_terminal(command, *, columns=100, interrupt_at=None, cwd=None, encoding="utf-8", **environment):
+    """Run a command with a terminal for stdin, stdout and stderr; return what it showed and the exit code."""
     control, terminal = pty.openpty()
     env = ENVIRONMENT | {"TERM": "xterm-256color", "COLUMNS": str(columns), **environment}
     process = subprocess.Popen(
-        [sys.executable, script, *map(str, options)],
+        list(map(str, command)),
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
@@ -51,4 +61,4 @@ def on_a_terminal(script, *options, columns=100, interrupt_at=None, cwd=None, **
             process.send_signal(signal.SIGINT)
             interrupt_at = None
     os.close(control)
-    return shown.decode(), process.wait(timeout=30)
+    return shown.decode(encoding), process.wait(timeout=30)

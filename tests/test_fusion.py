@@ -1,16 +1,15 @@
-"""Layers computed together give what they give one by one, whatever stands in the run, and stay visible as layers."""
+"""Fused layers give what they give one by one, whatever their geometry, and stay visible as layers."""
 
 import numpy as np
 import pytest
 from arrays import distinct, layouts, normal
 
 import funcnn
-from funcnn import combinators, fusion, tree
+from funcnn import combinators, fusion, ops, tree
 from funcnn.combinators import map_layers, serial
 from funcnn.kernels.conv import conv_pool
 from funcnn.kernels.conv.dispatch import correlate
 from funcnn.kernels.geometry import geometry
-from funcnn.layer import description
 from funcnn.layers import avg_pool, conv2d, dense, flatten, max_pool, relu, tanh
 
 
@@ -28,20 +27,22 @@ def prepared(model, in_shape, dtype, seed=0):
     return tree.map(lambda leaf: leaf + 0.1 * normal(*leaf.shape).astype(dtype), params), state
 
 
-def runs_of(model):
-    names = [f"{i}_{layer.name}" for i, layer in enumerate(model.children)]
-    return fusion.runs(names, [description(layer) for layer in model.children])
+def segments_of(model):
+    return fusion.segments([f"{i}_{layer.name}" for i, layer in enumerate(model.children)], model.children)
 
 
-def run_of(model):
-    return runs_of(model)[0]
+def fused_of(model):
+    """What computes the first layers of a model together."""
+    fused = segments_of(model)[0].fused
+    assert fused is not None, "these are to be computed together"
+    return fused
 
 
 def compare(model, in_shape, n, dtype, tolerance, x=None):
-    """Compare output, gradients and those of each example with the layers' own."""
+    """Compare output and gradients with the layers' own."""
     params, state = prepared(model, in_shape, dtype)
     x = normal(n, *in_shape).astype(dtype) if x is None else x
-    assert run_of(model).forward(params, x, state, True) is not None, "this is to be computed together"
+    assert fused_of(model)(params, x, state, True) is not None, "this is to be computed together"
     for train in (True, False):
         y, vjp, new_state = model.forward(params, x, state, train=train)
         y_alone, vjp_alone, state_alone = one_by_one(model).forward(params, x, state, train=train)
@@ -49,7 +50,7 @@ def compare(model, in_shape, n, dtype, tolerance, x=None):
         assert (y.dtype, y.shape) == (np.dtype(dtype), y_alone.shape)
         np.testing.assert_allclose(y, y_alone, rtol=tolerance, atol=tolerance * abs(y_alone).max())
         dy = normal(*y.shape, seed=1).astype(dtype)
-        for options in ({}, {"per_example": True}, {"input_gradient": False}):
+        for options in ({}, {"input_gradient": False}):
             (dparams, dx), (dparams_alone, dx_alone) = vjp(dy, **options), vjp_alone(dy, **options)
             assert tree.paths(dparams) == tree.paths(dparams_alone)
             assert (dx is None) == (dx_alone is None) == ("input_gradient" in options)
@@ -113,7 +114,7 @@ def test_the_way_back_is_the_adjoint(method):
     g = geometry("conv", (9, 10), 3, padding=((1, 1), (2, 1)))
     y, argmax = conv_pool.correlate_max(x, w, g, method, return_argmax=True)
     dy = normal(*y.shape, seed=2)
-    dw, dx = conv_pool.adjoints(x, w, dy, argmax, g, method, input_gradient=True, per_example=False, preference="auto")
+    dw, dx = conv_pool.adjoints(x, w, dy, argmax, g, method, input_gradient=True, preference="auto")
     assert np.vdot(dy, y) == pytest.approx(np.vdot(dx, x), rel=1e-10)
     assert np.vdot(dy, y) == pytest.approx(np.vdot(dw, w), rel=1e-10)
 
@@ -152,7 +153,7 @@ def test_relu_waits_for_the_pooling(pool):
         np.testing.assert_array_equal(y, y_alone)
         np.testing.assert_array_equal(vjp(dy)[1], vjp_alone(dy)[1])
         assert vjp(dy, input_gradient=False)[1] is None
-    assert run_of(model).names == ("0_relu", "1_max_pool")
+    assert segments_of(model)[0].names == ("0_relu", "1_max_pool")
 
 
 def test_of_equal_cells_the_first_is_taken():
@@ -209,11 +210,11 @@ def test_any_layout_and_nothing_is_written(layout, channels, dtype):
         serial(conv2d(4, 3), max_pool(2, padding=1)),
         serial(conv2d(4, 3), max_pool(2, ceil_mode=True)),
         one_by_one(serial(conv2d(4, 3), relu(), max_pool(2))),
-        serial(conv2d(4, 3)._replace(name="other"), max_pool(2)),
+        serial(conv2d(4, 3)._replace(forward=avg_pool(2).forward), max_pool(2)),
     ],
 )
-def test_what_is_no_run(model):
-    assert 0 not in runs_of(model)
+def test_what_is_not_fused(model):
+    assert segments_of(model)[0].fused is None
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.complex64, np.complex128])
@@ -229,12 +230,12 @@ def test_exact_and_methods_by_hand_are_kept():
     x = normal(8, 8, 8, 16).astype(np.float32)
     model = serial(conv2d(8, 3, padding=1), max_pool(2))
     params, state = prepared(model, (8, 8, 16), np.float32)
-    assert run_of(model).forward(params, x, state, True) is not None
+    assert fused_of(model)(params, x, state, True) is not None
     for method in ("exact", "im2col"):
         same = serial(conv2d(8, 3, padding=1, method=method), max_pool(2))
-        assert run_of(same).forward(params, x, state, True) is None
+        assert fused_of(same)(params, x, state, True) is None
     with funcnn.exact():
-        assert run_of(model).forward(params, x, state, True) is None
+        assert fused_of(model)(params, x, state, True) is None
 
 
 def test_errors_are_the_layers_own():
@@ -303,3 +304,103 @@ def test_combinators_inside_each_other():
     )
     for a, b in zip(tree.leaves(found), tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "spelling", [{"stride": [1, 1]}, {"padding": [0, 0], "dilation": (1, 1)}, {"padding": "valid"}]
+)
+@pytest.mark.parametrize(
+    "pool", [max_pool([2, 2]), max_pool(2, stride=[2, 2]), max_pool((2, 2), padding=[[0, 0], [0, 0]])]
+)
+def test_options_are_fused_however_they_are_spelt(spelling, pool):
+    compare(serial(conv2d(5, 3, **spelling), relu(), pool), (12, 12, 1), 20, np.float64, 1e-11)
+
+
+def test_names_do_not_matter():
+    model = serial(
+        conv2d(5, 3)._replace(name="stem"), relu()._replace(name="rectify"), max_pool(2)._replace(name="shrink")
+    )
+    assert segments_of(model)[0].names == ("0_stem", "1_rectify", "2_shrink")
+    compare(model, (12, 12, 1), 20, np.float64, 1e-11)
+
+
+# kernel, padding, size, channels in and out: all that a fused convolution of 2x2 pooling can meet
+KERNELS = [1, 2, 3, 4, (3, 5), (1, 4), (5, 2), 7]
+PADDINGS = [0, 1, (0, 2), ((1, 0), (0, 3)), ((2, 2), (1, 2)), "same"]
+SIZES = [(8, 8), (7, 9), (12, 5), (2, 16), (16, 3)]
+CHANNELS = [(1, 1), (1, 6), (2, 5), (3, 32), (7, 4), (8, 12)]
+
+
+def geometries():
+    """Each kernel with each padding, the sizes and channels taking turns; those that fit."""
+    for i, (kernel, padding) in enumerate((k, p) for k in KERNELS for p in PADDINGS):
+        for j in range(3):
+            size, channels = SIZES[(i + 2 * j) % len(SIZES)], CHANNELS[(i + j) % len(CHANNELS)]
+            try:
+                g = geometry("conv", size, kernel, padding=padding)
+            except ValueError:
+                continue
+            if min(g.out) >= 2:
+                yield g, channels, padding
+
+
+GEOMETRIES = list(geometries())
+
+
+@pytest.mark.parametrize("method", ["row_blocks", "winograd"])
+def test_the_kernels_give_the_layers_gradients_over_all_geometries(method):
+    """Output, dw and dx against convolution by im2col and then pooling, in float64; and against central differences."""
+    counted = 0
+    for k, (g, (in_channels, out_channels), padding) in enumerate(GEOMETRIES):
+        if method == "winograd" and g.window != (3, 3):
+            continue
+        counted += 1
+        n = 1 + k % 3
+        x, w = normal(n, *g.size, in_channels, seed=k), normal(*g.window, in_channels, out_channels, seed=k + 1)
+        maxima, argmax = conv_pool.correlate_max(x, w, g, method, return_argmax=True)
+        z, conv_vjp = ops.conv({"w": w}, x, padding=padding, bias=False, method="im2col")
+        expected, pool_vjp = ops.max_pool(z, 2)
+        np.testing.assert_allclose(maxima, expected, rtol=1e-10, atol=1e-10, err_msg=f"{g}")
+        dy = normal(*maxima.shape, seed=k + 2)
+        dw, dx = conv_pool.adjoints(x, w, dy, argmax, g, method, input_gradient=True, preference="exact")
+        dparams, dx_alone = conv_vjp(pool_vjp(dy))
+        np.testing.assert_allclose(dw, dparams["w"], rtol=1e-9, atol=1e-9, err_msg=f"{g}")
+        np.testing.assert_allclose(dx, dx_alone, rtol=1e-9, atol=1e-9, err_msg=f"{g}")
+        without, none = conv_pool.adjoints(x, w, dy, argmax, g, method, input_gradient=False, preference="exact")
+        assert none is None and np.array_equal(without, dw)
+
+        # the maximum is linear in pieces: a small step stays on one of them almost surely
+        step, v, u = 1e-7, normal(*x.shape, seed=k + 3), normal(*w.shape, seed=k + 4)
+
+        def value(t, x=x, w=w, v=v, u=u, g=g, dy=dy):
+            return np.vdot(dy, conv_pool.correlate_max(x + t * v, w + t * u, g, method, return_argmax=False)[0])
+
+        slope = (value(step) - value(-step)) / (2 * step)
+        scale = abs(dx * v).sum() + abs(dw * u).sum()
+        assert abs(slope - np.vdot(dx, v) - np.vdot(dw, u)) <= 1e-6 * scale, g
+    assert counted >= (9 if method == "winograd" else 100)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_whole_models_over_all_geometries(order):
+    """Through `serial`, with bias and ReLU, wherever the dispatch fuses: on batches large enough that it does."""
+    fused = 0
+    for k, (g, (in_channels, out_channels), padding) in enumerate(GEOMETRIES[::2]):
+        model = ORDERS[order](conv2d(out_channels, g.window, padding=padding))
+        params, state = prepared(model, (*g.size, in_channels), np.float64, seed=k)
+        x = normal(1 + 2048 // (g.out[0] * g.out[1]), *g.size, in_channels, seed=k)
+        if fused_of(model)(params, x, state, True) is not None:
+            fused += 1
+            compare(model, (*g.size, in_channels), len(x), np.float64, 1e-10, x)
+    assert fused >= 25
+
+
+def test_an_error_of_a_kernel_is_not_hidden(monkeypatch):
+    def broken(*args, **options):
+        raise ValueError("a mistake in the kernel")
+
+    monkeypatch.setattr(fusion, "correlate_max", broken)
+    model = serial(conv2d(4, 3, padding=1), relu(), max_pool(2))
+    params, state = prepared(model, (12, 12, 2), np.float32)
+    with pytest.raises(ValueError, match="a mistake in the kernel"):
+        model.forward(params, normal(40, 12, 12, 2).astype(np.float32), state, train=True)

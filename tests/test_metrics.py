@@ -43,7 +43,7 @@ def test_a_class_that_never_occurs_has_a_row():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: metrics.accuracy(SCORES, LABELS[:3]), ValueError, r"200 outputs need as many labels.*\(3,\)"),
+        (lambda: metrics.accuracy(SCORES, LABELS[:3]), ValueError, r"one label per output.*200 outputs.*\(3,\)"),
         (lambda: metrics.accuracy(SCORES[:0], LABELS[:0]), ValueError, "at least one"),
         (lambda: metrics.accuracy(SCORES[:, 0], LABELS), ValueError, r"outputs must be \(N, C\).*\(200,\)"),
         (lambda: metrics.accuracy(SCORES, LABELS + 0.5), TypeError, "labels must be integers, not float64"),

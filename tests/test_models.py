@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from arrays import normal
 
-from funcnn import models, tree
+from funcnn import layers, models, tree
 from funcnn.testing import check_layer
 
 # model, input, parameters
@@ -26,6 +26,16 @@ MODELS = {
         models.convnet(2, channels=(3,), hidden=()),
         (4, 5, 2),
         (54 + 3) + (12 * 2 + 2),
+    ),
+    "convnet, of a row": (
+        models.convnet(2, channels=(3, 2), hidden=(4,), activation="gelu", image_shape=(1, 5, 2)),
+        (1, 5, 2),
+        (3 * 2 * 3 + 3) + (2 * 3 * 2 + 2) + (2 * 4 + 4) + (4 * 2 + 2),
+    ),
+    "convnet, pools and kernels of two sizes": (
+        models.convnet(2, channels=(3,), hidden=(4,), kernel_size=[3, 1], pool=[1, 3], dropout_rate=[None, 0.5]),
+        (4, 7, 1),
+        (3 * 3 + 3) + (24 * 4 + 4) + (4 * 2 + 2),
     ),
     "mlp": (models.mlp(1, hidden=(6, 4)), (5,), 36 + 28 + 5),
     "mlp on images": (models.mlp(3, hidden=()), (2, 3, 1), 21),
@@ -103,6 +113,51 @@ def test_a_deep_residual_network_keeps_the_size_of_its_activations():
     dparams, _ = vjp(normal(*y.shape))
     assert 0.1 < y.std() < 10
     assert all(tree.norm(child) > 1e-6 for child in dparams.values() if tree.leaves(child))
+
+
+@pytest.mark.parametrize("activation", models.ACTIVATIONS)
+def test_convnets_activation(activation):
+    model = models.convnet(2, channels=(3,), hidden=(4,), activation=activation, dropout_rate=0.0)
+    layer = getattr(layers, activation)()
+    assert [child.name for child in model.children if child.name == layer.name] == [layer.name] * 2
+    params, state, _ = model.init((0,), (4, 4, 1))
+    y, _, _ = model.forward(params, normal(2, 4, 4, 1), state, train=False)
+    assert np.isfinite(y).all()
+
+
+def test_a_dropout_layer_stands_before_a_dense_layer_that_has_a_rate():
+    def names(**options):
+        model = models.convnet(2, channels=(), hidden=(4, 3), **options)
+        return " ".join(child.name for child in model.children)
+
+    assert names() == "flatten dropout dense relu dropout dense relu dropout dense"
+    assert names(dropout_rate=0) == names()
+    assert names(dropout_rate=(None, 0.5, None)) == "flatten dense relu dropout dense relu dense"
+    assert names(dropout_rate=[None] * 3) == "flatten dense relu dense relu dense"
+
+
+@pytest.mark.parametrize(("in_shape", "pools"), [((8, 8, 1), 2), ((3, 3, 1), 1), ((1, 1, 1), 0), ((1, 4, 1), 2)])
+def test_with_an_image_shape_any_image_has_a_convnet(in_shape, pools):
+    model = models.convnet(2, channels=(3, 4), kernel_size=5, hidden=(), image_shape=in_shape)
+    assert [child.name for child in model.children].count("max_pool") == pools
+    assert model.init((0,), in_shape)[2] == (2,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"activation": "step"}, "activation must be one of celu, .*, tanh, got 'step'"),
+        ({"kernel_size": (3, 3, 3)}, r"kernel_size must be an int >= 1 or a pair of them, got \(3, 3, 3\)"),
+        ({"pool": 0}, "pool must be an int >= 1 or a pair of them, got 0"),
+        ({"pool": 1.5}, "pool must be an int >= 1 or a pair of them, got 1.5"),
+        ({"image_shape": (8,)}, r"image_shape must be an int >= 1 or a pair of them, got \(8,\)"),
+        ({"dropout_rate": (0.1, 0.1, 0.1)}, "needs 2 dropout rates, one for each dense layer"),
+        ({"dropout_rate": 1.0}, "rate"),
+    ],
+)
+def test_convnets_arguments_out_of_range(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        models.convnet(**arguments)
 
 
 def test_stages_that_do_not_pair():

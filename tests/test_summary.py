@@ -69,3 +69,7 @@ def test_text():
     assert lines[0].split() == ["layer", "output", "parameters", "multiply-adds"]
     assert lines[-1].split() == ["total", "61,706", "416,520"]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_the_default_network_for_the_digits():
+    assert "53,002" in format_summary(summary(models.convnet(10), (8, 8, 1)))

@@ -1,12 +1,10 @@
 """The checks check: each of them catches a gradient, a closure or a layer that is wrong in one way only."""
 
-import functools
-
 import numpy as np
 import pytest
 from arrays import normal
 
-from funcnn import ops, tree
+from funcnn import derivatives, ops, tree
 from funcnn.combinators import serial
 from funcnn.layer import Layer, parametric
 from funcnn.layers import batch_norm, conv2d, dense, dropout, tanh
@@ -162,9 +160,9 @@ BROKEN = {
     "cannot be called again": (
         forgets_after_one_call,
         AssertionError,
-        "called twice with the same dy gave two answers",
+        "called twice with the same dy gave different results",
     ),
-    "adds up over calls": (accumulates, AssertionError, "called twice with the same dy gave two answers"),
+    "adds up over calls": (accumulates, AssertionError, "called twice with the same dy gave different results"),
     "is not linear": (
         lambda x: square(x, lambda x: lambda dy: 2 * x * checked(dy, x) * (1 + 1e-3 * (np.sum(dy) - DY_SUM))),
         AssertionError,
@@ -216,12 +214,12 @@ def test_a_function_that_is_not_analytic_is_pointed_out():
 
     with pytest.raises(AssertionError) as error:
         check_vjp(absolute, normal(3, 4))
-    assert "f is not analytic (method='central')" in error.value.__notes__[0]
+    assert "f is not analytic (then use method='central')" in error.value.__notes__[0]
     check_vjp(absolute, normal(3, 4), method="central")
 
 
 def test_wrong_number_and_structure_of_cotangents():
-    with pytest.raises(AssertionError, match="2 arguments need as many cotangents"):
+    with pytest.raises(AssertionError, match="the vjp of 2 arguments must return 2 cotangents"):
         check_vjp(spoiled(ops.conv, lambda dp, dx: (dp, dx, dx)), PARAMS, X)
     with pytest.raises(AssertionError, match="argument 0: its leaves have shapes"):
         check_vjp(spoiled(ops.conv, lambda dp, dx: ({"w": dp["w"]}, dx)), PARAMS, X)
@@ -244,7 +242,7 @@ def forward_changed(layer, change):
 LAYERS = {
     "promises another shape": (
         dense(4)._replace(init=lambda key, in_shape: (*dense(4).init(key, in_shape)[:2], (5,))),
-        r"init promised outputs \(5,\), forward gave \(4,\)",
+        r"init returned out_shape \(5,\), forward gave \(4,\)",
     ),
     "has a wrong gradient in training only": (
         forward_changed(dense(4), lambda y, vjp, s, train: (2 * y if train else y, vjp, s)),
@@ -252,7 +250,7 @@ LAYERS = {
     ),
     "grows state": (
         forward_changed(dense(4), lambda y, vjp, s, train: (y, vjp, {"n": np.zeros(())})),
-        "the state changed its leaves",
+        "the leaves of the state changed",
     ),
     "ignores unexpected parameters": (
         Layer(
@@ -264,7 +262,7 @@ LAYERS = {
     ),
     "draws initial values afresh": (
         dense(4)._replace(init=lambda key, s: dense(4).init((int(RNG.integers(100)),), s)),
-        "init called twice with one key gave two answers",
+        "init called twice with the same key gave different results",
     ),
 }
 
@@ -275,28 +273,37 @@ def test_broken_layers_are_caught(layer, message):
         check_layer(layer, (6,), strict=True)
 
 
-def test_gradients_of_each_example_that_are_wrong_are_caught():
-    def forward(wrong, params, x, state, *, train, key=None):
-        y, dense_vjp = ops.dense(params, x)
+def test_gradients_of_each_example_that_are_wrong_are_caught(monkeypatch):
+    right = derivatives._EXAMPLE_RULES[ops.dense]
 
-        def vjp(dy, *, per_example=False):
-            dparams, dx = dense_vjp(dy, per_example=per_example)
-            return wrong(dparams) if per_example else dparams, dx
+    def check(wrong):
+        rules = {**derivatives._EXAMPLE_RULES, ops.dense: lambda *arguments: wrong(right(*arguments))}
+        monkeypatch.setattr(derivatives, "_EXAMPLE_RULES", rules)
+        check_layer(dense(4), (6,))
 
-        return y, vjp, {}
-
-    def layer(wrong):
-        return dense(4)._replace(forward=functools.partial(forward, wrong))
-
-    check_layer(layer(lambda dparams: dparams), (6,))
+    check(lambda dparams: dparams)
     for wrong, message in (
-        (lambda dparams: {**dparams, "b": dparams["b"][::-1]}, "params of each example, leaf 'b': off by"),
-        (lambda dparams: {**dparams, "w": dparams["w"] / 3}, "params of each example, leaf 'w': off by"),
-        (lambda dparams: {**dparams, "w": dparams["w"].sum(0)}, "params of each example: its leaves have shapes"),
+        (lambda dparams: {**dparams, "b": dparams["b"][::-1]}, "per-example gradients, leaf 'b': differ by"),
+        (lambda dparams: {**dparams, "w": dparams["w"] / 3}, "per-example gradients, leaf 'w': differ by"),
+        (lambda dparams: {**dparams, "w": dparams["w"].sum(0)}, "per-example gradients: its leaves have shapes"),
     ):
         with pytest.raises(AssertionError, match=message) as error:
-            check_layer(layer(wrong), (6,))
+            check(wrong)
         assert error.value.__notes__ == ["in evaluation"]
+
+
+def test_examples_that_see_each_other_in_evaluation_are_caught():
+    def mixing(params, x):
+        centred = x - x.sum(axis=0) / 3
+
+        def vjp(dy):
+            return {"s": (dy * centred).sum(axis=0)}, params["s"] * (dy - dy.sum(axis=0) / 3)
+
+        return params["s"] * centred, vjp
+
+    layer = parametric("mixing", lambda key, in_shape: {"s": np.ones(in_shape, np.float32)}, mixing)
+    with pytest.raises(AssertionError, match="per-example gradients, leaf 's': differ by"):
+        check_layer(layer, (6,))
 
 
 def test_a_layer_whose_examples_depend_on_each_other_in_evaluation_is_caught():
@@ -307,7 +314,7 @@ def test_a_layer_whose_examples_depend_on_each_other_in_evaluation_is_caught():
         return params["s"] * (x + x[::-1]), vjp
 
     layer = parametric("mirrored", lambda key, in_shape: {"s": np.ones(in_shape, np.float32)}, mirrored)
-    with pytest.raises(AssertionError, match=r"leaf 's': off by .* from the gradients of examples one by one"):
+    with pytest.raises(AssertionError, match=r"leaf 's': differ by .* from the gradients of batches of one"):
         check_layer(layer, (6,))
 
 

@@ -1,5 +1,5 @@
-"""Array routines below the mathematics: argument checks, window geometry, convolution and pooling sums.
+"""Array routines that the ops are made of: window geometry, convolution, pooling, sums over channels, erf.
 
-Nothing here knows about derivatives or parameters. A routine and its adjoint stand side by side; `funcnn.ops` puts them
-together into functions with a VJP.
+They know no parameters and build no VJPs. A routine and its adjoint are neighbours; `funcnn.ops` combines them to
+functions with a VJP.
 """

@@ -1,4 +1,4 @@
-"""Adding one number a channel, and its adjoint."""
+"""Add a bias to each channel; and the adjoint, the sum over everything but the channels."""
 
 from __future__ import annotations
 
@@ -10,52 +10,62 @@ import numpy as np
 
 from funcnn.tree import Array
 
-_LARGE, _SEVERAL, _MANY = 1 << 14, 1 << 12, 1 << 9  # numbers, and places, from which on a closer look pays
+# NumPy's loops run over the last axis, slowly if it is short, so both routines make longer rows of several positions.
+# Below these sizes that only adds calls. ``scripts/bench --job digits32`` and ``--job lenet`` measure them again.
+_ROW_BIAS_POSITIONS = 1 << 9  # positions: above these, add the bias repeated over a row, else let NumPy broadcast it
+_IMAGE_BIAS_SIZE = 1 << 14  # entries of y: from here on, and from ...
+_IMAGE_BIAS_IMAGES = 4  # ... so many images on, add the bias repeated over an image
+_LONG_BIAS = 128  # channels: above these, rows are long enough for NumPy to broadcast the bias
+_FOLDED_SUM_SIZE = 1 << 12  # entries of dy: from here on, sum several positions per row ...
+_FOLDED_SUM_CHANNELS = 16  # ... if there are fewer channels than these
+_CACHED_ONES = 4096  # entries of a vector of ones: up to here, allocating takes longer than using it
 
 
 def add_bias(y: Array, b: Array | None) -> Array:
-    """Return y + b, b (C,) along the last axis; ``y`` is used up, for the caller has just allocated it."""
+    """Return y + b, with b (C,) along the last axis; writes to ``y``, which the caller must have allocated."""
     if b is None:
         return y
     if b.dtype != y.dtype and np.result_type(y, b) != y.dtype:
         return y + b
     channels = len(b)
-    if y.size <= _MANY * channels or y.ndim == 2 or channels > 128 or not y.flags.c_contiguous:
+    if y.size <= _ROW_BIAS_POSITIONS * channels or y.ndim == 2 or channels > _LONG_BIAS or not y.flags.c_contiguous:
         y += b
-    # NumPy adds short rows a row at a time: lay the channels out as a whole image first, or as a line of it
-    elif y.size >= _LARGE and len(y) >= 4:
+    elif y.size >= _IMAGE_BIAS_SIZE and len(y) >= _IMAGE_BIAS_IMAGES:
         images = y.reshape(len(y), -1)
         images += np.broadcast_to(b, y.shape[1:]).ravel()
     else:
-        lines = y.reshape(-1, y.shape[-2] * channels)
-        lines += b.take(_channels_of_line(y.shape[-2], channels))
+        rows = y.reshape(-1, y.shape[-2] * channels)
+        rows += b.take(_channel_indices(y.shape[-2], channels))
     return y
 
 
 @lru_cache(maxsize=64)
-def _channels_of_line(places: int, channels: int) -> Array:
-    return np.tile(np.arange(channels), places)
+def _channel_indices(positions: int, channels: int) -> Array:
+    return np.tile(np.arange(channels), positions)
 
 
-def channel_sum(dy: Array, per_example: bool = False) -> Array:
-    """Sum (N, ..., C) to (C,), or ``per_example`` to (N, C)."""
+def example_channel_sums(dy: Array) -> Array:
+    """Sum (N, ..., C) over all positions to (N, C)."""
+    positions = math.prod(dy.shape[1:-1])
+    return ones(positions, dy.dtype) @ dy.reshape(len(dy), positions, dy.shape[-1])
+
+
+def channel_sum(dy: Array) -> Array:
+    """Sum (N, ..., C) over all axes but the last to (C,)."""
     channels = dy.shape[-1]
-    if per_example:
-        positions = math.prod(dy.shape[1:-1])
-        return ones(positions, dy.dtype) @ dy.reshape(len(dy), positions, channels)
-    # a product with ones is quicker than NumPy's sum over leading axes; where rows are short, with several in one
-    if dy.size < _SEVERAL or channels >= 16:
+    # a product with ones is faster than NumPy's sum over leading axes
+    if dy.size < _FOLDED_SUM_SIZE or channels >= _FOLDED_SUM_CHANNELS:
         rows = dy if dy.ndim == 2 else dy.reshape(dy.size // max(channels, 1), channels)
         return ones(len(rows), dy.dtype).dot(rows)
     count = dy.size // channels
-    together = math.gcd(count, 32)
-    total = ones(count // together, dy.dtype).dot(dy.reshape(count // together, together * channels))
-    return ones(together, dy.dtype).dot(total.reshape(together, channels))
+    fold = math.gcd(count, 32)
+    total = ones(count // fold, dy.dtype).dot(dy.reshape(count // fold, fold * channels))
+    return ones(fold, dy.dtype).dot(total.reshape(fold, channels))
 
 
 def ones(count: int, dtype: np.dtype[Any]) -> Array:
-    """Return a vector of ones, not to be written to; short ones are kept, for making them takes longer than using."""
-    return _short_ones(count, dtype) if count <= 4096 else np.ones(count, dtype)
+    """Return a vector of ones, which must not be written to: short ones are cached."""
+    return _short_ones(count, dtype) if count <= _CACHED_ONES else np.ones(count, dtype)
 
 
 @lru_cache(maxsize=64)

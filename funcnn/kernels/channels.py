@@ -1,8 +1,8 @@
-"""Sums and affine maps channel by channel, for x (..., C) of any size.
+"""Sums and affine maps per channel, for x (..., C) of any size.
 
-Each routine goes through x a block at a time, so that its intermediate results stay in the cache: several passes over a
-block cost little more than one over the whole. And it lays neighbouring positions end to end, with the channels'
-numbers repeated as often, since NumPy works a row at a time and rows of C are short.
+Each routine processes x in blocks, so that its intermediate results stay in the cache: several passes over a block cost
+little more than one pass over the whole. NumPy's loops run over the last axis, slowly if it is short, so x is reshaped
+to longer rows of several neighbouring positions, and the per-channel arguments are repeated to match.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import numpy as np
 from funcnn.kernels.bias import channel_sum
 from funcnn.tree import Array
 
-_BLOCK_BYTES = 1 << 19
-_ROW = 1 << 13
+# ``scripts/bench --job bnnet`` measures both again.
+_BLOCK_BYTES = 1 << 19  # of x: larger blocks make fewer NumPy calls, smaller ones stay in the cache
+_ROW = 1 << 13  # numbers of a row, at most: longer rows make faster loops, but the repeated arguments cost as much
 
 
 def centred_product_sum(x: Array, mean: Array, dy: Array | None = None) -> Array:
     """Return sum (x - mean) dy over all axes but the last; without ``dy``, sum (x - mean)^2."""
     channels = x.shape[-1]
-    rows = _folded(x)
+    rows = _long_rows(x)
     dy_rows = None if dy is None else dy.reshape(rows.shape)
-    mean = _repeated(mean, rows)
+    mean = _repeat_channels(mean, rows)
     dtype = x.dtype if dy is None else np.result_type(x, dy)
     total = np.zeros(rows.shape[1], dtype)
     work = np.empty((min(len(rows), _block_rows(rows)), rows.shape[1]), dtype)
@@ -40,9 +41,9 @@ def centred_product_sum(x: Array, mean: Array, dy: Array | None = None) -> Array
 def affine(x: Array, mean: Array, factor: Array, shift: Array) -> Array:
     """Return (x - mean) factor + shift."""
     y = np.empty(x.shape, np.result_type(x, mean, factor, shift))
-    rows = _folded(x)
+    rows = _long_rows(x)
     y_rows = y.reshape(rows.shape)
-    mean, factor, shift = (_repeated(v, rows) for v in (mean, factor, shift))
+    mean, factor, shift = (_repeat_channels(v, rows) for v in (mean, factor, shift))
     for block in _blocks(rows):
         part = y_rows[block]
         np.subtract(rows[block], mean, out=part)
@@ -52,11 +53,11 @@ def affine(x: Array, mean: Array, factor: Array, shift: Array) -> Array:
 
 
 def affine_of_two(x: Array, mean: Array, slope: Array, dy: Array, shift: Array, factor: Array) -> Array:
-    """Return ((x - mean) slope + dy + shift) factor."""
+    """Return ((x - mean) slope + dy + shift) factor, an affine map of the two arrays x and dy."""
     dx = np.empty(x.shape, np.result_type(x, mean, slope, dy, shift, factor))
-    rows = _folded(x)
+    rows = _long_rows(x)
     dy_rows, dx_rows = dy.reshape(rows.shape), dx.reshape(rows.shape)
-    mean, slope, shift, factor = (_repeated(v, rows) for v in (mean, slope, shift, factor))
+    mean, slope, shift, factor = (_repeat_channels(v, rows) for v in (mean, slope, shift, factor))
     for block in _blocks(rows):
         part = dx_rows[block]
         np.subtract(rows[block], mean, out=part)
@@ -67,15 +68,15 @@ def affine_of_two(x: Array, mean: Array, slope: Array, dy: Array, shift: Array, 
     return dx
 
 
-def _folded(x: Array) -> Array:
-    """Return x as a matrix with several positions, a power of two, in a row; one, if x is small."""
+def _long_rows(x: Array) -> Array:
+    """Reshape x to a matrix whose rows hold several positions, a power of two; one position if x is small."""
     channels, positions = x.shape[-1], math.prod(x.shape[:-1])
     fold = math.gcd(positions, 1 << ((_ROW // channels).bit_length() - 1)) if x.size > _ROW >= channels else 1
     return x.reshape(positions // fold, fold * channels)
 
 
-def _repeated(v: Array, rows: Array) -> Array:
-    """Return the channels' numbers once for each position in a row."""
+def _repeat_channels(v: Array, rows: Array) -> Array:
+    """Repeat v (C,) once for each position of a row."""
     if v.size == rows.shape[1]:
         return v
     return np.broadcast_to(v, (rows.shape[1] // v.size, v.size)).reshape(-1)

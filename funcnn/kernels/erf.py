@@ -7,7 +7,7 @@ import numpy as np
 from funcnn.tree import Array
 
 # Coefficients, lowest power first, of the rational approximations in FreeBSD's msun/src/s_erf.c (Sun Microsystems,
-# 1993), each good to less than one unit in the last place of a double on its interval of |x|.
+# 1993). Each has an error below one unit in the last place of a double on its interval of |x|.
 _SMALL = (  # erf(x) = x + x p(x^2)/q(x^2) below 0.84375
     (
         1.28379167095512558561e-01, -3.25042107247001499370e-01, -2.84817495755985104766e-02,
@@ -42,7 +42,7 @@ _LARGE = (  # erfc(x) = exp(-x^2 - 0.5625 + p(1/x^2)/q(1/x^2)) / x below 1/0.35
         6.57024977031928170135e00, -6.04244152148580987438e-02,
     ),
 )  # fmt: skip
-_HUGE = (  # the same from 1/0.35 on
+_HUGE = (  # the same formula above 1/0.35
     (
         -9.86494292470009928597e-03, -7.99283237680523006574e-01, -1.77579549177547519889e01,
         -1.60636384855821916062e02, -6.37566443368389627722e02, -1.02509513161107724954e03,
@@ -59,7 +59,8 @@ _HUGE = (  # the same from 1/0.35 on
 def erf(x: Array) -> Array:
     """Return 2/sqrt(pi) times the integral of exp(-t^2) from 0 to ``x``, to within 1e-15 in float64.
 
-    Complex arguments are for complex steps: they are right near the real axis, and sorted by their real part.
+    Complex arguments are meant for complex steps: the result is accurate near the real axis, and the real part selects
+    the formula.
     """
     sign = np.where(x.real < 0, -1.0, 1.0).astype(x.real.dtype)
     z = x * sign
@@ -73,7 +74,7 @@ def erf(x: Array) -> Array:
     ):
         inside = (size >= low) & (size < high)
         y[inside] = part(z[inside])
-    y[size >= 6.0] = 1.0  # to the last digit
+    y[size >= 6.0] = 1.0  # exact to the last digit
     y[np.isnan(size)] = np.nan
     return y * sign
 

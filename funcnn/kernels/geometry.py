@@ -1,11 +1,11 @@
-"""Where windows lie on an array: kernel, stride, padding and dilation parsed once, for every op that slides a window.
+"""The positions of sliding windows: every op with windows parses kernel, stride, padding and dilation here.
 
-Along one axis of S positions padded by lo and hi, a window of K taps that are d positions apart spans d*(K-1)+1
-positions, and starts at every stride-th position where it fits: out = (S + lo + hi - d*(K-1) - 1) // stride + 1.
+On an axis of S positions padded by lo and hi, a window of K taps with dilation d spans d*(K-1)+1 positions, and there
+is a window at every stride-th position where it fits: out = (S + lo + hi - d*(K-1) - 1) // stride + 1.
 
-So 8 positions and 3 taps give 6 windows, and a padding of P on both sides adds 2P positions: S - K + 2P + 1 without
-strides. Two slips are common in hand-written versions of this formula: one more at the end, which counts a window that
-does not fit, and P for 2P, which forgets a side.
+For example, 8 positions and 3 taps give 6 windows. With P positions of padding on both sides and stride 1, S positions
+give S - K + 2P + 1. Hand-written versions often make one of two mistakes: they add another 1, which counts a window
+that does not fit, or add P instead of 2P, which forgets one side.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Padding: TypeAlias = int | str | tuple[int, ...] | tuple[tuple[int, int], ...]
 
 
 class Geometry(NamedTuple):
-    """The windows of one op, an entry per spatial axis in each field."""
+    """The windows of one op; each field has one entry per spatial axis."""
 
     size: tuple[int, ...]
     window: tuple[int, ...]
@@ -50,21 +50,21 @@ def geometry(
     Parameters
     ----------
     op : str
-        Named in errors.
+        The op's name for error messages.
     size : tuple of int
         The spatial shape of the input.
     window, stride, dilation : int or tuple of int
         An int applies to every axis.
     padding : int, tuple of int, tuple of (lo, hi), "valid" or "same"
-        "same" makes the output ceil(size / stride), with the odd position of padding at the end.
+        "same" gives ceil(size / stride) windows; if the total padding is odd, the extra position is at the end.
     ceil_mode : bool
-        Round the number of windows up: the last one may reach beyond the padding, as long as it starts before the end
-        padding. The positions it lacks are added to the returned padding.
+        Round the number of windows up: the last one may extend beyond the padded input if it starts before the padding
+        at the end. The returned padding includes the positions beyond.
 
     Raises
     ------
     TypeError, ValueError
-        Naming the option, or the whole geometry if a window does not fit.
+        If an option is wrong (the message names it), or a window does not fit (the message lists the geometry).
 
     Examples
     --------
@@ -76,27 +76,28 @@ def geometry(
     return _geometry(op, size, window, stride, padding, dilation, ceil_mode)
 
 
-def remembered(f: Callable[..., T]) -> Callable[..., T]:
-    """Keep the last results of a function of shapes and options; lists among these become tuples."""
-    known = lru_cache(maxsize=1024, typed=True)(f)
+def cached_by_shapes(f: Callable[..., T]) -> Callable[..., T]:
+    """Cache the last 1,024 results of a function of shapes and options; converts lists among these to tuples."""
+    cached = lru_cache(maxsize=1024, typed=True)(f)
 
-    @wraps(known)
-    def remembered_f(*args: Any) -> T:
+    @wraps(cached)
+    def cached_f(*args: Any) -> T:
         try:
-            return known(*args)
-        except TypeError:  # by f, or because lists cannot be looked up
-            if (frozen := _frozen(args)) == args:
+            return cached(*args)
+        except TypeError:  # raised by f, or because a list is not hashable
+            if (hashable := _to_tuple(args)) == args:
                 raise
-        return known(*frozen)
+        return cached(*hashable)
 
-    return remembered_f
-
-
-def _frozen(option: Any) -> Any:
-    return tuple(_frozen(o) for o in option) if isinstance(option, (list, tuple)) else option
+    return cached_f
 
 
-@remembered
+def _to_tuple(option: Any) -> Any:
+    """Convert lists, also nested ones, to tuples."""
+    return tuple(_to_tuple(o) for o in option) if isinstance(option, (list, tuple)) else option
+
+
+@cached_by_shapes
 def _geometry(
     op: str, size: tuple[int, ...], window: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> Geometry:
@@ -132,16 +133,17 @@ def transposed_geometry(
     output_padding: PerAxis = 0,
     dilation: PerAxis = 1,
 ) -> Geometry:
-    """Find the convolution whose output has the given size, and whose adjoint therefore starts from it.
+    """Return the geometry of the convolution whose output has the given size; a transposed convolution is its adjoint.
 
-    A convolution with strides gives the same output size for several input sizes; ``output_padding`` chooses among
-    them: it is the number of positions at the end that no window reaches, 0 to stride - 1. With "same" padding the
+    A convolution with a stride gives the same output size for several input sizes. ``output_padding``, from 0 to
+    stride - 1, selects one: it is the number of positions at the end that no window reads. With "same" padding, the
     input size is size * stride.
 
     Raises
     ------
     TypeError, ValueError
-        Naming the option, or the whole geometry if nothing is left of the input.
+        If an option is wrong (the message names it), or the padding is larger than the input (the message lists the
+        geometry).
 
     Examples
     --------
@@ -151,7 +153,7 @@ def transposed_geometry(
     return _transposed_geometry(op, size, window, stride, padding, output_padding, dilation)
 
 
-@remembered
+@cached_by_shapes
 def _transposed_geometry(
     op: str, out: tuple[int, ...], window: Any, stride: Any, padding: Any, output_padding: Any, dilation: Any
 ) -> Geometry:
@@ -181,16 +183,43 @@ def _transposed_geometry(
 
 
 def per_axis(op: str, name: str, option: Any, rank: int, *, least: int = 1) -> tuple[int, ...]:
-    """Return an option that is an int >= ``least`` or a tuple of them as one int for each spatial axis."""
-    option = _frozen(option)
+    """Return an option as one int per spatial axis; it must be an int >= ``least`` or a tuple of them."""
+    option = _to_tuple(option)
     values = option if isinstance(option, tuple) else (option,) * rank
     if not all(is_int(v) for v in values):
-        raise TypeError(f"{op}: {name} is an int or a tuple of {rank} ints, not {option!r}")
+        raise TypeError(f"{op}: {name} must be an int or a tuple of {rank} ints, not {option!r}")
     if len(values) != rank:
         raise ValueError(f"{op}: {name} {option} has {len(values)} entries, the input has {rank} spatial axes")
     if min(values) < least:
         raise ValueError(f"{op}: {name} must be at least {least}, got {option}")
     return tuple(int(v) for v in values)
+
+
+def layer_option(op: str, name: str, option: Any, rank: int | None = None, *, least: int = 1) -> Any:
+    """Check an option of a layer when the layer is made, and return it normalised: one int per spatial axis.
+
+    Without ``rank``, for a layer that takes any number of spatial axes, an int stays an int.
+    """
+    option = _to_tuple(option)
+    if rank is not None:
+        return per_axis(op, name, option, rank, least=least)
+    values = per_axis(op, name, option, len(option) if isinstance(option, tuple) else 1, least=least)
+    return values if isinstance(option, tuple) else values[0]
+
+
+def layer_padding(op: str, padding: Any, rank: int | None = None) -> Any:
+    """Check a layer's padding when the layer is made, and return it normalised: "same", or one (lo, hi) per axis.
+
+    Without ``rank``, for a layer that takes any number of spatial axes, an int stays an int.
+    """
+    padding = _to_tuple(padding)
+    if padding == "same":
+        return padding
+    if rank is not None or isinstance(padding, tuple):
+        rank = len(padding) if rank is None else rank
+        return tuple(_paddings(op, padding, (0,) * rank, (1,) * rank, [1] * rank))
+    ((lo, _),) = _paddings(op, padding, (0,), (1,), [1])
+    return lo
 
 
 def _paddings(
@@ -206,7 +235,8 @@ def _paddings(
     pads = [entry if isinstance(entry, tuple) else (entry, entry) for entry in entries]
     if not all(len(pair) == 2 and all(is_int(v) for v in pair) for pair in pads):
         raise TypeError(
-            f"{op}: padding is an int, one int or one (lo, hi) per spatial axis, 'valid' or 'same', not {padding!r}"
+            f"{op}: padding must be an int, one int or one (lo, hi) per spatial axis, 'valid' or 'same', "
+            f"not {padding!r}"
         )
     if len(pads) != rank:
         raise ValueError(f"{op}: padding {padding} has {len(pads)} entries, the input has {rank} spatial axes")

@@ -1,8 +1,8 @@
-"""Windowed maxima and sums, and which position of a window holds the maximum.
+"""Maxima and sums over windows, and the position of each maximum in its window.
 
-A window is the product of its axes, so its maximum is the maximum over one axis of the maxima over the other, and its
-sum likewise: K1 + K2 passes instead of K1 * K2. Taking the last axis first keeps row-major order among ties: the
-earliest row that holds the maximum wins, and in it the earliest column.
+A window is a product of ranges, one per axis, so its maximum is the maximum over one axis of the maxima over the other,
+and so for its sum: K1 + K2 passes instead of K1 * K2. Taking the last axis first keeps the argmax the first one in
+row-major order: the first row that holds the maximum, and the first column in that row.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from funcnn.tree import Array
 
 
 def max_along(x: Array, g: Geometry, a: int) -> Array:
-    """Return the maximum along spatial axis ``a`` of each window of the padded ``x``; complex by the real part."""
+    """Return each window's maximum along spatial axis ``a`` of the padded ``x``, complex numbers compared by real part.
+
+    The result has the windows' positions on axis ``a``.
+    """
     first, *others = _taps(x, g, (a,))
     y = first
     for tap in others:
@@ -27,10 +30,10 @@ def max_along(x: Array, g: Geometry, a: int) -> Array:
 
 
 def window_argmax(x: Array, y: Array, g: Geometry, axes: tuple[int, ...]) -> Array:
-    """Return for each window over ``axes`` the number, in row-major order, of its first position that holds the maximum
-    y.
+    """Return for each window over ``axes`` the row-major index of its first position that holds the window's maximum y.
 
-    The padding holds -inf, which a window may hold too. Only the padding before x can come first.
+    The argmax is never in the padding, even where the maximum is -inf, the padding's own value. Only padding before x
+    can precede a position of x, so only that is skipped.
     """
     indices = _tap_indices(g, axes)
     return first_argmax([x.real[positions] for positions, _ in indices], y.real, [outside for _, outside in indices])
@@ -45,31 +48,31 @@ def maximum(taps: list[Array]) -> Array:
     return maxima
 
 
-def first_argmax(taps: list[Array], level: Array, outside: Sequence[Iterable[tuple[slice, ...]]] = ()) -> Array:
-    """Return the number of the first of ``taps`` that equals ``level``, their maximum, or of the first NaN; real ones.
+def first_argmax(taps: list[Array], maxima: Array, outside: Sequence[Iterable[tuple[slice, ...]]] = ()) -> Array:
+    """Return the index of the first of ``taps`` that equals ``maxima``, entry by entry, or of the first NaN.
 
-    ``outside`` has for each tap the places where it does not count.
+    The taps are real arrays of one shape, ``maxima`` is their maximum. ``outside[k]`` lists the parts of tap k to skip.
     """
-    undefined = bool(np.isnan(level).any())
-    argmax = np.zeros(level.shape, np.min_scalar_type(len(taps)))
-    missed = None  # where the maximum has not been met yet
+    has_nan = bool(np.isnan(maxima).any())
+    argmax = np.zeros(maxima.shape, np.min_scalar_type(len(taps)))
+    not_found = None  # where no tap so far equals the maximum
     for k, tap in enumerate(taps[:-1]):
-        miss = tap != level
-        if undefined:
-            miss &= ~np.isnan(tap)
+        unequal = tap != maxima
+        if has_nan:
+            unequal &= ~np.isnan(tap)
         for windows in outside[k] if outside else ():
-            miss[windows] = True
-        missed = miss if missed is None else np.logical_and(missed, miss, out=miss)
-        argmax += missed.view(np.uint8)
+            unequal[windows] = True
+        not_found = unequal if not_found is None else np.logical_and(not_found, unequal, out=unequal)
+        argmax += not_found.view(np.uint8)
     return argmax
 
 
 def scatter_argmax(argmax: Array, dy: Array, g: Geometry, axes: tuple[int, ...], x_shape: tuple[int, ...]) -> Array:
-    """Send each dy to the position of its window that `window_argmax` has found."""
+    """Add each dy to the position of its window that `window_argmax` returned."""
     dx = np.zeros(x_shape, dy.dtype)
-    apart = no_overlap(g, axes)
+    disjoint = no_overlap(g, axes)
     for k, target in enumerate(_taps(dx, g, axes)):
-        if apart:
+        if disjoint:
             np.multiply(dy, argmax == k, out=target)
         else:
             target += dy * (argmax == k)
@@ -77,12 +80,12 @@ def scatter_argmax(argmax: Array, dy: Array, g: Geometry, axes: tuple[int, ...],
 
 
 def no_overlap(g: Geometry, axes: tuple[int, ...]) -> bool:
-    """Say whether no position lies in two windows."""
+    """Return whether no position lies in two windows."""
     return all(g.stride[a] > g.dilation[a] * (g.window[a] - 1) for a in axes)
 
 
 def sum_along(x: Array, g: Geometry, a: int) -> Array:
-    """Return the sum over the window's extent on spatial axis ``a`` of the padded ``x``."""
+    """Return each window's sum along spatial axis ``a`` of the padded ``x``."""
     first, *others = _taps(x, g, (a,))
     y = first
     for tap in others:
@@ -93,9 +96,9 @@ def sum_along(x: Array, g: Geometry, a: int) -> Array:
 def sum_along_adjoint(x_shape: tuple[int, ...], dy: Array, g: Geometry, a: int) -> Array:
     """Add each dy to every position of its window on axis ``a``."""
     dx = np.zeros(x_shape, dy.dtype)
-    apart = no_overlap(g, (a,))
+    disjoint = no_overlap(g, (a,))
     for target in _taps(dx, g, (a,)):
-        if apart:
+        if disjoint:
             target[...] = dy
         else:
             target += dy
@@ -109,11 +112,11 @@ def _taps(x: Array, g: Geometry, axes: tuple[int, ...]) -> list[Array]:
 
 @lru_cache(maxsize=256)
 def _tap_indices(g: Geometry, axes: tuple[int, ...]) -> list[tuple[tuple[slice, ...], list[tuple[slice, ...]]]]:
-    """Return for each tap the index of the positions it reads, and indices of the windows where that comes before x."""
+    """Return for each tap the index of the positions it reads, and indices of the windows where they precede x."""
     indices = []
-    for numbers in product(*(range(g.window[a]) for a in axes)):
+    for tap in product(*(range(g.window[a]) for a in axes)):
         positions, outside = [slice(None)] * (max(axes) + 2), []
-        for a, k in zip(axes, numbers, strict=True):
+        for a, k in zip(axes, tap, strict=True):
             start = k * g.dilation[a]
             positions[a + 1] = slice(start, start + g.stride[a] * (g.out[a] - 1) + 1, g.stride[a])
             padding_windows = -((start - g.padding[a][0]) // g.stride[a])

@@ -11,25 +11,25 @@ from funcnn.tree import Array
 
 
 def pad(x: Array, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> Array:
-    """Surround the spatial axes of ``x`` (N, spatial..., C) by ``value``; a negative width crops instead.
+    """Pad the spatial axes of ``x`` (N, spatial..., C) with ``value``; a negative width crops instead.
 
-    Returns ``x`` itself where there is nothing to do.
+    Returns ``x`` itself if all widths are 0.
     """
     if not any(map(any, padding)):
         return x
     size = x.shape[1:-1]
     shape = (x.shape[0], *(s + lo + hi for s, (lo, hi) in zip(size, padding, strict=True)), x.shape[-1])
-    in_channels = tuple(
+    interior = tuple(
         slice(max(lo, 0), max(lo, 0) + s + min(lo, 0) + min(hi, 0)) for s, (lo, hi) in zip(size, padding, strict=True)
     )
     source = tuple(slice(max(-lo, 0), s - max(-hi, 0)) for s, (lo, hi) in zip(size, padding, strict=True))
     padded = np.zeros(shape, x.dtype) if value == 0 else np.full(shape, value, x.dtype)
-    padded[:, *in_channels] = x[:, *source]
+    padded[:, *interior] = x[:, *source]
     return padded
 
 
 def crop(x: Array, padding: tuple[tuple[int, int], ...]) -> Array:
-    """Take the padding off again: the adjoint of `pad` with zeros, as a view."""
+    """Return a view of ``x`` without the padding: the adjoint of `pad` with zeros."""
     return x[:, *(slice(lo, s - hi) for s, (lo, hi) in zip(x.shape[1:-1], padding, strict=True))]
 
 
@@ -41,9 +41,9 @@ def windows(x: Array, g: Geometry) -> Array:
 
 
 def view(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
-    """Return the read-only view of ``x`` of that shape and those strides, from its first entry on."""
+    """Return a read-only view of ``x`` with the given shape and strides, starting at its first entry."""
     if not x.flags.c_contiguous:
         return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)
-    viewed: Array = np.ndarray(shape, x.dtype, x, 0, strides)  # in a tenth of the time
+    viewed: Array = np.ndarray(shape, x.dtype, x, 0, strides)  # takes a tenth of the time of as_strided
     viewed.flags.writeable = False
     return viewed

@@ -1,10 +1,10 @@
-"""Layers: each op with its options fixed and, where it has parameters, their initial values.
+"""Layers: a layer is an op with fixed options and, if the op has parameters, their initializers.
 
-Every layer is made by calling its factory, ``relu()`` and ``conv2d(32, 3)`` alike, and follows the protocol of
-`funcnn.layer.Layer`. Initial values are chosen so that variances stay the same from layer to layer, whatever the
-widths: `he_normal` for convolutions and dense layers, which makes up for the halving by the ReLU that mostly follows;
-`standard_normal` for embeddings, of which one row is taken; scales 1 and biases 0, so that normalisations start as
-plain ones. Each factory says so and takes another initializer.
+A layer is made by calling its factory, for example ``relu()`` or ``conv2d(32, 3)``, and follows the protocol of
+`funcnn.layer.Layer`. The default initializers keep the variance of activations the same from layer to layer, for any
+width: `he_normal` for convolutions and dense layers, which compensates for a ReLU that halves the variance;
+`standard_normal` for embeddings, since an id selects one row; scales 1 and biases 0 for normalisations. Every factory
+of a layer with parameters takes other initializers.
 """
 
 from funcnn.layers.activations import (

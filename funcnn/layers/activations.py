@@ -1,4 +1,7 @@
-"""Activations."""
+"""Activations: each layer computes the op of the same name in `funcnn.ops`, which has the formula and its derivative.
+
+They keep the shape of their input and, apart from `prelu`, have no parameters.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +9,38 @@ import numpy as np
 
 from funcnn import ops
 from funcnn.keys import Key
-from funcnn.layer import Layer, described, parameterless, parametric
+from funcnn.layer import Layer, parameterless, parametric
 from funcnn.tree import Tree
 
 
 def relu() -> Layer:
-    """max(x, 0); see `funcnn.ops.relu`.
-
-    Returns
-    -------
-    Layer
+    """max(x, 0).
 
     Examples
     --------
     >>> relu().name
     'relu'
     """
-    return described(parameterless("relu", ops.relu))
+    return parameterless("relu", ops.relu)
 
 
 def leaky_relu(slope: float = 0.01) -> Layer:
-    """x where positive, else slope * x; see `funcnn.ops.leaky_relu`.
+    """x where positive, else slope * x.
 
     Parameters
     ----------
     slope : float
-
-    Returns
-    -------
-    Layer
 
     Examples
     --------
     >>> leaky_relu(0.2).name
     'leaky_relu'
     """
-    return parameterless("leaky_relu", ops.leaky_relu, options={"slope": slope})
+    return parameterless("leaky_relu", ops.leaky_relu, {"slope": slope})
 
 
 def prelu(*, initial_slope: float = 0.25) -> Layer:
-    """Leaky ReLU whose slopes are parameters, one a channel; see `funcnn.ops.prelu`.
+    """Leaky ReLU whose slopes are parameters, one per channel.
 
     Parameters
     ----------
@@ -70,11 +65,7 @@ def prelu(*, initial_slope: float = 0.25) -> Layer:
 
 
 def relu6() -> Layer:
-    """min(max(x, 0), 6); see `funcnn.ops.relu6`.
-
-    Returns
-    -------
-    Layer
+    """min(max(x, 0), 6).
 
     Examples
     --------
@@ -85,49 +76,37 @@ def relu6() -> Layer:
 
 
 def elu(alpha: float = 1.0) -> Layer:
-    """x where positive, else alpha (exp(x) - 1); see `funcnn.ops.elu`.
+    """x where positive, else alpha (exp(x) - 1).
 
     Parameters
     ----------
     alpha : float
-
-    Returns
-    -------
-    Layer
 
     Examples
     --------
     >>> elu(0.5).name
     'elu'
     """
-    return parameterless("elu", ops.elu, options={"alpha": alpha})
+    return parameterless("elu", ops.elu, {"alpha": alpha})
 
 
 def celu(alpha: float = 1.0) -> Layer:
-    """x where positive, else alpha (exp(x / alpha) - 1); see `funcnn.ops.celu`.
+    """x where positive, else alpha (exp(x / alpha) - 1).
 
     Parameters
     ----------
     alpha : float > 0
-
-    Returns
-    -------
-    Layer
 
     Examples
     --------
     >>> celu(0.5).name
     'celu'
     """
-    return parameterless("celu", ops.celu, options={"alpha": alpha})
+    return parameterless("celu", ops.celu, {"alpha": alpha})
 
 
 def selu() -> Layer:
-    """Self-normalising ELU; see `funcnn.ops.selu`.
-
-    Returns
-    -------
-    Layer
+    """Self-normalising ELU.
 
     Examples
     --------
@@ -138,30 +117,22 @@ def selu() -> Layer:
 
 
 def gelu(approximate: bool = False) -> Layer:
-    """x times the normal distribution function; see `funcnn.ops.gelu`.
+    """x times the normal distribution function.
 
     Parameters
     ----------
     approximate : bool
-
-    Returns
-    -------
-    Layer
 
     Examples
     --------
     >>> gelu(approximate=True).name
     'gelu'
     """
-    return parameterless("gelu", ops.gelu, options={"approximate": approximate})
+    return parameterless("gelu", ops.gelu, {"approximate": approximate})
 
 
 def silu() -> Layer:
-    """x times `sigmoid`, also called swish; see `funcnn.ops.silu`.
-
-    Returns
-    -------
-    Layer
+    """x times `sigmoid`, also called swish.
 
     Examples
     --------
@@ -172,11 +143,7 @@ def silu() -> Layer:
 
 
 def mish() -> Layer:
-    """x tanh(softplus(x)); see `funcnn.ops.mish`.
-
-    Returns
-    -------
-    Layer
+    """x tanh(softplus(x)).
 
     Examples
     --------
@@ -187,11 +154,7 @@ def mish() -> Layer:
 
 
 def softplus() -> Layer:
-    """log(1 + exp(x)); see `funcnn.ops.softplus`.
-
-    Returns
-    -------
-    Layer
+    """log(1 + exp(x)).
 
     Examples
     --------
@@ -202,11 +165,7 @@ def softplus() -> Layer:
 
 
 def softsign() -> Layer:
-    """x / (1 + |x|); see `funcnn.ops.softsign`.
-
-    Returns
-    -------
-    Layer
+    """x / (1 + |x|).
 
     Examples
     --------
@@ -217,11 +176,7 @@ def softsign() -> Layer:
 
 
 def tanh() -> Layer:
-    """Hyperbolic tangent; see `funcnn.ops.tanh`.
-
-    Returns
-    -------
-    Layer
+    """Hyperbolic tangent.
 
     Examples
     --------
@@ -232,11 +187,7 @@ def tanh() -> Layer:
 
 
 def sigmoid() -> Layer:
-    """Logistic function; see `funcnn.ops.sigmoid`.
-
-    Returns
-    -------
-    Layer
+    """Logistic function.
 
     Examples
     --------
@@ -247,11 +198,7 @@ def sigmoid() -> Layer:
 
 
 def log_sigmoid() -> Layer:
-    """Logarithm of the sigmoid; see `funcnn.ops.log_sigmoid`.
-
-    Returns
-    -------
-    Layer
+    """Logarithm of the sigmoid.
 
     Examples
     --------
@@ -262,11 +209,7 @@ def log_sigmoid() -> Layer:
 
 
 def hard_tanh() -> Layer:
-    """min(max(x, -1), 1); see `funcnn.ops.hard_tanh`.
-
-    Returns
-    -------
-    Layer
+    """min(max(x, -1), 1).
 
     Examples
     --------
@@ -277,11 +220,7 @@ def hard_tanh() -> Layer:
 
 
 def hard_sigmoid() -> Layer:
-    """min(max(x / 6 + 1/2, 0), 1); see `funcnn.ops.hard_sigmoid`.
-
-    Returns
-    -------
-    Layer
+    """min(max(x / 6 + 1/2, 0), 1).
 
     Examples
     --------
@@ -292,11 +231,7 @@ def hard_sigmoid() -> Layer:
 
 
 def hard_swish() -> Layer:
-    """x times `hard_sigmoid`; see `funcnn.ops.hard_swish`.
-
-    Returns
-    -------
-    Layer
+    """x times `hard_sigmoid`.
 
     Examples
     --------
@@ -307,7 +242,7 @@ def hard_swish() -> Layer:
 
 
 def softmax(axis: int = -1) -> Layer:
-    """Softmax along an axis; see `funcnn.ops.softmax`. To train a classifier, end in logits and use
+    """Softmax along an axis. To train a classifier, end in logits and use
     `softmax_cross_entropy`.
 
     Parameters
@@ -315,33 +250,25 @@ def softmax(axis: int = -1) -> Layer:
     axis : int
         Of the batch: 0 are the examples.
 
-    Returns
-    -------
-    Layer
-
     Examples
     --------
     >>> softmax().name
     'softmax'
     """
-    return parameterless("softmax", ops.softmax, options={"axis": axis})
+    return parameterless("softmax", ops.softmax, {"axis": axis})
 
 
 def log_softmax(axis: int = -1) -> Layer:
-    """Logarithm of the softmax along an axis; see `funcnn.ops.log_softmax`.
+    """Logarithm of the softmax along an axis.
 
     Parameters
     ----------
     axis : int
         Of the batch: 0 are the examples.
 
-    Returns
-    -------
-    Layer
-
     Examples
     --------
     >>> log_softmax().name
     'log_softmax'
     """
-    return parameterless("log_softmax", ops.log_softmax, options={"axis": axis})
+    return parameterless("log_softmax", ops.log_softmax, {"axis": axis})

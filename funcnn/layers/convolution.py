@@ -1,22 +1,24 @@
 """Convolutions in one to three dimensions.
 
-Those with two axes tell the whole; the others differ in the number of axes alone.
+The docstrings of the 2-D factories describe the arguments; those for 1-D and 3-D take the same. A factory raises a
+TypeError or ValueError for a wrong option, and ``init`` does if the options do not fit the input. ``w_init`` and
+``b_init`` are by default `he_normal` and zeros, which suit a ReLU after the layer.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from funcnn import checks, ops
 from funcnn.combinators import serial
 from funcnn.initializers import Initializer, he_normal, lecun_normal, zeros
-from funcnn.kernels.conv.dispatch import swap_channels
-from funcnn.kernels.geometry import Padding, PerAxis
+from funcnn.kernels.conv.dispatch import check_method_name, swap_channels
+from funcnn.kernels.geometry import Padding, PerAxis, layer_option, layer_padding
 from funcnn.keys import Key
-from funcnn.layer import Layer, described, parametric
+from funcnn.layer import Layer, parametric
 from funcnn.layers.dense import weights
-from funcnn.tree import Array, Tree
+from funcnn.ops.conv import depthwise_conv
+from funcnn.tree import Tree
 
 
 def conv1d(
@@ -32,16 +34,7 @@ def conv1d(
     b_init: Initializer = zeros,
     method: str = "auto",
 ) -> Layer:
-    """Convolution over one axis, (L, C) to (L', features); see `funcnn.ops.conv`.
-
-    Parameters
-    ----------
-    features, kernel_size, stride, padding, dilation, groups, bias, w_init, b_init, method
-        As in `conv2d`.
-
-    Returns
-    -------
-    Layer
+    """Convolution over one axis, (L, C) to (L', features), with the arguments of `conv2d`.
 
     Examples
     --------
@@ -64,29 +57,21 @@ def conv2d(
     b_init: Initializer = zeros,
     method: str = "auto",
 ) -> Layer:
-    """Convolution over two axes, (H, W, C) to (H', W', features); see `funcnn.ops.conv`.
+    """Convolution over two axes, (H, W, C) to (H', W', features).
 
     Parameters
     ----------
     features : int >= 1
         Output channels.
     kernel_size : int or tuple of int, >= 1
-    stride, padding, dilation, groups, bias
+    stride, padding, dilation, groups, bias, method
         As in `funcnn.ops.conv`.
     w_init, b_init : initializer
-        `he_normal` and zeros, for the ReLU that mostly follows.
-    method : str
-        The algorithm, as in `funcnn.ops.conv`.
 
     Returns
     -------
     Layer
-        With the leaves ``w`` (kernel..., in/groups, features) and ``b`` (features).
-
-    Raises
-    ------
-    TypeError, ValueError
-        For a wrong option here, if it does not fit the input by ``init``.
+        With the parameters ``w`` (kernel..., in/groups, features) and ``b`` (features).
 
     Examples
     --------
@@ -109,16 +94,7 @@ def conv3d(
     b_init: Initializer = zeros,
     method: str = "auto",
 ) -> Layer:
-    """Convolution over three axes, (D, H, W, C) to (D', H', W', features); see `funcnn.ops.conv`.
-
-    Parameters
-    ----------
-    features, kernel_size, stride, padding, dilation, groups, bias, w_init, b_init, method
-        As in `conv2d`.
-
-    Returns
-    -------
-    Layer
+    """Convolution over three axes, (D, H, W, C) to (D', H', W', features), with the arguments of `conv2d`.
 
     Examples
     --------
@@ -142,16 +118,7 @@ def conv_transpose1d(
     b_init: Initializer = zeros,
     method: str = "auto",
 ) -> Layer:
-    """Transposed convolution over one axis, (L, C) to (L', features); see `funcnn.ops.conv_transpose`.
-
-    Parameters
-    ----------
-    features, kernel_size, stride, padding, output_padding, dilation, groups, bias, w_init, b_init, method
-        As in `conv_transpose2d`.
-
-    Returns
-    -------
-    Layer
+    """Transposed convolution over one axis, (L, C) to (L', features), with the arguments of `conv_transpose2d`.
 
     Examples
     --------
@@ -177,30 +144,23 @@ def conv_transpose2d(
     b_init: Initializer = zeros,
     method: str = "auto",
 ) -> Layer:
-    """Transposed convolution over two axes, (H, W, C) to (H', W', features); see `funcnn.ops.conv_transpose`.
+    """Transposed convolution over two axes, (H, W, C) to (H', W', features).
 
     Parameters
     ----------
     features : int >= 1
         Output channels.
     kernel_size : int or tuple of int, >= 1
-    stride, padding, output_padding, dilation, groups, bias
+    stride, padding, output_padding, dilation, groups, bias, method
         As in `funcnn.ops.conv_transpose`.
     w_init, b_init : initializer
-        `he_normal` and zeros, for the ReLU that mostly follows. The fan-in is counted as for a convolution of this
-        kernel, though with a stride only every stride-th tap meets an input, so outputs start smaller.
-    method : str
-        The algorithm, as in `funcnn.ops.conv`.
+        ``w_init`` uses the fan-in of a convolution with this kernel. With a stride, only every stride-th tap reads an
+        input, so the initial outputs have a smaller variance.
 
     Returns
     -------
     Layer
-        With the leaves ``w`` (kernel..., features/groups, in) and ``b`` (features).
-
-    Raises
-    ------
-    TypeError, ValueError
-        For a wrong option here, if it does not fit the input by ``init``.
+        With the parameters ``w`` (kernel..., features/groups, in) and ``b`` (features).
 
     Examples
     --------
@@ -226,16 +186,7 @@ def conv_transpose3d(
     b_init: Initializer = zeros,
     method: str = "auto",
 ) -> Layer:
-    """Transposed convolution over three axes, (D, H, W, C) to (D', H', W', features); see `funcnn.ops.conv_transpose`.
-
-    Parameters
-    ----------
-    features, kernel_size, stride, padding, output_padding, dilation, groups, bias, w_init, b_init, method
-        As in `conv_transpose2d`.
-
-    Returns
-    -------
-    Layer
+    """Transposed convolution over three axes, (D, H, W, C) to (D', H', W', features); see `conv_transpose2d`.
 
     Examples
     --------
@@ -259,16 +210,7 @@ def depthwise_conv1d(
     b_init: Initializer = zeros,
     method: str = "auto",
 ) -> Layer:
-    """Depthwise convolution over one axis, (L, C) to (L', in * multiplier).
-
-    Parameters
-    ----------
-    kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init, method
-        As in `depthwise_conv2d`.
-
-    Returns
-    -------
-    Layer
+    """Depthwise convolution over one axis, (L, C) to (L', in * multiplier), with the arguments of `depthwise_conv2d`.
 
     Examples
     --------
@@ -292,29 +234,22 @@ def depthwise_conv2d(
 ) -> Layer:
     """Depthwise convolution over two axes, (H, W, C) to (H', W', in * multiplier).
 
-    Each channel is convolved by itself: `funcnn.ops.conv` with a group for each channel.
+    Each output channel depends on one input channel: `funcnn.ops.conv` with as many groups as input channels.
 
     Parameters
     ----------
     kernel_size : int or tuple of int, >= 1
     multiplier : int >= 1
-        Filters for each channel, so that in * multiplier channels come out.
-    stride, padding, dilation, bias
+        Filters per input channel.
+    stride, padding, dilation, bias, method
         As in `funcnn.ops.conv`.
     w_init, b_init : initializer
-        `he_normal` and zeros, for the ReLU that mostly follows; the fan-in is the kernel's area alone.
-    method : str
-        The algorithm, as in `funcnn.ops.conv`.
+        The fan-in is the kernel's area.
 
     Returns
     -------
     Layer
-        With the leaves ``w`` (kernel..., 1, in * multiplier) and ``b`` (in * multiplier).
-
-    Raises
-    ------
-    TypeError, ValueError
-        For a wrong option here, if it does not fit the input by ``init``.
+        With the parameters ``w`` (kernel..., 1, in * multiplier) and ``b`` (in * multiplier).
 
     Examples
     --------
@@ -337,16 +272,7 @@ def depthwise_conv3d(
     b_init: Initializer = zeros,
     method: str = "auto",
 ) -> Layer:
-    """Depthwise convolution over three axes, (D, H, W, C) to (D', H', W', in * multiplier).
-
-    Parameters
-    ----------
-    kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init, method
-        As in `depthwise_conv2d`.
-
-    Returns
-    -------
-    Layer
+    """Depthwise convolution over three axes, (D, H, W, C) to (D', H', W', in * multiplier); see `depthwise_conv2d`.
 
     Examples
     --------
@@ -368,16 +294,7 @@ def separable_conv1d(
     w_init: Initializer = he_normal,
     b_init: Initializer = zeros,
 ) -> Layer:
-    """Depthwise separable convolution over one axis, (L, C) to (L', features).
-
-    Parameters
-    ----------
-    features, kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init
-        As in `separable_conv2d`.
-
-    Returns
-    -------
-    Layer
+    """Depthwise separable convolution over one axis, (L, C) to (L', features); see `separable_conv2d`.
 
     Examples
     --------
@@ -401,35 +318,24 @@ def separable_conv2d(
 ) -> Layer:
     """Depthwise separable convolution over two axes, (H, W, C) to (H', W', features).
 
-    A depthwise convolution, which looks around in each channel, and a 1x1 convolution, which mixes the channels: in
-    sequence, nothing between, for about 1/features + 1/kernel area of a full convolution's work. L. Sifre, 2014; F.
-    Chollet, Xception, 2016 (arXiv:1610.02357).
+    A depthwise convolution, which combines neighbouring positions of each channel, and then a 1x1 convolution, which
+    combines the channels. There is no activation between them. Together they take about 1/features + 1/(kernel area) of
+    the multiply-adds of a full convolution. L. Sifre, 2014; F. Chollet, Xception, 2016 (arXiv:1610.02357).
 
     Parameters
     ----------
     features : int >= 1
         Output channels.
-    kernel_size : int or tuple of int, >= 1
-        Of the depthwise convolution.
-    multiplier : int >= 1
-        Of the depthwise convolution: its filters for each channel.
-    stride, padding, dilation
-        Of the depthwise convolution, as in `funcnn.ops.conv`.
-    bias : bool
-        Of the 1x1 convolution; the depthwise one needs none, being followed by another linear map.
-    w_init, b_init : initializer
-        Of the 1x1 convolution: `he_normal` and zeros, for the ReLU that mostly follows. The depthwise weights are drawn
-        by `lecun_normal`, for nothing follows that would halve the variance.
+    kernel_size, multiplier, stride, padding, dilation
+        Of the depthwise convolution, as in `depthwise_conv2d`.
+    bias, w_init, b_init
+        Of the 1x1 convolution. The depthwise convolution has no bias, since another linear map follows. Its weights are
+        drawn by `lecun_normal`, since no ReLU follows that would halve the variance.
 
     Returns
     -------
     Layer
         With the children ``0_depthwise_conv2d`` and ``1_conv2d``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For a wrong option here, if it does not fit the input by ``init``.
 
     Examples
     --------
@@ -452,16 +358,7 @@ def separable_conv3d(
     w_init: Initializer = he_normal,
     b_init: Initializer = zeros,
 ) -> Layer:
-    """Depthwise separable convolution over three axes, (D, H, W, C) to (D', H', W', features).
-
-    Parameters
-    ----------
-    features, kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init
-        As in `separable_conv2d`.
-
-    Returns
-    -------
-    Layer
+    """Depthwise separable convolution over three axes, (D, H, W, C) to (D', H', W', features); see `separable_conv2d`.
 
     Examples
     --------
@@ -493,15 +390,8 @@ def _conv(
         checks.groups(name, groups, in_shape[-1], features)
         return weights(key, (*window, in_shape[-1] // groups, features), bias, w_init, b_init)
 
-    options = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "bias": bias,
-        "method": method,
-    }
-    return described(parametric(name, init_params, ops.conv, options))
+    options = {**_options(name, rank, stride, padding, dilation, bias, method), "groups": groups}
+    return parametric(name, init_params, ops.conv, options, optional_dx=True)
 
 
 def _conv_transpose(
@@ -525,20 +415,16 @@ def _conv_transpose(
     def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
         _check_rank(name, in_shape, rank)
         checks.groups(name, groups, in_shape[-1], features)
-        # Initializers read (..., in, out); the op's w is that of the convolution from its output to its input.
+        # Initializers take shapes (..., in, out); the op's w is that of the convolution from its output to its input.
         params = weights(key, (*window, in_shape[-1] // groups, features), bias, w_init, b_init)
         return {**params, "w": swap_channels(params["w"], groups)}
 
     options = {
-        "stride": stride,
-        "padding": padding,
-        "output_padding": output_padding,
-        "dilation": dilation,
+        **_options(name, rank, stride, padding, dilation, bias, method),
+        "output_padding": layer_option(name, "output_padding", output_padding, rank, least=0),
         "groups": groups,
-        "bias": bias,
-        "method": method,
     }
-    return parametric(name, init_params, ops.conv_transpose, options)
+    return parametric(name, init_params, ops.conv_transpose, options, optional_dx=True)
 
 
 def _depthwise_conv(
@@ -561,17 +447,8 @@ def _depthwise_conv(
         _check_rank(name, in_shape, rank)
         return weights(key, (*window, 1, in_shape[-1] * multiplier), bias, w_init, b_init)
 
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "bias": bias, "method": method}
-    return parametric(name, init_params, partial(_conv_by_channel, name), options)
-
-
-def _conv_by_channel(
-    name: str, params: Tree, x: Array, *, stride: PerAxis, padding: Padding, dilation: PerAxis, bias: bool, method: str
-) -> Any:
-    x = checks.images(name, x)
-    return ops.conv(
-        params, x, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1], bias=bias, method=method
-    )
+    options = _options(name, rank, stride, padding, dilation, bias, method)
+    return parametric(name, init_params, depthwise_conv, options, optional_dx=True)
 
 
 def _separable_conv(
@@ -593,12 +470,25 @@ def _separable_conv(
     return serial(depthwise, pointwise)._replace(name=f"separable_conv{rank}d")
 
 
+def _options(
+    name: str, rank: int, stride: PerAxis, padding: Padding, dilation: PerAxis, bias: bool, method: str
+) -> dict[str, Any]:
+    """Check the options that all convolutions share, and return them normalised."""
+    return {
+        "stride": layer_option(name, "stride", stride, rank),
+        "padding": layer_padding(name, padding, rank),
+        "dilation": layer_option(name, "dilation", dilation, rank),
+        "bias": bool(bias),
+        "method": check_method_name(name, method),
+    }
+
+
 def _window(name: str, kernel_size: PerAxis, rank: int) -> tuple[int, ...]:
     window = tuple(kernel_size) if isinstance(kernel_size, (tuple, list)) else (kernel_size,) * rank
     if len(window) != rank:
         raise ValueError(f"{name}: kernel_size {kernel_size} has {len(window)} entries, not {rank}")
     if not all(checks.is_int(k) for k in window):
-        raise TypeError(f"{name}: kernel_size is an int or a tuple of {rank} ints, not {kernel_size!r}")
+        raise TypeError(f"{name}: kernel_size must be an int or a tuple of {rank} ints, not {kernel_size!r}")
     if min(window) < 1:
         raise ValueError(f"{name}: kernel_size must be at least 1, got {kernel_size}")
     return window
@@ -607,4 +497,4 @@ def _window(name: str, kernel_size: PerAxis, rank: int) -> tuple[int, ...]:
 def _check_rank(name: str, in_shape: tuple[int, ...], rank: int) -> None:
     if len(in_shape) != rank + 1:
         axes = ("length", "height, width", "depth, height, width")[rank - 1]
-        raise ValueError(f"{name}: takes inputs ({axes}, channels), got examples of shape {in_shape}")
+        raise ValueError(f"{name}: takes examples of shape ({axes}, channels), got {in_shape}")

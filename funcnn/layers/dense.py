@@ -1,4 +1,4 @@
-"""Matrices: the affine map, and the table of rows."""
+"""Layers whose parameter is a matrix: the affine map `dense`, and `embedding`, a table of rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from funcnn import checks, ops
 from funcnn.initializers import Initializer, he_normal, standard_normal, zeros
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, check_empty, parametric
+from funcnn.layer import Layer, OpForward, check_empty, parametric
 from funcnn.tree import Array, Tree
 
 
@@ -18,9 +18,9 @@ def dense(features: int, *, bias: bool = True, w_init: Initializer = he_normal, 
     ----------
     features : int >= 1
     bias : bool
-        Whether there is a ``b``.
+        Whether the layer has a ``b``.
     w_init, b_init : initializer
-        `he_normal` and zeros, for the ReLU that mostly follows.
+        By default `he_normal` and zeros, which suit a ReLU after the layer.
 
     Returns
     -------
@@ -42,23 +42,23 @@ def dense(features: int, *, bias: bool = True, w_init: Initializer = he_normal, 
 
     def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
         if not in_shape:
-            raise ValueError("dense: takes inputs (..., features), got examples of shape ()")
+            raise ValueError("dense: takes examples of shape (..., features), got ()")
         return weights(key, (in_shape[-1], features), bias, w_init, b_init)
 
-    return parametric("dense", init_params, ops.dense, {"bias": bias})
+    return parametric("dense", init_params, ops.dense, {"bias": bool(bias)}, optional_dx=True)
 
 
 def embedding(vocabulary: int, features: int, *, w_init: Initializer = standard_normal) -> Layer:
-    """A row of ``features`` numbers for each of ``vocabulary`` ids; see `funcnn.ops.embedding`.
+    """Replace each of ``vocabulary`` ids by a vector of ``features`` numbers; see `funcnn.ops.embedding`.
 
-    Its inputs are integers, which have no gradient: its VJP returns None for dx.
+    The inputs are integers, which have no gradient, so the VJP returns None for dx.
 
     Parameters
     ----------
     vocabulary, features : int >= 1
     w_init : initializer
-        `standard_normal`: an id selects a single row, so the fan-in is 1, and rows of unit variance are inputs of unit
-        variance to what follows.
+        By default `standard_normal`: an id selects a single row, so the fan-in is 1, and rows of variance 1 give the
+        next layer inputs of variance 1.
 
     Returns
     -------
@@ -81,19 +81,19 @@ def embedding(vocabulary: int, features: int, *, w_init: Initializer = standard_
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         return {"w": w_init(fold_in(key, 0), (vocabulary, features))}, {}, (*in_shape, features)
 
-    def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+    def call(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         check_empty("embedding", state=state)
         y, op_vjp = ops.embedding(params, x)
 
-        def embedding_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, None]:
-            return op_vjp(dy, per_example=per_example), None
+        def embedding_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, None]:
+            return op_vjp(dy), None
 
         return y, embedding_vjp, {}
 
-    return Layer("embedding", init, forward)
+    return Layer("embedding", init, OpForward(ops.embedding, {}, call))
 
 
 def weights(key: Key, shape: tuple[int, ...], bias: bool, w_init: Initializer, b_init: Initializer) -> Tree:
-    """Draw ``w`` of ``shape`` (..., in, out) and, if preference, ``b`` (out), each from a stream of its own."""
+    """Draw ``w`` of ``shape`` (..., in, out) and, with ``bias``, ``b`` (out), each with a key of its own."""
     w = {"w": w_init(fold_in(key, 0), shape)}
     return {**w, "b": b_init(fold_in(key, 1), shape[-1:])} if bias else w

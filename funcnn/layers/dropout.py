@@ -7,15 +7,15 @@ from typing import Any
 
 from funcnn import ops
 from funcnn.keys import Key
-from funcnn.layer import Layer, check_empty
+from funcnn.layer import Layer, OpForward, check_empty
 from funcnn.ops.dropout import check_rate
 from funcnn.tree import Array, Tree
 
 
 def dropout(rate: float, *, shared_axes: Sequence[int] = ()) -> Layer:
-    """Drop entries at random in training, none in evaluation; see `funcnn.ops.dropout`.
+    """Drop entries at random in training, and none in evaluation; see `funcnn.ops.dropout`.
 
-    Training with a rate above 0 needs a key, and the same key drops the same entries.
+    Training with a rate above 0 needs a key; the same key drops the same entries.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def dropout(rate: float, *, shared_axes: Sequence[int] = ()) -> Layer:
     Raises
     ------
     ValueError
-        If ``rate`` is out of range; by ``forward``, if a key is missing.
+        If ``rate`` is out of range. ``forward`` raises it in training if there is no key.
 
     Examples
     --------
@@ -47,17 +47,15 @@ def dropout(rate: float, *, shared_axes: Sequence[int] = ()) -> Layer:
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         return {}, {}, in_shape
 
-    def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+    def call(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         check_empty("dropout", params=params, state=state)
         y, op_vjp = (
             ops.dropout(x, rate=rate, key=key, shared_axes=shared_axes) if train and rate > 0 else ops.identity(x)
         )
 
-        def dropout_vjp(
-            dy: Any, *, input_gradient: bool = True, per_example: bool = False
-        ) -> tuple[Tree, Array | None]:
+        def dropout_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
             return {}, op_vjp(dy) if input_gradient else None
 
         return y, dropout_vjp, {}
 
-    return Layer("dropout", init, forward)
+    return Layer("dropout", init, OpForward(ops.dropout, {"rate": rate, "shared_axes": tuple(shared_axes)}, call))

@@ -1,4 +1,9 @@
-"""Normalisation. All start as plain standardising: scales at 1 and biases at 0, so that depth changes no variance."""
+"""Normalisation layers: each computes the op of the same name in `funcnn.ops`, which has the formulas and ``eps``.
+
+The parameters are ``scale`` and ``bias``, both (C), or of the shape of ``axes`` where there are any. Their initial
+values are by default 1 and 0 (``scale_init``, ``bias_init``): a layer starts as plain standardisation, so that the
+variance of activations does not change with depth.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +15,28 @@ import numpy as np
 from funcnn import checks, ops
 from funcnn.initializers import Initializer, ones, zeros
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, parametric
+from funcnn.layer import Layer, OpForward, parametric
 from funcnn.tree import Array, Tree
 
 
 def batch_norm(
     *, decay: float = 0.9, eps: float = 1e-5, scale_init: Initializer = ones, bias_init: Initializer = zeros
 ) -> Layer:
-    """Each channel standardised: in training by the batch's statistics, in evaluation by their running averages.
+    """Standardise each channel: in training by the batch's statistics, in evaluation by their running averages.
 
-    See `funcnn.ops.batch_norm`. Training needs at least two values in each channel: one example without positions is an
-    error.
+    Training needs at least two values in each channel, so a batch of one example without spatial axes is an error.
 
     Parameters
     ----------
     decay : float in [0, 1]
-        Weight of the old value in the running averages: 0.9 here is ``momentum=0.1`` in PyTorch and 0.9 in Keras. With
-        few steps, a smaller one forgets the start sooner.
-    eps : float >= 0
-    scale_init, bias_init : initializer
-        Ones and zeros.
+        Weight of the old value in the running averages: 0.9 here is ``momentum=0.1`` in PyTorch and 0.9 in Keras. If
+        training takes few steps, a smaller value makes the averages forget their initial values sooner.
 
     Returns
     -------
     Layer
-        With the leaves ``scale`` (C) and ``bias`` (C), and the state ``mean`` (C), from 0, and ``var`` (C), from 1. The
-        running variance averages the biased one; PyTorch's the unbiased one, larger by n / (n - 1).
+        Its state is ``mean`` (C), initially 0, and ``var`` (C), initially 1. The running variance is an average of
+        biased variances; PyTorch averages unbiased ones, which are larger by the factor n / (n - 1).
 
     Raises
     ------
@@ -51,24 +52,24 @@ def batch_norm(
     {'mean': array([1.], dtype=float32), 'var': array([1.], dtype=float32)}
     """
     if not 0 <= decay <= 1:
-        raise ValueError(f"batch_norm: decay is the weight of the old value, in [0, 1], not {decay}")
+        raise ValueError(f"batch_norm: decay, the weight of the old value, must be in [0, 1], not {decay}")
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         params = _scale_and_bias("batch_norm", key, in_shape, in_shape[-1:], scale_init, bias_init)
         channels = in_shape[-1:]
         return params, {"mean": np.zeros(channels, np.float32), "var": np.ones(channels, np.float32)}, in_shape
 
-    def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+    def call(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         running = dict(zip(("mean", "var"), checks.leaves("batch_norm: state", state, ("mean", "var")), strict=True))
         if not train:
             return ops.batch_norm(params, x, stats=running, eps=eps)
         y, vjp, stats = ops.batch_norm(params, x, eps=eps)
-        # The state is not differentiated: a complex step through x must not leave its trace in it.
+        # The state is not differentiated, so it stays real when x is complex for a complex-step derivative.
         return y, vjp, {
             name: (decay * old + (1 - decay) * stats[name].real).astype(old.dtype) for name, old in running.items()
         }  # fmt: skip
 
-    return Layer("batch_norm", init, forward, options={"eps": eps})
+    return Layer("batch_norm", init, OpForward(ops.batch_norm, {"eps": eps}, call))
 
 
 def layer_norm(
@@ -78,22 +79,12 @@ def layer_norm(
     scale_init: Initializer = ones,
     bias_init: Initializer = zeros,
 ) -> Layer:
-    """Each example standardised over the given axes, by default over the channels at each position.
-
-    See `funcnn.ops.layer_norm`.
+    """Standardise each example over the given axes, by default over the channels at each position.
 
     Parameters
     ----------
     axes : int or sequence of int
-        Of the batch, whose axis 0, the examples, must not be among them.
-    eps : float >= 0
-    scale_init, bias_init : initializer
-        Ones and zeros.
-
-    Returns
-    -------
-    Layer
-        With the leaves ``scale`` and ``bias`` of the shape of the normalised axes.
+        Axes of the batch; axis 0, the examples, must not be among them.
 
     Examples
     --------
@@ -105,26 +96,18 @@ def layer_norm(
         shape = _normalized_shape("layer_norm", in_shape, axes)
         return _scale_and_bias("layer_norm", key, in_shape, shape, scale_init, bias_init)
 
-    return parametric("layer_norm", init_params, ops.layer_norm, {"axes": axes, "eps": eps})
+    return parametric("layer_norm", init_params, ops.layer_norm, {"axes": axes, "eps": eps}, optional_dx=True)
 
 
 def rms_norm(*, axes: int | Sequence[int] = -1, eps: float = 1e-5, scale_init: Initializer = ones) -> Layer:
-    """Each example divided by its root mean square over the given axes, by default over the channels at each position.
+    """Divide each example by its root mean square over the given axes, by default over the channels at each position.
 
-    See `funcnn.ops.rms_norm`.
+    The only parameter is ``scale``.
 
     Parameters
     ----------
     axes : int or sequence of int
-        Of the batch, whose axis 0, the examples, must not be among them.
-    eps : float >= 0
-    scale_init : initializer
-        Ones.
-
-    Returns
-    -------
-    Layer
-        With the leaf ``scale`` of the shape of the normalised axes.
+        Axes of the batch; axis 0, the examples, must not be among them.
 
     Examples
     --------
@@ -135,26 +118,18 @@ def rms_norm(*, axes: int | Sequence[int] = -1, eps: float = 1e-5, scale_init: I
     def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
         return {"scale": scale_init(fold_in(key, 0), _normalized_shape("rms_norm", in_shape, axes))}
 
-    return parametric("rms_norm", init_params, ops.rms_norm, {"axes": axes, "eps": eps})
+    return parametric("rms_norm", init_params, ops.rms_norm, {"axes": axes, "eps": eps}, optional_dx=True)
 
 
 def group_norm(
     groups: int, *, eps: float = 1e-5, scale_init: Initializer = ones, bias_init: Initializer = zeros
 ) -> Layer:
-    """Each example's groups of channels standardised over all their positions; see `funcnn.ops.group_norm`.
+    """Standardise each group of channels of each example over its channels and positions.
 
     Parameters
     ----------
     groups : int >= 1
-        Divides the number of channels.
-    eps : float >= 0
-    scale_init, bias_init : initializer
-        Ones and zeros.
-
-    Returns
-    -------
-    Layer
-        With the leaves ``scale`` (C) and ``bias`` (C).
+        Must divide the number of channels.
 
     Examples
     --------
@@ -165,22 +140,11 @@ def group_norm(
     def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
         return _scale_and_bias("group_norm", key, in_shape, in_shape[-1:], scale_init, bias_init)
 
-    return parametric("group_norm", init_params, ops.group_norm, {"groups": groups, "eps": eps})
+    return parametric("group_norm", init_params, ops.group_norm, {"groups": groups, "eps": eps}, optional_dx=True)
 
 
 def instance_norm(*, eps: float = 1e-5, scale_init: Initializer = ones, bias_init: Initializer = zeros) -> Layer:
-    """Each channel of each example standardised over its positions; see `funcnn.ops.instance_norm`.
-
-    Parameters
-    ----------
-    eps : float >= 0
-    scale_init, bias_init : initializer
-        Ones and zeros.
-
-    Returns
-    -------
-    Layer
-        With the leaves ``scale`` (C) and ``bias`` (C).
+    """Standardise each channel of each example over its positions.
 
     Examples
     --------
@@ -191,7 +155,7 @@ def instance_norm(*, eps: float = 1e-5, scale_init: Initializer = ones, bias_ini
     def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
         return _scale_and_bias("instance_norm", key, in_shape, in_shape[-1:], scale_init, bias_init)
 
-    return parametric("instance_norm", init_params, ops.instance_norm, {"eps": eps})
+    return parametric("instance_norm", init_params, ops.instance_norm, {"eps": eps}, optional_dx=True)
 
 
 def _scale_and_bias(
@@ -203,7 +167,7 @@ def _scale_and_bias(
     bias_init: Initializer,
 ) -> Tree:
     if not in_shape:
-        raise ValueError(f"{name}: takes inputs (..., channels), got examples of shape ()")
+        raise ValueError(f"{name}: takes examples of shape (..., channels), got ()")
     return {"scale": scale_init(fold_in(key, 0), shape), "bias": bias_init(fold_in(key, 1), shape)}
 
 
@@ -212,5 +176,5 @@ def _normalized_shape(name: str, in_shape: tuple[int, ...], axes: int | Sequence
     listed = list(axes) if isinstance(axes, Sequence) else [axes]
     over = sorted(checks.axis(name, a, len(in_shape) + 1) for a in listed)
     if 0 in over:
-        raise ValueError(f"{name}: axes {axes} include the examples' own, which must not see each other")
+        raise ValueError(f"{name}: axes {axes} include axis 0, but examples must not depend on each other")
     return tuple(in_shape[a - 1] for a in over)

@@ -1,12 +1,12 @@
-"""Pooling."""
+"""Pooling layers: each computes the op of the same name in `funcnn.ops`, which explains the options."""
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
 
 from funcnn import ops
-from funcnn.kernels.geometry import Padding, PerAxis
-from funcnn.layer import Layer, described, parameterless
+from funcnn.kernels.geometry import Padding, PerAxis, layer_option, layer_padding
+from funcnn.layer import Layer, parameterless
 
 
 def max_pool(
@@ -17,29 +17,15 @@ def max_pool(
     dilation: PerAxis = 1,
     ceil_mode: bool = False,
 ) -> Layer:
-    """Maximum over windows, by default side by side; see `funcnn.ops.max_pool`.
-
-    Parameters
-    ----------
-    window, stride, padding, dilation, ceil_mode
-        As in `funcnn.ops.max_pool`.
-
-    Returns
-    -------
-    Layer
+    """Maximum over windows; without ``stride``, they neither overlap nor leave gaps.
 
     Examples
     --------
     >>> max_pool(2).init((0,), (8, 8, 32))[2]
     (4, 4, 32)
     """
-    layer = parameterless(
-        "max_pool",
-        ops.max_pool,
-        in_evaluation=partial(ops.max_pool, keep_input=True),
-        options={"window": window, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode},
-    )
-    return described(layer)
+    options = _options("max_pool", window, stride, padding, dilation, ceil_mode)
+    return parameterless("max_pool", ops.max_pool, options, in_evaluation={"keep_input": True})
 
 
 def avg_pool(
@@ -51,42 +37,19 @@ def avg_pool(
     ceil_mode: bool = False,
     count_include_pad: bool = False,
 ) -> Layer:
-    """Mean over windows, by default side by side; see `funcnn.ops.avg_pool`.
-
-    Parameters
-    ----------
-    window, stride, padding, dilation, ceil_mode, count_include_pad
-        As in `funcnn.ops.avg_pool`.
-
-    Returns
-    -------
-    Layer
+    """Mean over windows; without ``stride``, they neither overlap nor leave gaps.
 
     Examples
     --------
     >>> avg_pool(2).init((0,), (9, 9, 32))[2]
     (4, 4, 32)
     """
-    return parameterless(
-        "avg_pool",
-        ops.avg_pool,
-        options={
-            "window": window,
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "ceil_mode": ceil_mode,
-            "count_include_pad": count_include_pad,
-        },
-    )
+    options = _options("avg_pool", window, stride, padding, dilation, ceil_mode)
+    return parameterless("avg_pool", ops.avg_pool, {**options, "count_include_pad": bool(count_include_pad)})
 
 
 def global_avg_pool() -> Layer:
-    """Mean over all positions; see `funcnn.ops.global_avg_pool`.
-
-    Returns
-    -------
-    Layer
+    """Mean over all positions.
 
     Examples
     --------
@@ -97,11 +60,7 @@ def global_avg_pool() -> Layer:
 
 
 def global_max_pool() -> Layer:
-    """Maximum over all positions; see `funcnn.ops.global_max_pool`.
-
-    Returns
-    -------
-    Layer
+    """Maximum over all positions.
 
     Examples
     --------
@@ -112,40 +71,49 @@ def global_max_pool() -> Layer:
 
 
 def adaptive_avg_pool(size: PerAxis) -> Layer:
-    """Mean over as many windows as the output shall have positions; see `funcnn.ops.adaptive_avg_pool`.
+    """Mean over windows whose size depends on the input's, so that the output has a given size.
 
     Parameters
     ----------
     size : int or tuple of int, >= 1
         Of the output.
-
-    Returns
-    -------
-    Layer
 
     Examples
     --------
     >>> adaptive_avg_pool((3, 2)).init((0,), (7, 9, 32))[2]
     (3, 2, 32)
     """
-    return parameterless("adaptive_avg_pool", ops.adaptive_avg_pool, options={"size": size})
+    return parameterless(
+        "adaptive_avg_pool", ops.adaptive_avg_pool, {"size": layer_option("adaptive_avg_pool", "size", size)}
+    )
 
 
 def adaptive_max_pool(size: PerAxis) -> Layer:
-    """Maximum over as many windows as the output shall have positions; see `funcnn.ops.adaptive_max_pool`.
+    """Maximum over windows whose size depends on the input's, so that the output has a given size.
 
     Parameters
     ----------
     size : int or tuple of int, >= 1
         Of the output.
 
-    Returns
-    -------
-    Layer
-
     Examples
     --------
     >>> adaptive_max_pool((3, 2)).init((0,), (7, 9, 32))[2]
     (3, 2, 32)
     """
-    return parameterless("adaptive_max_pool", ops.adaptive_max_pool, options={"size": size})
+    return parameterless(
+        "adaptive_max_pool", ops.adaptive_max_pool, {"size": layer_option("adaptive_max_pool", "size", size)}
+    )
+
+
+def _options(
+    name: str, window: PerAxis, stride: PerAxis | None, padding: Padding, dilation: PerAxis, ceil_mode: bool
+) -> dict[str, Any]:
+    """Check the options that max and average pooling share, and return them normalised."""
+    return {
+        "window": layer_option(name, "window", window),
+        "stride": None if stride is None else layer_option(name, "stride", stride),
+        "padding": layer_padding(name, padding),
+        "dilation": layer_option(name, "dilation", dilation),
+        "ceil_mode": bool(ceil_mode),
+    }

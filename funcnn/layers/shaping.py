@@ -1,18 +1,14 @@
-"""Rearranging an array."""
+"""Layers that rearrange or repeat entries: each computes the op of the same name in `funcnn.ops`."""
 
 from __future__ import annotations
 
 from funcnn import ops
-from funcnn.kernels.geometry import Padding, PerAxis
+from funcnn.kernels.geometry import Padding, PerAxis, layer_option, layer_padding
 from funcnn.layer import Layer, parameterless
 
 
 def flatten() -> Layer:
-    """All axes of an example in one; see `funcnn.ops.flatten`.
-
-    Returns
-    -------
-    Layer
+    """Merge all axes of an example into one.
 
     Examples
     --------
@@ -23,11 +19,7 @@ def flatten() -> Layer:
 
 
 def identity() -> Layer:
-    """The input as it is.
-
-    Returns
-    -------
-    Layer
+    """Return the input unchanged.
 
     Examples
     --------
@@ -38,77 +30,65 @@ def identity() -> Layer:
 
 
 def pad(widths: Padding, *, mode: str = "constant", value: float = 0.0) -> Layer:
-    """More positions around the spatial axes; see `funcnn.ops.pad`.
+    """Pad the spatial axes.
 
     Parameters
     ----------
     widths, mode, value
         As in `funcnn.ops.pad`.
 
-    Returns
-    -------
-    Layer
-
     Examples
     --------
     >>> pad(((0, 1), (2, 3)), mode="edge").init((0,), (8, 8, 1))[2]
     (9, 13, 1)
     """
-    return parameterless("pad", ops.pad, options={"widths": widths, "mode": mode, "value": value})
+    return parameterless("pad", ops.pad, {"widths": layer_padding("pad", widths), "mode": mode, "value": value})
 
 
 def upsample(factor: PerAxis) -> Layer:
-    """Enlarge by repeating each position; see `funcnn.ops.upsample`.
+    """Enlarge images by repeating each position.
 
     Parameters
     ----------
     factor : int or tuple of int, >= 1
-
-    Returns
-    -------
-    Layer
 
     Examples
     --------
     >>> upsample(2).init((0,), (4, 4, 8))[2]
     (8, 8, 8)
     """
-    return parameterless("upsample", ops.upsample, options={"factor": factor})
+    return parameterless("upsample", ops.upsample, {"factor": layer_option("upsample", "factor", factor)})
 
 
 def depth_to_space(block: PerAxis) -> Layer:
-    """Groups of channels laid out as blocks of positions; see `funcnn.ops.depth_to_space`.
+    """Move groups of channels to blocks of positions, which gives larger images with fewer channels.
 
     Parameters
     ----------
     block : int or tuple of int, >= 1
-
-    Returns
-    -------
-    Layer
 
     Examples
     --------
     >>> depth_to_space(2).init((0,), (4, 4, 8))[2]
     (8, 8, 2)
     """
-    return parameterless("depth_to_space", ops.depth_to_space, options={"block": block})
+    return parameterless(
+        "depth_to_space", ops.depth_to_space, {"block": layer_option("depth_to_space", "block", block)}
+    )
 
 
 def space_to_depth(block: PerAxis) -> Layer:
-    """Blocks of positions laid out as channels; see `funcnn.ops.space_to_depth`.
+    """Move blocks of positions to channels: the inverse of `depth_to_space`.
 
     Parameters
     ----------
     block : int or tuple of int, >= 1
-
-    Returns
-    -------
-    Layer
 
     Examples
     --------
     >>> space_to_depth(2).init((0,), (8, 8, 2))[2]
     (4, 4, 8)
     """
-    return parameterless("space_to_depth", ops.space_to_depth, options={"block": block})
+    return parameterless(
+        "space_to_depth", ops.space_to_depth, {"block": layer_option("space_to_depth", "block", block)}
+    )

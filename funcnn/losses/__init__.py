@@ -1,13 +1,16 @@
 """Losses: ``value, vjp = loss(predictions, targets, *, sample_weight=None)``, and ``dpredictions = vjp(1.0)``.
 
-The value is the weighted mean of the examples' losses, sum(w * l) / sum(w), so that a weight k counts like k
-repetitions, and a weight of 0 like absence, whatever the predictions there. Its VJP gives each example the share
-w / sum(w) of the cotangent. Targets and weights are not differentiated.
+The value is the weighted mean of the examples' losses, sum(w * l) / sum(w). So an example of weight k counts as much as
+k copies of it, and one of weight 0 does not count, even if its predictions are NaN or infinite. The cotangent of an
+example's loss is dvalue * w / sum(w). Targets and weights are not differentiated.
 
-For classification, predictions are (N, ..., C) and targets either integer labels (N, ...) or probabilities (N, ..., C);
-``class_weight`` and ``ignore_index`` are part of w, ``label_smoothing`` is part of the targets. Else predictions and
-targets have one shape (N, ...), and an example's loss is the mean over its outcomes. At a kink the derivative of a loss
-is that of its flat side, so that a perfect prediction has no gradient.
+For classification, predictions are (N, ..., C) and targets are integer labels (N, ...) or probabilities (N, ..., C);
+``class_weight`` and ``ignore_index`` change w, ``label_smoothing`` changes the targets. For the other losses,
+predictions and targets have the same shape (N, ...), and an example's loss is the mean over its outcomes. At a kink,
+the derivative of a loss is that of its flat side, so that a perfect prediction has no gradient.
+
+Every loss raises a TypeError for arrays of a wrong dtype, and a ValueError if shapes do not fit, values or options are
+out of range, or the weights sum to 0.
 """
 
 from funcnn.losses.binary import hinge, sigmoid_binary_cross_entropy

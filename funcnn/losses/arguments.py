@@ -1,4 +1,4 @@
-"""What the losses share: their arguments checked, the examples' weights, and sums over classes and outcomes."""
+"""Shared by the losses: checks of their arguments, example weights, and sums over classes and outcomes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,25 @@ from funcnn import checks
 from funcnn.kernels.bias import ones
 from funcnn.tree import Array
 
-_FEW = 1024  # numbers that may be added one after the other; NumPy's sum of more is by halves, with smaller errors
+# Entries: up to here, sum by a product with ones, in a third of the time. NumPy sums pairwise, with smaller rounding
+# errors, which matters for more entries. ``scripts/bench --job seed`` measures it again.
+_SHORT_SUM = 1024
 
 
-def paired(loss: str, predictions: Any, targets: Any, sample_weight: Any) -> tuple[Array, Array, Array | None, Any]:
-    """Return predictions and targets of one shape (N, ...), the examples' weights, None if all are 1, and their sum."""
+def check_paired_targets(
+    loss: str, predictions: Any, targets: Any, sample_weight: Any
+) -> tuple[Array, Array, Array | None, Any]:
+    """Check arguments of one shape (N, ...); return predictions, targets, the examples' weights and their sum.
+
+    The weights are None if all are 1.
+    """
     predictions = checks.floating(f"{loss}: predictions", predictions)
     targets = np.asarray(targets)
     if targets.dtype.kind not in "biuf":
         raise TypeError(f"{loss}: targets must be real numbers, not {targets.dtype}")
     if predictions.ndim < 1 or 0 in predictions.shape[1:] or predictions.shape != targets.shape:
         raise ValueError(
-            f"{loss}: predictions {predictions.shape} and targets {targets.shape} must have one shape (N, ...)"
+            f"{loss}: predictions {predictions.shape} and targets {targets.shape} must have the same shape (N, ...)"
         )
     targets = targets.astype(predictions.real.dtype)
     if sample_weight is None:
@@ -33,7 +40,7 @@ def paired(loss: str, predictions: Any, targets: Any, sample_weight: Any) -> tup
     return _without_unweighted(predictions, weight), _without_unweighted(targets, weight), weight, total
 
 
-def classified(
+def check_class_targets(
     loss: str,
     scores: Any,
     labels: Any,
@@ -43,10 +50,11 @@ def classified(
     ignore_index: int | None = None,
     blank: float = 0.0,
 ) -> tuple[Array, Array, bool, Array | None, Any]:
-    """Return scores (N, ..., C), their target, whether it is integer labels, the positions' weights and their sum.
+    """Check the arguments of a classification loss; return scores, target, hard, the positions' weights and their sum.
 
-    Where all weights are 1, None stands for them. The other kind of target is probabilities (N, ..., C), to which
-    smoothing turns labels, too. ``blank`` is a harmless score.
+    ``hard`` tells whether the target is integer labels (N, ...), else it is probabilities (N, ..., C); smoothing
+    converts labels to probabilities. The weights are None if all are 1. Scores of weight 0 are replaced by ``blank``,
+    for which the loss and its gradient are finite.
     """
     scores = checks.floating(f"{loss}: predictions", scores)
     if scores.ndim < 2 or scores.shape[-1] == 0:
@@ -66,13 +74,13 @@ def classified(
     if not 0 <= smoothing < 1:
         raise ValueError(f"{loss}: label_smoothing must be in [0, 1), got {smoothing}")
     if smoothing:
-        one_hot = placed(np.ones(positions, scores.real.dtype), target, scores) if hard else target
+        one_hot = scatter(np.ones(positions, scores.real.dtype), target, scores) if hard else target
         target, hard = (1 - smoothing) * one_hot + smoothing / scores.shape[-1], False
     return scores if weight is None else _without_unweighted(scores, weight, blank), target, hard, weight, total
 
 
 def real_weights(loss: str, name: str, weight: Any, like: Array) -> Array:
-    """Return weights in the real dtype of ``like``."""
+    """Check that weights are finite and >= 0; return them in the real dtype of ``like``."""
     weight = np.asarray(weight)
     if weight.dtype.kind not in "biuf":
         raise TypeError(f"{loss}: {name} must be real numbers, not {weight.dtype}")
@@ -82,55 +90,56 @@ def real_weights(loss: str, name: str, weight: Any, like: Array) -> Array:
 
 
 def weighted_mean(loss: Array, weight: Array | None, total: Any) -> Any:
-    """Return sum(w l) / total."""
+    """Return sum(w l) / total; ``weight`` None stands for weights of 1."""
     if weight is not None:
         loss = weight * loss
-    if loss.size <= _FEW:  # in a third of the time of NumPy's sum
+    if loss.size <= _SHORT_SUM:
         return (loss if loss.ndim == 1 else loss.reshape(-1)).dot(ones(loss.size, loss.dtype)) / total
     return np.add.reduce(loss, axis=None) / total
 
 
-def shares(loss: str, dvalue: Any, value: Any, weight: Array | None, total: Any) -> Any:
-    """Return dvalue w / total, the cotangent of each position's loss, or of every one's where there are no weights."""
-    of_value = value.dtype.type  # what makes a scalar of 1.0, as dvalue nearly always is, sooner than an array
-    dvalue = of_value(dvalue) if isinstance(dvalue, float) else checks.cotangent(loss, dvalue, (), value.dtype)
+def example_cotangents(loss: str, dvalue: Any, value: Any, weight: Array | None, total: Any) -> Any:
+    """Return dvalue w / total, the cotangent of each position's loss; a scalar if all weights are 1."""
+    # dvalue is nearly always 1.0; making a NumPy scalar of it is faster than making an array
+    to_scalar = value.dtype.type
+    dvalue = to_scalar(dvalue) if isinstance(dvalue, float) else checks.cotangent(loss, dvalue, (), value.dtype)
     return dvalue / total if weight is None else dvalue * weight / total
 
 
-def spread(share: Array, shape: tuple[int, ...]) -> Array:
-    """Let (N, ...) broadcast against ``shape`` from the front."""
-    return share.reshape(share.shape + (1,) * (len(shape) - share.ndim))
+def broadcast_leading(a: Array, shape: tuple[int, ...]) -> Array:
+    """Append axes of size 1 to ``a``, so that its axes broadcast against the leading axes of ``shape``."""
+    return a.reshape(a.shape + (1,) * (len(shape) - a.ndim))
 
 
-def outcomes(predictions: Array) -> int:
+def outcome_count(predictions: Array) -> int:
     """Return the number of outcomes of an example."""
     return math.prod(predictions.shape[1:])
 
 
 def example_means(loss: Array) -> Array:
     """Return each example's mean over its outcomes."""
-    return loss.reshape(loss.shape[0], outcomes(loss)).mean(axis=1)
+    return loss.reshape(loss.shape[0], outcome_count(loss)).mean(axis=1)
 
 
-def picked(scores: Array, labels: Array) -> Array:
-    """Return the score of each label."""
-    return scores.take(places(labels, scores.shape[-1]))
+def take_labels(scores: Array, labels: Array) -> Array:
+    """Return the score of each position's label."""
+    return scores.take(flat_index(labels, scores.shape[-1]))
 
 
-def expected(scores: Array, target: Array, hard: bool) -> Array:
-    """Return sum_c t_c scores_c, the scores of impossible classes left out even where they are infinite."""
-    return picked(scores, target) if hard else (target * np.where(target > 0, scores, 0)).sum(axis=-1)
+def target_score(scores: Array, target: Array, hard: bool) -> Array:
+    """Return sum_c t_c scores_c; classes with t_c = 0 add 0 even if their score is infinite."""
+    return take_labels(scores, target) if hard else (target * np.where(target > 0, scores, 0)).sum(axis=-1)
 
 
-def placed(values: Array, labels: Array, like: Array) -> Array:
-    """Return zeros of the shape of ``like`` with each of ``values`` (or the one value) at its label."""
-    placed = np.zeros(like.size, values.dtype)
-    placed[places(labels, like.shape[-1])] = values
-    return placed.reshape(like.shape)
+def scatter(values: Array, labels: Array, like: Array) -> Array:
+    """Return an array of the shape of ``like`` that holds ``values`` (N, ...) or a scalar at the labels, else 0."""
+    scattered = np.zeros(like.size, values.dtype)
+    scattered[flat_index(labels, like.shape[-1])] = values
+    return scattered.reshape(like.shape)
 
 
-def places(labels: Array, classes: int) -> Array:
-    """Return where the labels' scores lie when all are laid end to end, in the labels' shape."""
+def flat_index(labels: Array, classes: int) -> Array:
+    """Return the labels' indices into the flattened scores, in the shape of the labels."""
     return labels.astype(np.intp, copy=False) + _row_starts(labels.shape, classes)
 
 
@@ -142,10 +151,10 @@ def _row_starts(shape: tuple[int, ...], width: int) -> Array:
 
 
 def _class_targets(loss: str, scores: Array, labels: Any, ignore_index: int | None) -> tuple[Array, Array | None]:
-    """Return integer labels or probabilities, and which labels are ignored; those have become 0."""
+    """Return integer labels or probabilities, and a mask of the ignored labels (or None); ignored labels become 0."""
     labels = np.asarray(labels)
     if ignore_index is not None and not checks.is_int(ignore_index):
-        raise TypeError(f"{loss}: ignore_index is an int, not {ignore_index!r}")
+        raise TypeError(f"{loss}: ignore_index must be an int, not {ignore_index!r}")
     if labels.ndim == scores.ndim:
         if labels.shape != scores.shape:
             raise ValueError(
@@ -159,26 +168,26 @@ def _class_targets(loss: str, scores: Array, labels: Any, ignore_index: int | No
         return target, None
     if labels.shape != scores.shape[:-1]:
         raise ValueError(
-            f"{loss}: labels {labels.shape} do not go with predictions {scores.shape}; expected {scores.shape[:-1]}"
+            f"{loss}: labels {labels.shape} do not match predictions {scores.shape}; expected {scores.shape[:-1]}"
         )
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{loss}: labels must be integers, not {labels.dtype}")
     ignored = None if ignore_index is None else labels == ignore_index
     kept = labels if ignored is None else labels[~ignored]
-    if kept.size and _largest_unsigned(kept) >= scores.shape[-1]:
+    if kept.size and _max_as_unsigned(kept) >= scores.shape[-1]:
         low, high = kept.min(), kept.max()
-        besides = "" if ignore_index is None else f" besides ignore_index = {ignore_index}"
+        exception = "" if ignore_index is None else f" or be ignore_index = {ignore_index}"
         raise ValueError(
-            f"{loss}: labels must lie in 0..{scores.shape[-1] - 1} for {scores.shape[-1]} classes{besides}; "
+            f"{loss}: labels must lie in 0..{scores.shape[-1] - 1} for {scores.shape[-1]} classes{exception}; "
             f"got values from {low} to {high}"
         )
     return (labels if ignored is None else np.where(ignored, 0, labels)), ignored
 
 
-def _largest_unsigned(labels: Array) -> int:
-    """Return the largest label, negative ones being larger than all others."""
+def _max_as_unsigned(labels: Array) -> int:
+    """Return the maximum of the labels read as unsigned integers: a negative label becomes larger than any class."""
     numbers = labels.view(_unsigned(labels.dtype))
-    return numbers.item(numbers.argmax())  # of few, in half the time of `max`
+    return numbers.item(numbers.argmax())  # for short arrays, in half the time of `max`
 
 
 @lru_cache(maxsize=16)
@@ -196,19 +205,19 @@ def _class_weights(loss: str, class_weight: Any, target: Array, scores: Array, h
         )
     if hard:
         return class_weight[target]
-    # divided by the sum of t, which is 1 but for rounding, so that weights of 1 change no bit
+    # sum(t) is 1 up to rounding; dividing by it makes class weights of 1 give exactly 1
     return (target * class_weight).sum(axis=-1) / target.sum(axis=-1)
 
 
 def _example_weights(loss: str, sample_weight: Any, shape: tuple[int, ...], like: Array) -> Array:
-    """Return the weights in ``shape``."""
+    """Check the examples' weights (N,) or ``shape``; return them broadcast to ``shape``."""
     weight = np.asarray(sample_weight)
     if weight.shape not in (shape, shape[:1]):
         raise ValueError(
             f"{loss}: sample_weight has shape {weight.shape}; expected {shape[:1]} for predictions {like.shape}"
         )
     weight = real_weights(loss, "sample_weight", weight, like)
-    return np.ones(shape, weight.dtype) * spread(weight, shape)
+    return np.ones(shape, weight.dtype) * broadcast_leading(weight, shape)
 
 
 def _times(weight: Array | None, factor: Array) -> Array:
@@ -219,13 +228,14 @@ def _total(loss: str, weight: Array | None, count: int, like: Array, note: str =
     total = count if weight is None else weight.sum()
     if total == 0:
         raise ValueError(
-            f"{loss}: no mean over {count} examples whose weights sum to 0 (predictions {like.shape}{note})"
+            f"{loss}: the mean over {count} examples is undefined, as their weights sum to 0 "
+            f"(predictions {like.shape}{note})"
         )
     return total
 
 
 def _without_unweighted(array: Array, weight: Array, blank: float = 0.0) -> Array:
-    """Return the array with ``blank`` where the weight is 0: 0 times infinity or NaN would not be 0."""
+    """Return the array with ``blank`` where the weight is 0, since 0 times infinity or NaN is not 0."""
     if weight.all():
         return array
-    return np.where(spread(weight == 0, array.shape), blank, array)
+    return np.where(broadcast_leading(weight == 0, array.shape), blank, array)

@@ -1,4 +1,9 @@
-"""Losses over numbers: predictions and targets (N, ...)."""
+"""Losses for regression: predictions (floats) and targets (real numbers) are arrays of one shape (N, ...).
+
+``sample_weight`` (N,) has weights >= 0. The value is the weighted mean of the examples' losses, and an example's loss
+is the mean over its errors e = prediction - target. ``vjp(dvalue)`` returns dpredictions. `funcnn.losses` lists what is
+an error.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.losses.arguments import example_means, outcomes, paired, shares, spread, weighted_mean
+from funcnn.losses.arguments import (
+    broadcast_leading,
+    check_paired_targets,
+    example_cotangents,
+    example_means,
+    outcome_count,
+    weighted_mean,
+)
 from funcnn.tree import Array
 
 
 def mse(
     predictions: Array, targets: Array, *, sample_weight: Array | None = None
 ) -> tuple[Any, Callable[[Any], Array]]:
-    """Mean squared error.
-
-    Parameters
-    ----------
-    predictions : array (N, ...)
-    targets : array (N, ...), the shape of ``predictions``
-    sample_weight : array (N,), >= 0, optional
-
-    Returns
-    -------
-    value : scalar
-        The weighted mean; an example's loss is the mean of its squared errors.
-    vjp : callable
-        ``vjp(dvalue) -> dpredictions``
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arrays' types or shapes do not fit, or the weights sum to 0.
+    """Mean squared error, the mean of e^2.
 
     Notes
     -----
-    d(p - t)^2 = 2 (p - t) dp.
+    de^2 = 2 e de.
 
     Examples
     --------
@@ -44,13 +38,13 @@ def mse(
     >>> float(value), vjp(1.0)
     (2.0, array([0., 2.]))
     """
-    p, t, weight, total = paired("mse", predictions, targets, sample_weight)
+    p, t, weight, total = check_paired_targets("mse", predictions, targets, sample_weight)
     error = p - t
     value = weighted_mean(example_means(error * error), weight, total)
 
     def mse_vjp(dvalue: Any) -> Array:
-        share = shares("mse", dvalue, value, weight, total)
-        return error * spread(2 * share / outcomes(p), p.shape)
+        dloss = example_cotangents("mse", dvalue, value, weight, total)
+        return error * broadcast_leading(2 * dloss / outcome_count(p), p.shape)
 
     return value, mse_vjp
 
@@ -58,30 +52,12 @@ def mse(
 def mae(
     predictions: Array, targets: Array, *, sample_weight: Array | None = None
 ) -> tuple[Any, Callable[[Any], Array]]:
-    """Mean absolute error.
-
-    Parameters
-    ----------
-    predictions : array (N, ...)
-    targets : array (N, ...), the shape of ``predictions``
-    sample_weight : array (N,), >= 0, optional
-
-    Returns
-    -------
-    value : scalar
-        The weighted mean; an example's loss is the mean of its absolute errors.
-    vjp : callable
-        ``vjp(dvalue) -> dpredictions``
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arrays' types or shapes do not fit, or the weights sum to 0.
+    """Mean absolute error, the mean of |e|.
 
     Notes
     -----
-    d|e| = sign(e) de. At the kink e = 0 neither branch's derivative is taken but 0, which lies between them: a perfect
-    prediction is a minimum and must not be pushed away from it.
+    d|e| = sign(e) de. At the kink e = 0, the derivative is defined as 0, between those of the two branches: a perfect
+    prediction is a minimum and must have no gradient.
 
     Examples
     --------
@@ -89,14 +65,14 @@ def mae(
     >>> float(value), vjp(1.0)
     (1.0, array([0. , 0.5]))
     """
-    p, t, weight, total = paired("mae", predictions, targets, sample_weight)
+    p, t, weight, total = check_paired_targets("mae", predictions, targets, sample_weight)
     error = p - t
     sign = np.sign(error.real)
     value = weighted_mean(example_means(sign * error), weight, total)
 
     def mae_vjp(dvalue: Any) -> Array:
-        share = shares("mae", dvalue, value, weight, total)
-        return sign * spread(share / outcomes(p), p.shape)
+        dloss = example_cotangents("mae", dvalue, value, weight, total)
+        return sign * broadcast_leading(dloss / outcome_count(p), p.shape)
 
     return value, mae_vjp
 
@@ -104,27 +80,11 @@ def mae(
 def huber(
     predictions: Array, targets: Array, *, delta: float = 1.0, sample_weight: Array | None = None
 ) -> tuple[Any, Callable[[Any], Array]]:
-    """Huber loss: half the squared error up to an error of ``delta``, from there on a line.
+    """Huber loss, the mean of e^2 / 2 where |e| <= delta, and of the line delta (|e| - delta / 2) elsewhere.
 
     Parameters
     ----------
-    predictions : array (N, ...)
-    targets : array (N, ...), the shape of ``predictions``
     delta : float > 0
-    sample_weight : array (N,), >= 0, optional
-
-    Returns
-    -------
-    value : scalar
-        The weighted mean; an example's loss is the mean over its errors e of e^2 / 2 where abs(e) <= delta, else
-        delta (abs(e) - delta / 2).
-    vjp : callable
-        ``vjp(dvalue) -> dpredictions``
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arrays' types or shapes do not fit, ``delta`` is not above 0, or the weights sum to 0.
 
     Notes
     -----
@@ -140,13 +100,13 @@ def huber(
     delta = float(delta)
     if not delta > 0:
         raise ValueError(f"huber: delta must be above 0, got {delta}")
-    p, t, weight, total = paired("huber", predictions, targets, sample_weight)
+    p, t, weight, total = check_paired_targets("huber", predictions, targets, sample_weight)
     error = p - t
     clipped = np.where(error.real < -delta, -delta, np.where(error.real > delta, delta, error))
     value = weighted_mean(example_means(clipped * (error - clipped / 2)), weight, total)
 
     def huber_vjp(dvalue: Any) -> Array:
-        share = shares("huber", dvalue, value, weight, total)
-        return clipped * spread(share / outcomes(p), p.shape)
+        dloss = example_cotangents("huber", dvalue, value, weight, total)
+        return clipped * broadcast_leading(dloss / outcome_count(p), p.shape)
 
     return value, huber_vjp

@@ -1,4 +1,4 @@
-"""Models as ONNX graphs (``pip install 'funcnn[onnx]'``)."""
+"""Export of models to ONNX (needs the extra ``onnx``)."""
 
 from funcnn.onnx.export import to_onnx
 

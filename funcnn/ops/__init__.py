@@ -3,12 +3,13 @@
 Every op obeys one rule::
 
     y, vjp = op(a, b, ..., **options)     # the differentiable arguments come first
-    da, db = vjp(dy)                      # one cotangent for each, of its structure and shape; a single one comes bare
+    da, db = vjp(dy)                      # one cotangent per differentiable argument, with its structure and shape
 
-Arrays are (N, spatial..., C), weights (kernel..., in, out), and one function serves 1-D, 2-D and 3-D. Nothing is
-written that the function did not allocate; a closure can be called again with another dy. float32 gives float32,
-float64 gives float64, and complex128 passes through, ordered by the real part, so that a complex step yields exact
-derivatives; arguments of mixed dtypes follow NumPy's promotion.
+If there is one differentiable argument, ``vjp(dy)`` returns its cotangent rather than a tuple of one. Arrays are
+(N, spatial..., C), weights (kernel..., in, out), and one function serves 1-D, 2-D and 3-D. An op writes only to arrays
+that it allocates, and a VJP can be called several times with different dy. float32 gives float32, and float64 gives
+float64; arguments of mixed dtypes follow NumPy's promotion. Complex arrays are allowed and compared by their real
+parts, so that complex-step differentiation gives exact derivatives.
 """
 
 from funcnn.ops.activations import (

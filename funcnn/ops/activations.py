@@ -1,6 +1,9 @@
-"""Elementwise functions. At a kink the derivative is that of the left-hand branch.
+"""Elementwise functions.
 
-PyTorch has the right-hand branch's at the upper kink of relu6, hard_tanh, hard_sigmoid and hard_swish; else it agrees.
+Each is ``y, vjp = f(x)`` with ``dx = vjp(dy)``: x is an array of floats of any shape (a TypeError otherwise), and y, dy
+and dx have its shape. The notes give the derivative, dx = dy f'(x). At a kink it is that of the left-hand branch.
+PyTorch takes the right-hand branch's at the upper kink of relu6, hard_tanh, hard_sigmoid and hard_swish, and agrees
+elsewhere. The slopes of `prelu` are parameters; its docstring describes its arguments.
 """
 
 from __future__ import annotations
@@ -24,25 +27,10 @@ _GELU_FACTOR = math.sqrt(2 / math.pi)
 def relu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     """Rectified linear unit, max(x, 0).
 
-    Parameters
-    ----------
-    x : array, any shape
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
-
     Notes
     -----
-    The derivative is 1 where x > 0, else 0 (also at 0): dx = dy [x > 0]. Since y > 0 just where x > 0, y serves,
-    which the next layer keeps anyway.
+    The derivative is 1 where x > 0, else 0 (also at 0): dx = dy [x > 0]. The VJP tests y > 0, which is equivalent: it
+    keeps y rather than x, since the next layer keeps y anyway.
 
     Examples
     --------
@@ -64,19 +52,7 @@ def leaky_relu(x: Array, slope: float = 0.01) -> tuple[Array, Callable[[Any], Ar
 
     Parameters
     ----------
-    x : array, any shape
     slope : float
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
 
     Notes
     -----
@@ -102,7 +78,7 @@ def leaky_relu(x: Array, slope: float = 0.01) -> tuple[Array, Callable[[Any], Ar
 
 
 def prelu(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Array]]]:
-    """Leaky ReLU whose slopes are parameters, one a channel: x where x > 0, else slope * x.
+    """Leaky ReLU whose slopes are parameters, one per channel: x where x > 0, else slope * x.
 
     Parameters
     ----------
@@ -114,7 +90,7 @@ def prelu(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Arra
     -------
     y : array, shape of x
     vjp : callable
-        ``vjp(dy) -> (dparams, dx)``; with ``per_example=True``, dparams is each example's own, ``slope`` (N, C).
+        ``vjp(dy) -> (dparams, dx)``
 
     Raises
     ------
@@ -140,10 +116,10 @@ def prelu(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Arra
     y = np.where(x.real > 0, x, slope * x)
     dtype = y.dtype
 
-    def prelu_vjp(dy: Any, *, per_example: bool = False) -> tuple[Tree, Array]:
+    def prelu_vjp(dy: Any) -> tuple[Tree, Array]:
         dy = checks.cotangent("prelu", dy, x.shape, dtype)
         positive = x.real > 0
-        dslope = channel_sum(np.where(positive, 0, x * dy), per_example)
+        dslope = channel_sum(np.where(positive, 0, x * dy))
         return {"slope": dslope}, np.where(positive, dy, slope * dy)
 
     return y, prelu_vjp
@@ -151,21 +127,6 @@ def prelu(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Arra
 
 def tanh(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     """Hyperbolic tangent.
-
-    Parameters
-    ----------
-    x : array, any shape
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
 
     Notes
     -----
@@ -188,21 +149,6 @@ def tanh(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 def sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     """Logistic function 1 / (1 + exp(-x)), without overflow.
 
-    Parameters
-    ----------
-    x : array, any shape
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
-
     Notes
     -----
     With e = exp(-|x|) <= 1, y is 1 / (1 + e) for x >= 0 and e / (1 + e) for x < 0. The derivative y (1 - y) is
@@ -215,7 +161,7 @@ def sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     (array([0.5, 0. ]), array([0.25, 0.  ]))
     """
     x = checks.floating("sigmoid: x", x)
-    e = np.exp(_negative_size(x))
+    e = np.exp(_negative_abs(x))
     y = np.where(x.real < 0, e, 1) / (1 + e)
 
     def sigmoid_vjp(dy: Any) -> Array:
@@ -226,22 +172,7 @@ def sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 
 def relu6(x: Array) -> tuple[Array, Callable[[Any], Array]]:
-    """ReLU that ends at 6, min(max(x, 0), 6).
-
-    Parameters
-    ----------
-    x : array, any shape
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
+    """ReLU clipped at 6, min(max(x, 0), 6).
 
     Notes
     -----
@@ -264,22 +195,7 @@ def relu6(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 
 def hard_tanh(x: Array) -> tuple[Array, Callable[[Any], Array]]:
-    """The tangent of tanh at 0, cut off at -1 and 1.
-
-    Parameters
-    ----------
-    x : array, any shape
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
+    """The tangent line of tanh at 0, clipped to [-1, 1].
 
     Notes
     -----
@@ -302,22 +218,7 @@ def hard_tanh(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 
 def hard_sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
-    """A line for the sigmoid, min(max(x / 6 + 1/2, 0), 1).
-
-    Parameters
-    ----------
-    x : array, any shape
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
+    """Piecewise linear approximation of the sigmoid, min(max(x / 6 + 1/2, 0), 1).
 
     Notes
     -----
@@ -340,22 +241,7 @@ def hard_sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 
 def hard_swish(x: Array) -> tuple[Array, Callable[[Any], Array]]:
-    """`silu` with `hard_sigmoid` for the sigmoid, x min(max(x / 6 + 1/2, 0), 1).
-
-    Parameters
-    ----------
-    x : array, any shape
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
+    """`silu` with `hard_sigmoid` instead of the sigmoid, x min(max(x / 6 + 1/2, 0), 1).
 
     Notes
     -----
@@ -384,19 +270,7 @@ def elu(x: Array, alpha: float = 1.0) -> tuple[Array, Callable[[Any], Array]]:
 
     Parameters
     ----------
-    x : array, any shape
     alpha : float
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
 
     Notes
     -----
@@ -425,19 +299,8 @@ def celu(x: Array, alpha: float = 1.0) -> tuple[Array, Callable[[Any], Array]]:
 
     Parameters
     ----------
-    x : array, any shape
     alpha : float > 0
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
+        Otherwise a ValueError is raised.
 
     Notes
     -----
@@ -466,21 +329,6 @@ def celu(x: Array, alpha: float = 1.0) -> tuple[Array, Callable[[Any], Array]]:
 def selu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     """ELU scaled so that activations keep mean 0 and variance 1 from layer to layer (with `lecun_normal` weights).
 
-    Parameters
-    ----------
-    x : array, any shape
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
-
     Notes
     -----
     y = s x where x > 0, else s a (exp(x) - 1), and dx = s dy where x > 0, else dy s a exp(x), with s = 1.0507... and
@@ -507,25 +355,14 @@ def gelu(x: Array, approximate: bool = False) -> tuple[Array, Callable[[Any], Ar
 
     Parameters
     ----------
-    x : array, any shape
     approximate : bool
-        By tanh, as in the paper; off by up to 5e-4.
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
+        Use the paper's approximation by tanh, whose error is at most 5e-4.
 
     Notes
     -----
     Phi(x) = (1 + erf(x / sqrt 2)) / 2 and Phi' = phi, the density, so dx = dy (Phi(x) + x phi(x)). The approximation
-    puts tanh(u), u = sqrt(2/pi) (x + 0.044715 x^3), for erf(x / sqrt 2), and its derivative for phi.
+    replaces erf(x / sqrt 2) by tanh(u), u = sqrt(2/pi) (x + 0.044715 x^3), and phi by half the derivative of tanh(u).
+    In the code, t is erf or tanh and slope its derivative, so Phi = (1 + t) / 2 and phi = slope / 2.
     D. Hendrycks and K. Gimpel, Gaussian Error Linear Units, 2016 (arXiv:1606.08415).
 
     Examples
@@ -553,21 +390,6 @@ def gelu(x: Array, approximate: bool = False) -> tuple[Array, Callable[[Any], Ar
 def silu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     """Sigmoid linear unit, x sigmoid(x), also called swish.
 
-    Parameters
-    ----------
-    x : array, any shape
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
-
     Notes
     -----
     With s = sigmoid(x): dx = dy (s + x s (1 - s)).
@@ -593,25 +415,10 @@ def silu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 def softplus(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     """Smooth ReLU, log(1 + exp(x)), without overflow.
 
-    Parameters
-    ----------
-    x : array, any shape
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
-
     Notes
     -----
-    max(x, 0) + log(1 + exp(-|x|)), whose derivative is the sigmoid. PyTorch's has x itself above a threshold, 20 by
-    default.
+    Computed as max(x, 0) + log(1 + exp(-|x|)); the derivative is the sigmoid. PyTorch returns x itself above a
+    threshold, by default 20.
 
     Examples
     --------
@@ -620,7 +427,7 @@ def softplus(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     (array([3.13262e-01, 1.00000e+03]), array([0.268941, 1.      ]))
     """
     x = checks.floating("softplus: x", x)
-    y = np.where(x.real > 0, x, 0) + np.log1p(np.exp(_negative_size(x)))
+    y = np.where(x.real > 0, x, 0) + np.log1p(np.exp(_negative_abs(x)))
 
     def softplus_vjp(dy: Any) -> Array:
         return checks.cotangent("softplus", dy, x.shape, x.dtype) * sigmoid(x)[0]
@@ -631,24 +438,9 @@ def softplus(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 def log_sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     """Logarithm of the sigmoid, -log(1 + exp(-x)), without overflow.
 
-    Parameters
-    ----------
-    x : array, any shape
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
-
     Notes
     -----
-    min(x, 0) - log(1 + exp(-|x|)), whose derivative is sigmoid(-x).
+    Computed as min(x, 0) - log(1 + exp(-|x|)); the derivative is sigmoid(-x).
 
     Examples
     --------
@@ -657,7 +449,7 @@ def log_sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     (array([-1.00000e+03, -3.13262e-01]), array([1.      , 0.268941]))
     """
     x = checks.floating("log_sigmoid: x", x)
-    y = _negative(x) - np.log1p(np.exp(_negative_size(x)))
+    y = _negative(x) - np.log1p(np.exp(_negative_abs(x)))
 
     def log_sigmoid_vjp(dy: Any) -> Array:
         return checks.cotangent("log_sigmoid", dy, x.shape, x.dtype) * sigmoid(-x)[0]
@@ -667,21 +459,6 @@ def log_sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 def mish(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     """x tanh(softplus(x)).
-
-    Parameters
-    ----------
-    x : array, any shape
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
 
     Notes
     -----
@@ -708,21 +485,6 @@ def mish(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 def softsign(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     """x / (1 + |x|).
 
-    Parameters
-    ----------
-    x : array, any shape
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
-
     Notes
     -----
     dx = dy / (1 + |x|)^2.
@@ -734,7 +496,7 @@ def softsign(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     (array([-0.5 ,  0.75]), array([0.25  , 0.0625]))
     """
     x = checks.floating("softsign: x", x)
-    size = 1 - _negative_size(x)
+    size = 1 - _negative_abs(x)
     y = x / size
 
     def softsign_vjp(dy: Any) -> Array:
@@ -744,15 +506,15 @@ def softsign(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 
 def _negative(x: Array) -> Array:
-    """Return min(x, 0); complex by the real part. Keeps exponentials of the unused branch from overflowing."""
+    """Return min(x, 0), compared by real part; exponentials of it do not overflow in the branch that is not used."""
     return np.where(x.real > 0, 0, x)
 
 
-def _negative_size(x: Array) -> Array:
-    """Return -|x| in the analytic sense: the sign is that of the real part."""
+def _negative_abs(x: Array) -> Array:
+    """Return -|x|, for complex x the analytic continuation: -x where the real part is positive, else x."""
     return np.where(x.real > 0, -x, x)
 
 
 def _clip(x: Array, low: float, high: float) -> Array:
-    """Return x between two bounds; complex by the real part. NaN stays."""
+    """Return x clipped to [low, high]; complex numbers are compared by real part, NaN stays NaN."""
     return np.where(x.real <= low, low, np.where(x.real > high, high, x)).astype(x.dtype)

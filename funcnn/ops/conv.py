@@ -1,4 +1,4 @@
-"""Convolution and its adjoint in one to three dimensions."""
+"""Convolution and transposed convolution in one to three dimensions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from funcnn import checks
 from funcnn.kernels.bias import add_bias, channel_sum
 from funcnn.kernels.conv.dispatch import (
     AUTO_METHODS,
+    check_method,
     choose,
     correlate,
     correlate_adjoint_w,
     correlate_adjoint_x,
     preference,
-    requested,
 )
-from funcnn.kernels.geometry import Geometry, Padding, PerAxis, geometry, remembered, transposed_geometry
+from funcnn.kernels.geometry import Geometry, Padding, PerAxis, cached_by_shapes, geometry, transposed_geometry
 from funcnn.tree import Array, Tree
 
 
@@ -33,41 +33,41 @@ def conv(
     bias: bool = True,
     method: str = "auto",
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
-    """Convolution, in the field's sense: cross-correlation of x with the kernel w, plus a bias.
+    """Convolution, as deep learning uses the word: cross-correlation of x with the kernel w, plus a bias.
 
     Parameters
     ----------
     params : dict
         ``w`` (K..., I/groups, O) and ``b`` (O).
     x : array (N, S..., I)
-        One to three spatial axes S, as many as ``w`` has kernel axes.
+        One to three spatial axes S, the same number as ``w`` has kernel axes K.
     stride, dilation : int or tuple of int, >= 1
         The step between windows and between a window's taps; an int applies to every spatial axis.
     padding : int, tuple of int, tuple of (lo, hi), "valid" or "same"
-        Positions of zeros around x. "same" gives ceil(S / stride) outputs, with the odd position of padding at the end.
+        Positions of zeros around x. "same" gives ceil(S / stride) outputs; if the total padding is odd, the extra
+        position is at the end.
     groups : int
-        Input and output channels are cut into this many groups, and each group of outputs sees its own group of inputs.
+        Splits input and output channels into this many groups; each group of outputs depends on one group of inputs.
     bias : bool
-        Whether there is a ``b``. Before a normalisation, which takes the mean away, it is of no use.
+        Whether ``params`` has a ``b``. A normalisation that subtracts the mean makes a bias before it useless.
     method : {"auto", "exact", "im2col", "toeplitz", "row_blocks", "depthwise", "winograd"}
-        The algorithm: all give the same numbers but for rounding, at different speeds. "auto" takes the quickest for
-        the shapes, by the rule in `funcnn.kernels.conv.dispatch`; "exact" does, too, but never "winograd", nor does
-        "auto" for float64 and complex arrays and within ``with funcnn.exact():``.
+        The algorithm. All give the same result up to rounding, at different speeds. "auto" takes the fastest for the
+        shapes, by the rules in `funcnn.kernels.conv.dispatch`; "exact" the fastest except "winograd". "auto" means
+        "exact" for float64 and complex arrays, and within ``with funcnn.exact():``.
 
     Returns
     -------
     y : array (N, (S + lo + hi - dilation*(K-1) - 1)//stride + 1, ..., O)
     vjp : callable
-        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None); with ``per_example=True``,
-        dparams is each example's own, its leaves with an axis (N) in front.
+        ``vjp(dy) -> (dparams, dx)``; ``vjp(dy, input_gradient=False)`` does not compute dx and returns None for it.
 
     Raises
     ------
     TypeError
         If an array is not of floats, or an option not of ints.
     ValueError
-        If the shapes do not fit; the message lists them with kernel, stride, padding and dilation. If ``method`` cannot
-        compute this geometry.
+        If the shapes do not fit (the message lists them with kernel, stride, padding and dilation), or ``method``
+        cannot compute this geometry.
 
     Notes
     -----
@@ -75,21 +75,19 @@ def conv(
 
         y[n,o] = sum_k x[n, o*stride + k*dilation - lo] w[k] + b
 
-    is linear in x and in w. Pairing each term with dy[n,o] and collecting what multiplies one entry gives
+    is linear in x and in w. Pairing each term with dy[n,o] and collecting the factors of each entry of x and w gives
 
         dx[n,s] = sum over the pairs (o, k) with o*stride + k*dilation - lo = s of dy[n,o] w[k]^T
         dw[k]   = sum_{n,o} x[n, o*stride + k*dilation - lo]^T dy[n,o]
         db      = sum_{n,o} dy[n,o]
 
-    Without the sum over n, dw and db are those of each example.
+    With groups, the same holds within each group. ``groups = I`` with O = m*I is the depthwise convolution with
+    multiplier m: each channel has m filters of its own, so C channels give C*m maps, each computed from one channel.
+    (An ordinary convolution, groups=1, sums over the channels and gives O maps for any number of input channels.)
 
-    With groups, the same holds within each group. ``groups = I`` and O = m*I is the depthwise convolution with
-    multiplier m: "C channels, then C' filters give C*C' maps", each made from one channel alone. (An ordinary
-    convolution, groups=1, sums over the channels and gives O maps however many channels come in.)
-
-    Rounding in float32 leaves an error of about 1e-6 of the largest entry of y, dx or dw. "winograd", which "auto"
-    takes for most 3x3 kernels without stride, dilation and groups in float32, leaves about 1e-5. A NaN or infinite
-    position makes NaN of outputs beside those that read it, too: within its strip or tile, or within a tiny image.
+    In float32, the rounding error is about 1e-6 of the largest entry of y, dx or dw. "winograd", which "auto" takes for
+    most 3x3 kernels without stride, dilation and groups in float32, has an error of about 1e-5. A NaN or infinity in x
+    also makes outputs NaN that do not read it: those of the same block or tile, or of the same tiny image.
 
     ``torch.nn.Conv2d`` keeps the same ``w`` as (out, in/groups, kernel...).
 
@@ -121,17 +119,17 @@ def conv(
     y = add_bias(correlate(x, w, g, groups, chosen), b)
     shape, dtype = y.shape, y.dtype
 
-    def conv_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
+    def conv_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("conv", dy, shape, dtype)
-        dparams: Tree = {"w": correlate_adjoint_w(x, dy, g, groups, per_example, chosen)}
+        dparams: Tree = {"w": correlate_adjoint_w(x, dy, g, groups, chosen)}
         if b is not None:
-            dparams["b"] = channel_sum(dy, per_example)
+            dparams["b"] = channel_sum(dy)
         return dparams, correlate_adjoint_x(dy, w, g, groups, method) if input_gradient else None
 
     return y, conv_vjp
 
 
-@remembered
+@cached_by_shapes
 def _plan(
     x: tuple[int, ...],
     dtype: np.dtype[Any],
@@ -143,7 +141,7 @@ def _plan(
     groups: int,
     method: str,
 ) -> tuple[Geometry, str]:
-    """Check the shapes and options of `conv`; return its windows and the method for y and dw."""
+    """Check the shapes and options of `conv`; return its geometry and the method for y and dw."""
     _check_axes("conv", x, w)
     in_channels, out_channels = w[-2:]
     checks.groups("conv", groups, x[-1], out_channels)
@@ -153,10 +151,27 @@ def _plan(
         )
     _check_bias("conv", b, w, out_channels)
     g = geometry("conv", x[1:-1], w[:-2], stride=stride, padding=padding, dilation=dilation)
-    method = requested("conv", method, g, x[-1], out_channels, groups)
+    method = check_method("conv", method, g, x[-1], out_channels, groups)
     if method in AUTO_METHODS:
         method = choose(g, x[0], x[-1], out_channels, groups, dtype, exact=method == "exact")
     return g, method
+
+
+def depthwise_conv(
+    params: Tree,
+    x: Array,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    bias: bool = True,
+    method: str = "auto",
+) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
+    """Depthwise convolution: `conv` with as many groups as x has channels."""
+    x = checks.images("conv", x)
+    return conv(
+        params, x, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1], bias=bias, method=method
+    )
 
 
 def conv_transpose(
@@ -173,49 +188,49 @@ def conv_transpose(
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
     """Transposed convolution: the adjoint of `conv` of the same geometry, plus a bias.
 
-    It goes from the shape of `conv`'s output back to that of its input: where `conv` with a stride shrinks an image,
-    this enlarges it. With the same ``w``, <conv(u), x> = <u, conv_transpose(x)> (both without bias).
+    It maps the shape of `conv`'s output to the shape of `conv`'s input: with a stride, `conv` shrinks an image and
+    `conv_transpose` enlarges it. With the same ``w``, <conv(u), x> = <u, conv_transpose(x)> (both without bias).
 
     Parameters
     ----------
     params : dict
-        ``w`` (K..., O/groups, I), `conv`'s own weights, which take y's channels to x's, and ``b`` (O).
+        ``w`` (K..., O/groups, I), the weights of that `conv`, which maps y's channels to x's; and ``b`` (O).
     x : array (N, S..., I)
-        One to three spatial axes S, as many as ``w`` has kernel axes.
+        One to three spatial axes S, the same number as ``w`` has kernel axes K.
     stride, dilation : int or tuple of int, >= 1
     padding : int, tuple of int, tuple of (lo, hi), "valid" or "same"
-        `conv`'s padding, so here it is cut off the output. "same" gives S * stride outputs.
+        The padding of that `conv`: these positions are cropped from the output. "same" gives S * stride outputs.
     output_padding : int or tuple of int, 0 to stride - 1
-        `conv` gives S outputs for several input sizes; this many positions are added at the end to the smallest of
-        them. PyTorch also takes more, if it is less than the dilation.
+        With a stride, `conv` gives S outputs for several input sizes. y has the smallest of these sizes plus this many
+        positions at the end. PyTorch also allows larger values if they are less than the dilation.
     groups : int
-        As `conv`'s.
+        As in `conv`.
     bias : bool
-        Whether there is a ``b``.
+        Whether ``params`` has a ``b``.
     method : {"auto", "exact", "im2col", "toeplitz", "row_blocks", "depthwise", "winograd"}
-        As `conv`'s.
+        As in `conv`.
 
     Returns
     -------
     y : array (N, (S - 1)*stride + dilation*(K-1) + 1 + output_padding - lo - hi, ..., O)
     vjp : callable
-        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None); with ``per_example=True``,
-        dparams is each example's own, its leaves with an axis (N) in front.
+        ``vjp(dy) -> (dparams, dx)``; ``vjp(dy, input_gradient=False)`` does not compute dx and returns None for it.
 
     Raises
     ------
     TypeError
         If an array is not of floats, or an option not of ints.
     ValueError
-        If the shapes do not fit; the message lists them with kernel, stride, padding and dilation.
+        If the shapes do not fit (the message lists them with kernel, stride, padding and dilation), or ``method``
+        cannot compute this geometry.
 
     Notes
     -----
-    Each x[n,s] puts a copy of the kernel, weighted, into the output:
+    Each x[n,s] adds a copy of the kernel, weighted by x[n,s], to the output:
 
         y[n,t] = sum over the pairs (s, k) with s*stride + k*dilation - lo = t of x[n,s] w[k]^T, plus b
 
-    which is `conv`'s dx. It is linear in x and in w, and the adjoint of an adjoint is the map itself, so
+    which is `conv`'s dx. It is linear in x and in w. The adjoint of an adjoint is the original map, so
 
         dx[n,s] = sum_k dy[n, s*stride + k*dilation - lo] w[k]          conv of dy
         dw[k]   = sum_{n,s} dy[n, s*stride + k*dilation - lo]^T x[n,s]  conv's dw, with dy and x exchanged
@@ -246,17 +261,15 @@ def conv_transpose(
         "conv_transpose", x.shape[1:-1], w.shape[:-2], stride=stride, padding=padding, output_padding=output_padding,
         dilation=dilation,
     )  # fmt: skip
-    method = requested("conv_transpose", preference(method), g, out_channels, x.shape[-1], groups)
+    method = check_method("conv_transpose", preference(method), g, out_channels, x.shape[-1], groups)
     y = add_bias(correlate_adjoint_x(x, w, g, groups, method), b)
     shape, dtype = y.shape, y.dtype
 
-    def conv_transpose_vjp(
-        dy: Any, *, input_gradient: bool = True, per_example: bool = False
-    ) -> tuple[Tree, Array | None]:
+    def conv_transpose_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("conv_transpose", dy, shape, dtype)
-        dparams: Tree = {"w": correlate_adjoint_w(dy, x, g, groups, per_example, method)}
+        dparams: Tree = {"w": correlate_adjoint_w(dy, x, g, groups, method)}
         if b is not None:
-            dparams["b"] = channel_sum(dy, per_example)
+            dparams["b"] = channel_sum(dy)
         return dparams, correlate(dy, w, g, groups, method) if input_gradient else None
 
     return y, conv_transpose_vjp
@@ -272,4 +285,4 @@ def _check_axes(op: str, x: tuple[int, ...], w: tuple[int, ...]) -> None:
 
 def _check_bias(op: str, b: tuple[int, ...] | None, w: tuple[int, ...], out_channels: int) -> None:
     if b is not None and b != (out_channels,):
-        raise ValueError(f"{op}: b must be ({out_channels},) to go with w {w}, not {b}")
+        raise ValueError(f"{op}: b must be ({out_channels},) to match w {w}, not {b}")

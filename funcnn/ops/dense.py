@@ -10,7 +10,9 @@ from funcnn import checks
 from funcnn.kernels.bias import add_bias, channel_sum
 from funcnn.tree import Array, Tree
 
-_LARGE = 1 << 16  # entries of a product
+# Entries of a product's result: below this, `dot` is faster than `@`, since it has less overhead; above, `@` is faster.
+# ``scripts/bench --job digits32`` measures it again.
+_LARGE_RESULT = 1 << 16
 
 
 def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
@@ -22,14 +24,13 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
         ``w`` (I, O) and ``b`` (O).
     x : array (N, ..., I)
     bias : bool
-        Whether there is a ``b``.
+        Whether ``params`` has a ``b``.
 
     Returns
     -------
     y : array (N, ..., O)
     vjp : callable
-        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None); with ``per_example=True``,
-        dparams is each example's own, its leaves with an axis (N) in front.
+        ``vjp(dy) -> (dparams, dx)``; ``vjp(dy, input_gradient=False)`` does not compute dx and returns None for it.
 
     Raises
     ------
@@ -44,8 +45,8 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
 
         <dy, dx w + x dw + db> = <dy w^T, dx> + <x^T dy, dw> + <sum_n dy, db>
 
-    gives dx = dy w^T, dw = x^T dy, db = sum_n dy. Where n runs over the rows of one example alone, dw and db are that
-    example's own.
+    gives dx = dy w^T, dw = x^T dy, db = sum_n dy. In the code, `_outer_sum` is x^T dy, the sum over rows of the outer
+    products of x[n] and dy[n].
 
     ``torch.nn.Linear`` keeps the same ``w`` as (out, in).
 
@@ -69,32 +70,29 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
     y = add_bias(_product(x, w), b)
     shape, dtype = y.shape, y.dtype
 
-    def dense_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
+    def dense_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("dense", dy, shape, dtype)
-        plain = x.ndim == 2 and not per_example
-        dparams: Tree = {"w": _pairs(x, dy) if plain else _pairs(_rows(x, per_example), _rows(dy, per_example))}
+        dparams: Tree = {"w": _outer_sum(_rows(x), _rows(dy))}
         if b is not None:
-            dparams["b"] = channel_sum(dy, per_example)
+            dparams["b"] = channel_sum(dy)
         return dparams, _product(dy, w.T) if input_gradient else None
 
     return y, dense_vjp
 
 
-def _rows(a: Array, per_example: bool) -> Array:
-    """View (N, ..., F) as one matrix of rows, or as one for each example."""
-    if per_example:
-        return a.reshape(len(a), math.prod(a.shape[1:-1]), a.shape[-1])
-    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+def _rows(a: Array) -> Array:
+    """Reshape (N, ..., F) to a matrix (rows, F)."""
+    return a if a.ndim == 2 else a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
 
 
 def _product(x: Array, w: Array) -> Array:
-    """Return x w; for two matrices `dot` begins sooner."""
+    """Return x w; for two matrices, `dot` has less overhead than `@`."""
     return x.dot(w) if x.ndim == 2 else x @ w
 
 
-def _pairs(x: Array, dy: Array) -> Array:
-    """Return x^T dy; where there is one row to sum over, broadcasting is quicker."""
-    if x.shape[-2] == 1:
-        return x.mT * dy
-    # `dot` begins sooner, and ends later where the result is large
-    return x.T.dot(dy) if x.ndim == 2 and x.shape[1] * dy.shape[1] < _LARGE else x.mT @ dy
+def _outer_sum(x: Array, dy: Array) -> Array:
+    """Return x^T dy; for a single row, broadcasting is faster than a matrix product."""
+    if len(x) == 1:
+        return x.T * dy
+    # `dot` has less overhead, but is slower where the result is large
+    return x.T.dot(dy) if x.shape[1] * dy.shape[1] < _LARGE_RESULT else x.T @ dy

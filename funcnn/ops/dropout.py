@@ -17,7 +17,7 @@ from funcnn.tree import Array
 def dropout(
     x: Array, *, rate: float, key: Key | None, shared_axes: Sequence[int] = ()
 ) -> tuple[Array, Callable[[Any], Array]]:
-    """Set entries to 0 at random and scale the others up, so that the expectation stays.
+    """Set entries to 0 at random and scale the others up, so that the expectation does not change.
 
     Parameters
     ----------
@@ -27,7 +27,8 @@ def dropout(
     key : tuple of int
         The same key drops the same entries.
     shared_axes : sequence of int
-        Axes along which one decision holds for all entries; the spatial axes give spatial dropout.
+        All entries along these axes are dropped or kept together. The spatial axes give spatial dropout, which drops
+        whole channels.
 
     Returns
     -------
@@ -60,7 +61,7 @@ def dropout(
         raise ValueError("dropout: a key is needed to drop at random, such as key=(0,)")
     shared = {checks.axis("dropout", a, x.ndim) for a in shared_axes}
     shape = tuple(1 if a in shared else s for a, s in enumerate(x.shape))
-    kept = keep_mask(key, rate, shape, one_for_all=0 in shared)
+    kept = keep_mask(key, rate, shape, shared_over_batch=0 in shared)
     factor = 1 / (1 - float(rate))
     y = x * kept
     y *= factor
@@ -75,28 +76,28 @@ def dropout(
 
 
 def check_rate(rate: float) -> None:
-    """Refuse a rate outside [0, 1)."""
+    """Raise a ValueError for a rate outside [0, 1)."""
     if not 0 <= rate < 1:
-        raise ValueError(f"dropout: rate is the fraction dropped, in [0, 1), not {rate}")
+        raise ValueError(f"dropout: rate, the fraction dropped, must be in [0, 1), not {rate}")
 
 
-def keep_mask(key: Key, rate: float, shape: tuple[int, ...], *, one_for_all: bool = False) -> Array:
-    """Draw which entries of examples (N, ...) are kept when the fraction ``rate`` is dropped.
+def keep_mask(key: Key, rate: float, shape: tuple[int, ...], *, shared_over_batch: bool = False) -> Array:
+    """Draw a mask (N, ...), True for the entries to keep when the fraction ``rate`` is dropped.
 
-    In a shard, they are those that the whole batch's mask has for the shard's examples; with ``one_for_all``, shape
-    (1, ...), those of all examples.
+    Within a shard, the mask is the shard's part of the mask of the whole batch; with ``shared_over_batch``, shape
+    (1, ...), all shards draw the same mask.
 
-    An entry is kept where a number of 24 bits reaches ``rate``, as `numpy.random.Generator.random` makes one in single
-    precision of each half of the generator's 64 bits, the lower half first. Comparing the halves themselves takes half
-    the time. The generator can skip any number of draws.
+    An entry is kept if a random number of 24 bits, scaled to [0, 1), is at least ``rate``. These are the numbers of
+    `numpy.random.Generator.random` in single precision, which makes one from each half of the bit generator's 64-bit
+    outputs, the lower half first. Comparing the halves as integers takes half the time of making floats of them.
     """
     shard = current_shard()
     if shard.batch_key is not None and key[: len(shard.key)] == shard.key:
         key = shard.batch_key + key[len(shard.key) :]
     bits: Any = generator(key).bit_generator
-    before = 0 if one_for_all else shard.first * math.prod(shape) // shard.size
-    if before:
-        bits.advance(before // 2)
-    first, count = before % 2, math.prod(shape)
+    skipped = 0 if shared_over_batch else shard.first * math.prod(shape) // shard.size
+    if skipped:
+        bits.advance(skipped // 2)
+    first, count = skipped % 2, math.prod(shape)
     halves = bits.random_raw((first + count + 1) // 2).astype("<u8", copy=False).view("<u4")[first : first + count]
     return halves.reshape(shape) >= math.ceil(float(np.float32(rate)) * (1 << 24)) << 8

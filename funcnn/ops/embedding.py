@@ -1,4 +1,4 @@
-"""Rows of a table, looked up by number."""
+"""Embedding: look up rows of a table by integer ids."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from funcnn.tree import Array, Tree
 
 
 def embedding(params: Tree, ids: Array) -> tuple[Array, Callable[..., Tree]]:
-    """Replace each id by its row of the table: a vector for each word, symbol or category.
+    """Replace each id by its row of a table: one vector for each word, symbol or category.
 
     Parameters
     ----------
     params : dict
-        ``w`` (V, D), a row for each of V ids.
+        ``w`` (V, D), one row for each of V ids.
     ids : array of int (N, ...), in [0, V)
 
     Returns
     -------
     y : array (N, ..., D)
     vjp : callable
-        ``vjp(dy) -> dparams``, for ids have no cotangent. With ``per_example=True``, its leaf has a leading axis N.
+        ``vjp(dy) -> dparams``; ids are integers and have no cotangent.
 
     Raises
     ------
@@ -35,8 +35,8 @@ def embedding(params: Tree, ids: Array) -> tuple[Array, Callable[..., Tree]]:
 
     Notes
     -----
-    y[n] = w[ids[n]] is the product of one-hot vectors with w, so row v of dw is the sum of dy over the places where v
-    stands.
+    y[n] = w[ids[n]] is the product of one-hot vectors with w, so row v of dw is the sum of dy[n] over all n with
+    ids[n] = v.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def embedding(params: Tree, ids: Array) -> tuple[Array, Callable[..., Tree]]:
     (w,) = checks.leaves("embedding", params, ("w",))
     ids = np.asarray(ids)
     if ids.dtype.kind not in "iu":
-        raise TypeError(f"embedding: ids are integers, not {ids.dtype}")
+        raise TypeError(f"embedding: ids must be integers, not {ids.dtype}")
     if w.ndim != 2 or ids.ndim < 1:
         raise ValueError(f"embedding: w must be (V, D) and ids (N, ...); got w {w.shape} and ids {ids.shape}")
     if ids.size and not (ids.min() >= 0 and ids.max() < len(w)):
@@ -62,13 +62,8 @@ def embedding(params: Tree, ids: Array) -> tuple[Array, Callable[..., Tree]]:
     y = w[ids]
     shape, dtype, table = y.shape, y.dtype, w.shape
 
-    def embedding_vjp(dy: Any, *, per_example: bool = False) -> Tree:
+    def embedding_vjp(dy: Any) -> Tree:
         dy = checks.cotangent("embedding", dy, shape, dtype)
-        if per_example:
-            dw = np.zeros((len(ids), *table), dy.dtype)
-            examples = np.arange(len(ids)).reshape(-1, *(1,) * (ids.ndim - 1))
-            np.add.at(dw, (examples, ids), dy)
-            return {"w": dw}
         dw = np.zeros(table, dy.dtype)
         np.add.at(dw, ids, dy)
         return {"w": dw}

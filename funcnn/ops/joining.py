@@ -1,4 +1,8 @@
-"""Making one array of several."""
+"""Combine several arrays into one.
+
+Each op takes at least one array of floats and does not broadcast. No array or shapes that differ are a ValueError, an
+array of other numbers is a TypeError. With a single array, ``vjp(dy)`` returns one cotangent instead of a tuple of one.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +22,13 @@ def add(*xs: Array) -> tuple[Array, Callable[[Any], Any]]:
     Parameters
     ----------
     *xs : array
-        At least one, all of one shape (nothing is broadcast).
+        All of one shape.
 
     Returns
     -------
     y : array
     vjp : callable
-        ``vjp(dy) -> (dy, ..., dy)``, one for each of ``xs``; for a single x, dy alone.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is no array, one is not of floats, or the shapes differ where they must not.
+        ``vjp(dy) -> (dy, ..., dy)``, one for each of ``xs``.
 
     Examples
     --------
@@ -38,7 +37,7 @@ def add(*xs: Array) -> tuple[Array, Callable[[Any], Any]]:
     (array([3.]), (array([5.]), array([5.])))
     """
     arrays = _arrays("add", xs)
-    checks.alike("add", arrays)
+    checks.same_shape("add", arrays)
     y = sum(arrays[1:], arrays[0])
     shape, dtype, count = y.shape, y.dtype, len(arrays)
 
@@ -50,24 +49,19 @@ def add(*xs: Array) -> tuple[Array, Callable[[Any], Any]]:
 
 
 def concat(*xs: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Any]]:
-    """Arrays one after the other along an axis, by default the channels.
+    """Concatenate arrays along an axis, by default the channels.
 
     Parameters
     ----------
     *xs : array
-        At least one, of equal shapes on the other axes.
+        Of equal shapes on the other axes.
     axis : int
 
     Returns
     -------
     y : array
     vjp : callable
-        ``vjp(dy) -> (dx, ...)``, each of ``xs`` its own stretch of dy; for a single x, dx alone.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is no array, one is not of floats, or the shapes differ where they must not.
+        ``vjp(dy) -> (dx, ...)``: for each of ``xs``, the slice of dy at its position in y.
 
     Examples
     --------
@@ -77,7 +71,7 @@ def concat(*xs: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Any]]:
     """
     arrays = _arrays("concat", xs)
     axis = checks.axis("concat", axis, arrays[0].ndim)
-    checks.alike("concat", arrays, besides_axis=axis)
+    checks.same_shape("concat", arrays, except_axis=axis)
     y = np.concatenate(arrays, axis)
     shape, dtype = y.shape, y.dtype
     ends = np.cumsum([x.shape[axis] for x in arrays])[:-1]
@@ -95,18 +89,13 @@ def multiply(*xs: Array) -> tuple[Array, Callable[[Any], Any]]:
     Parameters
     ----------
     *xs : array
-        At least one, all of one shape (nothing is broadcast).
+        All of one shape.
 
     Returns
     -------
     y : array
     vjp : callable
-        ``vjp(dy) -> (dx, ...)``: for each of ``xs``, dy times the product of the others; for a single x, dy alone.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is no array, one is not of floats, or the shapes differ.
+        ``vjp(dy) -> (dx, ...)``: for each of ``xs``, dy times the product of the others.
 
     Examples
     --------
@@ -115,13 +104,13 @@ def multiply(*xs: Array) -> tuple[Array, Callable[[Any], Any]]:
     (array([6.]), (array([3.]), array([2.])))
     """
     arrays = _arrays("multiply", xs)
-    checks.alike("multiply", arrays)
+    checks.same_shape("multiply", arrays)
     y = math.prod(arrays[1:], start=arrays[0])
     shape, dtype = y.shape, y.dtype
 
     def multiply_vjp(dy: Any) -> Any:
         dy = checks.cotangent("multiply", dy, shape, dtype)
-        # not y / x, which fails where x is 0
+        # y / x would divide by 0 where x is 0
         others = [arrays[:i] + arrays[i + 1 :] for i in range(len(arrays))]
         return tuple(math.prod(rest, start=dy) for rest in others) if len(arrays) > 1 else dy
 

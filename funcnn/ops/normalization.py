@@ -1,7 +1,12 @@
 """Normalisation: subtract the mean and divide by the standard deviation, over some of the axes, then scale and shift.
 
-The ops differ in the axes alone. All variances are the biased ones (the mean of squared deviations), computed in two
-passes: the difference of mean square and squared mean loses every digit where the mean is large.
+Each op takes ``params`` and x (N, ..., C), and returns y of x's shape and ``vjp(dy) -> (dparams, dx)``;
+``vjp(dy, input_gradient=False)`` does not compute dx and returns None for it. It raises a TypeError if an array is not
+of floats, and a ValueError if the shapes do not fit, ``params`` has other leaves, or ``eps`` is below 0.
+
+The ops differ in the axes that the mean and the variance are taken over; `rms_norm` subtracts no mean. ``eps`` is added
+to the variance. All variances are the biased ones, the means of squared deviations. They are computed in two passes:
+the difference of the mean square and the squared mean would lose all digits where the mean is large.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from funcnn.tree import Array, Tree
 def batch_norm(
     params: Tree, x: Array, *, stats: Tree | None = None, eps: float = 1e-5
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]], Tree]:
-    """Batch normalisation: each channel standardised over the batch and all positions, or by given statistics.
+    """Batch normalisation: standardise each channel over the batch and all positions, or by given statistics.
 
     Parameters
     ----------
@@ -29,36 +34,30 @@ def batch_norm(
         ``scale`` (C) and ``bias`` (C).
     x : array (N, ..., C)
     stats : dict, optional
-        ``mean`` (C) and ``var`` (C) to normalise by, as in evaluation; not differentiated. If not given, those of x,
-        which then needs at least two values in a channel.
+        ``mean`` (C) and ``var`` (C) to normalise by, as in evaluation; they are not differentiated. By default those
+        of x, which must then have at least two values per channel (else a ValueError).
     eps : float >= 0
-        Added to the variance.
 
     Returns
     -------
     y : array, shape of x
     vjp : callable
-        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None). With ``per_example=True``
-        and given statistics, the leaves of dparams have a leading axis N.
     stats : dict
-        ``mean`` and ``var`` (the biased one) that y was normalised by.
-
-    Raises
-    ------
-    TypeError
-        If an array is not of floats.
-    ValueError
-        If the shapes do not fit, ``params`` has other leaves, or there are fewer than two values to take statistics of.
+        The ``mean`` and ``var`` that y is normalised by.
 
     Notes
     -----
-    y = z scale + bias with z = (x - mean) r and r = 1 / sqrt(var + eps). With M the mean over the batch and the
-    positions, and dz = dy scale, the mean and the variance depend on x, too:
+    y = z scale + bias with z = (x - mean) r and r = 1 / sqrt(var + eps). Let M be the mean over the n values of a
+    channel, and dz = dy scale. The mean and the variance depend on x, which gives the last two terms of
 
         dx = r (dz - M[dz] - z M[dz z])        dscale = sum dy z        dbias = sum dy
 
-    With given statistics they do not, and dx = r dz. S. Ioffe and C. Szegedy, Batch Normalization, 2015
-    (arXiv:1502.03167).
+    With given statistics, they do not, and dx = r dz. The code computes dx from dscale and dbias: as n M[dz] = scale
+    dbias and n M[dz z] = scale dscale, and z = (x - mean) r,
+
+        dx = (-(x - mean) r dscale / n + dy - dbias / n) r scale        (`affine_of_two`)
+
+    S. Ioffe and C. Szegedy, Batch Normalization, 2015 (arXiv:1502.03167).
 
     Examples
     --------
@@ -70,18 +69,18 @@ def batch_norm(
     array([[9.]])
     """
     scale, bias = checks.leaves("batch_norm", params, ("scale", "bias"))
-    x = _channels("batch_norm", x, scale, bias)
+    x = _check_channels("batch_norm", x, scale, bias)
     _check_eps("batch_norm", eps)
     count = x.size // max(x.shape[-1], 1)
     gather = current_shard().gather
     if stats is None:
         mean = channel_sum(x) / max(count, 1)
         var = centred_product_sum(x, mean) / max(count, 1)
-        count, mean, var = _pooled(gather((count, mean, var)))
+        count, mean, var = _combine_stats(gather((count, mean, var)))
         if count < 2:
             raise ValueError(
                 f"batch_norm: statistics need at least 2 values in each channel, x {x.shape} has "
-                f"{count}; train with larger batches, or give stats"
+                f"{count}; train with larger batches, or pass stats"
             )
         used = {"mean": mean, "var": var}
     else:
@@ -94,21 +93,14 @@ def batch_norm(
     y = affine(x, mean, r * scale, bias)
     dtype = y.dtype
 
-    def batch_norm_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
+    def batch_norm_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("batch_norm", dy, x.shape, dtype)
-        if per_example and stats is None:
-            raise ValueError(
-                "batch_norm: in training, examples share their statistics and have no gradients of their own"
-            )
-        if per_example:
-            dparams = _affine_gradient(dy, (x - mean) * r, (x.ndim - 1,), per_example)
-        else:
-            dparams = {"scale": centred_product_sum(x, mean, dy) * r, "bias": channel_sum(dy)}
+        dparams = {"scale": centred_product_sum(x, mean, dy) * r, "bias": channel_sum(dy)}
         if not input_gradient:
             return dparams, None
         if stats is not None:
             return dparams, dy * (r * scale)
-        # dparams are of x alone, but through the statistics dx depends on all of the batch
+        # dparams are this shard's, but dx depends, through the statistics, on the sums over the whole batch
         first, *others = gather(dparams)
         dscale, dbias = (sum((other[name] for other in others), first[name]) for name in ("scale", "bias"))
         return dparams, affine_of_two(x, mean, -r * dscale / count, dy, -dbias / count, r * scale)
@@ -119,7 +111,7 @@ def batch_norm(
 def layer_norm(
     params: Tree, x: Array, *, axes: int | Sequence[int] = -1, eps: float = 1e-5
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
-    """Layer normalisation: standardised over the given axes, by default the channels of each position.
+    """Layer normalisation: standardise over the given axes, by default over the channels at each position.
 
     Parameters
     ----------
@@ -127,26 +119,13 @@ def layer_norm(
         ``scale`` and ``bias``, of the shape of the normalised axes: (C) for the default.
     x : array (N, ..., C)
     axes : int or sequence of int
-        E.g. (1, 2, 3) for whole images.
+        For example (1, 2, 3) for whole images.
     eps : float >= 0
-        Added to the variance.
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None). With ``per_example=True``,
-        the leaves of dparams have a leading axis N.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array is not of floats, the shapes do not fit, or ``params`` has other leaves.
 
     Notes
     -----
-    As `batch_norm` by the statistics of x, with M the mean over ``axes``: dx = r (dz - M[dz] - z M[dz z]), dz = dy
-    scale; dscale and dbias sum dy z and dy over the other axes. J. Ba et al., Layer Normalization, 2016
+    The formulas are `batch_norm`'s, with M the mean over ``axes``: dx = r (dz - M[dz] - z M[dz z]), dz = dy scale;
+    dscale and dbias are the sums of dy z and dy over the other axes. J. Ba et al., Layer Normalization, 2016
     (arXiv:1607.06450).
 
     Examples
@@ -158,15 +137,15 @@ def layer_norm(
            [-1.,  1.]])
     """
     scale, bias = checks.leaves("layer_norm", params, ("scale", "bias"))
-    x, over, scale, bias = _normalized_axes("layer_norm", x, axes, scale, bias)
+    x, over, scale, bias = _check_axes("layer_norm", x, axes, scale, bias)
     _check_eps("layer_norm", eps)
-    z, z_vjp, _, _ = _standardized(x, over, eps)
+    z, z_vjp = _standardized(x, over, eps)
     y = z * scale + bias
     dtype = y.dtype
 
-    def layer_norm_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
+    def layer_norm_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("layer_norm", dy, z.shape, dtype)
-        return _affine_gradient(dy, z, over, per_example), z_vjp(dy * scale) if input_gradient else None
+        return _affine_gradient(dy, z, over), z_vjp(dy * scale) if input_gradient else None
 
     return y, layer_norm_vjp
 
@@ -174,34 +153,22 @@ def layer_norm(
 def rms_norm(
     params: Tree, x: Array, *, axes: int | Sequence[int] = -1, eps: float = 1e-5
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
-    """Root mean square normalisation: divided by the root of the mean square over the given axes, nothing subtracted.
+    """Root mean square normalisation: divide by the root of the mean square over the given axes.
 
     Parameters
     ----------
     params : dict
-        ``scale``, of the shape of the normalised axes: (C) for the default; and ``bias`` of that shape if preference.
+        ``scale``, of the shape of the normalised axes: (C) for the default; and optionally ``bias`` of that shape.
     x : array (N, ..., C)
     axes : int or sequence of int
     eps : float >= 0
-        Added to the mean square. PyTorch's default is the spacing of floats at 1, much less.
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None). With ``per_example=True``,
-        the leaves of dparams have a leading axis N.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array is not of floats, the shapes do not fit, or ``params`` has other leaves.
+        Added to the mean square. PyTorch's default is smaller: the spacing of floats at 1.
 
     Notes
     -----
-    y = z scale with z = x r, r = 1 / sqrt(M[x^2] + eps) and M the mean over ``axes``. Since dr = -r^3 M[x dx], dx =
-    r (dz - z M[dz z]) with dz = dy scale. B. Zhang and R. Sennrich, Root Mean Square Layer Normalization, 2019
-    (arXiv:1910.07467).
+    y = z scale with z = x r, r = 1 / sqrt(M[x^2] + eps) and M the mean over ``axes``. The differential of r is
+    dr = -r^3 M[x dx], so the VJP is dx = r (dz - z M[dz z]) with dz = dy scale. B. Zhang and R. Sennrich, Root Mean
+    Square Layer Normalization, 2019 (arXiv:1910.07467).
 
     Examples
     --------
@@ -211,16 +178,16 @@ def rms_norm(
     """
     names = ("scale", "bias") if isinstance(params, dict) and "bias" in params else ("scale",)
     scale, *rest = checks.leaves("rms_norm", params, names)
-    x, over, scale, *biases = _normalized_axes("rms_norm", x, axes, scale, *rest)
+    x, over, scale, *biases = _check_axes("rms_norm", x, axes, scale, *rest)
     _check_eps("rms_norm", eps)
     r = 1 / np.sqrt(_mean(x * x, over) + eps)
     z = x * r
     y = sum(biases, z * scale)
     dtype = y.dtype
 
-    def rms_norm_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
+    def rms_norm_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("rms_norm", dy, z.shape, dtype)
-        dparams = _affine_gradient(dy, z, over, per_example)
+        dparams = _affine_gradient(dy, z, over)
         dparams = {name: dparams[name] for name in names}
         if not input_gradient:
             return dparams, None
@@ -233,7 +200,7 @@ def rms_norm(
 def group_norm(
     params: Tree, x: Array, groups: int, *, eps: float = 1e-5
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
-    """Group normalisation: each example's groups of channels standardised over all their positions.
+    """Group normalisation: standardise each group of channels of each example over its channels and positions.
 
     Parameters
     ----------
@@ -241,26 +208,13 @@ def group_norm(
         ``scale`` (C) and ``bias`` (C).
     x : array (N, ..., C)
     groups : int
-        Divides C. 1 normalises each example as a whole; C is `instance_norm`.
+        Must divide C. 1 normalises each example as a whole, C is `instance_norm`.
     eps : float >= 0
-        Added to the variance.
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None). With ``per_example=True``,
-        the leaves of dparams have a leading axis N.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array is not of floats, the shapes do not fit, or ``params`` has other leaves.
 
     Notes
     -----
-    As `layer_norm` with M the mean over positions and the channels of a group. Y. Wu and K. He, Group Normalization,
-    2018 (arXiv:1803.08494).
+    The formulas are `layer_norm`'s, with M the mean over the positions and the channels of a group. Y. Wu and K. He,
+    Group Normalization, 2018 (arXiv:1803.08494).
 
     Examples
     --------
@@ -269,16 +223,16 @@ def group_norm(
     array([[-1.,  1., -1.,  1.]])
     """
     scale, bias = checks.leaves("group_norm", params, ("scale", "bias"))
-    x = _channels("group_norm", x, scale, bias)
+    x = _check_channels("group_norm", x, scale, bias)
     checks.groups("group_norm", groups, x.shape[-1], x.shape[-1])
     _check_eps("group_norm", eps)
-    return _by_groups("group_norm", scale, bias, x, groups, eps)
+    return _normalize_groups("group_norm", scale, bias, x, groups, eps)
 
 
 def instance_norm(
     params: Tree, x: Array, *, eps: float = 1e-5
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
-    """Instance normalisation: each channel of each example standardised over its positions.
+    """Instance normalisation: standardise each channel of each example over its positions.
 
     Parameters
     ----------
@@ -287,24 +241,11 @@ def instance_norm(
     x : array (N, S..., C)
         One to three spatial axes.
     eps : float >= 0
-        Added to the variance.
-
-    Returns
-    -------
-    y : array, shape of x
-    vjp : callable
-        ``vjp(dy) -> (dparams, dx)``; with ``input_gradient=False``, dx is left out (None). With ``per_example=True``,
-        the leaves of dparams have a leading axis N.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array is not of floats, the shapes do not fit, or ``params`` has other leaves.
 
     Notes
     -----
-    `group_norm` with a group for each channel. A channel that is constant, as one of a single position is, becomes
-    ``bias``. D. Ulyanov et al., Instance Normalization, 2016 (arXiv:1607.08022).
+    This is `group_norm` with as many groups as channels. A constant channel, for example one of a single position,
+    becomes ``bias``. D. Ulyanov et al., Instance Normalization, 2016 (arXiv:1607.08022).
 
     Examples
     --------
@@ -314,33 +255,33 @@ def instance_norm(
            [-1.,  1.]])
     """
     scale, bias = checks.leaves("instance_norm", params, ("scale", "bias"))
-    x = _channels("instance_norm", checks.images("instance_norm", x), scale, bias)
+    x = _check_channels("instance_norm", checks.images("instance_norm", x), scale, bias)
     _check_eps("instance_norm", eps)
-    return _by_groups("instance_norm", scale, bias, x, x.shape[-1], eps)
+    return _normalize_groups("instance_norm", scale, bias, x, x.shape[-1], eps)
 
 
-def _by_groups(
+def _normalize_groups(
     op: str, scale: Array, bias: Array, x: Array, groups: int, eps: float
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
     channels = x.shape[-1]
     split = (*x.shape[:-1], groups, channels // max(groups, 1))
-    # the positions and the channels of a group: all axes but the batch and the groups
-    over = (*range(1, x.ndim - 1), x.ndim)
-    grouped, grouped_vjp, _, _ = _standardized(x.reshape(split), over, eps)
+    # the axes of the positions and of the channels in a group
+    axes = (*range(1, x.ndim - 1), x.ndim)
+    grouped, grouped_vjp = _standardized(x.reshape(split), axes, eps)
     z = grouped.reshape(x.shape)
     y = z * scale + bias
     dtype = y.dtype
 
-    def by_groups_vjp(dy: Any, *, input_gradient: bool = True, per_example: bool = False) -> tuple[Tree, Array | None]:
+    def normalize_groups_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
         dy = checks.cotangent(op, dy, z.shape, dtype)
-        dparams = _affine_gradient(dy, z, (z.ndim - 1,), per_example)
+        dparams = _affine_gradient(dy, z, (z.ndim - 1,))
         return dparams, grouped_vjp((dy * scale).reshape(split)).reshape(z.shape) if input_gradient else None
 
-    return y, by_groups_vjp
+    return y, normalize_groups_vjp
 
 
-def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Callable[[Array], Array], Array, Array]:
-    """Return z = (x - mean) / sqrt(var + eps), its VJP, and mean and var over ``axes``, which are kept with size 1."""
+def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Callable[[Array], Array]]:
+    """Return z = (x - mean) / sqrt(var + eps), with mean and var over ``axes``, and its VJP."""
     mean = _mean(x, axes)
     centred = x - mean
     var = _mean(centred * centred, axes)
@@ -350,21 +291,21 @@ def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, C
     def standardized_vjp(dz: Array) -> Array:
         return r * (dz - _mean(dz, axes) - z * _mean(dz * z, axes))
 
-    return z, standardized_vjp, mean, var
+    return z, standardized_vjp
 
 
-def _pooled(parts: list[tuple[int, Array, Array]]) -> tuple[int, Array, Array]:
-    """Return count, mean and variance of a batch from those of its pieces.
+def _combine_stats(shards: list[tuple[int, Array, Array]]) -> tuple[int, Array, Array]:
+    """Return the count, mean and variance of a batch, given those of its shards.
 
-    The variance is the mean of the parts' variances and of the squared distances of their means, nothing else: nothing
-    cancels (T. Chan, G. Golub and R. LeVeque, Updating formulae and a pairwise algorithm for computing sample
-    variances, 1979).
+    The variance is the weighted mean of var_s + (mean_s - mean)^2 over the shards s, a sum of non-negative terms in
+    which no digits cancel (T. Chan, G. Golub and R. LeVeque, Updating formulae and a pairwise algorithm for computing
+    sample variances, 1979).
     """
-    if len(parts) == 1:
-        return parts[0]
-    total = sum(count for count, _, _ in parts)
-    mean = np.sum([mean * (count / total) for count, mean, _ in parts], axis=0)
-    var = np.sum([(var + (own - mean) ** 2) * (count / total) for count, own, var in parts], axis=0)
+    if len(shards) == 1:
+        return shards[0]
+    total = sum(count for count, _, _ in shards)
+    mean = np.sum([mean_s * (count / total) for count, mean_s, _ in shards], axis=0)
+    var = np.sum([(var_s + (mean_s - mean) ** 2) * (count / total) for count, mean_s, var_s in shards], axis=0)
     return total, mean, var
 
 
@@ -375,17 +316,15 @@ def _mean(a: Array, axes: tuple[int, ...]) -> Array:
     return a.mean(axis=axes, keepdims=True)
 
 
-def _affine_gradient(dy: Array, z: Array, axes: tuple[int, ...], per_example: bool) -> Tree:
-    """Return the gradients of scale and bias in y = z scale + bias, which have the shape of ``axes``."""
-    if per_example and 0 in axes:
-        raise ValueError("axis 0 is normalised over, so examples have no gradients of their own")
-    others = tuple(a for a in range(1 if per_example else 0, dy.ndim) if a not in axes)
+def _affine_gradient(dy: Array, z: Array, axes: tuple[int, ...]) -> Tree:
+    """Return the gradients of scale and bias in y = z scale + bias, both of the shape of ``axes``."""
+    others = tuple(a for a in range(dy.ndim) if a not in axes)
     if others == tuple(range(dy.ndim - 1)):
         return {"scale": channel_sum(dy * z), "bias": channel_sum(dy)}
     return {"scale": (dy * z).sum(axis=others), "bias": dy.sum(axis=others)}
 
 
-def _channels(op: str, x: Any, scale: Array, bias: Array) -> Array:
+def _check_channels(op: str, x: Any, scale: Array, bias: Array) -> Array:
     x = checks.floating(f"{op}: x", x)
     if x.ndim < 2 or scale.shape != x.shape[-1:] or bias.shape != x.shape[-1:]:
         raise ValueError(
@@ -395,8 +334,8 @@ def _channels(op: str, x: Any, scale: Array, bias: Array) -> Array:
     return x
 
 
-def _normalized_axes(op: str, x: Any, axes: int | Sequence[int], *leaves: Array) -> tuple[Any, ...]:
-    """Return x, the axes in order, and the leaves of these axes' shape made to broadcast against x."""
+def _check_axes(op: str, x: Any, axes: int | Sequence[int], *leaves: Array) -> tuple[Any, ...]:
+    """Return x, the sorted non-negative axes, and the leaves reshaped to broadcast against x."""
     x = checks.floating(f"{op}: x", x)
     listed = list(axes) if isinstance(axes, Sequence) else [axes]
     over = tuple(sorted({checks.axis(op, a, x.ndim) for a in listed}))
@@ -408,8 +347,8 @@ def _normalized_axes(op: str, x: Any, axes: int | Sequence[int], *leaves: Array)
             raise ValueError(
                 f"{op}: x {x.shape} normalised over axes {over} needs leaves of shape {shape}, got {leaf.shape}"
             )
-    spread = [x.shape[a] if a in over else 1 for a in range(x.ndim)]
-    return x, over, *(leaf.reshape(spread) for leaf in leaves)
+    broadcastable = [x.shape[a] if a in over else 1 for a in range(x.ndim)]
+    return x, over, *(leaf.reshape(broadcastable) for leaf in leaves)
 
 
 def _check_eps(op: str, eps: float) -> None:

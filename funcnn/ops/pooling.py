@@ -1,4 +1,17 @@
-"""Pooling: the maximum or mean over windows, or over all positions."""
+"""Pooling: the maximum or mean of each channel over windows, or over all positions.
+
+Each op takes x (N, S..., C) with one to three spatial axes and returns y and ``vjp(dy) -> dx``. It raises a TypeError
+if x is not an array of floats, and a ValueError if it has another number of axes.
+
+`max_pool` and `avg_pool` take the windows' options as `funcnn.ops.conv` does, and give (S + lo + hi - dilation*(window
+- 1) - 1)//stride + 1 outputs on an axis. A wrong option is a TypeError or ValueError, and so is a window that does not
+fit or holds nothing but padding. The stride is the window's size if it is not given. With ``ceil_mode``, there is also
+a last window that starts inside but extends beyond the end; unlike in PyTorch, the first window must fit in any case.
+
+The global and adaptive ops raise a ValueError if a spatial axis has size 0.
+
+Where several positions of a window hold the maximum, its VJP takes the first one in row-major order.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +23,15 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks
-from funcnn.kernels.bias import channel_sum
-from funcnn.kernels.geometry import Geometry, Padding, PerAxis, geometry, per_axis, remembered
+from funcnn.kernels.bias import example_channel_sums
+from funcnn.kernels.geometry import Geometry, Padding, PerAxis, cached_by_shapes, geometry, per_axis
 from funcnn.kernels.pooling import max_along, no_overlap, scatter_argmax, sum_along, sum_along_adjoint, window_argmax
 from funcnn.kernels.windows import crop, pad
 from funcnn.tree import Array
 
-_LARGEST_WINDOW_AT_ONCE = 16
+# Positions of a window: up to here, disjoint windows are pooled over all axes in one pass, larger ones axis by axis,
+# which compares fewer numbers but stores intermediate maxima. ``scripts/bench --job digits32`` measures it again.
+_SINGLE_PASS_WINDOW = 16
 
 
 def max_pool(
@@ -29,41 +44,30 @@ def max_pool(
     ceil_mode: bool = False,
     keep_input: bool = False,
 ) -> tuple[Array, Callable[[Any], Array]]:
-    """Maximum over each window, channel by channel.
+    """Maximum over each window.
 
     Parameters
     ----------
     x : array (N, S..., C)
-        One to three spatial axes.
     window : int or tuple of int, >= 1
     stride : int or tuple of int, optional
-        The window, if not given.
     padding : int, tuple of int, tuple of (lo, hi), "valid" or "same"
-        Positions that never win. A window must not lie in the padding alone.
+        Positions of -inf, which are never the argmax.
     dilation : int or tuple of int, >= 1
     ceil_mode : bool
-        Also take the last window that starts inside but reaches beyond the end. The first must fit all the same, unlike
-        in PyTorch.
     keep_input : bool
-        Let the VJP keep x and y, and find out itself which position of each window holds the maximum, instead of
-        keeping that position's number: quicker if the VJP is not called, as in evaluation.
+        The VJP keeps x and y, and computes each window's argmax when it is called, instead of keeping the argmax. This
+        is faster if the VJP is not called, as in evaluation.
 
     Returns
     -------
     y : array (N, out..., C)
     vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `conv` does, and if a window sees nothing but padding.
 
     Notes
     -----
-    Away from ties the maximum is locally the one position that attains it, so its differential passes that position's
-    dx and the VJP sends dy there, adding up where windows overlap. Among equal positions the first in row-major order
-    is taken; in a window with NaNs it is the first NaN.
+    Near an x without ties, each y is x at the window's argmax, so dx is dy at that position, summed over the windows
+    that share it, and 0 elsewhere. The argmax of a window with NaNs is the first NaN.
 
     Examples
     --------
@@ -77,35 +81,35 @@ def max_pool(
     maxima = []
     for axes in passes:
         before = y
-        # real maxima are the same in any order, and those of whole rows are quicker
+        # for real numbers, the order of the axes does not change the maxima, and starting with whole rows is faster
         for a in axes if x.dtype.kind == "f" else reversed(axes):
             y = max_along(y, g, a)
         maxima.append((axes, before, y))
     shape, dtype = y.shape, y.dtype
-    found = [] if keep_input else _argmaxes(maxima, g)
+    argmaxes = [] if keep_input else _argmaxes(maxima, g)
     if not keep_input:
         maxima = []
 
     def max_pool_vjp(dy: Any) -> Array:
         dy = checks.cotangent("max_pool", dy, shape, dtype)
-        for axes, argmax, before_shape in reversed(found or _argmaxes(maxima, g)):
+        for axes, argmax, before_shape in reversed(argmaxes or _argmaxes(maxima, g)):
             dy = scatter_argmax(argmax, dy, g, axes, before_shape)
         return crop(dy, g.padding)
 
     return y, max_pool_vjp
 
 
-@remembered
+@cached_by_shapes
 def _passes(
     size: tuple[int, ...], window: PerAxis, stride: PerAxis, padding: Padding, dilation: PerAxis, ceil_mode: bool
 ) -> tuple[Geometry, list[tuple[int, ...]]]:
-    """Check the options of `max_pool`; return its windows and the axes whose maxima to take at a time."""
+    """Check the options of `max_pool`; return its windows and, for each pass, the axes to pool over."""
     g = geometry("max_pool", size, window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
-    _positions_in_windows("max_pool", g, ((0, 0),) * len(size))
+    _count_positions("max_pool", g, ((0, 0),) * len(size))
     every_axis = tuple(range(len(size)))
-    # large windows, and those that overlap, share the maxima along an axis
-    shared = math.prod(g.window) > _LARGEST_WINDOW_AT_ONCE or not no_overlap(g, every_axis)
-    return g, [(a,) for a in reversed(every_axis)] if shared else [every_axis]
+    # large windows take fewer maxima axis by axis, and windows that overlap share those along an axis
+    axis_by_axis = math.prod(g.window) > _SINGLE_PASS_WINDOW or not no_overlap(g, every_axis)
+    return g, [(a,) for a in reversed(every_axis)] if axis_by_axis else [every_axis]
 
 
 def _argmaxes(
@@ -124,40 +128,31 @@ def avg_pool(
     ceil_mode: bool = False,
     count_include_pad: bool = False,
 ) -> tuple[Array, Callable[[Any], Array]]:
-    """Mean over each window, channel by channel.
+    """Mean over each window.
 
     Parameters
     ----------
     x : array (N, S..., C)
-        One to three spatial axes.
     window : int or tuple of int, >= 1
     stride : int or tuple of int, optional
-        The window, if not given.
     padding : int, tuple of int, tuple of (lo, hi), "valid" or "same"
-        Positions of zeros. A window must not lie in the padding alone.
+        Positions of zeros.
     dilation : int or tuple of int, >= 1
     ceil_mode : bool
-        Also take the last window that starts inside but reaches beyond the end; the positions beyond never count. The
-        first must fit all the same, unlike in PyTorch.
+        Positions beyond the padding are never counted.
     count_include_pad : bool
-        Divide by all positions of the window, the padding's too, instead of by those of x alone. PyTorch does by
-        default.
+        Divide by all positions of the window including padding, as PyTorch does by default, instead of by the number
+        of its positions in x.
 
     Returns
     -------
     y : array (N, out..., C)
     vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `conv` does, and if a window sees nothing but padding.
 
     Notes
     -----
-    y = (sum of the window's positions) / count is linear, so the VJP is its transpose: dy / count, added to each of the
-    positions.
+    y = (sum over the window) / count is linear, so the VJP is its transpose: it adds dy / count to each position of the
+    window.
 
     Examples
     --------
@@ -171,10 +166,10 @@ def avg_pool(
     g = geometry(
         "avg_pool", x.shape[1:-1], window, stride=step, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
-    nothing = ((0, 0),) * len(g.size)
-    count = _positions_in_windows("avg_pool", g, nothing)
+    no_padding = ((0, 0),) * len(g.size)
+    count = _count_positions("avg_pool", g, no_padding)
     if count_include_pad:
-        count = _positions_in_windows("avg_pool", g, declared.padding)
+        count = _count_positions("avg_pool", g, declared.padding)
     count = count.astype(x.real.dtype)
     padded = pad(x, g.padding)
     sizes = []
@@ -200,22 +195,15 @@ def global_avg_pool(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     Parameters
     ----------
     x : array (N, S..., C)
-        One to three spatial axes, none of size 0.
 
     Returns
     -------
     y : array (N, C)
     vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``x`` is not of floats, or not of that shape.
 
     Notes
     -----
-    y = (1/P) sum_p x[n,p] over the P positions; so dx[n,p] = dy[n] / P at each of them.
+    y = (1/P) sum_p x[n,p] over the P positions, so dx[n,p] = dy[n] / P.
 
     Examples
     --------
@@ -223,10 +211,10 @@ def global_avg_pool(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     >>> y, vjp(np.array([[1.0]])).ravel()
     (array([[2.]]), array([0.5, 0.5]))
     """
-    x = _positions("global_avg_pool", x)
+    x = _check_positions("global_avg_pool", x)
     shape = x.shape
     positions = math.prod(shape[1:-1])
-    y = channel_sum(x, per_example=True)
+    y = example_channel_sums(x)
     y /= positions
     out, dtype = y.shape, y.dtype
 
@@ -243,22 +231,15 @@ def global_max_pool(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     Parameters
     ----------
     x : array (N, S..., C)
-        One to three spatial axes, none of size 0.
 
     Returns
     -------
     y : array (N, C)
     vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``x`` is not of floats, or not of that shape.
 
     Notes
     -----
-    As for `max_pool`: dy goes to the first position, in row-major order, that attains the maximum.
+    As in `max_pool`, dx is dy at the argmax and 0 elsewhere.
 
     Examples
     --------
@@ -266,29 +247,28 @@ def global_max_pool(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     >>> y, vjp(np.array([[5.0]])).ravel()
     (array([[3.]]), array([0., 5., 0.]))
     """
-    x = _positions("global_max_pool", x)
+    x = _check_positions("global_max_pool", x)
     shape, dtype = x.shape, x.dtype
     flat = x.reshape(shape[0], math.prod(shape[1:-1]), shape[-1])
-    best = flat.real.argmax(axis=1)[:, None, :]
-    y = np.take_along_axis(flat, best, axis=1)[:, 0, :]
+    argmax = flat.real.argmax(axis=1)[:, None, :]
+    y = np.take_along_axis(flat, argmax, axis=1)[:, 0, :]
     out = y.shape
 
     def global_max_pool_vjp(dy: Any) -> Array:
         dy = checks.cotangent("global_max_pool", dy, out, dtype)
         dx = np.zeros((shape[0], math.prod(shape[1:-1]), shape[-1]), dy.dtype)
-        np.put_along_axis(dx, best, dy[:, None, :], axis=1)
+        np.put_along_axis(dx, argmax, dy[:, None, :], axis=1)
         return dx.reshape(shape)
 
     return y, global_max_pool_vjp
 
 
 def adaptive_avg_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
-    """Mean over windows chosen so that the output has a given size, whatever the input's.
+    """Mean over windows whose size depends on the input's, so that the output has a given size.
 
     Parameters
     ----------
     x : array (N, S..., C)
-        One to three spatial axes, none of size 0.
     size : int or tuple of int, >= 1
         Of the output. Larger than S repeats positions.
 
@@ -296,19 +276,13 @@ def adaptive_avg_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
     -------
     y : array (N, size..., C)
     vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``x`` is not of floats, or not of that shape, or ``size`` no size.
 
     Notes
     -----
-    On each axis, window i of ``size`` covers the positions from floor(i S / size) up to ceil((i+1) S / size), so that
-    the windows cover everything, differ by at most one position in length, and overlap by at most one. The mean is
-    linear: dy goes in equal shares to the window's positions. Where ``size`` divides S this is `avg_pool` with the
-    window S / size.
+    On each axis, window i of ``size`` windows covers the positions floor(i S / size) to ceil((i+1) S / size) - 1. The
+    windows cover all positions, differ by at most one position in length, and overlap by at most one. The mean is
+    linear: the VJP adds dy / length to each position of the window. Where ``size`` divides S, this is `avg_pool` with
+    the window S / size.
 
     Examples
     --------
@@ -316,14 +290,14 @@ def adaptive_avg_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
     >>> y.ravel(), vjp(np.ones_like(y)).ravel()
     (array([1.5, 4. ]), array([0.5, 1. , 0.5]))
     """
-    x = _positions("adaptive_avg_pool", x)
+    x = _check_positions("adaptive_avg_pool", x)
     size = per_axis("adaptive_avg_pool", "size", size, x.ndim - 2)
     shapes = []
     y = x
     for a in reversed(range(1, x.ndim - 1)):
         shapes.append((a, y.shape))
         y = np.stack(
-            [y[*_before(a), positions].mean(axis=a) for positions in _adaptive(y.shape[a], size[a - 1])], axis=a
+            [y[*_leading_axes(a), positions].mean(axis=a) for positions in _adaptive(y.shape[a], size[a - 1])], axis=a
         )
     out, dtype = y.shape, y.dtype
 
@@ -332,7 +306,9 @@ def adaptive_avg_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
         for a, shape in reversed(shapes):
             dx = np.zeros(shape, dy.dtype)
             for i, positions in enumerate(_adaptive(shape[a], size[a - 1])):
-                dx[*_before(a), positions] += dy[*_before(a), i : i + 1] / (positions.stop - positions.start)
+                dx[*_leading_axes(a), positions] += dy[*_leading_axes(a), i : i + 1] / (
+                    positions.stop - positions.start
+                )
             dy = dx
         return dy
 
@@ -340,12 +316,11 @@ def adaptive_avg_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
 
 
 def adaptive_max_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
-    """Maximum over windows chosen so that the output has a given size, whatever the input's.
+    """Maximum over windows whose size depends on the input's, so that the output has a given size.
 
     Parameters
     ----------
     x : array (N, S..., C)
-        One to three spatial axes, none of size 0.
     size : int or tuple of int, >= 1
         Of the output. Larger than S repeats positions.
 
@@ -353,17 +328,11 @@ def adaptive_max_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
     -------
     y : array (N, size..., C)
     vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``x`` is not of floats, or not of that shape, or ``size`` no size.
 
     Notes
     -----
-    The windows are those of `adaptive_avg_pool`; dy goes to the first position in row-major order that attains the
-    maximum, as in `max_pool`. Where ``size`` divides S this is `max_pool` with the window S / size.
+    The windows are those of `adaptive_avg_pool`; the VJP is that of `max_pool`. Where ``size`` divides S, this is
+    `max_pool` with the window S / size.
 
     Examples
     --------
@@ -371,28 +340,28 @@ def adaptive_max_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
     >>> y.ravel(), vjp(np.ones_like(y)).ravel()
     (array([5., 5.]), array([0., 2., 0.]))
     """
-    x = _positions("adaptive_max_pool", x)
+    x = _check_positions("adaptive_max_pool", x)
     size = per_axis("adaptive_max_pool", "size", size, x.ndim - 2)
     stages = []
     y = x
     for a in reversed(range(1, x.ndim - 1)):  # the last axis first keeps row-major order among ties
-        best = [
-            (positions.start + y[*_before(a), positions].real.argmax(axis=a, keepdims=True)).astype(
+        argmaxes = [
+            (positions.start + y[*_leading_axes(a), positions].real.argmax(axis=a, keepdims=True)).astype(
                 np.min_scalar_type(y.shape[a])
             )
             for positions in _adaptive(y.shape[a], size[a - 1])
         ]
-        stages.append((a, y.shape, best))
-        y = np.concatenate([np.take_along_axis(y, index, axis=a) for index in best], axis=a)
+        stages.append((a, y.shape, argmaxes))
+        y = np.concatenate([np.take_along_axis(y, index, axis=a) for index in argmaxes], axis=a)
     out, dtype = y.shape, y.dtype
 
     def adaptive_max_pool_vjp(dy: Any) -> Array:
         dy = checks.cotangent("adaptive_max_pool", dy, out, dtype)
-        for a, shape, best in reversed(stages):
+        for a, shape, argmaxes in reversed(stages):
             dx = np.zeros(shape, dy.dtype)
-            for i, index in enumerate(best):
-                share = np.take_along_axis(dx, index, axis=a) + dy[*_before(a), i : i + 1]
-                np.put_along_axis(dx, index, share, axis=a)
+            for i, index in enumerate(argmaxes):
+                total = np.take_along_axis(dx, index, axis=a) + dy[*_leading_axes(a), i : i + 1]
+                np.put_along_axis(dx, index, total, axis=a)
             dy = dx
         return dy
 
@@ -400,16 +369,16 @@ def adaptive_max_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
 
 
 def _adaptive(positions: int, windows: int) -> list[slice]:
-    """Cut 0..positions-1 into ``windows`` slices of nearly equal length that cover everything."""
+    """Return ``windows`` slices of nearly equal length that together cover 0..positions-1."""
     return [slice(i * positions // windows, -(-(i + 1) * positions // windows)) for i in range(windows)]
 
 
-def _before(a: int) -> tuple[slice, ...]:
-    """Index all axes before ``a`` as a whole."""
+def _leading_axes(a: int) -> tuple[slice, ...]:
+    """Return the index that selects everything on the axes before ``a``."""
     return (slice(None),) * a
 
 
-def _positions(op: str, x: Any) -> Array:
+def _check_positions(op: str, x: Any) -> Array:
     x = checks.images(op, x)
     if 0 in x.shape[1:-1]:
         raise ValueError(f"{op}: x {x.shape} has no positions to pool over")
@@ -417,8 +386,8 @@ def _positions(op: str, x: Any) -> Array:
 
 
 @lru_cache(maxsize=256)
-def _positions_in_windows(op: str, g: Geometry, counted_padding: tuple[tuple[int, int], ...]) -> Array:
-    """Count each window's positions inside x and ``counted_padding``, as (out..., 1); refuse windows that see none."""
+def _count_positions(op: str, g: Geometry, counted_padding: tuple[tuple[int, int], ...]) -> Array:
+    """Count each window's positions in x and ``counted_padding``, as (out..., 1); raise if a window has none."""
     count = np.ones((*g.out, 1), np.int64)
     for a, (lo, hi) in enumerate(counted_padding):
         start = np.arange(g.out[a]) * g.stride[a] - g.padding[a][0]

@@ -1,4 +1,8 @@
-"""Rearranging an array: its entries stay what they are, some come more than once."""
+"""Rearrange the entries of an array, or repeat some of them.
+
+Each op returns y and ``vjp(dy) -> dx``. x must be an array of floats (else a TypeError). The ops on images need x
+(N, S..., C) with one to three spatial axes (else a ValueError), and raise a TypeError or ValueError for a wrong option.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +20,11 @@ from funcnn.tree import Array
 
 
 def identity(x: Array) -> tuple[Array, Callable[[Any], Array]]:
-    """The input as it is.
+    """Return the input unchanged: y is ``x`` itself, and dx is dy.
 
     Parameters
     ----------
     x : array, any shape
-
-    Returns
-    -------
-    y : array
-        ``x`` itself.
-    vjp : callable
-        ``vjp(dy) -> dy``
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of floats.
 
     Examples
     --------
@@ -50,7 +42,7 @@ def identity(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 
 def flatten(x: Array) -> tuple[Array, Callable[[Any], Array]]:
-    """Lay all axes but the first in one.
+    """Merge all axes except the first into one.
 
     Parameters
     ----------
@@ -60,17 +52,16 @@ def flatten(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     -------
     y : array (N, F)
     vjp : callable
-        ``vjp(dy) -> dx``, which puts the shape back.
 
     Raises
     ------
-    TypeError, ValueError
-        If ``x`` is not of floats, or has no axis at all.
+    ValueError
+        If ``x`` has no axis.
 
     Notes
     -----
-    The channels are the innermost axis. In PyTorch they are the outermost, so that weights of the layer after it, taken
-    from there, need their rows in another order.
+    Here the channels are the last axis and vary fastest; in PyTorch they are the first axis of an image and vary
+    slowest. Weights from PyTorch of a dense layer after `flatten` therefore need their rows reordered.
 
     Examples
     --------
@@ -93,33 +84,28 @@ def flatten(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 def pad(
     x: Array, widths: Padding, *, mode: str = "constant", value: float = 0.0
 ) -> tuple[Array, Callable[[Any], Array]]:
-    """Surround the spatial axes by more positions.
+    """Pad the spatial axes.
 
     Parameters
     ----------
     x : array (N, S..., C)
-        One to three spatial axes.
     widths : int, tuple of int, tuple of (lo, hi)
-        Positions to add on both sides of every axis, of each axis, or on each side of each axis.
+        Positions to add: one number for both sides of every axis, one number per axis, or one (lo, hi) per axis. (In
+        PyTorch, the widths start with the last axis.)
     mode : {"constant", "reflect", "edge", "wrap"}
-        What they hold: ``value``; the image mirrored about its outermost positions; those positions; the image
-        repeated. The last two are "replicate" and "circular" in PyTorch, whose widths begin with the last axis.
+        What the added positions hold. "constant": ``value``. "reflect": the image, mirrored about its outermost
+        positions. "edge": the outermost positions ("replicate" in PyTorch). "wrap": the image, repeated ("circular" in
+        PyTorch).
     value : float
 
     Returns
     -------
     y : array (N, lo + S + hi, ..., C)
     vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``x`` is not an array of float images, or an option is out of range.
 
     Notes
     -----
-    Every position of y is a position of x or a constant, so dx is the sum of dy over the copies of each position.
+    Every position of y is a copy of a position of x, or constant. So dx at a position is the sum of dy over its copies.
 
     Examples
     --------
@@ -132,13 +118,13 @@ def pad(
     """
     x = checks.images("pad", x)
     if mode not in ("constant", "reflect", "edge", "wrap"):
-        raise ValueError(f"pad: mode is 'constant', 'reflect', 'edge' or 'wrap', not {mode!r}")
+        raise ValueError(f"pad: mode must be 'constant', 'reflect', 'edge' or 'wrap', not {mode!r}")
     if isinstance(widths, str):
-        raise TypeError(f"pad: widths are numbers of positions, not {widths!r}")
+        raise TypeError(f"pad: widths must be numbers of positions, not {widths!r}")
     size = x.shape[1:-1]
     if mode != "constant" and 0 in size:
         raise ValueError(f"pad: x {x.shape} has no positions to repeat")
-    # a window of one position: its geometry checks the widths and fits wherever there is a position at all
+    # `geometry` parses and checks the widths; a window of one position fits any image
     widths = geometry("pad", tuple(max(s, 1) for s in size), 1, padding=widths).padding
     if mode == "constant":
         y = pad_with(x, widths, value)
@@ -169,23 +155,16 @@ def upsample(x: Array, factor: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
     Parameters
     ----------
     x : array (N, S..., C)
-        One to three spatial axes.
     factor : int or tuple of int, >= 1
 
     Returns
     -------
     y : array (N, factor * S, ..., C)
     vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``x`` is not an array of float images, or ``factor`` not of ints >= 1.
 
     Notes
     -----
-    dx is the sum of dy over each position's copies.
+    dx at a position is the sum of dy over its copies.
 
     Examples
     --------
@@ -211,30 +190,24 @@ def upsample(x: Array, factor: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
 
 
 def depth_to_space(x: Array, block: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
-    """Lay groups of channels out as blocks of positions, for images with a fraction of the channels and more positions.
+    """Move groups of channels to blocks of positions, which gives larger images with fewer channels.
 
     Parameters
     ----------
     x : array (N, S..., C)
-        C divisible by the number of positions of a block. The channels that make up one position of the block are
-        neighbours, as in TensorFlow and as in ONNX's mode DCR; in PyTorch's ``pixel_shuffle``, as in CRD, it is the
-        channels that make up one channel of y.
+        C must be divisible by the number of positions of a block. The channels that become one position of the block
+        are contiguous, as in TensorFlow and in ONNX's mode DCR. In PyTorch's ``pixel_shuffle`` and in ONNX's mode CRD,
+        the channels that become one channel of y are contiguous.
     block : int or tuple of int, >= 1
 
     Returns
     -------
     y : array (N, block * S, ..., C / positions)
     vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``x`` is not an array of float images, or ``block`` does not fit it.
 
     Notes
     -----
-    A permutation; its VJP is `space_to_depth`.
+    A permutation of the entries; its VJP is `space_to_depth`.
     W. Shi et al., Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel CNN, 2016
     (arXiv:1609.05158).
 
@@ -261,28 +234,22 @@ def depth_to_space(x: Array, block: PerAxis) -> tuple[Array, Callable[[Any], Arr
 
 
 def space_to_depth(x: Array, block: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
-    """Lay blocks of positions out as channels: the inverse of `depth_to_space`.
+    """Move blocks of positions to channels: the inverse of `depth_to_space`.
 
     Parameters
     ----------
     x : array (N, S..., C)
-        S divisible by ``block``.
+        S must be divisible by ``block``.
     block : int or tuple of int, >= 1
 
     Returns
     -------
     y : array (N, S / block, ..., C * positions)
     vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``x`` is not an array of float images, or ``block`` does not fit it.
 
     Notes
     -----
-    A permutation; its VJP is `depth_to_space`.
+    A permutation of the entries; its VJP is `depth_to_space`.
 
     Examples
     --------
@@ -309,14 +276,14 @@ def _depth_to_space(x: Array, blocks: tuple[int, ...]) -> Array:
     channels = x.shape[-1] // math.prod(blocks)
     split = x.reshape(x.shape[0], *size, *blocks, channels)
     order = [n for a in range(rank) for n in (1 + a, 1 + rank + a)]
-    grown = tuple(s * k for s, k in zip(size, blocks, strict=True))
-    return split.transpose(0, *order, 2 * rank + 1).reshape(x.shape[0], *grown, channels)
+    out = tuple(s * k for s, k in zip(size, blocks, strict=True))
+    return split.transpose(0, *order, 2 * rank + 1).reshape(x.shape[0], *out, channels)
 
 
 def _space_to_depth(x: Array, blocks: tuple[int, ...]) -> Array:
     size, rank = x.shape[1:-1], len(blocks)
-    shrunk = tuple(s // k for s, k in zip(size, blocks, strict=True))
-    split = x.reshape(x.shape[0], *(n for pair in zip(shrunk, blocks, strict=True) for n in pair), x.shape[-1])
+    out = tuple(s // k for s, k in zip(size, blocks, strict=True))
+    split = x.reshape(x.shape[0], *(n for pair in zip(out, blocks, strict=True) for n in pair), x.shape[-1])
     order = [*range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2)]
     channels = x.shape[-1] * math.prod(blocks)
-    return split.transpose(0, *order, 2 * rank + 1).reshape(x.shape[0], *shrunk, channels)
+    return split.transpose(0, *order, 2 * rank + 1).reshape(x.shape[0], *out, channels)

@@ -1,4 +1,8 @@
-"""Softmax and its logarithm."""
+"""Softmax and its logarithm.
+
+Both are ``y, vjp = f(x, axis=-1)`` with ``dx = vjp(dy)``: x is an array of floats (a TypeError otherwise), and y, dy
+and dx have its shape. An axis that does not exist or has size 0 is a ValueError.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +16,13 @@ from funcnn.tree import Array
 
 
 def softmax(x: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Array]]:
-    """Softmax, exp(x) / sum exp(x) along an axis, without overflow.
-
-    Parameters
-    ----------
-    x : array
-    axis : int
-
-    Returns
-    -------
-    y : array, shape of x
-        Non-negative, summing to 1 along ``axis``.
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``x`` is not of floats, or has no such axis or nothing on it.
+    """Softmax, exp(x) / sum exp(x) along an axis: non-negative numbers that sum to 1. Does not overflow.
 
     Notes
     -----
-    Taking the maximum off x first changes nothing, and no exponential overflows (written as it stands, the formula
-    gives NaN from logits of about 90 in float32). From dy_j/dx_i = y_j ([i = j] - y_i): dx = y (dy - sum_j dy_j y_j).
+    Subtracting the maximum from x first does not change the result, and keeps exponentials from overflowing (without
+    it, the formula gives NaN from logits of about 90 in float32). From dy_j/dx_i = y_j ([i = j] - y_i) follows
+    dx = y (dy - sum_j dy_j y_j).
 
     Examples
     --------
@@ -43,7 +31,7 @@ def softmax(x: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Array]]:
     (array([[0.5, 0.5]]), array([[ 0.25, -0.25]]))
     """
     x, axis = _softmax_arguments("softmax", x, axis)
-    e = np.exp(_below_zero(x, axis))
+    e = np.exp(_minus_max(x, axis))
     y = e / e.sum(axis, keepdims=True)
 
     def softmax_vjp(dy: Any) -> Array:
@@ -54,28 +42,11 @@ def softmax(x: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Array]]:
 
 
 def log_softmax(x: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Array]]:
-    """Logarithm of the softmax, x - log sum exp(x) along an axis, without overflow or logarithms of 0.
-
-    Parameters
-    ----------
-    x : array
-    axis : int
-
-    Returns
-    -------
-    y : array, shape of x
-        Log-probabilities.
-    vjp : callable
-        ``vjp(dy) -> dx``
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``x`` is not of floats, or has no such axis or nothing on it.
+    """Logarithm of the softmax, x - log sum exp(x) along an axis. Does not overflow or take the logarithm of 0.
 
     Notes
     -----
-    From dy_j/dx_i = [i = j] - softmax(x)_i: dx = dy - softmax(x) sum_j dy_j.
+    From dy_j/dx_i = [i = j] - softmax(x)_i follows dx = dy - softmax(x) sum_j dy_j.
 
     Examples
     --------
@@ -84,7 +55,7 @@ def log_softmax(x: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Array]
     (array([[    0., -1000.]]), array([[0., 0.]]))
     """
     x, axis = _softmax_arguments("log_softmax", x, axis)
-    shifted = _below_zero(x, axis)
+    shifted = _minus_max(x, axis)
     y = shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))
 
     def log_softmax_vjp(dy: Any) -> Array:
@@ -98,10 +69,10 @@ def _softmax_arguments(op: str, x: Any, axis: int) -> tuple[Array, int]:
     x = checks.floating(f"{op}: x", x)
     axis = checks.axis(op, axis, x.ndim)
     if x.shape[axis] == 0:
-        raise ValueError(f"{op}: x {x.shape} has nothing on axis {axis}")
+        raise ValueError(f"{op}: x {x.shape} is empty along axis {axis}")
     return x, axis
 
 
-def _below_zero(x: Array, axis: int) -> Array:
-    """Take the largest real part along the axis off ``x``; a constant to the derivative, since softmax ignores it."""
+def _minus_max(x: Array, axis: int) -> Array:
+    """Return x minus its largest real part along the axis; the VJPs treat it as constant, as softmax ignores shifts."""
     return x - x.real.max(axis, keepdims=True)

@@ -1,4 +1,4 @@
-"""Optimizers: pairs of pure functions that compose, and learning-rate schedules.
+"""Optimizers and learning-rate schedules. An optimizer is a pair of pure functions, and optimizers can be combined.
 
 ::
 
@@ -7,18 +7,30 @@
     updates, opt_state = optimizer.update(grads, opt_state, params)
     params = apply_updates(params, updates)
 
-A learning rate is a number or a schedule: a function of the step, counted from 0. The state is a tree of arrays whose
-structure stays the same, and carries the learning rate of the next update: `learning_rate`, `set_learning_rate`.
+A learning rate is a number or a schedule, which is a function of the step, counted from 0. The state is a tree of
+arrays of constant structure. It holds the learning rate of the next update, which `learning_rate` reads and
+`set_learning_rate` replaces. `by_name` makes an optimizer and its schedule from their names.
 
-A transformation of gradients (`clip_by_norm`, `add_weight_decay`) is an `Optimizer` too and goes before another in a
-chain; `average_params` goes last. Wrappers take an optimizer whole: `accumulate`, `apply_if_finite`, `freeze`. What
-chooses leaves, a mask, is a function of their path.
+Transformations of gradients, such as `clip_by_norm` and `add_weight_decay`, are an `Optimizer`, too. In a `chain` they
+come before the optimizer, and `average_params` after it. `accumulate`, `apply_if_finite` and `freeze` wrap an
+optimizer.
+
+Common to all functions here:
+
+- They return an `Optimizer` and raise a ValueError if a hyperparameter is out of range, unless they say otherwise.
+- Formulas are written for one parameter p with gradient g: ``p <- ...`` is its new value. t is the number of the
+  update, from 1.
+- ``weight_decay`` times the parameters is added to the gradient (L2 regularisation). In `adamw`, `lamb` and `lion`,
+  it is multiplied by the learning rate and subtracted from the parameters instead (decoupled weight decay).
+- A mask is a function ``mask(path) -> bool`` that selects leaves, such as `weights_only`. Paths are those of
+  `funcnn.tree.paths`, such as "0_conv2d/w".
 """
 
 from funcnn.optim.adadelta import adadelta
 from funcnn.optim.adagrad import adagrad
 from funcnn.optim.adam import adam, adamw, amsgrad, nadam, radam
 from funcnn.optim.averaging import average_params, averaged_params
+from funcnn.optim.by_name import by_name
 from funcnn.optim.clipping import adaptive_clip, clip_by_global_norm, clip_by_norm, clip_by_value
 from funcnn.optim.lamb import lamb
 from funcnn.optim.lion import lion
@@ -58,6 +70,7 @@ __all__ = [
     "apply_updates",
     "average_params",
     "averaged_params",
+    "by_name",
     "chain",
     "clip_by_global_norm",
     "clip_by_norm",

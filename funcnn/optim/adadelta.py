@@ -16,33 +16,23 @@ from funcnn.tree import Array
 def adadelta(
     learning_rate: float | Schedule = 1.0, *, decay: float = 0.9, eps: float = 1e-6, weight_decay: float = 0.0
 ) -> Optimizer:
-    """Steps as long, entry by entry, as recent steps were, in proportion to recent gradients.
+    """Adadelta: each entry of the gradient is multiplied by the ratio of the sizes of its recent steps and gradients.
 
     Parameters
     ----------
     learning_rate : float or schedule
-        Meant to be 1; not in the paper.
+        Usually 1. The paper has none.
     decay : float in [0, 1)
-        Weight of the old value in the running means; PyTorch's and Keras's rho.
+        Weight of the old value in the running means (rho in PyTorch and Keras).
     eps : float
-        Added to both means under their roots; it sets the first steps going.
+        Added to both means under the root. Without it, the first step, and so all others, would be 0.
     weight_decay : float
-        This times the parameters is added to the gradient (L2 regularisation).
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
 
     Notes
     -----
     v <- decay v + (1-decay) g^2;  d = g sqrt(s + eps) / sqrt(v + eps);  s <- decay s + (1-decay) d^2;  p <- p -
-    learning_rate * d. M. Zeiler, ADADELTA, 2012 (arXiv:1212.5701). The same as in PyTorch; Keras's defaults are a
-    learning rate of 0.001 and a decay of 0.95.
+    learning_rate * d. M. Zeiler, ADADELTA, 2012 (arXiv:1212.5701). PyTorch computes the same; Keras has a default
+    learning rate of 0.001 and decay of 0.95.
 
     Examples
     --------

@@ -20,33 +20,23 @@ def adagrad(
     eps: float = 1e-10,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """Steps divided, entry by entry, by the root of the sum of all squared gradients so far.
+    """Adagrad: each entry of the step is divided by the root of the sum of its squared gradients so far.
 
     Parameters
     ----------
     learning_rate : float or schedule
-        PyTorch's ``lr_decay`` is the schedule ``inverse_time(learning_rate, lr_decay)``.
+        For PyTorch's ``lr_decay``, use the schedule ``inverse_time(learning_rate, lr_decay)``.
     initial_accumulator : float
-        Where the sums start.
+        Initial value of the sums.
     eps : float
-        Added to the root in the denominator.
+        Added to the root, in the denominator.
     weight_decay : float
-        This times the parameters is added to the gradient (L2 regularisation).
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
 
     Notes
     -----
     v <- v + g^2;  p <- p - learning_rate * g / (sqrt(v) + eps). J. Duchi, E. Hazan and Y. Singer, Adaptive Subgradient
-    Methods, JMLR 2011. The same as in PyTorch; Keras and optax start the sums at 0.1 and have an eps of 1e-7 under the
-    root.
+    Methods, JMLR 2011. PyTorch computes the same; Keras and optax start the sums at 0.1 and add an eps of 1e-7
+    under the root.
 
     Examples
     --------

@@ -23,7 +23,7 @@ def adam(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """Adam: steps scaled, entry by entry, by running means of the gradient and of its square.
+    """Adam: the step is a running mean of the gradient, divided by the root of a running mean of its square.
 
     Parameters
     ----------
@@ -31,27 +31,18 @@ def adam(
     b1, b2 : float in [0, 1)
         Weights of the old value in the running means of the gradient and of its square.
     eps : float
-        Added to the root in the denominator.
+        Added to the root, in the denominator.
     weight_decay : float
-        This times the parameters is added to the gradient (L2 regularisation); see `adamw` for decay proper.
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
+        L2 regularisation; `adamw` has decoupled weight decay.
 
     Notes
     -----
     m <- b1 m + (1-b1) g;  v <- b2 v + (1-b2) g^2;  p <- p - learning_rate * m' / (sqrt(v') + eps), where m' = m /
-    (1-b1^t) and v' = v / (1-b2^t) undo the bias of means that start at 0, t counting from 1. D. Kingma and J. Ba,
-    Adam, 2014 (arXiv:1412.6980).
+    (1-b1^t) and v' = v / (1-b2^t) correct the bias of means that start at 0. D. Kingma and J. Ba, Adam, 2014
+    (arXiv:1412.6980).
 
-    eps is added to the root of the corrected v', as in the paper's Algorithm 1, PyTorch and optax; Keras adds it to the
-    root of v, and by default ten times as much.
+    eps is added to the root of the corrected v', as in the paper's Algorithm 1, PyTorch and optax. Keras adds it to the
+    root of v, and its default is ten times as large.
 
     Examples
     --------
@@ -72,7 +63,7 @@ def adamw(
     weight_decay: float = 0.01,
     mask: Mask | None = None,
 ) -> Optimizer:
-    """Adam with the weight decay outside the adaptive scaling: p shrinks by learning_rate * weight_decay * p a step.
+    """Adam with decoupled weight decay: each step also subtracts learning_rate * weight_decay * p from the parameters.
 
     Parameters
     ----------
@@ -81,22 +72,13 @@ def adamw(
         As in `adam`.
     weight_decay : float
     mask : callable, optional
-        ``mask(path) -> bool``: the leaves that decay, such as `weights_only`; all if not given.
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
+        Which leaves decay; by default all.
 
     Notes
     -----
-    I. Loshchilov and F. Hutter, Decoupled Weight Decay Regularization, 2017 (arXiv:1711.05101). In the paper a
-    schedule alone scales the decay; here, as in PyTorch, Keras and optax, the learning rate does. Their default decays
-    differ: 0.01 (here and in PyTorch), 0.004, 0.0001.
+    I. Loshchilov and F. Hutter, Decoupled Weight Decay Regularization, 2017 (arXiv:1711.05101). In the paper
+    only a schedule scales the decay; here, as in PyTorch, Keras and optax, the learning rate does. The default
+    weight_decay is 0.01 here and in PyTorch, 0.004 in Keras and 0.0001 in optax.
 
     Examples
     --------
@@ -122,21 +104,22 @@ def _adam(
     b1, b2, eps, _ = check_adam(name, learning_rate, b1, b2, eps, l2 + decay)
 
     def step(t: int, rate: float) -> Callable[..., tuple[Any, ...]]:
-        bias = math.sqrt(1 - b2**t)  # of the root of v
+        bias = math.sqrt(1 - b2**t)
         factors = as_arrays(b1, 1 - b1, b2, 1 - b2, eps * bias, -rate * bias / (1 - b1**t))
 
         def adam_step(m: Array, v: Array, g: Array) -> tuple[Any, ...]:
-            # the same as in `amsgrad`, but in three new arrays in all: fresh memory costs more than arithmetic
-            keep_m, take_m, keep_v, take_v, least, scale = factors(m.dtype)
-            work = np.asarray(take_m * g)
-            m = keep_m * m
+            # The formula of `adam` with three new arrays in all: allocating memory takes longer than the arithmetic.
+            # -rate m' / (sqrt(v') + eps) is scale * m / (sqrt(v) + eps * bias), with bias = sqrt(1 - b2^t).
+            b1_, one_minus_b1, b2_, one_minus_b2, scaled_eps, scale = factors(m.dtype)
+            work = np.asarray(one_minus_b1 * g)
+            m = b1_ * m
             m += work
             np.multiply(g, g, out=work)
-            work *= take_v
-            v = keep_v * v
+            work *= one_minus_b2
+            v = b2_ * v
             v += work
             np.sqrt(v, out=work)
-            work += least
+            work += scaled_eps
             np.divide(m, work, out=work)
             work *= scale
             return work, m, v
@@ -155,7 +138,7 @@ def amsgrad(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """Adam whose denominator never shrinks: it takes the largest running mean of the squares so far.
+    """AMSGrad: Adam with the largest running mean of the squares so far, so that its denominator never shrinks.
 
     Parameters
     ----------
@@ -163,20 +146,11 @@ def amsgrad(
     b1, b2, eps, weight_decay : float
         As in `adam`.
 
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
-
     Notes
     -----
     m and v as in `adam`;  w <- max(w, v);  p <- p - learning_rate * m / (1-b1^t) / (sqrt(w / (1-b2^t)) + eps).
-    S. Reddi, S. Kale and S. Kumar, On the Convergence of Adam and Beyond, 2018. The bias is undone after the maximum,
-    as in PyTorch; optax takes the maximum of the corrected means.
+    S. Reddi, S. Kale and S. Kumar, On the Convergence of Adam and Beyond, 2018. The bias is corrected after the
+    maximum, as in PyTorch; optax takes the maximum of the corrected means.
 
     Examples
     --------
@@ -213,7 +187,7 @@ def nadam(
     weight_decay: float = 0.0,
     momentum_decay: float = 0.004,
 ) -> Optimizer:
-    """Adam with Nesterov's momentum, which warms up.
+    """NAdam: Adam with Nesterov momentum, which increases during training.
 
     Parameters
     ----------
@@ -221,16 +195,7 @@ def nadam(
     b1, b2, eps, weight_decay : float
         As in `adam`.
     momentum_decay : float
-        How fast the momentum rises from b1 / 2 to b1.
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
+        How fast the momentum increases from b1 / 2 to b1.
 
     Notes
     -----
@@ -239,7 +204,8 @@ def nadam(
 
         p <- p - learning_rate * ((1-u_t) g / (1-U_t) + u_(t+1) m / (1-U_(t+1))) / (sqrt(v') + eps).
 
-    T. Dozat, Incorporating Nesterov Momentum into Adam, 2016; the same as in PyTorch. optax's has a constant momentum.
+    T. Dozat, Incorporating Nesterov Momentum into Adam, 2016. PyTorch computes the same; optax has a constant
+    momentum.
 
     Examples
     --------
@@ -254,22 +220,27 @@ def nadam(
         return b1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
 
     def step(t: int, rate: float) -> Callable[..., tuple[Any, ...]]:
-        now, following = momentum(t), momentum(t + 1)
+        u, next_u = momentum(t), momentum(t + 1)
         unbias = 1 / math.sqrt(1 - b2**t)
 
         def nadam_step(m: Array, v: Array, product: Array, g: Array) -> tuple[Any, ...]:
             m = running(b1, m, g)
             v = running(b2, v, g * g)
-            so_far = float(product) * now
-            ahead = (-rate * (1 - now) / (1 - so_far)) * g + (-rate * following / (1 - so_far * following)) * m
-            return ahead / (unbias * np.sqrt(v) + eps), m, v, np.asarray(so_far)
+            u_product = float(product) * u
+            numerator = (-rate * (1 - u) / (1 - u_product)) * g + (-rate * next_u / (1 - u_product * next_u)) * m
+            return numerator / (unbias * np.sqrt(v) + eps), m, v, np.asarray(u_product)
 
         return nadam_step
 
-    return recurrence(learning_rate, {"mean": np.zeros_like, "square": np.zeros_like, "product": _one}, step, l2=l2)
+    slots: dict[str, Callable[[Array], Array]] = {
+        "mean": np.zeros_like,
+        "square": np.zeros_like,
+        "product": _scalar_one,
+    }
+    return recurrence(learning_rate, slots, step, l2=l2)
 
 
-def _one(p: Array) -> Array:
+def _scalar_one(p: Array) -> Array:
     return np.ones(())
 
 
@@ -281,27 +252,20 @@ def radam(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """Adam that begins as momentum and turns adaptive as the mean of the squares becomes reliable: no warm-up needed.
+    """RAdam: Adam that starts as SGD with momentum and becomes adaptive once the mean of the squares is reliable.
+
+    It needs no warm-up of the learning rate.
 
     Parameters
     ----------
     learning_rate : float or schedule
     b1, b2, eps, weight_decay : float
-        As in `adam`, but for the place of eps.
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
+        As in `adam`, except where eps is added.
 
     Notes
     -----
-    m, m' and v as in `adam`. The mean of the squares is worth n = N - 2 t b2^t / (1-b2^t) observations, in the end
-    N = 2 / (1-b2) - 1. While n <= 5, p <- p - learning_rate * m'; after that
+    m, m' and v as in `adam`. The mean of the squares corresponds to n = N - 2 t b2^t / (1-b2^t) observations, which
+    tends to N = 2 / (1-b2) - 1. While n <= 5, p <- p - learning_rate * m'; after that
 
         p <- p - learning_rate * r * m' * sqrt(1-b2^t) / (sqrt(v) + eps),  r^2 = (n-4)(n-2)N / ((N-4)(N-2)n).
 
@@ -319,11 +283,11 @@ def radam(
 
     def step(t: int, rate: float) -> Callable[..., tuple[Any, ...]]:
         scale = -rate / (1 - b1**t)
-        worth = final - 2 * t * b2**t / (1 - b2**t)
-        adaptive = worth > 5
+        observations = final - 2 * t * b2**t / (1 - b2**t)
+        adaptive = observations > 5
         if adaptive:
-            variance = (worth - 4) * (worth - 2) * final / ((final - 4) * (final - 2) * worth)
-            scale *= math.sqrt(variance * (1 - b2**t))
+            r2 = (observations - 4) * (observations - 2) * final / ((final - 4) * (final - 2) * observations)
+            scale *= math.sqrt(r2 * (1 - b2**t))
 
         def radam_step(m: Array, v: Array, g: Array) -> tuple[Any, ...]:
             m = running(b1, m, g)
@@ -338,7 +302,7 @@ def radam(
 def check_adam(
     name: str, learning_rate: float | Schedule, b1: float, b2: float, eps: float, weight_decay: float
 ) -> tuple[float, float, float, float]:
-    """Refuse hyperparameters out of range; return b1, b2, eps and weight_decay as `check_range` does."""
+    """Raise a ValueError if a hyperparameter is out of range; return b1, b2, eps and weight_decay as floats."""
     check_rate(name, learning_rate)
     return (
         check_range(name, "b1", b1, 1.0),

@@ -1,4 +1,4 @@
-"""The running mean of the parameters over the steps."""
+"""Running mean of the parameters over the steps."""
 
 from __future__ import annotations
 
@@ -11,31 +11,23 @@ from funcnn.tree import Array, Tree
 
 
 def average_params(decay: float) -> Optimizer:
-    """Keep a running mean of the parameters, which are often better than the last ones, and change nothing.
+    """Keep a running mean of the parameters, which often generalises better than the last parameters.
+
+    It passes updates through unchanged. Put it last in a chain, where its gradients are the updates that the parameters
+    will get. `averaged_params` reads the mean from the state.
 
     Parameters
     ----------
     decay : float in [0, 1)
-        Weight of the old mean; the mean is about that of the last 1 / (1 - decay) steps.
-
-    Returns
-    -------
-    Optimizer
-        To be put last in a chain, where its gradients are the updates that the parameters will get. Its state has the
-        mean, which `averaged_params` finds.
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
+        Weight of the old value in the mean, which covers about the last 1 / (1 - decay) steps.
 
     Notes
     -----
-    After step t the mean is that of the parameters after steps k = 1..t with weights decay^(t-k), which sum to (1 -
-    decay^t) / (1 - decay): a <- (1-f) a + f p with f = (1 - decay) / (1 - decay^t). The initial parameters, which are
-    random, do not count, so a short run's mean is not full of them; PyTorch's and Keras's means start with theirs.
+    After step t, the mean weights the parameters after step k = 1..t by decay^(t-k). The weights sum to (1 - decay^t) /
+    (1 - decay), so a <- (1-f) a + f p with f = (1 - decay) / (1 - decay^t). The initial parameters, which are random,
+    have no weight; the means of PyTorch and Keras start with them, so after a short run these still dominate.
 
-    Averaged weights of a network with batch normalisation go with running statistics that belong to the last ones.
+    With batch normalisation, note that the running statistics belong to the last parameters, not to their mean.
 
     Examples
     --------
@@ -55,10 +47,10 @@ def average_params(decay: float) -> Optimizer:
 
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
         t = int(opt_state["step"]) + 1
-        kept = 1 - (1 - decay) / (1 - decay**t)
+        old_weight = 1 - (1 - decay) / (1 - decay**t)
 
         def averaged(a: Array, p: Array) -> Array:
-            return running(kept, a, p)
+            return running(old_weight, a, p)
 
         average = tree.map(averaged, opt_state["average"], apply_updates(params, grads))
         return grads, {"step": np.asarray(t), "average": average}
@@ -67,22 +59,22 @@ def average_params(decay: float) -> Optimizer:
 
 
 def averaged_params(opt_state: Tree) -> Tree:
-    """Return the mean that `average_params` keeps; before the first step, the initial parameters.
+    """Return the mean of `average_params`; before the first step, these are the initial parameters.
 
     Parameters
     ----------
     opt_state : tree
-        Of an optimizer with an `average_params` somewhere in it.
+        Of an optimizer that contains an `average_params`, also inside chains and wrappers.
 
     Returns
     -------
     tree
-        Alike to the parameters, to be used in their place.
+        Of the structure of the parameters.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If the optimizer contains no `average_params`.
 
     Examples
     --------

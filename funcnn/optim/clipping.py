@@ -1,4 +1,4 @@
-"""Limits on gradients: transformations to be put before an optimizer in `funcnn.optim.chain`."""
+"""Gradient clipping. In a `funcnn.optim.chain`, put these before the optimizer."""
 
 from __future__ import annotations
 
@@ -13,20 +13,11 @@ from funcnn.tree import Array, Tree
 
 
 def clip_by_value(limit: float) -> Optimizer:
-    """Limit every entry of the gradients to [-limit, limit].
+    """Clip each entry of the gradients to [-limit, limit].
 
     Parameters
     ----------
     limit : float > 0
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
 
     Examples
     --------
@@ -42,20 +33,11 @@ def clip_by_value(limit: float) -> Optimizer:
 
 
 def clip_by_norm(max_norm: float) -> Optimizer:
-    """Scale each leaf of the gradients so that its own Euclidean norm is at most ``max_norm``.
+    """Scale each leaf of the gradients whose Euclidean norm exceeds ``max_norm`` down to that norm.
 
     Parameters
     ----------
     max_norm : float > 0
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
 
     Examples
     --------
@@ -65,28 +47,19 @@ def clip_by_norm(max_norm: float) -> Optimizer:
     max_norm = _positive("clip_by_norm", "max_norm", max_norm)
 
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
-        return tree.map(lambda g: _shortened(g, max_norm), grads), opt_state
+        return tree.map(lambda g: _limit_norm(g, max_norm), grads), opt_state
 
     return _stateless(update)
 
 
 def clip_by_global_norm(max_norm: float) -> Optimizer:
-    """Scale all gradients together so that their Euclidean norm is at most ``max_norm``.
+    """Scale all gradients by one factor if their Euclidean norm over all leaves exceeds ``max_norm``.
 
     R. Pascanu et al., On the difficulty of training recurrent neural networks, 2012 (arXiv:1211.5063).
 
     Parameters
     ----------
     max_norm : float > 0
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
 
     Examples
     --------
@@ -97,35 +70,26 @@ def clip_by_global_norm(max_norm: float) -> Optimizer:
     max_norm = _positive("clip_by_global_norm", "max_norm", max_norm)
 
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
-        return _shortened(grads, max_norm), opt_state
+        return _limit_norm(grads, max_norm), opt_state
 
     return _stateless(update)
 
 
 def adaptive_clip(clipping: float = 0.01, eps: float = 1e-3) -> Optimizer:
-    """Scale each unit's gradient so that its norm is at most ``clipping`` times the norm of the unit's weights.
+    """Scale the gradient of each unit so that its norm is at most ``clipping`` times the norm of the unit's weights.
 
     Parameters
     ----------
     clipping : float > 0
     eps : float > 0
-        The least norm that weights count with, so that units that start at 0 can leave it.
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
+        Lower bound on the norm of a unit's weights, so that units that start at 0 can be trained.
 
     Notes
     -----
-    A unit is what feeds one output: all of a weight (..., in, out) that has the same last index; a bias or other vector
-    is one unit as a whole. (The last index of a weight of `funcnn.ops.conv_transpose` is its input.) A. Brock et al.,
-    High-Performance Large-Scale Image Recognition Without Normalization, 2021 (arXiv:2102.06171), which leaves out the
-    last linear layer.
+    A unit is all entries of a weight (..., in, out) with the same last index, which feed one output; a bias or another
+    vector is a single unit. (For `funcnn.ops.conv_transpose`, the last index of the weight is the input.) A. Brock et
+    al., High-Performance Large-Scale Image Recognition Without Normalization, 2021 (arXiv:2102.06171). The paper does
+    not clip the last linear layer.
 
     Examples
     --------
@@ -150,8 +114,8 @@ def _unit_norms(w: Array) -> Array:
     return np.sqrt((w * w).sum(axis=axes, keepdims=True))
 
 
-def _shortened(grads: Any, max_norm: float) -> Any:
-    """Return a tree, or one leaf, scaled down to the norm if it is longer."""
+def _limit_norm(grads: Any, max_norm: float) -> Any:
+    """Scale a tree, or a single leaf, down to ``max_norm`` if its norm is larger."""
     norm = tree.norm(grads)
     return grads if norm <= max_norm else tree.map(lambda g: g * (max_norm / norm), grads)
 

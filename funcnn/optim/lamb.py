@@ -19,7 +19,7 @@ def lamb(
     weight_decay: float = 0.0,
     mask: Mask | None = None,
 ) -> Optimizer:
-    """AdamW's direction, each leaf's step as long as learning_rate times the leaf itself: for large batches.
+    """LAMB, for large batches: each leaf steps in AdamW's direction, by learning_rate times the norm of the leaf.
 
     Parameters
     ----------
@@ -28,23 +28,13 @@ def lamb(
         As in `adam`.
     weight_decay : float
     mask : callable, optional
-        ``mask(path) -> bool``: the leaves that decay, such as `weights_only`; all if not given. The lengths of the
-        steps are adapted in every leaf.
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
+        Which leaves decay; by default all. The norms of the steps are adapted in all leaves.
 
     Notes
     -----
-    With m' and v' as in `adam`, r = m' / (sqrt(v') + eps) + weight_decay * p, which is the step of `adamw` at learning
-    rate 1;  p <- p - learning_rate * |p| / |r| * r for each leaf, or - learning_rate * r where |p| or |r| is 0. Y. You
-    et al., Large Batch Optimization for Deep Learning, 2019 (arXiv:1904.00962).
+    With m' and v' as in `adam`, r = m' / (sqrt(v') + eps) + weight_decay * p, which is the step of `adamw` with a
+    learning rate of 1;  p <- p - learning_rate * |p| / |r| * r for each leaf, or - learning_rate * r where |p| or |r|
+    is 0. Y. You et al., Large Batch Optimization for Deep Learning, 2019 (arXiv:1904.00962).
 
     Examples
     --------
@@ -64,8 +54,8 @@ def lamb(
         rate = float(opt_state["learning_rate"])
 
         def scaled(u: Array, p: Array) -> Array:
-            lengths = tree.norm(p), tree.norm(u)
-            return u * (rate * (lengths[0] / lengths[1] if all(lengths) else 1.0))
+            p_norm, u_norm = tree.norm(p), tree.norm(u)
+            return u * (rate * (p_norm / u_norm if p_norm and u_norm else 1.0))
 
         directions, adamw_state = unscaled.update(grads, opt_state["adamw"], params)
         return tree.map(scaled, directions, params), {**next_rate(learning_rate, opt_state), "adamw": adamw_state}

@@ -22,27 +22,18 @@ def lion(
     weight_decay: float = 0.0,
     mask: Mask | None = None,
 ) -> Optimizer:
-    """Steps of one length in every entry: the sign of a running mean of the gradient.
+    """Lion: the step is the sign of a running mean of the gradient, so that all its entries have the same size.
 
     Parameters
     ----------
     learning_rate : float or schedule
-        A third to a tenth of Adam's.
+        Usually a tenth to a third of Adam's.
     b1, b2 : float in [0, 1)
-        Weights of the running mean against the gradient, in the step and in the next mean.
+        Weights of the old mean, against those of the gradient: b1 in the step, b2 in the next mean.
     weight_decay : float
-        This times the learning rate times the parameters is taken off, as in `adamw`; three to ten times AdamW's.
+        Decoupled, as in `adamw`. Usually three to ten times AdamW's.
     mask : callable, optional
-        ``mask(path) -> bool``: the leaves that decay, such as `weights_only`; all if not given.
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
+        Which leaves decay; by default all.
 
     Notes
     -----

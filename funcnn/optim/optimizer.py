@@ -1,4 +1,4 @@
-"""What an optimizer is, and how several make one."""
+"""The type of an optimizer, chains of optimizers, and the learning rate in their states."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Optimizer(NamedTuple):
     init : callable
         ``init(params) -> opt_state``, a tree of arrays.
     update : callable
-        ``update(grads, opt_state, params) -> updates, opt_state``; the updates are to be added to the parameters.
+        ``update(grads, opt_state, params) -> updates, opt_state``. `apply_updates` adds the updates to the parameters.
     """
 
     init: Callable[[Tree], Tree]
@@ -41,17 +41,17 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
     Raises
     ------
     ValueError
-        If they are not alike.
+        If their structures differ.
 
     Examples
     --------
     >>> apply_updates({"w": np.array([1.0])}, {"w": np.array([-0.25])})
     {'w': array([0.75])}
     """
-    return tree.map(_added, params, updates)
+    return tree.map(_add, params, updates)
 
 
-def _added(p: Any, u: Any) -> Any:
+def _add(p: Any, u: Any) -> Any:
     total = p + u
     return total if total.dtype is p.dtype or total.dtype == p.dtype else total.astype(p.dtype)
 
@@ -63,32 +63,29 @@ def scaled(factor: float, tree_of_arrays: Tree) -> Tree:
 
 
 def as_arrays(*numbers: float) -> Callable[[np.dtype[Any]], list[Array]]:
-    """Return what gives the numbers as arrays of a dtype, made once for each.
+    """Return a function ``arrays(dtype)`` that converts the numbers to arrays of a dtype, once for each dtype.
 
-    With them a small leaf takes half the time that it does with Python's numbers, of which an array is made each time.
+    With these arrays, an operation on a small leaf takes half as long as with Python numbers, which NumPy converts to
+    arrays in every operation.
     """
-    made: dict[np.dtype[Any], list[Array]] = {}
+    arrays_by_dtype: dict[np.dtype[Any], list[Array]] = {}
 
     def arrays(dtype: np.dtype[Any]) -> list[Array]:
-        if dtype not in made:
-            made[dtype] = [np.asarray(number, dtype) for number in numbers]
-        return made[dtype]
+        if dtype not in arrays_by_dtype:
+            arrays_by_dtype[dtype] = [np.asarray(number, dtype) for number in numbers]
+        return arrays_by_dtype[dtype]
 
     return arrays
 
 
 def chain(*optimizers: Optimizer) -> Optimizer:
-    """One optimizer after the other, each taking the updates of the one before as its gradients.
+    """Apply optimizers in sequence: each takes the updates of the previous one as its gradients.
 
-    Transformations of gradients such as `clip_by_global_norm` come first, the optimizer that makes steps of them last.
+    Transformations of gradients, such as `clip_by_global_norm`, come before the optimizer that computes the steps.
 
     Parameters
     ----------
     *optimizers : Optimizer
-
-    Returns
-    -------
-    Optimizer
 
     Examples
     --------
@@ -111,16 +108,17 @@ def chain(*optimizers: Optimizer) -> Optimizer:
     return Optimizer(init, update)
 
 
-_RATED = ("step", "learning_rate")  # the leaves of the part of a state that has a learning rate
+_RATE_LEAVES = ("step", "learning_rate")  # a part of a state that has these leaves has a learning rate
 
 
 def learning_rate(opt_state: Tree) -> float | None:
-    """Return the learning rate of the next update, or None if no part of the optimizer has one.
+    """Return the learning rate of the next update, or None if the optimizer has none.
 
     Parameters
     ----------
     opt_state : tree
-        Of any optimizer, also inside chains and wrappers. If several parts have a learning rate, the first counts.
+        Of any optimizer, also of chains and wrappers. If several of their parts have a learning rate, that of the first
+        is returned.
 
     Returns
     -------
@@ -132,20 +130,20 @@ def learning_rate(opt_state: Tree) -> float | None:
     >>> learning_rate(chain(sgd(0.5)).init({}))
     0.5
     """
-    part = find_part(opt_state, *_RATED)
+    part = find_part(opt_state, *_RATE_LEAVES)
     return None if part is None else float(part["learning_rate"])
 
 
 def set_learning_rate(opt_state: Tree, rate: float) -> Tree:
-    """Return the state with another learning rate, which counts from the next update on.
+    """Return the state with another learning rate for the next update.
 
-    An optimizer made with a number keeps the new rate. One made with a schedule takes it for the next update alone:
-    after that the schedule has its say again.
+    If the optimizer was made with a number, all later updates have the new rate, too. If it was made with a schedule,
+    the schedule determines their rates.
 
     Parameters
     ----------
     opt_state : tree
-        Of any optimizer, also inside chains and wrappers. If several parts have a learning rate, all get the new one.
+        Of any optimizer, also of chains and wrappers. All parts that have a learning rate get the new one.
     rate : float >= 0
 
     Returns
@@ -155,7 +153,7 @@ def set_learning_rate(opt_state: Tree, rate: float) -> Tree:
     Raises
     ------
     ValueError
-        If the rate is not a number >= 0, or no part of the optimizer has a learning rate.
+        If the rate is not a number >= 0, or the optimizer has no learning rate.
 
     Examples
     --------
@@ -173,25 +171,25 @@ def set_learning_rate(opt_state: Tree, rate: float) -> Tree:
 
 
 def _with_rate(part: Tree, rate: Array) -> Tree:
-    if _has(part, _RATED):
+    if _has(part, _RATE_LEAVES):
         return {**part, "learning_rate": rate}
     return {key: _with_rate(child, rate) if isinstance(child, dict) else child for key, child in part.items()}
 
 
 def rate_state(rate: float | Schedule, step: int) -> Tree:
-    """Return the step and its learning rate: the part of the state of every optimizer that has a learning rate."""
+    """Return the part of an optimizer's state that holds the step and the learning rate of its update."""
     value = rate(step) if callable(rate) else rate
     return {"step": np.asarray(step), "learning_rate": np.asarray(value, np.float64)}
 
 
 def next_rate(rate: float | Schedule, opt_state: Tree) -> Tree:
-    """Return the next step and its learning rate: the schedule's, or else the one the state has."""
+    """Return that part for the next step. Its rate is the schedule's or, without a schedule, that of the state."""
     step = int(opt_state["step"]) + 1
     return rate_state(rate if callable(rate) else opt_state["learning_rate"], step)
 
 
 def find_part(opt_state: Tree, *names: str) -> Tree | None:
-    """Return the first and outermost part of a state that has leaves or trees of all these names, or None."""
+    """Return the first part of a state that has all these keys, or None. Outer parts come before inner ones."""
     if _has(opt_state, names):
         return opt_state
     parts = (find_part(child, *names) for child in opt_state.values() if isinstance(child, dict))
@@ -203,13 +201,13 @@ def _has(part: Tree, names: Sequence[str]) -> bool:
 
 
 def check_rate(optimizer: str, rate: float | Schedule) -> None:
-    """Refuse a learning rate that is neither a schedule nor a number >= 0."""
+    """Raise a ValueError if the learning rate is neither a schedule nor a number >= 0."""
     if not callable(rate) and not rate >= 0:
         raise ValueError(f"{optimizer}: the learning rate must be >= 0, got {rate}")
 
 
 def check_range(optimizer: str, name: str, value: float, below: float = float("inf")) -> float:
-    """Refuse a hyperparameter outside [0, below); return it as Python's float, which leaves float32 arrays float32."""
+    """Raise a ValueError if it is outside [0, below). Return it as a float, which keeps float32 arrays float32."""
     if not 0 <= value < below:
         raise ValueError(f"{optimizer}: {name} must be in [0, {below}), got {value}")
     return float(value)

@@ -1,4 +1,4 @@
-"""A learning rate that falls when a measure stops improving."""
+"""Reduction of the learning rate when a metric stops improving."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from funcnn.tree import Tree
 
 
 class Plateau(NamedTuple):
-    """A learning rate that depends on how training goes: two pure functions.
+    """A learning rate that depends on a metric: two pure functions.
 
     Attributes
     ----------
     init : callable
         ``init(rate) -> state``, a dict of arrays; ``state["learning_rate"]`` is the rate.
     update : callable
-        ``update(state, value) -> state``, given the measure watched, such as an epoch's loss.
+        ``update(state, value) -> state``, where ``value`` is the metric, such as an epoch's loss.
     """
 
     init: Callable[[float], Tree]
@@ -35,52 +35,47 @@ def reduce_on_plateau(
     cooldown: int = 0,
     min_rate: float = 0.0,
 ) -> Plateau:
-    """Multiply the learning rate by ``factor`` when a measure has not improved for more than ``patience`` updates.
+    """Multiply the learning rate by ``factor`` when a metric has not improved for more than ``patience`` updates.
 
     Parameters
     ----------
     factor : float in [0, 1)
     patience : int >= 0
     threshold : float in [0, 1)
-        By what fraction of the best value so far a value must be better than that to count as improvement.
+        A value counts as an improvement if it is better than the best so far by more than this fraction of the best.
     mode : "min" or "max"
         Whether lower or higher values are better.
     cooldown : int >= 0
-        How many updates after a reduction do not count as lack of improvement.
+        The number of updates after a reduction that do not count towards ``patience``.
     min_rate : float >= 0
-        The rate does not fall below.
+        Lower bound on the learning rate.
 
     Returns
     -------
     Plateau
 
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
-
     Notes
     -----
-    This is PyTorch's ReduceLROnPlateau with its relative threshold, which is meant for values above 0; there a rate
-    also stays as it is if it would change by less than 1e-8. A value that is not a number is no improvement.
+    This is PyTorch's ReduceLROnPlateau with its relative threshold, which is meant for values above 0. PyTorch also
+    leaves the rate unchanged if it would change by less than 1e-8. NaN does not count as an improvement.
 
     Examples
     --------
-    The rate is the caller's to set, in a loop over `funcnn.training.fit` that makes one epoch at a time:
+    The caller sets the rate in the optimizer's state, in a loop that trains one epoch at a time:
 
     >>> from funcnn import data, losses, models, training
     >>> from funcnn.optim import set_learning_rate, sgd
     >>> x, labels = data.digits()
     >>> model, optimizer = models.mlp(), sgd(0.2, momentum=0.9)
     >>> plateau = reduce_on_plateau(factor=0.5, patience=0, threshold=0.5)
-    >>> watched, reached = plateau.init(0.2), training.start(model, optimizer, x.shape[1:], key=(0,))
+    >>> plateau_state, train_state = plateau.init(0.2), training.start(model, optimizer, x.shape[1:], key=(0,))
     >>> for epochs in range(1, 5):
     ...     loss = losses.softmax_cross_entropy
-    ...     (epoch,) = training.fit(model, loss, optimizer, x, labels, epochs=epochs, resume=reached)
-    ...     watched = plateau.update(watched, epoch.loss)
-    ...     opt_state = set_learning_rate(epoch.train_state.opt_state, watched["learning_rate"])
-    ...     reached = epoch.train_state._replace(opt_state=opt_state)
-    >>> float(watched["learning_rate"])  # the fourth epoch did not halve the loss again
+    ...     (epoch,) = training.fit(model, loss, optimizer, x, labels, epochs=epochs, resume=train_state)
+    ...     plateau_state = plateau.update(plateau_state, epoch.loss)
+    ...     opt_state = set_learning_rate(epoch.train_state.opt_state, plateau_state["learning_rate"])
+    ...     train_state = epoch.train_state._replace(opt_state=opt_state)
+    >>> float(plateau_state["learning_rate"])  # the fourth epoch did not halve the loss again
     0.1
     """
     name = "reduce_on_plateau"

@@ -1,4 +1,4 @@
-"""Optimizers written as recurrences of one array."""
+"""Optimizers that are defined by a recurrence for one array."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def recurrence(
     decay: float = 0.0,
     mask: Mask | None = None,
 ) -> Optimizer:
-    """Make an optimizer of what it does to one array.
+    """Make an optimizer from its recurrence for one array, which is applied to each leaf.
 
     Parameters
     ----------
     learning_rate : float or schedule
     slots : dict of callable
-        What the state holds for each parameter: ``slot(p)`` is its initial value.
+        The arrays that the state holds for each parameter p, by name: ``slot(p)`` returns the initial value.
     step : callable
-        ``step(t, rate)``, t counting from 1, returns the recurrence of that step: a function of the slots, in their
-        order, and the gradient, that returns the update and the new slots.
+        ``step(t, rate)``, with t counted from 1, returns the recurrence of step t: a function ``(*slots, g) -> update,
+        *new_slots``, with the slots in the order of ``slots``.
     l2 : float
-        This times the parameters is added to the gradient.
+        L2 regularisation: l2 times the parameters is added to the gradient.
     decay : float
-        This times the learning rate times the parameters is taken off, where the mask is true.
+        Decoupled weight decay: decay * rate * params is subtracted from the parameters where the mask is true.
     mask : callable, optional
         ``mask(path) -> bool``.
 
@@ -60,5 +60,5 @@ def recurrence(
 
 
 def running(weight: float, old: Array, new: Array) -> Array:
-    """Return the running mean: ``weight`` of the old value, the rest of the new one."""
+    """Return the running mean ``weight * old + (1 - weight) * new``."""
     return weight * old + (1 - weight) * new

@@ -22,37 +22,27 @@ def rmsprop(
     centered: bool = False,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """Gradient descent on gradients divided, entry by entry, by the root of their running mean square.
+    """RMSprop: each entry of the gradient is divided by the root of a running mean of its square.
 
     Parameters
     ----------
     learning_rate : float or schedule
     decay : float in [0, 1)
-        Weight of the old value in the running means; PyTorch's alpha, Keras's rho.
+        Weight of the old value in the running means (alpha in PyTorch, rho in Keras).
     eps : float
-        Added to the root in the denominator.
+        Added to the root, in the denominator.
     momentum : float in [0, 1)
-        As in `sgd`, of the divided gradients.
+        As in `sgd`, applied to the divided gradients.
     centered : bool
-        Divide by the running standard deviation: take the squared mean off the mean square.
+        Divide by the running standard deviation: subtract the square of the mean from the mean square.
     weight_decay : float
-        This times the parameters is added to the gradient (L2 regularisation).
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
 
     Notes
     -----
-    v <- decay v + (1-decay) g^2;  m <- momentum * m + g / (sqrt(v) + eps);  p <- p - learning_rate * m. Centered, a <-
-    decay a + (1-decay) g and v - a^2 takes the place of v under the root. G. Hinton, Neural Networks for Machine
-    Learning, lecture 6, 2012; centered: A. Graves, 2013 (arXiv:1308.0850). The same as in PyTorch; Keras and optax have
-    a decay of 0.9, add eps under the root and scale by the learning rate before the momentum.
+    v <- decay v + (1-decay) g^2;  m <- momentum * m + g / (sqrt(v) + eps);  p <- p - learning_rate * m. If
+    ``centered``, a <- decay a + (1-decay) g, and v - a^2 replaces v under the root. G. Hinton, Neural Networks for
+    Machine Learning, lecture 6, 2012; centered: A. Graves, 2013 (arXiv:1308.0850). PyTorch computes the same. Keras and
+    optax have a default decay of 0.9, add eps under the root, and multiply by the learning rate before the momentum.
 
     Examples
     --------
@@ -80,7 +70,7 @@ def rmsprop(
         return g / (np.sqrt(v) + eps)
 
     def divided_by_deviation(g: Array, v: Array, a: Array) -> Array:
-        return g / (np.sqrt(np.maximum(v - a * a, 0)) + eps)  # rounding may leave a variance below 0
+        return g / (np.sqrt(np.maximum(v - a * a, 0)) + eps)  # rounding can make the variance negative
 
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
         grads = add_params(grads, weight_decay, params)

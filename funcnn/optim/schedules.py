@@ -1,4 +1,8 @@
-"""Schedules: the learning rate as a function of the step, counted from 0."""
+"""Schedules: the learning rate as a function of the step, counted from 0.
+
+Each function here returns a schedule, and raises a ValueError if its arguments are out of the range given. ``steps`` is
+a number of steps, at least 1; ``value``, ``initial``, ``final`` and ``peak`` are learning rates.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,6 @@ def constant(value: float) -> Schedule:
     ----------
     value : float
 
-    Returns
-    -------
-    schedule
-
     Examples
     --------
     >>> constant(0.1)(1000)
@@ -35,23 +35,15 @@ def constant(value: float) -> Schedule:
 
 
 def piecewise(values: Sequence[float], boundaries: Sequence[int]) -> Schedule:
-    """Constant values, the next one from each boundary on.
+    """Piecewise constant: the first value, and the next one from each boundary on.
 
     Parameters
     ----------
     values : sequence of float
-        One more than boundaries.
+        One more than ``boundaries``.
     boundaries : sequence of int
-        The steps, rising, at which the next value begins, as in PyTorch's MultiStepLR; in Keras it begins one later.
-
-    Returns
-    -------
-    schedule
-
-    Raises
-    ------
-    ValueError
-        If the numbers of values and boundaries do not fit, or the boundaries do not rise.
+        The steps at which the next value begins, in increasing order. As in PyTorch's MultiStepLR; in Keras, it begins
+        one step later.
 
     Examples
     --------
@@ -61,9 +53,9 @@ def piecewise(values: Sequence[float], boundaries: Sequence[int]) -> Schedule:
     """
     values, boundaries = list(values), list(boundaries)
     if len(values) != len(boundaries) + 1:
-        raise ValueError(f"piecewise: {len(boundaries)} boundaries need one value more, not {len(values)}")
+        raise ValueError(f"piecewise: values must be one more than the {len(boundaries)} boundaries, not {len(values)}")
     if any(later <= earlier for earlier, later in pairwise(boundaries)):
-        raise ValueError(f"piecewise: boundaries must rise, got {boundaries}")
+        raise ValueError(f"piecewise: boundaries must increase, got {boundaries}")
 
     def piecewise_schedule(step: int) -> float:
         return values[bisect_right(boundaries, step)]
@@ -72,25 +64,16 @@ def piecewise(values: Sequence[float], boundaries: Sequence[int]) -> Schedule:
 
 
 def exponential(value: float, decay: float, steps: int = 1, staircase: bool = False) -> Schedule:
-    """The value times ``decay`` to the power step / steps.
+    """Exponential decay: value * decay ** (step / steps).
 
     Parameters
     ----------
     value : float
     decay : float > 0
-        The factor that ``steps`` steps make.
+        The factor by which the rate changes in ``steps`` steps.
     steps : int >= 1
     staircase : bool
-        Fall every ``steps`` steps only: step / steps without its fraction.
-
-    Returns
-    -------
-    schedule
-
-    Raises
-    ------
-    ValueError
-        If the number of steps or the decay makes no sense.
+        Use step // steps, so that the rate changes only every ``steps`` steps.
 
     Examples
     --------
@@ -109,22 +92,13 @@ def exponential(value: float, decay: float, steps: int = 1, staircase: bool = Fa
 
 
 def inverse_time(value: float, decay: float, steps: int = 1) -> Schedule:
-    """The value divided by 1 + decay * step / steps.
+    """Inverse time decay: value / (1 + decay * step / steps).
 
     Parameters
     ----------
     value : float
     decay : float >= 0
     steps : int >= 1
-
-    Returns
-    -------
-    schedule
-
-    Raises
-    ------
-    ValueError
-        If the number of steps or the decay makes no sense.
 
     Examples
     --------
@@ -143,7 +117,7 @@ def inverse_time(value: float, decay: float, steps: int = 1) -> Schedule:
 
 
 def polynomial(value: float, steps: int, final: float = 0.0, power: float = 1.0) -> Schedule:
-    """From ``value`` at step 0 to ``final`` at step ``steps`` and after, as (1 - step / steps) ** power falls.
+    """Polynomial decay: final + (value - final) * (1 - step / steps) ** power, and ``final`` after step ``steps``.
 
     Parameters
     ----------
@@ -151,15 +125,6 @@ def polynomial(value: float, steps: int, final: float = 0.0, power: float = 1.0)
     steps : int >= 1
     power : float > 0
         1 is a straight line.
-
-    Returns
-    -------
-    schedule
-
-    Raises
-    ------
-    ValueError
-        If the number of steps or the power makes no sense.
 
     Examples
     --------
@@ -178,7 +143,7 @@ def polynomial(value: float, steps: int, final: float = 0.0, power: float = 1.0)
 
 
 def cosine(value: float, steps: int, final: float = 0.0) -> Schedule:
-    """Half a cosine from ``value`` at step 0 down to ``final`` at step ``steps`` and after.
+    """Cosine decay: half a cosine from ``value`` at step 0 to ``final`` at step ``steps``, and ``final`` after that.
 
     I. Loshchilov and F. Hutter, SGDR, 2016 (arXiv:1608.03983), without restarts.
 
@@ -186,15 +151,6 @@ def cosine(value: float, steps: int, final: float = 0.0) -> Schedule:
     ----------
     value, final : float
     steps : int >= 1
-
-    Returns
-    -------
-    schedule
-
-    Raises
-    ------
-    ValueError
-        If the numbers of steps make no sense.
 
     Examples
     --------
@@ -211,7 +167,7 @@ def cosine(value: float, steps: int, final: float = 0.0) -> Schedule:
 
 
 def cosine_restarts(value: float, steps: int, factor: float = 2.0, final: float = 0.0) -> Schedule:
-    """Half a cosine from ``value`` towards ``final`` again and again, each ``factor`` times as long as the one before.
+    """Cosine decay with restarts: half cosines from ``value`` to ``final``, each ``factor`` times as long as the last.
 
     I. Loshchilov and F. Hutter, SGDR, 2016 (arXiv:1608.03983).
 
@@ -219,17 +175,8 @@ def cosine_restarts(value: float, steps: int, factor: float = 2.0, final: float 
     ----------
     value, final : float
     steps : int >= 1
-        The length of the first half cosine; the step after it has ``value`` again.
+        The length of the first half cosine. Step ``steps`` has ``value`` again.
     factor : float >= 1
-
-    Returns
-    -------
-    schedule
-
-    Raises
-    ------
-    ValueError
-        If the number of steps or the factor makes no sense.
 
     Examples
     --------
@@ -242,34 +189,25 @@ def cosine_restarts(value: float, steps: int, factor: float = 2.0, final: float 
         raise ValueError(f"cosine_restarts: factor must be in [1, inf), got {factor}")
 
     def cosine_restarts_schedule(step: int) -> float:
-        since: float = step % steps if factor == 1 else step  # periods of one length need no search
+        elapsed: float = step % steps if factor == 1 else step  # periods of equal length need no loop
         period: float = steps
-        while since >= period:
-            since -= period
+        while elapsed >= period:
+            elapsed -= period
             period *= factor
-        return _half_cosine(value, final, since / period)
+        return _half_cosine(value, final, elapsed / period)
 
     return cosine_restarts_schedule
 
 
 def warmup(schedule: Schedule | float, steps: int, initial: float = 0.0) -> Schedule:
-    """A straight line from ``initial`` to where another schedule starts, and then that schedule.
+    """Linear warm-up: a straight line from ``initial`` to the initial rate of another schedule, then that schedule.
 
     Parameters
     ----------
     schedule : schedule or float
-        It starts counting from 0 at step ``steps``.
+        The schedule after the warm-up, or a constant rate. Its step 0 is step ``steps``.
     steps : int >= 0
     initial : float
-
-    Returns
-    -------
-    schedule
-
-    Raises
-    ------
-    ValueError
-        If the number of steps makes no sense.
 
     Examples
     --------
@@ -290,22 +228,13 @@ def warmup(schedule: Schedule | float, steps: int, initial: float = 0.0) -> Sche
 
 
 def warmup_cosine(peak: float, warmup_steps: int, steps: int, final: float = 0.0) -> Schedule:
-    """A straight line from 0 to ``peak`` at step ``warmup_steps``, then half a cosine to ``final`` at step ``steps``.
+    """Linear warm-up from 0 to ``peak`` at step ``warmup_steps``, then cosine decay to ``final`` at step ``steps``.
 
     Parameters
     ----------
     peak, final : float
     warmup_steps : int >= 0
     steps : int > warmup_steps
-
-    Returns
-    -------
-    schedule
-
-    Raises
-    ------
-    ValueError
-        If the numbers of steps make no sense.
 
     Examples
     --------
@@ -323,29 +252,20 @@ def warmup_cosine(peak: float, warmup_steps: int, steps: int, final: float = 0.0
 def one_cycle(
     peak: float, steps: int, *, warmup: float = 0.3, initial_divisor: float = 25.0, final_divisor: float = 1e4
 ) -> Schedule:
-    """Half a cosine up from ``peak / initial_divisor``, then half a cosine down, far below the start.
+    """One-cycle schedule: half a cosine up to ``peak``, then half a cosine down to far below the initial rate.
 
-    L. Smith and N. Topin, Super-convergence, 2017 (arXiv:1708.07120), with the cosine shape and the defaults of
-    common use.
+    L. Smith and N. Topin, Super-convergence, 2017 (arXiv:1708.07120), with cosines instead of lines, and with
+    the usual default values (PyTorch's).
 
     Parameters
     ----------
     peak : float
     steps : int
-        The last step is ``steps - 1``; later ones keep its rate.
+        The length of the cycle. Its last step is ``steps - 1``; later steps keep the rate of that step.
     warmup : float in (0, 1)
-        The fraction of the steps that rises.
+        The fraction of the steps in which the rate increases.
     initial_divisor, final_divisor : float
-        The cycle starts at peak / initial_divisor and ends at that start / final_divisor.
-
-    Returns
-    -------
-    schedule
-
-    Raises
-    ------
-    ValueError
-        If the numbers of steps make no sense.
+        The initial rate is peak / initial_divisor, the final one peak / initial_divisor / final_divisor.
 
     Examples
     --------
@@ -355,7 +275,7 @@ def one_cycle(
     """
     _check_steps("one_cycle", steps)
     if not 0 < warmup < 1:
-        raise ValueError(f"one_cycle: warmup is a fraction in (0, 1), not {warmup}")
+        raise ValueError(f"one_cycle: warmup must be a fraction in (0, 1), not {warmup}")
     initial = peak / initial_divisor
     top = warmup * steps - 1
     last = steps - 1

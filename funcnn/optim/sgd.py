@@ -19,34 +19,24 @@ def sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """Stochastic gradient descent, with momentum if wished.
+    """Stochastic gradient descent with optional momentum.
 
     Parameters
     ----------
     learning_rate : float or schedule
     momentum : float in [0, 1)
     dampening : float in [0, 1)
-        The share of each gradient but the first that the momentum does not take in; needs momentum > 0.
+        The fraction of each gradient but the first that is not added to the momentum. Requires momentum > 0.
     nesterov : bool
-        Step from where the momentum leads; needs momentum > 0 and no dampening.
+        Nesterov momentum. Requires momentum > 0 and no dampening.
     weight_decay : float
-        This times the parameters is added to the gradient (L2 regularisation).
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
 
     Notes
     -----
     g = gradient + weight_decay * p;  m <- momentum * m + (1 - dampening) g;  p <- p - learning_rate * (g + momentum * m
-    if nesterov else m). The learning rate scales the step, not the momentum, so a schedule takes effect at once, as in
-    PyTorch and optax; in Keras it scales the gradient that the momentum takes in. Y. Nesterov 1983; I. Sutskever et
-    al., On the importance of initialization and momentum in deep learning, 2013.
+    if nesterov else m). The learning rate multiplies m, so a change of it takes full effect at once, as in PyTorch and
+    optax; in Keras it multiplies the gradient that is added to m. Y. Nesterov 1983; I. Sutskever et al., On the
+    importance of initialization and momentum in deep learning, 2013.
 
     Examples
     --------
@@ -61,9 +51,9 @@ def sgd(
     dampening = check_range("sgd", "dampening", dampening, 1.0)
     weight_decay = check_range("sgd", "weight_decay", weight_decay)
     if nesterov and (dampening or not momentum):
-        raise ValueError(f"sgd: nesterov needs a momentum above 0 and no dampening, got {momentum} and {dampening}")
+        raise ValueError(f"sgd: nesterov requires momentum > 0 and no dampening, got {momentum} and {dampening}")
     if dampening and not momentum:
-        raise ValueError(f"sgd: a dampening of {dampening} needs a momentum above 0")
+        raise ValueError(f"sgd: dampening {dampening} requires momentum > 0")
 
     def init(params: Tree) -> Tree:
         state = rate_state(learning_rate, 0)

@@ -1,4 +1,4 @@
-"""Weight decay, and which leaves it touches."""
+"""Weight decay, and the choice of leaves that decay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Mask: TypeAlias = Callable[[str], bool]
 
 
 def weights_only(path: str) -> bool:
-    """Whether a path leads to a weight ``w``, not to a bias, a scale or a slope: the usual mask of weight decay.
+    """Return whether a path ends in a weight ``w``, not in a bias, scale or slope: the usual mask for weight decay.
 
     Parameters
     ----------
@@ -35,24 +35,14 @@ def weights_only(path: str) -> bool:
 def add_weight_decay(weight_decay: float, mask: Mask | None = None) -> Optimizer:
     """Add ``weight_decay`` times the parameters to the gradients.
 
-    Before an optimizer in a chain this is L2 regularisation, the ``weight_decay`` of `sgd` and `adam` with a choice of
-    leaves; `adamw`, `lamb` and `lion` decay apart from the gradient and have a mask of their own.
+    In a chain before an optimizer, this is L2 regularisation: the ``weight_decay`` of `sgd` and `adam`, but with a
+    mask. `adamw`, `lamb` and `lion` have decoupled weight decay and a ``mask`` argument.
 
     Parameters
     ----------
     weight_decay : float >= 0
     mask : callable, optional
-        ``mask(path) -> bool``: the leaves that decay, such as `weights_only`; all if not given. Paths are those of
-        `funcnn.tree.paths`, "0_conv2d/w".
-
-    Returns
-    -------
-    Optimizer
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
+        Which leaves decay; by default all.
 
     Examples
     --------
@@ -78,5 +68,5 @@ def add_params(grads: Tree, factor: float, params: Tree, mask: Mask | None = Non
         return grads
     if mask is None:
         return tree.map(lambda g, p: g + factor * p, grads, params)
-    chosen = tree.unflatten({path: mask(path) for path in tree.paths(params)}, like=params)
-    return tree.map(lambda g, p, here: g + factor * p if here else g, grads, params, chosen)
+    decays = tree.unflatten({path: mask(path) for path in tree.paths(params)}, like=params)
+    return tree.map(lambda g, p, decay: g + factor * p if decay else g, grads, params, decays)

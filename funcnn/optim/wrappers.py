@@ -1,4 +1,4 @@
-"""Optimizers around optimizers: gradients gathered, gradients refused, parameters held still."""
+"""Wrappers around optimizers: accumulate gradients, skip gradients that are not finite, freeze parameters."""
 
 from __future__ import annotations
 
@@ -12,19 +12,15 @@ from funcnn.tree import Tree
 
 
 def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:
-    """Let the optimizer make one step on the mean of ``steps`` gradients: large batches in little memory.
+    """Pass the mean of ``steps`` gradients to the optimizer, for large batches in little memory.
 
-    The updates between are 0.
+    The updates of the other steps are 0.
 
     Parameters
     ----------
     optimizer : Optimizer
-        It sees, and its schedule counts, one step in ``steps``.
+        It is called, and its schedule advances, once in ``steps`` steps.
     steps : int >= 1
-
-    Returns
-    -------
-    Optimizer
 
     Raises
     ------
@@ -33,8 +29,9 @@ def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:
 
     Notes
     -----
-    All gradients weigh the same, whatever the sizes of their batches. Gradients gathered at the end of an epoch wait in
-    the state for the next one. What is to count steps of the parameters, such as `average_params`, belongs inside.
+    All gradients have the same weight, whatever the sizes of their batches. Gradients accumulated at the end of an
+    epoch stay in the state for the next epoch. Transformations that count updates of the parameters, such as
+    `average_params`, must be inside: ``accumulate(chain(sgd(0.1), average_params(0.9)), 2)``.
 
     Examples
     --------
@@ -64,20 +61,20 @@ def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:
 
 
 def apply_if_finite(optimizer: Optimizer, max_consecutive: int = 5) -> Optimizer:
-    """Leave out gradients that are not finite: updates of 0, and the optimizer's state as it was.
+    """Skip gradients that are not finite: the updates are 0, and the optimizer's state does not change.
 
     Parameters
     ----------
     optimizer : Optimizer
     max_consecutive : int >= 0
-        How many may be left out in a row; the next one is an error. Parameters that overflow on every batch will not
-        recover, and should not look as if they were trained.
+        The number of gradients in a row that are skipped; one more is an error, because parameters that overflow on
+        every batch will not recover.
 
     Returns
     -------
     Optimizer
-        Its state counts how many were left out in a row, ``consecutive``, and in all, ``skipped``. The update raises a
-        ValueError if that makes more than ``max_consecutive`` in a row.
+        Its state counts the skipped gradients: ``consecutive`` in a row, ``skipped`` in total. ``update`` raises a
+        ValueError after more than ``max_consecutive`` in a row.
 
     Raises
     ------
@@ -86,8 +83,9 @@ def apply_if_finite(optimizer: Optimizer, max_consecutive: int = 5) -> Optimizer
 
     Notes
     -----
-    optax's wrapper of this name lets gradients through after ``max_consecutive``. A loss that is not finite ends
-    `funcnn.training.fit` before any optimizer sees its gradient; this is for gradients that overflow on their own.
+    optax's wrapper of this name applies gradients after ``max_consecutive``. If the loss is not finite,
+    `funcnn.training.fit` raises an error before it calls the optimizer; this wrapper is for finite losses whose
+    gradients overflow.
 
     Examples
     --------
@@ -119,25 +117,25 @@ def apply_if_finite(optimizer: Optimizer, max_consecutive: int = 5) -> Optimizer
 
 
 def freeze(optimizer: Optimizer, frozen: Callable[[str], bool]) -> Optimizer:
-    """Hold some parameters still: the optimizer sees the others alone, as if there were no more.
+    """Do not train some of the parameters: the optimizer sees only the others.
 
-    The updates of frozen leaves are 0. They have no place in the optimizer's state, their gradients none in a norm, and
-    they do not decay.
+    The updates of frozen leaves are 0. They are not in the optimizer's state, do not count in a norm of the gradients,
+    and do not decay.
 
     Parameters
     ----------
     optimizer : Optimizer
     frozen : callable
-        ``frozen(path) -> bool``: the leaves to hold still. Paths are those of `funcnn.tree.paths`, "0_conv2d/w".
+        ``frozen(path) -> bool``, a mask of the leaves that are not trained.
 
     Returns
     -------
     Optimizer
-        Its state is the optimizer's own, for the leaves that are not frozen.
+        Its state is that of ``optimizer`` for the leaves that are not frozen.
 
     Notes
     -----
-    An `average_params` inside averages only what moves; behind it in a chain, all leaves.
+    An `average_params` inside averages only the trained leaves; after ``freeze`` in a chain, it averages all leaves.
 
     Examples
     --------
@@ -150,24 +148,24 @@ def freeze(optimizer: Optimizer, frozen: Callable[[str], bool]) -> Optimizer:
     """
 
     def init(params: Tree) -> Tree:
-        return optimizer.init(_thawed(params, frozen))
+        return optimizer.init(_without_frozen(params, frozen))
 
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
-        updates, opt_state = optimizer.update(_thawed(grads, frozen), opt_state, _thawed(params, frozen))
-        moved = tree.flatten(updates)
-        still = {path: np.zeros_like(g) for path, g in tree.flatten(grads).items() if frozen(path)}
-        return tree.unflatten({**moved, **still}, like=params), opt_state
+        trained_grads, trained_params = _without_frozen(grads, frozen), _without_frozen(params, frozen)
+        updates, opt_state = optimizer.update(trained_grads, opt_state, trained_params)
+        zeros = {path: np.zeros_like(g) for path, g in tree.flatten(grads).items() if frozen(path)}
+        return tree.unflatten({**tree.flatten(updates), **zeros}, like=params), opt_state
 
     return Optimizer(init, update)
 
 
-def _thawed(part: Tree, frozen: Callable[[str], bool], above: str = "") -> Tree:
-    """Return the tree without the leaves that are frozen."""
-    kept: Tree = {}
-    for key, child in part.items():
-        path = above + key
+def _without_frozen(params: Tree, frozen: Callable[[str], bool], prefix: str = "") -> Tree:
+    """Return the tree without its frozen leaves. ``prefix`` is the path of ``params``, with a slash at its end."""
+    trained: Tree = {}
+    for key, child in params.items():
+        path = prefix + key
         if isinstance(child, dict):
-            kept[key] = _thawed(child, frozen, f"{path}/")
+            trained[key] = _without_frozen(child, frozen, f"{path}/")
         elif not frozen(path):
-            kept[key] = child
-    return kept
+            trained[key] = child
+    return trained

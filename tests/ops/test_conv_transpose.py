@@ -106,7 +106,7 @@ def test_without_bias():
     ("w_shape", "b", "options", "error", "message"),
     [
         ((3, 3, 2, 5), 2, {}, ValueError, r"x \(2, 3, 3, 4\) has 4 channels, but w \(3, 3, 2, 5\) takes 5"),
-        ((3, 3, 2, 4), 3, {}, ValueError, r"b must be \(2,\) to go with w \(3, 3, 2, 4\), not \(3,\)"),
+        ((3, 3, 2, 4), 3, {}, ValueError, r"b must be \(2,\) to match w \(3, 3, 2, 4\), not \(3,\)"),
         ((3, 2, 4), 2, {}, ValueError, r"w must have 4 axes"),
         ((3, 3, 2, 4), 2, {"groups": 3}, ValueError, "groups 3 must divide the 4 input and the 6 output channels"),
         (
@@ -117,7 +117,7 @@ def test_without_bias():
             r"output_padding \(1, 1\) must be less than the stride \(1",
         ),
         ((3, 3, 2, 4), 2, {"output_padding": -1}, ValueError, "output_padding must be at least 0, got -1"),
-        ((3, 3, 2, 4), 2, {"output_padding": 0.5}, TypeError, "output_padding is an int or a tuple"),
+        ((3, 3, 2, 4), 2, {"output_padding": 0.5}, TypeError, "output_padding must be an int or a tuple"),
         (
             (3, 3, 2, 4),
             2,

@@ -47,7 +47,7 @@ def test_input_gradient_can_be_left_out():
             ValueError,
             r"unexpected \['scale'\]",
         ),
-        (normal(64, 10), normal(5, 64), TypeError, "params is a dict with the leaves"),
+        (normal(64, 10), normal(5, 64), TypeError, "params must be a dict with the leaves"),
     ],
 )
 def test_bad_input_is_named(params, x, error, message):

@@ -32,7 +32,7 @@ def test_shared_axes_drop_whole_maps():
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, float("nan")])
 def test_rate_out_of_range(rate):
-    with pytest.raises(ValueError, match=r"rate is the fraction dropped, in \[0, 1\), not"):
+    with pytest.raises(ValueError, match=r"rate, the fraction dropped, must be in \[0, 1\), not"):
         ops.dropout(np.ones(3), rate=rate, key=(0,))
 
 

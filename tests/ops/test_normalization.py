@@ -195,21 +195,12 @@ def test_a_complex_step_leaves_no_trace_in_the_state():
 
 
 def test_batch_norm_layer_bad_input():
-    with pytest.raises(ValueError, match=r"decay is the weight of the old value, in \[0, 1\], not 1.5"):
+    with pytest.raises(ValueError, match=r"decay, the weight of the old value, must be in \[0, 1\], not 1.5"):
         layers.batch_norm(decay=1.5)
     layer = layers.batch_norm()
     params, _, _ = layer.init((0,), (3,))
     with pytest.raises(ValueError, match=r"batch_norm: state: params must have exactly the leaves \['mean', 'var'\]"):
         layer.forward(params, normal(6, 3), {}, train=False)
     for make in (layers.layer_norm, layers.rms_norm):
-        with pytest.raises(ValueError, match=r"axes \(0, 1\) include the examples' own"):
+        with pytest.raises(ValueError, match=r"axes \(0, 1\) include axis 0"):
             make(axes=(0, 1)).init((0,), (3,))
-
-
-def test_per_example_gradients_need_examples_that_are_independent():
-    _, vjp, _ = ops.batch_norm(affine(4), normal(5, 4))
-    with pytest.raises(ValueError, match="examples share their statistics"):
-        vjp(np.ones((5, 4)), per_example=True)
-    _, vjp = ops.layer_norm(affine(5, 4), normal(5, 4), axes=(0, 1))
-    with pytest.raises(ValueError, match="axis 0 is normalised over"):
-        vjp(np.ones((5, 4)), per_example=True)

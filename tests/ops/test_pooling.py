@@ -227,7 +227,7 @@ def test_sizes_that_are_none(pool):
         pool(x, 0)
     with pytest.raises(ValueError, match=r"size \(2, 2, 2\) has 3 entries, the input has 2 spatial axes"):
         pool(x, (2, 2, 2))
-    with pytest.raises(TypeError, match=r"size is an int or a tuple of 2 ints, not 2\.5"):
+    with pytest.raises(TypeError, match=r"size must be an int or a tuple of 2 ints, not 2\.5"):
         pool(x, 2.5)
 
 

@@ -76,11 +76,11 @@ def test_depth_to_space_and_back(blocks):
     [
         (lambda x: ops.pad(x, -1), ValueError, "padding must be at least 0, got -1"),
         (lambda x: ops.pad(x, (1, 1, 1)), ValueError, "has 3 entries, the input has 2"),
-        (lambda x: ops.pad(x, "same"), TypeError, "widths are numbers of positions, not 'same'"),
-        (lambda x: ops.pad(x, 1, mode="mirror"), ValueError, "mode is 'constant', .* not 'mirror'"),
+        (lambda x: ops.pad(x, "same"), TypeError, "widths must be numbers of positions, not 'same'"),
+        (lambda x: ops.pad(x, 1, mode="mirror"), ValueError, "mode must be 'constant', .* not 'mirror'"),
         (lambda x: ops.pad(x[:, :0], 1, mode="edge"), ValueError, "has no positions to repeat"),
         (lambda x: ops.upsample(x, 0), ValueError, "factor must be at least 1, got 0"),
-        (lambda x: ops.upsample(x, 1.5), TypeError, "factor is an int or a tuple of 2 ints, not 1.5"),
+        (lambda x: ops.upsample(x, 1.5), TypeError, "factor must be an int or a tuple of 2 ints, not 1.5"),
         (
             lambda x: ops.depth_to_space(x, 2),
             ValueError,

@@ -1,4 +1,4 @@
-"""The bench's PyTorch networks beside funcnn's: from the same weights the same losses, step after step."""
+"""The benchmarks' PyTorch networks beside funcnn's: from the same weights the same losses, step after step."""
 
 import importlib
 import sys
@@ -13,13 +13,16 @@ STEPS = 3
 
 
 @pytest.fixture(scope="module")
-def contestants():
-    """The modules jobs, with_funcnn, with_torch; while they are used, PyTorch computes in float32 as it does there."""
+def modules():
+    """The modules jobs, with_funcnn and with_torch, while PyTorch computes in float32 by default as it does there."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     sys.path.insert(0, str(SCRIPTS))
     try:
-        yield [importlib.import_module(f"contestants.{name}") for name in ("jobs", "with_funcnn", "with_torch")]
+        yield [
+            importlib.import_module(f"bench.{name}")
+            for name in ("jobs", "frameworks.with_funcnn", "frameworks.with_torch")
+        ]
     finally:
         sys.path.remove(str(SCRIPTS))
         torch.set_default_dtype(default)
@@ -30,8 +33,8 @@ NAMES = ["seed", "digits32", "lenet", "vgg", "bnnet", "resnet", "estimator", "pr
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_losses(name, memory_format, contestants, monkeypatch):
-    jobs, with_funcnn, with_torch = contestants
+def test_the_same_losses(name, memory_format, modules, monkeypatch):
+    jobs, with_funcnn, with_torch = modules
     network = jobs.NETWORKS[jobs.JOBS[name].network]
     # what is dropped at random differs, whatever the weights
     certain = tuple(layer for layer in network.layers if not isinstance(layer, jobs.Dropout))
@@ -47,7 +50,7 @@ def test_the_same_losses(name, memory_format, contestants, monkeypatch):
     assert len(set(losses[0])) == STEPS or not jobs.JOBS[name].train
 
 
-def test_the_estimators_dropout_is_the_catalogues(contestants):
-    jobs, with_funcnn, _ = contestants
+def test_the_estimators_dropout_is_the_catalogues(modules):
+    jobs, with_funcnn, _ = modules
     names = [layer.name for layer in with_funcnn.make_model(jobs.JOBS["estimator"]).children]
     assert names == [layer.name for layer in with_funcnn._serial(jobs.NETWORKS["estimator"].layers).children]

@@ -1,1 +1,1 @@
-"""Convolution: one file for each method, and `dispatch`, which chooses among them and computes by the chosen one."""
+"""Convolution: one file per method, and `dispatch`, which chooses a method and calls it."""

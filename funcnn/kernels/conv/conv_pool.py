@@ -1,13 +1,13 @@
-"""Cross-correlation followed by the maximum over 2x2 windows side by side, without its output in between.
+"""Cross-correlation fused with max pooling over 2x2 windows of stride 2: the full-size output is never stored.
 
-A method that computes several outputs at once has them in an order of its own, in which the four positions of a window
-can lie in four long runs, so that their maximum is quicker to take there than from the image; and a quarter is left to
-be laid out as one. Here those are row blocks of two rows (`funcnn.kernels.conv.row_blocks`), whose weights are arranged
-so that all first positions of windows come first, then all second ones, and so on; and Winograd's tiles
-(`funcnn.kernels.conv.winograd`).
+Two methods compute several neighbouring outputs in one product: blocks (`funcnn.kernels.conv.row_blocks`), here two
+rows high, and Winograd's tiles (`funcnn.kernels.conv.winograd`). The four positions of every pooling window can be
+arranged as four contiguous arrays there: block weights are ordered so that all first positions of pooling windows come
+first, then all second ones, and so on. The maximum over four contiguous arrays is faster than over an image, and only
+the maxima, a quarter of the outputs, are then rearranged to an image.
 
-Geometries have two dimensions, no stride and no dilation, and there is one group; what a window lacks at the end of an
-odd number of outputs is left out, as `max_pool` does.
+Geometries have two dimensions, no stride and no dilation, and there is one group. If the number of outputs on an axis
+is odd, the last one belongs to no window, as in `max_pool`.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ from funcnn.kernels.geometry import Geometry, geometry
 from funcnn.kernels.pooling import first_argmax, maximum, scatter_argmax
 from funcnn.tree import Array
 
-_SIDE = 2
-_WIDEST = 192  # columns of a product, at most
-_ROW = 4000  # the maximum over a row of windows, and back, takes as long as so many multiplications, besides its length
+_SIDE = 2  # of a pooling window
+# The cost model of `_geometries`; ``scripts/bench --job digits32`` and ``--job lenet`` measure its constants again.
+_MAX_WIDTH = 192  # columns of a product: beyond these, the products by 0 cost more than wider matrices gain
+_ROW = 4000  # multiply-adds: the fixed cost of the maximum over one row of blocks and of its adjoint
 
 
 @lru_cache(maxsize=1024)
 def choose_conv_pool(
     g: Geometry, n: int, in_channels: int, out_channels: int, dtype: np.dtype[Any], *, exact: bool
 ) -> str | None:
-    """Return the method by which convolution and maximum are to be taken together, or None if they are not to be.
+    """Return the method for the fused convolution and pooling, or None where they are faster one after the other.
 
-    They are where the convolution alone would go by row blocks or by Winograd's tiles.
+    They are fused where `choose` takes "row_blocks" or "winograd" for the convolution alone.
     """
     plain = len(g.size) == 2 and g.stride == g.dilation == (1, 1) and min(g.out) >= _SIDE and dtype.kind == "f"
     if not plain or 0 in (n, in_channels, out_channels):
         return None
     method = choose(g, n, in_channels, out_channels, 1, dtype, exact=exact)
-    if method == "row_blocks" and 4 * out_channels > _WIDEST:
+    if method == "row_blocks" and 4 * out_channels > _MAX_WIDTH:
         return None
     return method if method in ("row_blocks", "winograd") else None
 
 
 def correlate_max(x: Array, w: Array, g: Geometry, method: str, *, return_argmax: bool) -> tuple[Array, Array | None]:
-    """Return y (N, out // 2..., O), the maximum of the windows, and if ``return_argmax`` which position holds it, 0 to
-    3.
-    """
+    """Return the maxima y (N, out // 2..., O) and, with ``return_argmax``, their positions 0 to 3 in the windows."""
     if method == "winograd":
         return winograd.correlate_max(x, w, g, return_argmax)
-    of_blocks, block = _geometries(g, *w.shape[-2:])
-    weights = toeplitz.matrix(w, block, even_first=True).reshape(*of_blocks.window, w.shape[-2], -1)
-    outputs = im2col.correlate(x, weights, of_blocks, 1)
+    blocks, within_block = _geometries(g, *w.shape[-2:])
+    weights = toeplitz.matrix(w, within_block, even_first=True).reshape(*blocks.window, w.shape[-2], -1)
+    outputs = im2col.correlate(x, weights, blocks, 1)
     positions = outputs.shape[-1] // 4
     taps = [outputs[..., k * positions : (k + 1) * positions] for k in range(4)]
     maxima = maximum(taps)
-    return _rows(maxima, g, w.shape[-1]), _rows(first_argmax(taps, maxima), g, w.shape[-1]) if return_argmax else None
+    argmax = _join_blocks(first_argmax(taps, maxima), g, w.shape[-1]) if return_argmax else None
+    return _join_blocks(maxima, g, w.shape[-1]), argmax
 
 
 def adjoints(
@@ -69,72 +69,74 @@ def adjoints(
     method: str,
     *,
     input_gradient: bool,
-    per_example: bool,
     preference: str,
 ) -> tuple[Array, Array | None]:
-    """Return dw and, if wanted, dx: each dy goes to the argmax of its window, and from there back to w and x.
+    """Return dw and, with ``input_gradient``, dx.
 
-    The ``preference`` is that of `funcnn.kernels.conv.dispatch` for what is not computed together.
+    The pooling's VJP sends each dy to the argmax of its window, which gives the cotangent dz of the convolution's
+    output; dw and dx are the convolution's adjoints at dz. ``preference``, "auto" or "exact", chooses the method of
+    adjoints that are not fused.
     """
-    if method == "winograd" or per_example:
+    if method == "winograd":
         shape = (len(dy), *g.out, dy.shape[-1])
-        dz = scatter_argmax(argmax, dy, _windows(g), (0, 1), shape)
-        dw = correlate_adjoint_w(x, dz, g, 1, per_example, preference)
+        dz = scatter_argmax(argmax, dy, _pool_geometry(g), (0, 1), shape)
+        dw = correlate_adjoint_w(x, dz, g, 1, preference)
         return dw, correlate_adjoint_x(dz, w, g, 1, preference) if input_gradient else None
     in_channels, out_channels = w.shape[-2:]
-    of_blocks, block = _geometries(g, in_channels, out_channels)
-    dy, argmax = (_of_strips(a, of_blocks, block) for a in (dy, argmax))
+    blocks, within_block = _geometries(g, in_channels, out_channels)
+    dy, argmax = (_split_into_blocks(a, blocks, within_block) for a in (dy, argmax))
     positions = dy.shape[-1]
     dz = np.empty((*dy.shape[:-1], 4 * positions), dy.dtype)
     for k in range(4):
         np.multiply(dy, argmax == k, out=dz[..., k * positions : (k + 1) * positions])
-    pairs = im2col.correlate_adjoint_w(x, dz, of_blocks, 1).reshape(-1, 4 * positions)
-    dw = toeplitz.matrix_adjoint(pairs, block, in_channels, out_channels, even_first=True)
+    pairs = im2col.correlate_adjoint_w(x, dz, blocks, 1).reshape(-1, 4 * positions)
+    dw = toeplitz.matrix_adjoint(pairs, within_block, in_channels, out_channels, even_first=True)
     if not input_gradient:
         return dw, None
-    return dw, row_blocks.add_up(dz, toeplitz.matrix(w, block, even_first=True), g, of_blocks)
+    return dw, row_blocks.adjoint_x_of_blocks(dz, toeplitz.matrix(w, within_block, even_first=True), g, blocks)
 
 
 @lru_cache(maxsize=256)
-def _windows(g: Geometry) -> Geometry:
+def _pool_geometry(g: Geometry) -> Geometry:
     return geometry("max_pool", g.out, _SIDE, stride=_SIDE)
 
 
 @lru_cache(maxsize=256)
 def _geometries(g: Geometry, in_channels: int, out_channels: int) -> tuple[Geometry, Geometry]:
-    """Return the windows that hold a block each, of two rows and those columns that cost least, and the windows of w
-    within one of these.
+    """Return two geometries: one window per block, sliding over the image, and w sliding within one such window.
+
+    A block is two rows high, and as wide as costs least by a model in multiply-adds.
     """
     (height, width), (rows, row) = g.window, (o // _SIDE for o in g.out)
 
-    def cost(pairs: int) -> int:
-        positions = (height + 1) * (width + 2 * pairs - 1) * in_channels
-        return -(-row // pairs) * (positions * (4 * pairs * out_channels + row_blocks.COPY) + _ROW)
+    def cost(windows: int) -> int:
+        positions = (height + 1) * (width + 2 * windows - 1) * in_channels
+        return -(-row // windows) * (positions * (4 * windows * out_channels + row_blocks.COPY) + _ROW)
 
-    pairs = min(range(1, max(1, min(row, _WIDEST // (4 * out_channels))) + 1), key=cost)
-    count = -(-row // pairs)
-    window, stride, out = (height + 1, width + 2 * pairs - 1), (_SIDE, 2 * pairs), (rows, count)
-    reach = (step * (o - 1) + k for step, o, k in zip(stride, out, window, strict=True))
-    padding = tuple((lo, r - s - lo) for r, s, (lo, _) in zip(reach, g.size, g.padding, strict=True))
+    windows = min(range(1, max(1, min(row, _MAX_WIDTH // (4 * out_channels))) + 1), key=cost)
+    count = -(-row // windows)
+    window, stride, out = (height + 1, width + 2 * windows - 1), (_SIDE, 2 * windows), (rows, count)
+    extents = (step * (o - 1) + k for step, o, k in zip(stride, out, window, strict=True))
+    padding = tuple((lo, r - s - lo) for r, s, (lo, _) in zip(extents, g.size, g.padding, strict=True))
     none = ((0, 0), (0, 0))
     return (
         Geometry(g.size, window, stride, padding, (1, 1), out),
-        Geometry(window, g.window, (1, 1), none, (1, 1), (_SIDE, 2 * pairs)),
+        Geometry(window, g.window, (1, 1), none, (1, 1), (_SIDE, 2 * windows)),
     )
 
 
-def _rows(of_blocks: Array, g: Geometry, out_channels: int) -> Array:
-    """Take (N, rows, row blocks, pairs * O) to (N, rows, columns, O)."""
-    n, rows, count, positions = of_blocks.shape
+def _join_blocks(y: Array, g: Geometry, out_channels: int) -> Array:
+    """Reshape (N, rows, blocks of a row, windows * O) to (N, rows, columns, O), without what extends beyond the row."""
+    n, rows, count, positions = y.shape
     row = g.out[1] // _SIDE
-    y = of_blocks.reshape(n, rows, count * positions // out_channels, out_channels)
+    y = y.reshape(n, rows, count * positions // out_channels, out_channels)
     return y if y.shape[2] == row else np.ascontiguousarray(y[:, :, :row])
 
 
-def _of_strips(y: Array, of_blocks: Geometry, block: Geometry) -> Array:
-    """Take (N, rows, columns, O) to (N, rows, row blocks, pairs * O)."""
+def _split_into_blocks(y: Array, blocks: Geometry, within_block: Geometry) -> Array:
+    """Reshape (N, rows, columns, O) to (N, rows, blocks of a row, windows * O), the last block padded by zeros."""
     n, rows, row, out_channels = y.shape
-    pairs, count = block.out[1] // 2, of_blocks.out[1]
-    if count * pairs > row:
-        y = np.concatenate([y, np.zeros((n, rows, count * pairs - row, out_channels), y.dtype)], axis=2)
-    return y.reshape(n, rows, count, pairs * out_channels)
+    windows, count = within_block.out[1] // 2, blocks.out[1]
+    if count * windows > row:
+        y = np.concatenate([y, np.zeros((n, rows, count * windows - row, out_channels), y.dtype)], axis=2)
+    return y.reshape(n, rows, count, windows * out_channels)

@@ -1,8 +1,8 @@
-"""Cross-correlation channel by channel: each tap multiplies the positions it reads and is added up elementwise.
+"""Depthwise cross-correlation: for each tap, multiply the positions it reads elementwise and add the result.
 
-There is no sum over channels, so no matrix product. NumPy is quick with long rows alone: the last spatial axis and the
-channels are taken as one axis, along which the weights are repeated. With a stride on that axis, its positions are
-sorted by their remainder first, so that what a tap reads is one run again.
+There is no sum over channels, so no matrix product. NumPy's elementwise loops are fast only along long rows, so the
+last spatial axis and the channels are merged into one axis, along which the weights are repeated. With a stride on that
+axis, its positions are first split into phases (positions modulo the stride), so that each tap reads a contiguous run.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from funcnn.kernels.geometry import Geometry
 from funcnn.kernels.windows import pad
 from funcnn.tree import Array
 
+# Bytes of a chunk's images, the larger of x and y: larger chunks make fewer NumPy calls, smaller ones stay in the
+# cache. ``scripts/bench --methods`` measures it again.
 _CHUNK_BYTES = 1 << 17
 
 
@@ -62,10 +64,10 @@ def _chunks(x: Array, y: Array) -> Iterator[slice]:
 
 
 def _taps(x: Array, g: Geometry, out_channels: int) -> Iterator[Array]:
-    """Yield for each tap the positions it reads, (n, out... without the last, last out * O)."""
+    """Yield for each tap the positions it reads, (n, out[:-1]..., out[-1] * O)."""
     x = pad(x, g.padding)
     if out_channels > x.shape[-1]:
-        x = np.repeat(x, out_channels // x.shape[-1], axis=-1)  # a position for each of its filters
+        x = np.repeat(x, out_channels // x.shape[-1], axis=-1)  # one copy of a channel for each of its filters
     step = g.stride[-1]
     phases = [x[..., r::step, :] for r in range(step)] if step > 1 else [x]
     phases = [phase.reshape(*phase.shape[:-2], -1) for phase in phases]
@@ -74,5 +76,5 @@ def _taps(x: Array, g: Geometry, out_channels: int) -> Iterator[Array]:
             slice(k * d, k * d + t * (o - 1) + 1, t)
             for k, d, t, o in zip(tap, g.dilation, g.stride, g.out, strict=False)
         )
-        at, r = divmod(last * g.dilation[-1], step)
-        yield phases[r][:, *lines, at * out_channels : (at + g.out[-1]) * out_channels]
+        start, r = divmod(last * g.dilation[-1], step)
+        yield phases[r][:, *lines, start * out_channels : (start + g.out[-1]) * out_channels]

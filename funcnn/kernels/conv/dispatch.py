@@ -1,43 +1,35 @@
-"""Which routine computes a convolution: the one place that chooses.
+"""Choose a method for a convolution or one of its two adjoints, and call it.
 
-A method is a module of this folder with ``correlate`` and ``correlate_adjoint_w``, and for some
-``correlate_adjoint_x``; `correlate` and its two adjoints below say what they compute. All but "winograd" add up the
-very products of the definition, in one order or another.
+A method is a module of this folder with ``correlate`` and ``correlate_adjoint_w``; some also have
+``correlate_adjoint_x``. All but "winograd" compute the products of the definition, and differ in the order of the sums.
 
-columns
-    Windows gathered as rows of a matrix, times the weights. Any geometry.
-unrolled
-    One matrix from whole images to whole outputs, mostly zeros. Any geometry of one group; for tiny images.
-row blocks
-    The same for a few neighbouring outputs of a row, the windows of these gathered. Any geometry of one group; for few
-    channels, where a window is too short a row for a fast product.
+im2col
+    Copies windows to the rows of a matrix, which is multiplied by the weights. Any geometry.
+toeplitz
+    Multiplies whole images by one matrix, mostly zeros, to whole outputs. Any geometry of one group; for tiny images.
+row_blocks
+    Copies the windows of blocks of neighbouring outputs, and multiplies them by a Toeplitz matrix. Any geometry of one
+    group; for few channels, where the im2col matrix has too few columns for a fast product.
 depthwise
-    Tap by tap, multiplied and added elementwise. For a group per input channel.
+    Multiplies and adds elementwise, tap by tap. For as many groups as input channels.
 winograd
-    Tiles of 4x4 outputs in Winograd's transformed form, with 36 products for 144. For 3x3 kernels in two dimensions,
-    without stride, dilation or groups.
+    Computes tiles of 4x4 outputs in Winograd's transformed form, with 36 products instead of 144. For 3x3 kernels in
+    two dimensions, without stride, dilation or groups.
 
-The rule, `choose`, takes the first that suits:
+"auto" and "exact" ("auto" without "winograd") take the first method of `RULES` whose condition holds. The thresholds in
+the conditions were measured on two cores of an x86-64 CPU with AVX-512; ``scripts/bench --methods`` measures them
+again: it times every method over a grid of shapes and says where the chosen one is not the fastest.
 
-1. tiny images: unrolled. The matrix has up to 16,384 entries; or, where one in six is not 0, up to 1,024 for each of up
-   to 64 images, and where two in three are not, up to 4,096;
-2. a group per input channel, or a 1x1 kernel from a single channel to a single one, or without stride to up to 9:
-   depthwise;
-3. 3x3 kernels from at least 6 channels to at least 4, 13 or more together, in float32, if the tiles reach over the
-   output by no more than 40 %, and there are at least 16 of them, or 32 for very few or very many weights: winograd;
-4. up to 8 channels in, up to 32 out, no stride (from a single channel, less than the kernel), and outputs at more than
-   1,024 places; or the way back to an x of few channels, up to 8 with a stride, without one up to 7 if there are more
-   than 8 outputs (7 for a single channel): row blocks;
-5. the rest: columns.
+Where row_blocks or winograd is chosen and 2x2 max pooling follows in `funcnn.combinators.serial`, the two are fused
+(`funcnn.kernels.conv.conv_pool`).
 
-Where row blocks or winograd are chosen and a max pooling of 2x2 follows in `funcnn.combinators.serial`, it is computed
-with them (`funcnn.kernels.conv.conv_pool`).
+Shapes: x (N, size..., I), w (window..., I/groups, O), y (N, out..., O).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -51,19 +43,113 @@ from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
 METHODS = ("im2col", "toeplitz", "row_blocks", "depthwise", "winograd")
-AUTO_METHODS = ("auto", "exact")  # the quickest method; the quickest but "winograd"
-_LARGEST_UNROLLED, _MANY = 1 << 14, 64  # entries of the matrix; images that count
-_FEW_PLACES = 1024  # for so few outputs, laying out the weights of a block takes longer than it saves
+AUTO_METHODS = ("auto", "exact")  # the fastest method; the fastest except "winograd"
 _EXACT: ContextVar[bool] = ContextVar("exact", default=False)
 
 
 def applies(method: str, g: Geometry, in_channels: int, out_channels: int, groups: int) -> bool:
-    """Say whether a method can compute a convolution from ``in_channels`` to ``out_channels`` channels."""
+    """Return whether a method can compute a convolution from ``in_channels`` to ``out_channels`` channels."""
     if method == "depthwise":
         return groups == in_channels
     if method == "winograd":
         return groups == 1 and g.window == (3, 3) and g.stride == g.dilation == (1, 1)
     return method == "im2col" or groups == 1
+
+
+class Problem(NamedTuple):
+    """A convolution to choose a method for: ``n`` images of a geometry, from ``in_channels`` to ``out_channels``.
+
+    ``exact`` excludes "winograd". ``adjoint_x`` asks for the method of dx instead of y. If the chosen method has no
+    ``correlate_adjoint_x``, dx is computed as a correlation of dy, for which a method is chosen again.
+    """
+
+    g: Geometry
+    n: int
+    in_channels: int
+    out_channels: int
+    groups: int
+    dtype: np.dtype[Any]
+    exact: bool
+    adjoint_x: bool
+
+
+_TOEPLITZ_ENTRIES = 1 << 14  # entries of the matrix: up to here one product costs less than copying windows
+_TOEPLITZ_IMAGES = 64  # images of a batch: up to here, more of them allow a larger matrix, which is built once a batch
+
+
+def tiny_images(p: Problem) -> bool:
+    """The Toeplitz matrix is small; or it is larger, but the batch is large enough and few enough entries are 0.
+
+    How much larger it may be depends on the fraction of non-zero entries, which is about window / image.
+    """
+    if p.groups > 1:
+        return False
+    entries = math.prod(p.g.size) * p.in_channels * math.prod(p.g.out) * p.out_channels
+    nonzero = math.prod(p.g.window) / max(math.prod(p.g.size), 1)  # an upper bound: taps that read padding have none
+    entries_per_image = 0 if nonzero < 1 / 6 else 1 << 10 if nonzero < 2 / 3 else 1 << 12
+    return entries <= max(_TOEPLITZ_ENTRIES, min(p.n, _TOEPLITZ_IMAGES) * entries_per_image)
+
+
+def no_sum_over_channels(p: Problem) -> bool:
+    """As many groups as input channels, or a 1x1 kernel on one channel: no sum that a matrix product would speed up.
+
+    With a stride, elementwise is faster for a 1x1 kernel only from one channel to one. Excludes float16, which would be
+    rounded after every tap, whereas a matrix product sums in float32.
+    """
+    pointwise = math.prod(p.g.window) == 1 and p.out_channels <= (9 if math.prod(p.g.stride) == 1 else 1)
+    return p.groups == p.in_channels and (p.groups > 1 or pointwise) and p.dtype != np.float16
+
+
+def in_groups(p: Problem) -> bool:
+    """Groups of several channels: only im2col can compute them."""
+    return p.groups > 1
+
+
+def many_tiles(p: Problem) -> bool:
+    """A 3x3 kernel in float32, with enough channels and tiles for the saved products to outweigh the transforms.
+
+    The tiles may cover at most 40 % more than the output. 16 tiles are enough; 32 where in_channels * out_channels is
+    below 2**9 or above 2**15, since transforming the weights then takes a larger share of the time.
+    """
+    if p.exact or p.dtype != np.float32 or not applies("winograd", p.g, p.in_channels, p.out_channels, p.groups):
+        return False
+    if p.in_channels < 6 or p.out_channels < 4 or p.in_channels + p.out_channels < 13:
+        return False
+    tiles = math.prod(-(-o // 4) for o in p.g.out)
+    enough = 16 if 1 << 9 <= p.in_channels * p.out_channels <= 1 << 15 else 32
+    return tiles * 16 <= 1.4 * math.prod(p.g.out) and tiles * p.n >= enough
+
+
+def few_channels(p: Problem) -> bool:
+    """So few channels that the im2col matrix, or for dx the result of the product, has too few columns for a fast one.
+
+    For up to 1,024 outputs (images times positions), building a block's weights takes longer than it saves. With a
+    stride along the row, the windows of a block share enough positions only where there is one input channel.
+    """
+    strided = math.prod(p.g.stride) > 1
+    if p.g.window[-1] == 1:
+        return False
+    if p.adjoint_x:
+        few_outputs = 7 if p.in_channels == 1 else 8
+        return p.in_channels <= 8 if strided else p.in_channels <= 7 and p.out_channels > few_outputs
+    overlapping = p.g.stride[-1] == 1 or (p.in_channels == 1 and p.g.window[-1] > p.g.stride[-1])
+    return p.in_channels <= 8 and p.out_channels <= 32 and overlapping and p.n * math.prod(p.g.out) > 1024
+
+
+def always(p: Problem) -> bool:
+    """Any other convolution."""
+    return True
+
+
+# In this order: the first condition that holds decides.
+RULES: tuple[tuple[str, Callable[[Problem], bool]], ...] = (
+    ("toeplitz", tiny_images),
+    ("depthwise", no_sum_over_channels),
+    ("im2col", in_groups),
+    ("winograd", many_tiles),
+    ("row_blocks", few_channels),
+    ("im2col", always),
+)
 
 
 @lru_cache(maxsize=1024)
@@ -78,68 +164,39 @@ def choose(
     exact: bool,
     adjoint_x: bool = False,
 ) -> str:
-    """Return the method for ``n`` images of a geometry from ``in_channels`` to ``out_channels`` channels.
-
-    Given ``adjoint_x``, for the way back to x by a routine of its own, if it has one; if not, that is a correlation
-    itself, and the question is asked again for it.
-    """
-    window, entries = math.prod(g.window), math.prod(g.size) * in_channels * math.prod(g.out) * out_channels
-    share = window / max(math.prod(g.size), 1)  # of the entries that are not 0, all but those that read padding
-    for_each_image = 0 if 6 * share < 1 else 1 << 10 if 3 * share < 2 else 1 << 12
-    if groups == 1 and entries <= max(_LARGEST_UNROLLED, min(n, _MANY) * for_each_image):
-        return "toeplitz"
-    # float16 would be rounded at every tap, where a product adds up in float32
-    pointwise = window == 1 and out_channels <= (9 if math.prod(g.stride) == 1 else 1)
-    if groups == in_channels and (groups > 1 or pointwise) and dtype != np.float16:
-        return "depthwise"
-    if groups > 1:
-        return "im2col"
-    if (
-        dtype == np.float32
-        and not exact
-        and in_channels >= 6
-        and out_channels >= 4
-        and in_channels + out_channels >= 13
-        and applies("winograd", g, in_channels, out_channels, groups)
-        and (tiles := math.prod(-(-o // 4) for o in g.out)) * 16 <= 1.4 * math.prod(g.out)
-        and tiles * n >= (16 if 1 << 9 <= in_channels * out_channels <= 1 << 15 else 32)
-    ):
-        return "winograd"
-    if adjoint_x:
-        suits = (
-            in_channels <= 8
-            if math.prod(g.stride) > 1
-            else in_channels <= 7 and out_channels > (7 if in_channels == 1 else 8)
-        )
-    else:
-        overlapping = g.stride[-1] == 1 or (in_channels == 1 and g.window[-1] > g.stride[-1])
-        suits = in_channels <= 8 and out_channels <= 32 and overlapping and n * math.prod(g.out) > _FEW_PLACES
-    return "row_blocks" if suits and g.window[-1] > 1 else "im2col"
+    """Return the method for a `Problem`."""
+    problem = Problem(g, n, in_channels, out_channels, groups, dtype, exact, adjoint_x)
+    return next(method for method, condition in RULES if condition(problem))
 
 
 def preference(method: Any) -> Any:
-    """Return ``method``, but for "auto" within the context `exact`, where that is "exact"."""
+    """Return ``method``, but "exact" instead of "auto" within the context `exact`."""
     return "exact" if method == "auto" and _EXACT.get() else method
 
 
-def requested(op: str, method: Any, g: Geometry, in_channels: int, out_channels: int, groups: int) -> str:
-    """Refuse a method that there is not, or that cannot compute this convolution; return it, or the preference."""
-    if method in AUTO_METHODS:
-        return str(method)
-    if method not in METHODS:
-        raise ValueError(f"{op}: method is 'auto', 'exact' or one of {METHODS}, not {method!r}")
-    if not applies(method, g, in_channels, out_channels, groups):
-        raise ValueError(
-            f"{op}: method {method!r} cannot take {in_channels} to {out_channels} channels in {groups} groups with {g}"
-        )
+def check_method_name(op: str, method: Any) -> str:
+    """Raise a ValueError for a method that does not exist; return the method."""
+    if method not in AUTO_METHODS and method not in METHODS:
+        raise ValueError(f"{op}: method must be 'auto', 'exact' or one of {METHODS}, not {method!r}")
     return str(method)
+
+
+def check_method(op: str, method: Any, g: Geometry, in_channels: int, out_channels: int, groups: int) -> str:
+    """Raise a ValueError for a method that does not exist or cannot compute this convolution; return the method."""
+    method = check_method_name(op, method)
+    if method not in AUTO_METHODS and not applies(method, g, in_channels, out_channels, groups):
+        raise ValueError(
+            f"{op}: method {method!r} cannot map {in_channels} to {out_channels} channels in {groups} groups with {g}"
+        )
+    return method
 
 
 @contextmanager
 def exact() -> Iterator[None]:
-    """Keep convolutions to the very products of the definition, in whatever runs within this context.
+    """Compute convolutions within this context by the products of their definition: "auto" never takes "winograd".
 
-    A convolution remembers the preference for its gradient. As a decorator, ``@exact()``, it holds within a function.
+    The VJP of a convolution computed within the context is exact, too, wherever it is called. As a decorator,
+    ``@exact()`` applies to a function.
 
     Examples
     --------
@@ -173,10 +230,10 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, method: str = "auto"
 
 
 def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int, method: str = "auto") -> Array:
-    """Return dx: each dy[n, o] @ w[k].T added to the position that its tap k read.
+    """Return dx: each dy[n, o] @ w[k].T is added to the position that output o reads with its tap k.
 
-    The positions a stride apart are a phase, which only some of the taps meet; and what it gets is a correlation
-    itself, without a stride: of dy with these taps, flipped, their channels exchanged.
+    Positions that are equal modulo the stride form a phase. Only some of the taps read a given phase, and its part of
+    dx is itself a correlation, without a stride: of dy with these taps, flipped and with their channels swapped.
     """
     in_channels, out_channels = w.shape[-2] * groups, w.shape[-1]
     chosen = _chosen(method, g, in_channels, out_channels, groups, dy, adjoint_x=True)
@@ -192,21 +249,14 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int, method: s
     return dx
 
 
-def correlate_adjoint_w(
-    x: Array, dy: Array, g: Geometry, groups: int, per_example: bool = False, method: str = "auto"
-) -> Array:
-    """Return dw[k] = sum over n, o of the outer product of the position that tap k read and dy[n, o].
-
-    With ``per_example``, dw[n, k] without the sum over n.
-    """
-    if per_example:
-        return im2col.correlate_adjoint_w(x, dy, g, groups, per_example)
+def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int, method: str = "auto") -> Array:
+    """Return dw[k] = sum over n, o of the outer product of x at the position that tap k reads for o, and dy[n, o]."""
     method = _chosen(method, g, x.shape[-1], dy.shape[-1], groups, x)
     return _ROUTINES[method].correlate_adjoint_w(x, dy, g, groups)
 
 
 def swap_channels(w: Array, groups: int) -> Array:
-    """Turn (window..., I/groups, O) into (window..., O/groups, I), the weights that take y's channels back to x's."""
+    """Transpose w (window..., I/groups, O) to (window..., O/groups, I), the weights from y's channels to x's."""
     split = w.reshape(*w.shape[:-1], groups, w.shape[-1] // groups)
     return np.moveaxis(split, -1, -3).swapaxes(-1, -2).reshape(*w.shape[:-2], w.shape[-1] // groups, -1)
 
@@ -222,7 +272,7 @@ def _chosen(
 
 
 class _Phase(NamedTuple):
-    """The positions a stride apart, the taps that meet them, last one first, and the geometry of their correlation."""
+    """A phase of the stride: its positions, the taps that read them, last one first, and its correlation's geometry."""
 
     positions: tuple[slice, ...]
     taps: tuple[slice, ...]
@@ -232,7 +282,7 @@ class _Phase(NamedTuple):
 def _correlate_phase(dy: Array, kernel: Array, phase: _Phase, groups: int, method: str) -> Array:
     g = phase.geometry
     if any(-lo >= s or -hi >= s for s, (lo, hi) in zip(g.size, g.padding, strict=True)):
-        # no window reaches these positions
+        # no window reads these positions
         return np.zeros((len(dy), *g.out, kernel.shape[-1]), np.result_type(dy, kernel))
     if method not in AUTO_METHODS and not applies(method, g, dy.shape[-1], kernel.shape[-1], groups):
         method = "exact"
@@ -240,10 +290,10 @@ def _correlate_phase(dy: Array, kernel: Array, phase: _Phase, groups: int, metho
 
 
 def _phases(g: Geometry) -> Iterator[_Phase]:
-    """Yield the phases of the stride that any tap meets.
+    """Yield the phases of the stride that at least one tap reads.
 
-    On one axis, position p = q*stride + r of the padded input is met by the taps k with k*dilation = r + c*stride, by
-    each in window q - c.
+    On one axis, the taps k with k*dilation = r + c*stride read position p = q*stride + r of the padded input, each in
+    window q - c.
     """
     axes = [_axis_phases(*axis) for axis in zip(g.size, g.window, g.stride, g.padding, g.dilation, g.out, strict=True)]
     for phase in product(*axes):
@@ -261,9 +311,9 @@ def _axis_phases(
         out = len(range(start, size, stride))
         if not taps or not out:
             continue
-        apart = taps[1] - taps[0] if len(taps) > 1 else stride
-        step = apart * dilation // stride if len(taps) > 1 else 1
-        reach = step * (len(taps) - 1)
-        lo = (taps[0] * dilation - r) // stride + reach - first
-        flipped = slice(taps[-1], taps[0] - 1 if taps[0] else None, -apart)
-        yield slice(start, None, stride), flipped, (lo, out + reach - windows - lo), step, len(taps), out
+        tap_step = taps[1] - taps[0] if len(taps) > 1 else stride
+        phase_dilation = tap_step * dilation // stride if len(taps) > 1 else 1
+        span = phase_dilation * (len(taps) - 1)
+        lo = (taps[0] * dilation - r) // stride + span - first
+        flipped = slice(taps[-1], taps[0] - 1 if taps[0] else None, -tap_step)
+        yield slice(start, None, stride), flipped, (lo, out + span - windows - lo), phase_dilation, len(taps), out

@@ -1,7 +1,7 @@
-"""Cross-correlation by gathering windows as the rows of a matrix.
+"""Cross-correlation by im2col: windows are copied to the rows of a matrix, which is multiplied by the weights.
 
-Every routine works through the batch in chunks whose gathered windows stay near the size of a core's cache: gathering
-is then cheap beside the multiplication, and no buffer grows with the batch times the kernel's area.
+Every routine splits the batch into chunks whose im2col matrix fits roughly into a core's cache. Copying is then cheap
+compared with the multiplication, and no buffer grows with the batch times the kernel's area.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ from funcnn.kernels.geometry import Geometry
 from funcnn.kernels.windows import pad, windows
 from funcnn.tree import Array
 
+# ``scripts/bench --job lenet`` and ``--job vgg`` measure these constants again.
+
+# Bytes of a chunk's im2col matrix. Larger chunks make fewer NumPy calls, smaller ones stay in the cache.
 _CHUNK_BYTES = 1 << 20
-# Copying a view moves one run of neighbouring numbers at a time; below this length a list of indices is quicker.
+# Contiguous numbers of a window. Copying a strided view moves one contiguous run at a time; up to this length, `take`
+# with a list of indices is faster.
 _SHORT_RUN = 6
-# BLAS libraries multiply small matrices by a quicker road; OpenBLAS takes it up to this many products.
+# Multiply-adds of a matrix product. OpenBLAS has a faster routine for small products, up to about this many.
 _SMALL_PRODUCT = 1_000_000
-_NARROW = 8  # columns of a result for which small products are quicker than large ones on several threads, too
+# Columns of a product's result. Up to this many, small products are faster even than large ones on several threads.
+_NARROW_RESULT = 8
 
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
@@ -28,41 +33,51 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
     matrix, shape, dtype = _grouped_matrix(w, groups), (x.shape[0], *g.out, w.shape[-1]), np.result_type(x, w)
     parts = chunks(x.shape[0], g, x.shape[-1] * dtype.itemsize)
     if groups == 1 and len(parts) == 1:
-        return multiply(_columns(x, g, 1)[0], matrix[0]).reshape(shape)
+        return blocked_matmul(_im2col(x, g, 1)[0], matrix[0]).reshape(shape)
     y = np.empty(shape, dtype)
     for chunk in parts:
         if groups == 1:
-            multiply(_columns(x[chunk], g, 1)[0], matrix[0], y[chunk].reshape(-1, w.shape[-1]))
+            blocked_matmul(_im2col(x[chunk], g, 1)[0], matrix[0], y[chunk].reshape(-1, w.shape[-1]))
         else:
-            np.matmul(_columns(x[chunk], g, groups), matrix, out=_by_group(y[chunk], groups))
+            np.matmul(_im2col(x[chunk], g, groups), matrix, out=_by_group(y[chunk], groups))
     return y
 
 
-def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int, per_example: bool = False) -> Array:
+def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
-    if per_example:
-        return _adjoint_w_per_example(x, dy, g, groups)
     in_channels, out_channels = x.shape[-1] // groups, dy.shape[-1] // groups
     dw = np.zeros((groups, math.prod(g.window) * in_channels, out_channels), np.result_type(x, dy))
     for chunk in chunks(x.shape[0], g, x.shape[-1] * dw.itemsize):
-        columns = _columns(x[chunk], g, groups)
+        matrix = _im2col(x[chunk], g, groups)
         if groups == 1:
-            _add_product(columns[0], dy[chunk].reshape(-1, out_channels), dw[0])
+            _add_product(matrix[0], dy[chunk].reshape(-1, out_channels), dw[0])
         else:
-            dw += columns.transpose(0, 2, 1) @ _by_group(dy[chunk], groups)
+            dw += matrix.transpose(0, 2, 1) @ _by_group(dy[chunk], groups)
+    return _by_tap(dw, g)
+
+
+def example_adjoints_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
+    """Return dw of each example, (N, window..., I/groups, O): `correlate_adjoint_w` without its sum over n."""
+    positions, out_channels = math.prod(g.out), dy.shape[-1] // groups
+    rows = math.prod(g.window) * x.shape[-1] // groups
+    dw = np.empty((groups, len(x), rows, out_channels), np.result_type(x, dy))
+    for chunk in chunks(len(x), g, x.shape[-1] * dw.itemsize):
+        matrix, dys = _im2col(x[chunk], g, groups), _by_group(dy[chunk], groups)
+        matrix, dys = (a.reshape(groups, -1, positions, a.shape[-1]) for a in (matrix, dys))
+        np.matmul(matrix.mT, dys, out=dw[:, chunk])
     return _by_tap(dw, g)
 
 
 def chunks(n: int, g: Geometry, position_bytes: int) -> list[slice]:
-    """Cut a batch evenly, so that the gathered windows of a chunk take about a mebibyte."""
+    """Split a batch into equal chunks whose im2col matrices take about `_CHUNK_BYTES` each."""
     image_bytes = math.prod(g.out) * math.prod(g.window) * position_bytes
     step = max(1, -(-n // max(1, round(n * image_bytes / _CHUNK_BYTES))))
     return [slice(start, min(n, start + step)) for start in range(0, n, step)]
 
 
-def multiply(a: Array, b: Array, out: Array | None = None) -> Array:
-    """Return a b, in ``out`` if given, in blocks of rows that keep to small products where that is possible."""
-    rows, block = len(a), _block(len(a), b.shape[0], b.shape[1], 32 if b.shape[1] <= _NARROW else 64)
+def blocked_matmul(a: Array, b: Array, out: Array | None = None) -> Array:
+    """Return a b, written to ``out`` if given; computed in blocks of rows, each a small product, where possible."""
+    rows, block = len(a), _rows_per_block(len(a), b.shape[0], b.shape[1], 32 if b.shape[1] <= _NARROW_RESULT else 64)
     if not block:
         return np.matmul(a, b, out=out)
     if out is None:
@@ -75,11 +90,11 @@ def multiply(a: Array, b: Array, out: Array | None = None) -> Array:
 
 
 def _add_product(a: Array, b: Array, out: Array) -> None:
-    """Add a^T b to ``out``, in blocks as `multiply`, of a's columns if those of its rows were too few."""
-    rows, block = len(a), _block(len(a), a.shape[1], b.shape[1])
-    if not block and b.shape[1] <= _NARROW and (across := _block(a.shape[1], rows, b.shape[1])):
-        whole = a.shape[1] // across * across
-        parts = a[:, :whole].reshape(rows, -1, across).transpose(1, 2, 0) @ b
+    """Add a^T b to ``out``, in blocks of rows of a and b as in `blocked_matmul`, or else in blocks of columns of a."""
+    rows, block = len(a), _rows_per_block(len(a), a.shape[1], b.shape[1])
+    if not block and b.shape[1] <= _NARROW_RESULT and (columns := _rows_per_block(a.shape[1], rows, b.shape[1])):
+        whole = a.shape[1] // columns * columns
+        parts = a[:, :whole].reshape(rows, -1, columns).transpose(1, 2, 0) @ b
         out[:whole] += parts.reshape(whole, -1)
         out[whole:] += a[:, whole:].T @ b
         return
@@ -91,9 +106,10 @@ def _add_product(a: Array, b: Array, out: Array) -> None:
         out += a[whole:].T @ b[whole:]
 
 
-def _block(rows: int, depth: int, width: int, least: int = 64) -> int:
-    """Return how many rows at a time make even, small products with a matrix of this shape; 0 if all are to go at once,
-    for they are one small product, or fewer than ``least`` would make one.
+def _rows_per_block(rows: int, depth: int, width: int, least: int = 64) -> int:
+    """Return the number of rows of a block that makes a small product with a (depth, width) matrix.
+
+    0 stands for a single product: it is small already, or a small one would have fewer than ``least`` rows.
     """
     largest = min(_SMALL_PRODUCT // max(depth * width, 1), 1024) // 32 * 32
     if largest < least or rows <= largest:
@@ -102,22 +118,8 @@ def _block(rows: int, depth: int, width: int, least: int = 64) -> int:
     return min(largest, -(-rows // (32 * parts)) * 32)
 
 
-def _adjoint_w_per_example(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
-    positions, rows, out_channels = (
-        math.prod(g.out),
-        math.prod(g.window) * x.shape[-1] // groups,
-        dy.shape[-1] // groups,
-    )
-    dw = np.empty((groups, len(x), rows, out_channels), np.result_type(x, dy))
-    for chunk in chunks(len(x), g, x.shape[-1] * dw.itemsize):
-        columns, dys = _columns(x[chunk], g, groups), _by_group(dy[chunk], groups)
-        columns, dys = (a.reshape(groups, -1, positions, a.shape[-1]) for a in (columns, dys))
-        np.matmul(columns.mT, dys, out=dw[:, chunk])
-    return _by_tap(dw, g)
-
-
-def _columns(x: Array, g: Geometry, groups: int) -> Array:
-    """Gather the windows of ``x`` as rows of a matrix for each group: (groups, n * out, window * I/groups)."""
+def _im2col(x: Array, g: Geometry, groups: int) -> Array:
+    """Copy the windows of ``x`` to the rows of one matrix per group: (groups, n * out, window * I/groups)."""
     rows = x.shape[0] * math.prod(g.out)
     width = math.prod(g.window) * (x.shape[-1] // groups)
     x = pad(x, g.padding)
@@ -133,7 +135,7 @@ def _columns(x: Array, g: Geometry, groups: int) -> Array:
 
 @lru_cache(maxsize=64)
 def _window_positions(padded: tuple[int, ...], g: Geometry) -> Array:
-    """Number the positions of a padded image (size..., I), and list those of its windows one window after the other."""
+    """Return the flat indices, in a padded image (size..., I), of its windows' entries, window after window."""
     numbers = np.arange(math.prod(padded)).reshape(1, *padded)
     return windows(numbers, g).reshape(-1)
 
@@ -145,12 +147,12 @@ def _by_group(y: Array, groups: int) -> Array:
 
 
 def _grouped_matrix(w: Array, groups: int) -> Array:
-    """Lay w (window..., I/groups, O) out as (groups, window * I/groups, O/groups)."""
+    """Reshape w (window..., I/groups, O) to (groups, window * I/groups, O/groups)."""
     rows = math.prod(w.shape[:-1])
     return w.reshape(rows, groups, w.shape[-1] // groups).transpose(1, 0, 2)
 
 
 def _by_tap(matrix: Array, g: Geometry) -> Array:
-    """Lay (groups, ..., window * I/groups, O/groups) out as (..., window..., I/groups, O), as w is."""
+    """Reshape (groups, ..., window * I/groups, O/groups) to (..., window..., I/groups, O), the shape of w."""
     groups, *batch, rows, out_channels = matrix.shape
     return np.moveaxis(matrix, 0, -2).reshape(*batch, *g.window, rows // math.prod(g.window), groups * out_channels)

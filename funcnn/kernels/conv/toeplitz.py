@@ -1,7 +1,7 @@
-"""Cross-correlation of tiny images as one matrix that takes whole images to whole outputs.
+"""Cross-correlation of tiny images by a Toeplitz matrix, which maps whole images to whole outputs.
 
-The matrix holds w[k] at (position, o) wherever output o reads that position by its tap k, and 0 elsewhere. It wastes
-most of its products on zeros, yet where it is small, one multiplication costs less than gathering windows does.
+The matrix holds w[k] at (position, o) wherever output o reads that position with its tap k, and 0 elsewhere. Most of
+its products are by 0; where it is small, one multiplication still costs less than copying windows.
 """
 
 from __future__ import annotations
@@ -32,51 +32,56 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
 
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
-    positions, outputs = _places(g, x.shape[-1], dy.shape[-1]).taps.shape
+    positions, outputs = _flat_indices(g, x.shape[-1], dy.shape[-1]).taps.shape
     pairs = x.reshape(len(x), positions).T.dot(dy.reshape(len(dy), outputs))
     return matrix_adjoint(pairs, g, x.shape[-1], dy.shape[-1])
 
 
 def matrix(w: Array, g: Geometry, *, even_first: bool = False) -> Array:
-    """Return the matrix (size * I, out * O) of w (window..., I, O); if ``even_first``, of each row of outputs those at
-    even places come before those at odd ones.
+    """Return the matrix (size * I, out * O) of w (window..., I, O).
+
+    With ``even_first``, the columns of each row of outputs are ordered 0, 2, 4, ..., 1, 3, 5, ...
     """
-    return _with_zero(w).take(_places(g, *w.shape[-2:], even_first).taps)
+    return _append_zero(w).take(_flat_indices(g, *w.shape[-2:], even_first).taps)
 
 
 def matrix_adjoint(
     pairs: Array, g: Geometry, in_channels: int, out_channels: int, *, even_first: bool = False
 ) -> Array:
-    """Add up the entries (size * I, out * O) that `matrix` fills with the same number of w."""
-    _, entries, beyond = _places(g, in_channels, out_channels, even_first)
-    dw = ones(len(entries), pairs.dtype).dot((_with_zero(pairs) if beyond else pairs).take(entries))
+    """Return dw (window..., I, O): for each entry of w, the sum of those of ``pairs`` where `matrix` holds that entry.
+
+    ``pairs`` (size * I, out * O) has the products of every position with every output's cotangent.
+    """
+    _, entries, reads_padding = _flat_indices(g, in_channels, out_channels, even_first)
+    # the sum over outputs as a product with ones, which is faster than NumPy's sum over a leading axis
+    dw = ones(len(entries), pairs.dtype).dot((_append_zero(pairs) if reads_padding else pairs).take(entries))
     return dw.reshape(*g.window, in_channels, out_channels)
 
 
-def _with_zero(a: Array) -> Array:
+def _append_zero(a: Array) -> Array:
     return np.concatenate((a.ravel(), np.zeros(1, a.dtype)))
 
 
-class _Places(NamedTuple):
-    """Places in arrays laid out in one line, the one after the last standing for 0.
+class _FlatIndices(NamedTuple):
+    """Indices into the flattened w and the flattened matrix; the index after the last one stands for a 0.
 
     Attributes
     ----------
     taps : array (size * I, out * O)
-        For each entry of the matrix, its place in w.
+        For each entry of the matrix, its index in w.
     entries : array (out, w.size)
-        For each output and number of w, its place in the matrix.
-    beyond : bool
-        Whether there are taps without a place in the matrix, since they read padding.
+        For each output and each entry of w, its index in the matrix.
+    reads_padding : bool
+        Whether some taps read padding, and so have no entry in the matrix.
     """
 
     taps: Array
     entries: Array
-    beyond: bool
+    reads_padding: bool
 
 
 @lru_cache(maxsize=32)
-def _places(g: Geometry, in_channels: int, out_channels: int, even_first: bool = False) -> _Places:
+def _flat_indices(g: Geometry, in_channels: int, out_channels: int, even_first: bool = False) -> _FlatIndices:
     positions, outputs, window = math.prod(g.size), math.prod(g.out), math.prod(g.window)
     numbers = pad(np.arange(positions).reshape(1, *g.size, 1), g.padding, positions)
     rows = windows(numbers, g).reshape(outputs, window, 1, 1)
@@ -85,11 +90,11 @@ def _places(g: Geometry, in_channels: int, out_channels: int, even_first: bool =
         order = np.where(order % 2, (row + order) // 2, order // 2)
     columns = (np.arange(0, outputs, row)[:, None] + order).reshape(-1, 1, 1, 1)
     i, o = np.arange(in_channels)[:, None], np.arange(out_channels)
-    nowhere = positions * in_channels * outputs * out_channels
-    entries = np.where(rows < positions, ((rows * in_channels + i) * outputs + columns) * out_channels + o, nowhere)
-    taps = np.full(nowhere + 1, window * in_channels * out_channels)
+    zero = positions * in_channels * outputs * out_channels
+    entries = np.where(rows < positions, ((rows * in_channels + i) * outputs + columns) * out_channels + o, zero)
+    taps = np.full(zero + 1, window * in_channels * out_channels)
     taps[entries] = np.arange(window * in_channels * out_channels).reshape(window, in_channels, out_channels)
-    beyond = bool((rows == positions).any())
-    return _Places(
-        taps[:-1].reshape(positions * in_channels, outputs * out_channels), entries.reshape(outputs, -1), beyond
+    reads_padding = bool((rows == positions).any())
+    return _FlatIndices(
+        taps[:-1].reshape(positions * in_channels, outputs * out_channels), entries.reshape(outputs, -1), reads_padding
     )

@@ -2,16 +2,20 @@
 
 A tile of 4x4 outputs y reads 6x6 positions d. With the matrices B, G and A below,
 
-    y = A^T [ (G w G^T) * (B^T d B) ] A,    * elementwise over the 36 places, summed over channels,
+    y = A^T [ (G w G^T) * (B^T d B) ] A,    * elementwise over the 36 entries, summed over channels,
 
-so 36 products a channel stand for the 144 of the definition. At each of the 36 places the sum over channels is a matrix
-product of all tiles with the weights there. Everything is linear, so the gradient of w is the transpose,
+with 36 products per channel instead of the 144 of the definition. For each of the 36 entries, the sum over channels is
+one matrix product: all tiles' values of that entry (tiles, I) times the transformed weights' (I, O). The map is linear
+in w, so the gradient of w is its transpose,
 
-    dw = G^T [ (B^T d B)^T (A dy A^T) ] G,    the inner product one over tiles.
+    dw = G^T [ (B^T d B)^T (A dy A^T) ] G,    the product in brackets a sum over tiles, entry by entry.
+
+In the code, `_planes` computes B^T d B (or A dy A^T) of all tiles as a stack of 36 planes (tiles, C), one per entry.
+`_transform` computes m [...] m^T for the outer pairs A and G.
 
 S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural
-Networks, 2015 (arXiv:1509.09308), whose points 0, 1, -1, 2, -2 and infinity these are. The transforms cancel some
-digits: the error is about 1e-5 of the largest output in float32, 2e-14 in float64.
+Networks, 2015 (arXiv:1509.09308), who derive these matrices from the points 0, 1, -1, 2, -2 and infinity. The
+transforms cancel some digits: the error is about 1e-5 of the largest output in float32, 2e-14 in float64.
 """
 
 from __future__ import annotations
@@ -39,22 +43,27 @@ _B = np.array(
 _G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 _A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 _TILE, _POSITIONS = 4, 6  # outputs and positions of a tile along an axis
-# Tiles times channels of a chunk: its planes then stay near the size of a core's cache.
+# ``scripts/bench --job vgg`` and ``scripts/bench --methods`` measure the following two again.
+
+# Tiles times channels of a chunk: larger chunks make fewer NumPy calls, the planes of smaller ones stay in the cache.
 _CHUNK = 1 << 13
-_RUN = 1 << 8  # numbers of a position, those of several images side by side, that are worth a product of their own
+# Images times channels of a chunk, at least: the contiguous numbers of one position, which make a product's rows long.
+_RUN = 1 << 8
 
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
     y = np.empty((len(x), *g.out, w.shape[-1]), np.result_type(x, w))
     for images, rows, tiles in _tiles(x, w, g):
-        _scatter(tiles, y[images], rows)
+        _write_tiles(tiles, y[images], rows)
     return y
 
 
 def correlate_max(x: Array, w: Array, g: Geometry, return_argmax: bool) -> tuple[Array, Array | None]:
-    """See `funcnn.kernels.conv.conv_pool.correlate_max`: the positions of a 2x2 window lie at one place of four planes
-    of tiles.
+    """See `funcnn.kernels.conv.conv_pool.correlate_max`.
+
+    A tile has four pooling windows. ``tiles[i::2, j::2]`` holds position (i, j) of all windows, so the maximum is an
+    elementwise one over four arrays.
     """
     shape = (len(x), *(o // 2 for o in g.out), w.shape[-1])
     y = np.empty(shape, np.result_type(x, w))
@@ -62,9 +71,9 @@ def correlate_max(x: Array, w: Array, g: Geometry, return_argmax: bool) -> tuple
     for images, rows, tiles in _tiles(x, w, g):
         taps = [tiles[i::2, j::2] for i in (0, 1) for j in (0, 1)]
         maxima = maximum(taps)
-        _scatter(maxima, y[images], rows)
+        _write_tiles(maxima, y[images], rows)
         if argmax is not None:
-            _scatter(first_argmax(taps, maxima), argmax[images], rows)
+            _write_tiles(first_argmax(taps, maxima), argmax[images], rows)
     return y, argmax
 
 
@@ -77,36 +86,36 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     for images, rows in _chunks(len(x), g, max(in_channels, out_channels)):
         planes = _planes(x[images], b, g, rows, before)
         dweights += planes.mT @ _planes(dy[images], a, g, rows, (0, 0))
-    return _both_sides(_G.T.astype(dtype), dweights.reshape(_POSITIONS, _POSITIONS, -1)).reshape(
+    return _transform(_G.T.astype(dtype), dweights.reshape(_POSITIONS, _POSITIONS, -1)).reshape(
         3, 3, in_channels, out_channels
     )
 
 
 def _tiles(x: Array, w: Array, g: Geometry) -> Iterator[tuple[slice, slice, Array]]:
-    """Yield images, rows of tiles, and their outputs (4, 4, rows, columns, n, O), chunk by chunk."""
+    """Yield for each chunk its images, its rows of tiles, and their outputs (4, 4, rows, columns, n, O)."""
     in_channels, out_channels = w.shape[-2:]
     dtype, before, across = np.result_type(x, w), tuple(lo for lo, _ in g.padding), -(-g.out[1] // _TILE)
     b, a = _B.astype(dtype), _A.astype(dtype)
-    weights = _both_sides(_G.astype(dtype), w.astype(dtype).reshape(3, 3, -1)).reshape(-1, in_channels, out_channels)
+    weights = _transform(_G.astype(dtype), w.astype(dtype).reshape(3, 3, -1)).reshape(-1, in_channels, out_channels)
     for images, rows in _chunks(len(x), g, max(in_channels, out_channels)):
         planes = _planes(x[images], b, g, rows, before)
-        tiles = _both_sides(a, (planes @ weights).reshape(_POSITIONS, _POSITIONS, -1))
+        tiles = _transform(a, (planes @ weights).reshape(_POSITIONS, _POSITIONS, -1))
         yield images, rows, tiles.reshape(_TILE, _TILE, rows.stop - rows.start, across, -1, out_channels)
 
 
-def _both_sides(m: Array, planes: Array) -> Array:
-    """Return m planes m^T, planes (rows, columns, X) being a matrix for each of the last axis."""
+def _transform(m: Array, planes: Array) -> Array:
+    """Return m p m^T for each matrix p = planes[:, :, i]."""
     half = np.empty((len(m), *planes.shape[1:]), planes.dtype)
     np.matmul(m, planes.transpose(1, 0, 2), out=half.transpose(1, 0, 2))
     return m @ half
 
 
 def _chunks(n: int, g: Geometry, channels: int) -> Iterator[tuple[slice, slice]]:
-    """Cut a batch into chunks, of some images and some rows of their tiles."""
+    """Split a batch into chunks: some of the images, and some rows of their tiles."""
     down, across = (-(-o // _TILE) for o in g.out)
     row = across * channels
-    together = max(1, min(n, _RUN // channels))
-    rows = min(down, max(1, _CHUNK // (row * together)))
+    min_images = max(1, min(n, _RUN // channels))
+    rows = min(down, max(1, _CHUNK // (row * min_images)))
     parts = -(-down // rows)
     rows, images = -(-down // parts), max(1, _CHUNK // (row * rows))
     for i in range(0, n, images):
@@ -114,23 +123,24 @@ def _chunks(n: int, g: Geometry, channels: int) -> Iterator[tuple[slice, slice]]
 
 
 def _planes(x: Array, m: Array, g: Geometry, rows: slice, before: tuple[int, ...]) -> Array:
-    """Return m d m^T for all tiles d of x, with ``before`` positions of zeros in front: (36, rows * columns * n, C).
+    """Return m d m^T for all tiles d of x, as (36, rows * columns * n, C).
 
-    The images' numbers are laid side by side first, so that a position is a run of n * C numbers. The tiles, which
-    overlap, are then views, down the rows and across them.
+    The tiles start ``before`` positions above and left of x, in zeros. x is first transposed to (height, width, n, C),
+    so that each position is a run of n * C contiguous numbers. The tiles overlap, so they are taken as views: first
+    along the height, multiplied by m, then along the width.
     """
     positions, n, channels = m.shape[1], len(x), x.shape[-1]
     count, across = rows.stop - rows.start, -(-g.out[1] // _TILE)
     height, width = ((k - 1) * _TILE + positions for k in (count, across))
     top, left = rows.start * _TILE - before[0], -before[1]
     inside = x[:, max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)].transpose(1, 2, 0, 3)
-    up, aside = max(-top, 0), max(-left, 0)
+    zeros_above, zeros_left = max(-top, 0), max(-left, 0)
     whole = inside.shape[:2] == (height, width)
-    side_by_side = (np.empty if whole else np.zeros)((height, width, n, channels), m.dtype)
-    side_by_side[up : up + inside.shape[0], aside : aside + inside.shape[1]] = inside
+    padded = (np.empty if whole else np.zeros)((height, width, n, channels), m.dtype)
+    padded[zeros_above : zeros_above + inside.shape[0], zeros_left : zeros_left + inside.shape[1]] = inside
     run, size = n * channels, m.dtype.itemsize
     line = width * run
-    down = m @ view(side_by_side, (count, positions, line), (_TILE * line * size, line * size, size))
+    down = m @ view(padded, (count, positions, line), (_TILE * line * size, line * size, size))
     columns = (count, len(m), across, positions, run)
     strides = (len(m) * line * size, line * size, _TILE * run * size, run * size, size)
     planes = np.empty((len(m), len(m), count, across, run), m.dtype)
@@ -138,13 +148,13 @@ def _planes(x: Array, m: Array, g: Geometry, rows: slice, before: tuple[int, ...
     return planes.reshape(len(m) ** 2, count * across * n, channels)
 
 
-def _scatter(tiles: Array, y: Array, rows: slice) -> None:
-    """Write tiles (side, side, rows, columns, n, O) where they belong in y (n, height, width, O)."""
+def _write_tiles(tiles: Array, y: Array, rows: slice) -> None:
+    """Write ``rows`` of tiles, (side, side, rows, columns, n, O), to y (n, height, width, O)."""
     side, _, count, across, n, out_channels = tiles.shape
-    placed = tiles.transpose(4, 2, 0, 3, 1, 5)
+    by_image = tiles.transpose(4, 2, 0, 3, 1, 5)
     target = y[:, rows.start * side : rows.stop * side]
     if target.shape[1:3] == (count * side, across * side):
-        target.reshape(n, count, side, across, side, out_channels)[...] = placed
+        target.reshape(n, count, side, across, side, out_channels)[...] = by_image
     else:
-        image = placed.reshape(n, count * side, across * side, out_channels)
+        image = by_image.reshape(n, count * side, across * side, out_channels)
         target[...] = image[:, : target.shape[1], : target.shape[2]]

@@ -1,0 +1,53 @@
+"""Evaluate a trained model on labelled data: accuracy, precision, recall, confusion matrix."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from funcnn import metrics, predictor
+from funcnn.cli import console, runs
+from funcnn.cli.options import AsJson, ModelFile, Quiet, Threads
+from funcnn.cli.parts import Part, select_part
+
+
+def main(
+    model: ModelFile,
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="As for `funcnn train --data`: a folder with one sub-folder of images for each class, an .npz file "
+            "with arrays x and y, or one of scikit-learn's data sets. Classes are matched by name; some may be "
+            "missing.",
+        ),
+    ],
+    part: Annotated[
+        Part, typer.Option(help="Evaluate on this part of the data that the model was trained with.")
+    ] = Part.all,
+    threads: Threads = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    trained = predictor.load(model)
+    dataset = runs.open_matching(data, trained)
+    selected = select_part(trained, dataset, data, part)
+    if selected.is_training_data and part is Part.all:
+        console.logger(quiet)(
+            "the model was trained on most of these examples; --part test evaluates it on those it has not seen"
+        )
+
+    probabilities = trained.predict_proba(selected.dataset.x, threads=threads)
+    labels = selected.dataset.labels
+    confusion = metrics.confusion_matrix(probabilities, labels, len(trained.classes))
+    with np.errstate(divide="ignore"):
+        loss = float(-np.log(probabilities[np.arange(len(labels)), labels]).mean())
+    if as_json:
+        print(json.dumps({"loss": loss, **console.report_figures(confusion, trained.classes)}))
+    else:
+        console.print_report(
+            console.results_console(), str(part) if part is not Part.all else data, confusion, trained.classes
+        )

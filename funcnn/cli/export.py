@@ -1,0 +1,83 @@
+"""Export a trained model as an ONNX file, which other runtimes read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from funcnn import predictor
+from funcnn.cli import console
+from funcnn.cli.options import AsJson, ModelFile
+from funcnn.files import check_writable, write_atomic
+
+# Largest difference between the outputs of two runtimes, relative to the largest output.
+TOLERANCE = 1e-4
+
+
+def main(
+    model: ModelFile,
+    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="The file to write; an existing one is replaced.")],
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities",
+            help="Output probabilities instead of logits; of two classes, the probability of the second.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    if file.suffix != ".onnx":
+        raise console.UsageError(f"{file}: the file's name must end in .onnx")
+    check_writable(file)
+    trained = predictor.load(model)
+    try:
+        from funcnn.onnx import to_onnx
+    except ImportError as error:
+        raise ImportError(f"export needs onnx: pip install 'funcnn[onnx]' ({error})") from None
+    offset = scale = None
+    if trained.preprocessing["mean"] is not None:
+        offset, scale = (np.asarray(trained.preprocessing[name]) for name in ("mean", "std"))
+        scale = np.where(scale == 0, 1, scale)  # as in funcnn.data.standardize
+    proto = to_onnx(
+        trained.model,
+        trained.params,
+        trained.state,
+        trained.in_shape,
+        offset=offset,
+        scale=scale,
+        probabilities=probabilities,
+        metadata={"classes": json.dumps(trained.classes), "outputs": "probabilities" if probabilities else "logits"},
+    )
+    content = proto.SerializeToString()
+    checked_by = check(content, trained, probabilities)
+    write_atomic(file, content)
+    report = {
+        "file": str(file),
+        "bytes": len(content),
+        "nodes": len(proto.graph.node),
+        "opset": proto.opset_import[0].version,
+        "checked_by": checked_by,
+    }
+    by = " and ".join(checked_by)
+    line = f"wrote {file}: {report['nodes']} nodes, {report['bytes']:,} bytes, opset {report['opset']}, checked by {by}"
+    print(json.dumps(report) if as_json else line)
+
+
+def check(content: bytes, trained: predictor.Predictor, probabilities: bool) -> list[str]:
+    """Compare the graph's outputs with the model's, if onnxruntime is installed; return the names of the checkers."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return ["onnx"]
+    session: Any = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(0).random((4, *trained.in_shape), np.float32)
+    (y,) = session.run(None, {"x": x})
+    expected = trained.predict_proba(x)[:, -y.shape[1] :] if probabilities else trained.outputs(x)
+    if not np.allclose(y, expected, rtol=TOLERANCE, atol=TOLERANCE * float(abs(expected).max())):
+        error = float(abs(y - expected).max())
+        raise ValueError(f"onnxruntime {onnxruntime.__version__} computes other outputs, by up to {error:.3g}")
+    return ["onnx", f"onnxruntime {onnxruntime.__version__}"]

@@ -1,0 +1,122 @@
+"""The history of a run: a file with a line of JSON for each epoch and, if wanted, for each step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from funcnn import optim
+from funcnn.checkpoint import Checkpoint
+from funcnn.files import write_atomic
+from funcnn.training import Epoch
+
+__all__ = ["HistoryWriter", "epoch_row", "history_writer", "read_history"]
+
+
+class HistoryWriter(NamedTuple):
+    """The two things to do with an open history.
+
+    Attributes
+    ----------
+    write : callable
+        ``write(current)``: add the line of the epoch or step that has led to this checkpoint.
+    flush : callable
+        ``flush()``: leave no line in memory.
+    """
+
+    write: Callable[[Checkpoint], None]
+    flush: Callable[[], None]
+
+
+def epoch_row(epoch: Epoch) -> dict[str, Any]:
+    """Return an epoch's figures as checkpoints and histories hold them."""
+    return {
+        "epoch": epoch.epoch,
+        "step": epoch.train_state.step,
+        "loss": epoch.loss,
+        **{f"train_{name}": value for name, value in epoch.train.items()},
+        **{f"validation_{name}": value for name, value in epoch.validation.items()},
+        "learning_rate": optim.learning_rate(epoch.train_state.opt_state),
+        "seconds": epoch.seconds,
+    }
+
+
+@contextmanager
+def history_writer(path: Path | None, steps: bool, initial: Checkpoint) -> Iterator[HistoryWriter]:
+    """Open a history for writing.
+
+    Parameters
+    ----------
+    path : Path, optional
+        Without it nothing is written.
+    steps : bool
+        Write a line for each step, too.
+    initial : Checkpoint
+        Where the run starts. If it resumes, the file keeps its lines up to this checkpoint and loses the later ones,
+        which the run will write again.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the file is no history, or cannot be written; the message names it.
+    """
+    if path is None:
+        yield HistoryWriter(lambda current: None, lambda: None)
+        return
+    rows = [{"record": "epoch", **row} for row in initial.history]
+    if initial.train_state.step:
+        step_rows = [row for row in read_history(path) if row["record"] == "step"]
+        rows += [row for row in step_rows if row["step"] <= initial.train_state.step]
+    rows.sort(key=lambda row: (row["step"], row["record"] == "epoch"))
+    write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+
+            def write(current: Checkpoint) -> None:
+                train_state = current.train_state
+                if not len(train_state.losses):  # an epoch has just ended
+                    file.write(json.dumps({"record": "epoch", **current.history[-1]}) + "\n")
+                    file.flush()
+                elif steps:
+                    row = {
+                        "record": "step",
+                        "step": train_state.step,
+                        "epoch": train_state.epoch + 1,
+                        "loss": float(train_state.losses[-1]),
+                        "learning_rate": optim.learning_rate(train_state.opt_state),
+                    }
+                    file.write(json.dumps(row) + "\n")
+
+            yield HistoryWriter(write, file.flush)
+    except OSError as error:
+        if error.filename is None and error.strerror:  # other errors already name what could not be written
+            raise OSError(f"cannot write {path}: {error.strerror}") from None
+        raise
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Read a history.
+
+    Parameters
+    ----------
+    path : Path
+        If there is no such file, the history is empty. An unfinished last line is left out.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the file is no history, or cannot be read.
+    """
+    if not path.exists():
+        return []
+    rows, lines = [], path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            row = json.loads(line)
+            rows.append({**row, "record": str(row["record"]), "step": int(row["step"])})
+        except (ValueError, LookupError, TypeError):
+            raise ValueError(f"{path} is no history of a run: line {number} is not a record of one") from None
+    return rows

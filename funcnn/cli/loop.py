@@ -1,0 +1,221 @@
+"""The loop of a run: train epoch by epoch, keep checkpoints and history on the way, stop early."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from funcnn import checkpoint, data, metrics, training
+from funcnn.checkpoint import Checkpoint
+from funcnn.cli import console, runs
+from funcnn.cli.history import epoch_row, history_writer
+from funcnn.cli.runs import Run
+from funcnn.data import Dataset, Splits
+from funcnn.layer import Layer
+from funcnn.predictor import loss_for, preprocess, targets_for
+from funcnn.progress import with_progress
+from funcnn.stopping import update_best
+from funcnn.training import Epoch, Step
+from funcnn.tree import Array
+
+# Seconds between two checkpoints of a run whose command line does not say when to write them.
+INTERVAL = 60.0
+
+
+class CheckpointPolicy(NamedTuple):
+    """Where and when a run writes checkpoints, and where its history.
+
+    Attributes
+    ----------
+    folder : Path, optional
+        By default a new one, made when the first checkpoint is due.
+    every : int, optional
+        Steps between two checkpoints. By default they are written each minute and, if a folder is given, after each
+        epoch.
+    keep : int
+        Number of checkpoints that stay, the newest.
+    history : Path, optional
+    history_steps : bool
+        Whether the history has a line for each step, too.
+    """
+
+    folder: Path | None = None
+    every: int | None = None
+    keep: int = 3
+    history: Path | None = None
+    history_steps: bool = False
+
+
+class InterruptedRun(Exception):  # noqa: N818 it is no error
+    """Ctrl-C, after which the run's checkpoint is in a folder.
+
+    Attributes
+    ----------
+    step : int
+    folder : Path
+    """
+
+    def __init__(self, step: int, folder: Path) -> None:
+        super().__init__(f"interrupted after step {step}")
+        self.step, self.folder = step, folder
+
+
+def train(
+    run: Run,
+    model: Layer,
+    initial: Checkpoint,
+    dataset: Dataset,
+    splits: Splits,
+    *,
+    policy: CheckpointPolicy | None = None,
+    label: str = "",
+    quiet: bool = False,
+) -> Checkpoint:
+    """Train on the training part of the data; return the last state.
+
+    Parameters
+    ----------
+    run : Run
+    model : Layer
+        As ``initial.description`` describes it.
+    initial : Checkpoint
+        Where to start: before the first step, or where an earlier run was interrupted.
+    dataset : Dataset
+    splits : Splits
+    policy : CheckpointPolicy, optional
+        Without it no checkpoint is written, and if ``quiet`` nothing is measured after an epoch.
+    label : str
+        Begins each line of progress.
+    quiet : bool
+        Show nothing.
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    InterruptedRun
+        For Ctrl-C after the first step, if there is a policy.
+    """
+    if has_stopped_early(run, initial):
+        return initial
+    classes = len(dataset.classes)
+    x = preprocess(dataset.x, initial.description["preprocessing"])
+    targets = targets_for(dataset.labels, classes)
+    _, loss = loss_for(classes)
+    measures: dict[str, training.Metric] = {}
+    if policy or not quiet:
+        measures = {"accuracy": metrics.accuracy, "loss": lambda outputs, targets: float(loss(outputs, targets)[0])}
+    records = training.fit(
+        model,
+        loss,
+        runs.optimizer_for(run, len(splits.train)),
+        x[splits.train],
+        targets[splits.train],
+        epochs=run.epochs,
+        batch_size=run.batch_size,
+        resume=initial.train_state,
+        augment=(lambda key, images: data.random_shift(key, images, run.shift, fraction=0.5)) if run.shift else None,
+        validation=(x[splits.validation], targets[splits.validation]) if measures and len(splits.validation) else None,
+        metrics=measures,
+        threads=run.threads,
+    ).steps()
+    steps = -(-len(splits.train) // run.batch_size)
+    shown = with_progress(
+        records,
+        run.epochs,
+        label=label,
+        quiet=quiet,
+        epochs_done=initial.train_state.epoch,
+        steps_per_epoch=steps,
+    )
+    # both are closed here, so that no live line is left on the terminal when Ctrl-C is reported
+    with closing(shown), closing(checkpoints_of(run, initial, shown)) as states:
+        current = store(initial, states, policy) if policy else [initial, *states][-1]
+    console.logger(quiet)(label + format_duration(initial, current))
+    return current
+
+
+def format_duration(initial: Checkpoint, current: Checkpoint) -> str:
+    """Return a sentence on how long the epochs between two checkpoints took."""
+    seconds = [row["seconds"] for row in current.history[len(initial.history) :]]
+    return f"trained in {sum(seconds):.2f} s, {1000 * np.median(seconds or 0):.2f} ms an epoch"
+
+
+def checkpoints_of(run: Run, initial: Checkpoint, records: Iterator[Step | Epoch]) -> Generator[Checkpoint, None, None]:
+    """Yield what a checkpoint would hold after each step and epoch, until the run stops early or ends."""
+    current = initial
+    for record in records:
+        current = current._replace(train_state=record.train_state)
+        if isinstance(record, Epoch):
+            current = current._replace(history=[*current.history, epoch_row(record)])
+            if run.early_stopping:
+                best = update_best(current.best, record.validation["loss"], record.train_state)
+                current = current._replace(best=best)
+        yield current
+        if has_stopped_early(run, current):
+            return
+
+
+def has_stopped_early(run: Run, current: Checkpoint) -> bool:
+    """Return whether the validation loss has not fallen for as many epochs as --early-stopping allows."""
+    return bool(run.early_stopping) and current.best is not None and current.best.waited >= run.early_stopping
+
+
+def store(initial: Checkpoint, states: Iterator[Checkpoint], policy: CheckpointPolicy) -> Checkpoint:
+    """Iterate over a run's states and write checkpoints and history on the way; return the last state."""
+    current = stored = initial
+    folder, written = policy.folder, time.monotonic()
+    try:
+        with history_writer(policy.history, policy.history_steps, initial) as history:
+            for current in states:
+                history.write(current)
+                if is_due(policy, current.train_state, time.monotonic() - written):
+                    history.flush()  # the history in the file is never behind the checkpoint
+                    folder = folder or new_folder()
+                    checkpoint.add(folder, current, keep=policy.keep)
+                    stored, written = current, time.monotonic()
+        if folder and stored is not current:
+            checkpoint.add(folder, current, keep=policy.keep)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not stop the writing
+        if current.train_state.step == 0:
+            raise
+        if stored is not current or folder is None:
+            folder = folder or new_folder()
+            checkpoint.add(folder, current, keep=policy.keep)
+        raise InterruptedRun(current.train_state.step, folder) from None
+    return current
+
+
+def is_due(policy: CheckpointPolicy, current: training.TrainState, seconds: float) -> bool:
+    """Return whether it is time for a checkpoint, so many seconds after the last one."""
+    if policy.every:
+        return current.step % policy.every == 0 and len(current.losses) > 0
+    return seconds >= INTERVAL or (policy.folder is not None and len(current.losses) == 0)
+
+
+def new_folder() -> Path:
+    """Make a folder for a run's checkpoints that no other run has used."""
+    for number in count(1):
+        folder = Path("checkpoints", str(number))
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise AssertionError("unreachable: count does not end")
+
+
+def confusion_on_test(run: Run, model: Layer, current: Checkpoint, dataset: Dataset, splits: Splits) -> Array:
+    """Return the confusion matrix on the test part of the data."""
+    train_state = current.train_state
+    x = preprocess(dataset.x[splits.test], current.description["preprocessing"])
+    outputs = training.predict(model, train_state.params, train_state.state, x, threads=run.threads)
+    return metrics.confusion_matrix(outputs, dataset.labels[splits.test], len(dataset.classes))

@@ -1,0 +1,75 @@
+"""Predict the classes of images or rows of numbers: a line for each, with the probability of every class."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from funcnn import predictor
+from funcnn.cli.options import ModelFile, Threads
+from funcnn.data import image_files, open_array, open_images
+from funcnn.tree import Array
+
+# Number of images that are in memory at a time.
+BATCH = 256
+
+
+def main(
+    model: ModelFile,
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="INPUTS...", help="Image files, folders of images, .npz files with an array x."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of CSV.")] = False,
+    threads: Threads = None,
+) -> None:
+    trained = predictor.load(model)
+    known = [(path, files_of(path)) for path in inputs]  # errors come before the first line of results
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    if not as_json:
+        table.writerow(["input", "class", "probability", *trained.classes])
+    for path, files in known:
+        for names, x in examples(path, files, trained.in_shape):
+            try:
+                probabilities = trained.predict_proba(x, threads=threads)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
+            for name, row in zip(names, probabilities, strict=True):
+                best = int(row.argmax())
+                if as_json:
+                    each = {c: round(float(p), 6) for c, p in zip(trained.classes, row, strict=True)}
+                    line = {"input": name, "class": trained.classes[best], "probability": each[trained.classes[best]]}
+                    print(json.dumps({**line, "probabilities": each}))
+                else:
+                    table.writerow([name, trained.classes[best], f"{row[best]:.6f}", *(f"{p:.6f}" for p in row)])
+
+
+def files_of(path: Path) -> list[Path] | None:
+    """Return the image files of an input, or None for an .npz file."""
+    if not path.exists():
+        raise FileNotFoundError(f"cannot read {path}: No such file or directory")
+    if path.is_dir():
+        files = image_files(path)
+        if not files:
+            raise ValueError(f"{path}: no images in it or below")
+        return files
+    return None if path.suffix == ".npz" else [path]
+
+
+def examples(path: Path, files: list[Path] | None, in_shape: tuple[int, ...]) -> Iterator[tuple[list[str], Array]]:
+    """Yield names and examples, at most `BATCH` images at a time."""
+    if files is None:
+        x = open_array(path)
+        yield [f"{path}[{i}]" for i in range(len(x))], x
+        return
+    if len(in_shape) != 3:
+        raise ValueError(f"{path}: the model takes rows of {in_shape[0]} numbers, in .npz files, not images")
+    for start in range(0, len(files), BATCH):
+        batch = files[start : start + BATCH]
+        yield [str(file) for file in batch], open_images(batch, (in_shape[0], in_shape[1]), in_shape[2])

@@ -1,0 +1,244 @@
+"""What determines a run of training: its options, the description that its checkpoints hold, and when it can resume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funcnn import checkpoint, data, data_parallel, optim, predictor, training, tree
+from funcnn.checkpoint import Checkpoint
+from funcnn.cli import console
+from funcnn.cli.console import UsageError
+from funcnn.cli.recipes import RECIPES, ModelName, ScheduleName, model_for
+from funcnn.data import BUILTIN, Dataset, Splits
+from funcnn.layer import Layer
+from funcnn.predictor import Predictor
+from funcnn.tree import Array, Tree
+
+# The options that a resumed run may change, because what it computes does not depend on them.
+CHANGEABLE = ("data", "threads")
+# How `hold_out` splits, as descriptions record it: files of another method are not split again.
+SPLIT_METHOD = "funcnn.data.hold_out"
+
+
+class Run(NamedTuple):
+    """Everything that determines a run beside the data: numbers and strings, which checkpoints hold.
+
+    The names are those of the command line's options.
+    """
+
+    model: str
+    data: str
+    image_size: int
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    schedule: str
+    weight_decay: float
+    dropout: float
+    shift: int
+    seed: int
+    threads: int
+    validation: float
+    test: float
+    early_stopping: int
+
+
+def new_run(given: dict[str, Any]) -> Run:
+    """Return a run with the given options; those that are None are the model's recipe's, or the defaults."""
+    recipe = RECIPES[ModelName(given["model"] or ModelName.convnet)]
+    defaults = {
+        **recipe._asdict(), "model": ModelName.convnet, "data": "digits", "seed": 0, "threads": data_parallel.cores(),
+        "validation": 0.1, "test": 0.2, "early_stopping": 0,
+    }  # fmt: skip
+    return Run(**{name: defaults[name] if value is None else value for name, value in given.items()})
+
+
+def resumed_run(saved: Checkpoint, given: dict[str, Any]) -> Run:
+    """Return the run of a checkpoint, and refuse options that would make it another run."""
+    run = Run(**saved.description["run"])
+    for name, value in given.items():
+        if value is None or value == getattr(run, name):
+            continue
+        longer = name == "epochs" and run.schedule == ScheduleName.constant
+        if name not in CHANGEABLE and not longer:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} {value} does not go with --resume: the run has {getattr(run, name)}")
+        run = run._replace(**{name: value})
+    return run
+
+
+def read_checkpoint(path: Path) -> tuple[Path, Checkpoint]:
+    """Read the checkpoint to resume from, and warn of what could make the resumed run differ from an unbroken one.
+
+    Parameters
+    ----------
+    path : Path
+        A checkpoint, or a folder, of which the newest that can be read is taken.
+
+    Returns
+    -------
+    Path, Checkpoint
+        The checkpoint and its file.
+
+    Raises
+    ------
+    ValueError, OSError
+        If there is none that can be read, or it has no optimizer's state.
+    """
+    unreadable: list[checkpoint.CheckpointError] = []
+    if path.is_dir():
+        path, saved, unreadable = checkpoint.latest(path)
+    else:
+        saved = checkpoint.load(path)
+    if not saved.train_state.opt_state:
+        raise ValueError(
+            f"{path} is a model without its optimizer's state, as --output writes it: a run cannot resume from it"
+        )
+    for error in unreadable:
+        console.warn(f"{error}; resuming from the one before, {path}")
+    before, now = saved.description.get("versions", {}), checkpoint.versions()
+    changed = [f"{name} {before[name]}, now {now.get(name)}" for name in before if before[name] != now.get(name)]
+    if changed:
+        console.warn(f"the last bits may differ from those of an unbroken run, which began with {'; '.join(changed)}")
+    return path, saved
+
+
+def open_matching(source: str, trained: Predictor) -> Dataset:
+    """Read a data set for a trained model: folders of images in its size, labels that are indices into its classes."""
+    size, channels = (trained.in_shape[:2], trained.in_shape[2]) if len(trained.in_shape) == 3 else (None, None)
+    return data.match_classes(data.open(source, size, channels), trained.classes, source)
+
+
+def hold_out(run: Run, dataset: Dataset) -> Splits:
+    """Split the data of a new run."""
+    return data.hold_out(dataset.labels, run.test, run.validation, key=(run.seed,), classes=dataset.classes)
+
+
+def split_record(run: Run) -> dict[str, Any]:
+    """Return what a description says about the split of the data."""
+    return {"method": SPLIT_METHOD, "test": run.test, "validation": run.validation, "key": [run.seed]}
+
+
+def records_split(description: dict[str, Any]) -> bool:
+    """Return whether `recorded_splits` can split data as the run did; files of older versions do not say how."""
+    return description.get("split", {}).get("method") == SPLIT_METHOD
+
+
+def recorded_splits(where: str, description: dict[str, Any], dataset: Dataset) -> Splits:
+    """Split data as the run did that trained a model with them.
+
+    Parameters
+    ----------
+    where : str
+        Begins the message of the error.
+    description : dict
+        Of the model.
+    dataset : Dataset
+
+    Returns
+    -------
+    Splits
+
+    Raises
+    ------
+    ValueError
+        If the file does not say how the data were split, because an older version of funcnn wrote it.
+    """
+    if not records_split(description):
+        raise ValueError(f"{where}: an older version of funcnn wrote the model; it does not record how data were split")
+    split = description["split"]
+    key = tuple(split["key"])
+    return data.hold_out(dataset.labels, split["test"], split["validation"], key=key, classes=dataset.classes)
+
+
+def fold_splits(labels: Array, folds: int) -> list[Splits]:
+    """Split the data into folds, stratified and shuffled, each of which is the test part once."""
+    from sklearn.model_selection import StratifiedKFold
+
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=0)
+    return [Splits(trained, np.arange(0), tested) for trained, tested in splitter.split(labels, labels)]
+
+
+def describe(run: Run, dataset: Dataset, splits: Splits) -> dict[str, Any]:
+    """Return what a checkpoint says about a run, in JSON's types: model, data, options and versions."""
+    name = ModelName(run.model)
+    in_shape = dataset.x.shape[1:]
+    if run.image_size and len(in_shape) == 3:
+        in_shape = (run.image_size, run.image_size, in_shape[2])
+    scaling = None
+    if RECIPES[name].standardize or run.data not in BUILTIN:
+        # each feature of a table by itself, all pixels of a channel together
+        axes = tuple(range(dataset.x.ndim - 1)) if dataset.x.ndim > 2 else 0
+        mean, std = data.mean_and_std(dataset.x[splits.train], axes=axes)
+        scaling = {"mean": mean[0], "std": std[0]}
+    outputs, _ = predictor.loss_for(len(dataset.classes))
+    description = predictor.describe(
+        model_for(name, in_shape, outputs, run.dropout),
+        in_shape,
+        dataset.classes,
+        standardize=scaling,
+        source=run.data,
+        examples=len(dataset.x),
+        fingerprint=fingerprint(dataset),
+        run=run._asdict(),
+    )
+    return {**description, "split": split_record(run)}
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Return a checksum of examples, labels and classes, which other data do not have."""
+    total = hashlib.sha256(json.dumps([dataset.x.shape, dataset.classes]).encode())
+    total.update(np.ascontiguousarray(dataset.x).data)
+    total.update(np.ascontiguousarray(dataset.labels).data)
+    return total.hexdigest()
+
+
+def start(run: Run, dataset: Dataset, splits: Splits) -> tuple[Layer, Checkpoint]:
+    """Return the model of a new run, and the state before its first step."""
+    description = describe(run, dataset, splits)
+    model = checkpoint.rebuild(description)
+    return model, Checkpoint(_initial_state(run, model, description, splits), description)
+
+
+def resume(path: Path, run: Run, saved: Checkpoint, dataset: Dataset, splits: Splits) -> tuple[Layer, Checkpoint]:
+    """Return the model of a checkpoint, and the state to resume from.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is one of other data, or its trees are not those of the run.
+    """
+    if saved.description["data"]["fingerprint"] != fingerprint(dataset):
+        raise ValueError(
+            f"{path} was trained on other data: {run.data} has {len(dataset.x)} examples, "
+            f"{data.describe_shape(dataset.x.shape[1:])}, with other content"
+        )
+    model = checkpoint.rebuild(saved.description)
+    expected = _initial_state(run, model, saved.description, splits)
+    for name in ("params", "state", "opt_state"):
+        if _shapes(getattr(expected, name)) != _shapes(getattr(saved.train_state, name)):
+            raise ValueError(f"{path} has no {name} that fits the run")
+    return model, saved._replace(description={**saved.description, "run": run._asdict()})
+
+
+def _initial_state(run: Run, model: Layer, description: dict[str, Any], splits: Splits) -> training.TrainState:
+    optimizer = optimizer_for(run, len(splits.train))
+    return training.start(model, optimizer, tuple(description["data"]["in_shape"]), key=(run.seed,))
+
+
+def optimizer_for(run: Run, examples: int) -> optim.Optimizer:
+    """Return the run's optimizer, for so many examples to train on."""
+    steps = run.epochs * -(-examples // run.batch_size)
+    return optim.by_name(
+        run.optimizer, run.learning_rate, schedule=run.schedule, steps=steps, weight_decay=run.weight_decay
+    )
+
+
+def _shapes(of: Tree) -> dict[str, tuple[int, ...]]:
+    return {path: np.shape(leaf) for path, leaf in tree.flatten(of).items()}

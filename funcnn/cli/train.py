@@ -1,0 +1,395 @@
+"""Train a network on images or rows of numbers, and report how well it does on examples it has not seen."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from funcnn import checkpoint, tree
+from funcnn.checkpoint import Checkpoint
+from funcnn.cli import console, loop, runs
+from funcnn.cli.console import UsageError
+from funcnn.cli.history import read_history
+from funcnn.cli.recipes import RECIPES, WITH_DROPOUT, ModelName, OptimizerName, ScheduleName
+from funcnn.cli.runs import Run
+from funcnn.data import BUILTIN, Dataset, describe_shape
+from funcnn.data import open as open_data
+from funcnn.files import check_folder, check_writable
+from funcnn.layer import Layer
+from funcnn.summary import summary
+
+TABLES = ("breast-cancer", "iris", "wine")
+KEEP = 3  # checkpoints of a run
+
+
+def per_model(field: str) -> str:
+    """Return, for a help text, what the models' recipes have for a field."""
+    models: dict[Any, list[str]] = {}
+    for name, recipe in RECIPES.items():
+        models.setdefault(getattr(recipe, field), []).append(name)
+    return "(" + "; ".join(f"{', '.join(names)} {value}" for value, names in models.items()) + ")"
+
+
+TRAINING, EVALUATION, OUTPUT = "Training (by default, the model's own recipe)", "Evaluation", "Output"
+CHECKPOINTS = "Checkpoints"
+
+
+def main(
+    model: Annotated[
+        ModelName | None,
+        typer.Option(
+            metavar="NAME",
+            help="convnet: blocks of convolution and pooling, then dense layers. seed: one 3x3 kernel and two linear "
+            "layers, trained by plain SGD. mlp: dense layers alone, also for rows of numbers. lenet5: the classic "
+            "network, on images resized to 32x32. vgg, resnet, mobilenet: deep networks, with as many stages as the "
+            "size of the images allows. "
+            "(default convnet)",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help=f"One of scikit-learn's data sets ({', '.join(BUILTIN)}); an .npz file with arrays x of shape (N, "
+            "height, width[, channels]) or (N, features) and y of shape (N,); or a folder with one sub-folder of "
+            "images for each class. "
+            "(default digits)",
+            show_default=False,
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="Resize all images to this height and width. By default those of a folder are resized to the most "
+            "common size among them, at most 64 pixels a side, and all others are left as they are.",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help=f"Number of passes over the training data. {per_model('epochs')}", rich_help_panel=TRAINING
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Number of examples in a step. {per_model('batch_size')}", rich_help_panel=TRAINING),
+    ] = None,
+    optimizer: Annotated[
+        OptimizerName | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"One of {', '.join(OptimizerName)}; momentum is SGD with Nesterov momentum 0.9. "
+            + per_model("optimizer"),
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help=f"Learning rate at its peak. {per_model('learning_rate')}", rich_help_panel=TRAINING
+        ),
+    ] = None,
+    schedule: Annotated[
+        ScheduleName | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"How the learning rate changes over the run: {', '.join(ScheduleName)}. {per_model('schedule')}",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(min=0.0, help=f"Weight decay. {per_model('weight_decay')}", rich_help_panel=TRAINING)
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=0.99,
+            help=f"Dropout rate at the dense layers of {', '.join(WITH_DROPOUT)}. {per_model('dropout')}",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    shift: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=8,
+            help="Augmentation: shift a random half of the images by up to so many pixels in each direction; 0 for "
+            "none. " + per_model("shift"),
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    early_stopping: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Stop when the validation loss has not fallen for N epochs, and take the parameters of the epoch "
+            "where it was lowest; 0 for never. (default 0)",
+            show_default=False,
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=2**32 - 1,
+            help="Seed of the split, the initial weights, the order of examples, dropout and shifts. (default 0)",
+            show_default=False,
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Largest number of threads, by default the number of cores; small steps stay on one thread. The "
+            "same number gives the same figures.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Resume from a checkpoint, or from the newest readable one in a folder. It holds the run's options, "
+            "and the run ends as if it had never been interrupted.",
+            rich_help_panel=CHECKPOINTS,
+        ),
+    ] = None,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write a checkpoint to this folder after each epoch. Without it, a run writes one each minute, and "
+            "one after Ctrl-C, to a new folder: checkpoints/1, checkpoints/2, ...",
+            rich_help_panel=CHECKPOINTS,
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="STEPS", help="Write a checkpoint after so many steps instead.", rich_help_panel=CHECKPOINTS
+        ),
+    ] = None,
+    keep: Annotated[
+        int, typer.Option(min=1, help="Number of checkpoints that stay, the newest.", rich_help_panel=CHECKPOINTS)
+    ] = KEEP,
+    validation: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=0.9,
+            help="Fraction of the data to validate on after each epoch; 0 for none. (default 0.1)",
+            show_default=False,
+            rich_help_panel=EVALUATION,
+        ),
+    ] = None,
+    test: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=0.9,
+            help="Fraction of the data to test on at the end. (default 0.2)",
+            show_default=False,
+            rich_help_panel=EVALUATION,
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Cross-validate instead: for each of so many folds, stratified and shuffled, train on the others and "
+            "test on it. No model is saved.",
+            rich_help_panel=EVALUATION,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Save the trained model to this file, in the format of a checkpoint (.safetensors).",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write losses and accuracies to this file, a line of JSON after each epoch.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    history_steps: Annotated[
+        bool,
+        typer.Option(
+            "--history-steps", help="Write a line to the history after each step, too.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the results as one JSON object.", rich_help_panel=OUTPUT)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the results alone.", rich_help_panel=OUTPUT)] = False,
+) -> None:
+    given = {
+        "model": model, "data": data, "image_size": image_size, "epochs": epochs, "batch_size": batch_size,
+        "optimizer": optimizer, "learning_rate": learning_rate, "schedule": schedule, "weight_decay": weight_decay,
+        "dropout": dropout, "shift": shift, "seed": seed, "threads": threads, "validation": validation, "test": test,
+        "early_stopping": early_stopping,
+    }  # fmt: skip
+    if folds and (output or resume or checkpoints or checkpoint_every or history or early_stopping):
+        raise UsageError(
+            "--folds trains several networks and keeps none: it does not go with --output, --history, "
+            "--early-stopping, or checkpoints"
+        )
+    if history_steps and not history:
+        raise UsageError("--history-steps needs --history FILE")
+    log = console.logger(quiet)
+    saved = None
+    if resume:
+        resume, saved = runs.read_checkpoint(resume)
+        done = saved.train_state
+        log(f"resuming from {resume}: {done.epoch} epochs and {done.step} steps are done")
+    run = runs.resumed_run(saved, given) if saved else runs.new_run(given)
+    check_options(run, dropout)
+    for file in (output, history):
+        if file:
+            check_writable(file)
+    if resume and history:
+        read_history(history)  # a resumed run overwrites no other file
+    if checkpoints and not resume and any(checkpoints.glob("step-*.safetensors")):
+        raise ValueError(
+            f"{checkpoints} has checkpoints of another run: resume it by --resume {checkpoints}, or name another folder"
+        )
+    if checkpoints:
+        check_folder(checkpoints)
+
+    dataset = open_data(run.data, (run.image_size, run.image_size) if run.image_size else None)
+    check_data(run, dataset, folds)
+    if folds:
+        cross_validate(run, dataset, folds, as_json, quiet)
+        return
+
+    if resume and saved:
+        splits = runs.recorded_splits(f"--resume {resume}", saved.description, dataset)
+        network, initial = runs.resume(resume, run, saved, dataset, splits)
+        checkpoints = checkpoints or resume.parent
+    else:
+        splits = runs.hold_out(run, dataset)
+        network, initial = runs.start(run, dataset, splits)
+    print_summary(network, initial, log)
+    log(f"{len(splits.train)} examples to train on, {len(splits.validation)} to validate, {len(splits.test)} to test")
+    policy = loop.CheckpointPolicy(checkpoints, checkpoint_every, keep, history, history_steps)
+    try:
+        current = loop.train(run, network, initial, dataset, splits, policy=policy, quiet=quiet)
+    except loop.InterruptedRun as interrupted:
+        options = {
+            "--output": output, "--history": history, "--history-steps": history_steps, "--threads": threads,
+            "--checkpoint-every": checkpoint_every, "--keep": keep if keep != KEEP else None, "--json": as_json,
+            "--quiet": quiet,
+        }  # fmt: skip
+        raise console.Interrupted(f"{interrupted}; to resume: {command(interrupted.folder, options)}") from None
+    best = current.best
+    if best:
+        current = current._replace(train_state=current.train_state._replace(params=best.params, state=best.state))
+        log(f"the best of {current.train_state.epoch} epochs was number {best.epoch}")
+    confusion = loop.confusion_on_test(run, network, current, dataset, splits)
+    if output:
+        checkpoint.save(output, current._replace(train_state=current.train_state._replace(opt_state={}), best=None))
+        log(f"saved {tree.size(current.train_state.params):,} parameters to {output}")
+    if as_json:
+        epochs_done = {"epochs": current.train_state.epoch, "best_epoch": best.epoch if best else None}
+        print(json.dumps({**epochs_done, **console.report_figures(confusion, dataset.classes)}))
+    else:
+        console.print_report(console.results_console(), "test", confusion, dataset.classes)
+
+
+def check_options(run: Run, dropout: float | None) -> None:
+    """Refuse options that do not go together, before any file is read."""
+    if run.data not in BUILTIN and not Path(run.data).exists():
+        raise UsageError(
+            f"--data {run.data} is neither a file, nor a folder, nor one of scikit-learn's: {', '.join(BUILTIN)}"
+        )
+    if run.data in TABLES:
+        check_table(run)
+    if dropout is not None and run.model not in WITH_DROPOUT:
+        raise UsageError(f"--dropout does not go with --model {run.model}, which has none")
+    if run.learning_rate == 0 or not np.isfinite(run.learning_rate + run.weight_decay):
+        raise UsageError("--learning-rate must be above 0, and --weight-decay finite")
+    if run.validation + run.test >= 1:
+        raise UsageError(f"--validation {run.validation} and --test {run.test} leave nothing to train on")
+    if run.early_stopping and not run.validation:
+        raise UsageError("--early-stopping watches the validation data: --validation must be above 0")
+
+
+def check_table(run: Run) -> None:
+    """Refuse options that are for images alone."""
+    if run.model != ModelName.mlp:
+        raise UsageError(f"--model {run.model} takes images; --data {run.data} has none: use --model mlp")
+    if run.shift:
+        raise UsageError(f"--shift moves images; --data {run.data} has none")
+
+
+def check_data(run: Run, dataset: Dataset, folds: int | None) -> None:
+    """Refuse options that do not go with the data."""
+    if dataset.x.ndim == 2:
+        check_table(run)
+    if folds:
+        rarest = int(np.bincount(dataset.labels, minlength=len(dataset.classes)).min())
+        if folds > rarest:
+            raise UsageError(f"--folds {folds}: the rarest class has {rarest} examples, fewer than that")
+
+
+def print_summary(network: Layer, initial: Checkpoint, log: Callable[[str], None]) -> None:
+    """Print the size of the network and, unless they are built in, of the data."""
+    data, run = initial.description["data"], initial.description["run"]
+    rows = summary(network, tuple(data["in_shape"]))
+    parameters, products = sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
+    log(f"{run['model']}: {parameters:,} parameters, {products:,} multiply-adds an example")
+    if run["data"] not in BUILTIN:
+        shape = describe_shape(data["in_shape"])
+        log(f"{run['data']}: {data['examples']} {shape}; {len(data['classes'])} classes, {', '.join(data['classes'])}")
+
+
+def cross_validate(run: Run, dataset: Dataset, folds: int, as_json: bool, quiet: bool) -> None:
+    """Train once for each fold, and report on all."""
+    log, confusions = console.logger(quiet), []
+    for i, splits in enumerate(runs.fold_splits(dataset.labels, folds), start=1):
+        network, initial = runs.start(run, dataset, splits)
+        if i == 1:
+            print_summary(network, initial, log)
+            log(f"{len(dataset.x)} examples in {folds} folds")
+        current = loop.train(run, network, initial, dataset, splits, label=f"fold {i}/{folds}  ", quiet=quiet)
+        confusions.append(loop.confusion_on_test(run, network, current, dataset, splits))
+    rights, counts = [int(c.trace()) for c in confusions], [int(c.sum()) for c in confusions]
+    total = sum(confusions[1:], confusions[0])
+    if as_json:
+        each = [{"examples": n, "right": right} for right, n in zip(rights, counts, strict=True)]
+        print(json.dumps({"folds": each, **console.report_figures(total, dataset.classes)}))
+    else:
+        console.print_folds(console.results_console(), rights, counts)
+        console.print_report(console.results_console(), "mean", total, dataset.classes)
+
+
+def command(folder: Path, options: dict[str, Any]) -> str:
+    """Return the command that resumes a run from its folder, as a shell takes it.
+
+    Options that are None or False are left out; those that are True have no value.
+    """
+    words = [*console.invocation("train"), "--resume", str(folder)]
+    for option, value in options.items():
+        if value is True:
+            words.append(option)
+        elif value is not None and value is not False:
+            words += [option, str(value)]
+    return shlex.join(words)

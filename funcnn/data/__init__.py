@@ -1,0 +1,45 @@
+"""Data: where examples come from, how they are scaled and split, and what is done to batches on their way to the model.
+
+`open` reads labelled examples from built-in sets, .npz files and folders of images into a `Dataset`; `hold_out` and
+`split` say which of them to train on; `batches` which come together in a step; `random_shift`, `random_flip`,
+`random_crop`, `cutout` and `mixup` change batches at random, by a key. NumPy is all that is needed, but for image files
+(Pillow) and the built-in sets (scikit-learn).
+"""
+
+from funcnn.data.augmentation import cutout, mixup, one_hot, random_crop, random_flip, random_shift
+from funcnn.data.batches import batches
+from funcnn.data.builtin import BUILTIN, breast_cancer, digits, iris, wine
+from funcnn.data.images import describe_shape, image_files, open_images, resize, to_channels, to_examples
+from funcnn.data.scaling import mean_and_std, standardize
+from funcnn.data.sources import Dataset, match_classes, open, open_array
+from funcnn.data.splits import Splits, hold_out, split
+
+__all__ = [
+    "BUILTIN",
+    "Dataset",
+    "Splits",
+    "batches",
+    "breast_cancer",
+    "cutout",
+    "describe_shape",
+    "digits",
+    "hold_out",
+    "image_files",
+    "iris",
+    "match_classes",
+    "mean_and_std",
+    "mixup",
+    "one_hot",
+    "open",
+    "open_array",
+    "open_images",
+    "random_crop",
+    "random_flip",
+    "random_shift",
+    "resize",
+    "split",
+    "standardize",
+    "to_channels",
+    "to_examples",
+    "wine",
+]

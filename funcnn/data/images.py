@@ -1,0 +1,318 @@
+"""Images: reading files, and bringing arrays into the form in which networks see them.
+
+Images are arrays (N, height, width, channels) of float32 from 0 to 1. Files and arrays take the same path, in NumPy:
+values, channels, size. So a network that was trained on files gives the same outputs for the arrays that they decode
+to, and serving it needs no Pillow, which decodes files and does nothing else here.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from funcnn import checks
+from funcnn.tree import Array
+
+__all__ = ["describe_shape", "image_files", "open_images", "resize", "to_channels", "to_examples"]
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+# In pixels. Images from a camera are far larger than what a network here learns from in minutes.
+LARGEST_SIDE = 64
+# The parts of red, green and blue in a grey of the same brightness (ITU-R BT.601), as Pillow has them.
+LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
+
+
+def to_examples(x: Any, *, where: str = "to_examples", uint8_divisor: float | None = 255) -> Array:
+    """Return a raw array as the examples that training sees.
+
+    Parameters
+    ----------
+    x : array-like (N, features), (N, height, width) or (N, height, width, channels)
+        Of numbers. A stack (N, height, width) of grey images gets an axis of one channel.
+    where : str
+        Begins the messages of errors: a file's name, for example.
+    uint8_divisor : float or None
+        What images of uint8 are divided by; None leaves them as they are. Rows of features are never divided.
+
+    Returns
+    -------
+    array of float32 (N, features) or (N, height, width, channels)
+
+    Raises
+    ------
+    ValueError
+        If ``x`` is not of numbers, has another number of axes, no examples, its channels first, or values that are not
+        finite in float32.
+
+    Examples
+    --------
+    >>> x = to_examples(np.array([[[0, 51], [102, 255]]], np.uint8))
+    >>> x.shape, x[..., 0].tolist()
+    ((1, 2, 2, 1), [[[0.0, 0.20000000298023224], [0.4000000059604645, 1.0]]])
+    """
+    x = np.asarray(x)
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"{where}: x is of {x.dtype}, not of numbers")
+    if x.ndim not in (2, 3, 4) or not x.size:
+        raise ValueError(
+            f"{where}: x {x.shape} must be (N, features), (N, height, width) or (N, height, width, channels)"
+        )
+    if x.ndim == 4 and x.shape[1] in (1, 3, 4) and x.shape[3] not in (1, 2, 3, 4):
+        raise ValueError(
+            f"{where}: x {x.shape} has its channels first; funcnn wants them last, (N, height, width, channels)"
+        )
+    pixels = x.dtype == np.uint8 and x.ndim > 2 and uint8_divisor is not None
+    x = x[..., None] if x.ndim == 3 else x
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32, copy=False)
+    if pixels:
+        return x / np.float32(uint8_divisor)
+    bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"{where}: {bad.sum()} of {len(x)} examples of x have values that are not finite, the first is number "
+            f"{bad.argmax()}"
+        )
+    return x
+
+
+def to_channels(x: Array, channels: int) -> Array:
+    """Return grey images in colour, or colour images in grey.
+
+    Parameters
+    ----------
+    x : array of float (N, height, width, C)
+    channels : int
+        1, 3 or C itself.
+
+    Returns
+    -------
+    array (N, height, width, channels), dtype of x
+        Grey is repeated; colours are weighted by their brightness, 0.299 red + 0.587 green + 0.114 blue.
+
+    Raises
+    ------
+    ValueError
+        If neither is possible.
+
+    Examples
+    --------
+    >>> to_channels(np.array([[[[1.0, 0.5, 0.0]]]], np.float32), 1).round(4)
+    array([[[[0.5925]]]], dtype=float32)
+    """
+    if x.shape[-1] == channels:
+        return x
+    if (x.shape[-1], channels) == (1, 3):
+        return x.repeat(3, axis=-1)
+    if (x.shape[-1], channels) == (3, 1):
+        return x @ LUMA.astype(x.dtype)
+    raise ValueError(f"to_channels: images {x.shape} of {x.shape[-1]} channels cannot be made images of {channels}")
+
+
+def resize(x: Array, size: tuple[int, int]) -> Array:
+    """Return images in another size.
+
+    Parameters
+    ----------
+    x : array of float (N, height, width, C)
+    size : (height, width), >= 1
+
+    Returns
+    -------
+    array (N, *size, C), dtype of x
+        ``x`` itself where it has the size. Where both sides are whole multiples of the old ones, each pixel is
+        repeated. Else the images are interpolated.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not an array of float images (N, height, width, C), or ``size`` is not two ints >= 1.
+
+    Notes
+    -----
+    The interpolation is what Pillow calls BILINEAR, and PyTorch bilinear with ``antialias=True``, for each axis by
+    itself. With s old pixels for a new one, new pixel i has its centre at c = (i + 1/2) s on the old axis, and is the
+    mean of the old pixels j weighted by the triangle max(0, 1 - |j + 1/2 - c| / max(s, 1)), cut off at the border. When
+    images shrink the triangle is as wide as the new pixels are apart, so that no old pixel is left out.
+
+    Examples
+    --------
+    >>> x = np.array([0.0, 1.0, 2.0, 3.0]).reshape(1, 1, 4, 1)
+    >>> resize(x, (1, 8)).ravel()
+    array([0., 0., 1., 1., 2., 2., 3., 3.])
+    >>> resize(x, (1, 2)).ravel().round(4)
+    array([0.7143, 2.2857])
+    """
+    x = checks.floating("resize: x", x)
+    if x.ndim != 4 or 0 in x.shape[1:3]:
+        raise ValueError(f"resize: x {x.shape} must be images (N, height, width, channels)")
+    if len(size) != 2 or not all(checks.is_int(s) and s >= 1 for s in size):
+        raise ValueError(f"resize: size must be (height, width), two ints >= 1, not {size}")
+    size = (int(size[0]), int(size[1]))
+    if x.shape[1:3] == size:
+        return x
+    if all(new % old == 0 for new, old in zip(size, x.shape[1:3], strict=True)):
+        return x.repeat(size[0] // x.shape[1], axis=1).repeat(size[1] // x.shape[2], axis=2)
+    for axis, new in zip((1, 2), size, strict=True):
+        if x.shape[axis] != new:
+            x = _resize_axis(x, axis, new)
+    return x
+
+
+def _resize_axis(x: Array, axis: int, new: int) -> Array:
+    old = x.shape[axis]
+    moved = np.moveaxis(x, axis, 0)
+    rows = moved.reshape(old, -1)
+    resized = np.empty((new, rows.shape[1]), x.dtype)
+    for row, (neighbours, weights) in zip(resized, _triangles(old, new, x.dtype), strict=True):
+        np.matmul(weights, rows[neighbours], out=row)
+    return np.ascontiguousarray(np.moveaxis(resized.reshape(new, *moved.shape[1:]), 0, axis))
+
+
+@lru_cache(maxsize=32)  # most images of a folder are of a few sizes
+def _triangles(old: int, new: int, dtype: np.dtype[Any]) -> list[tuple[slice, Array]]:
+    """Return, for each new pixel of an axis, the old pixels it is made of and their weights, which sum to 1."""
+    scale = old / new
+    support = max(scale, 1.0)
+    triangles = []
+    for i in range(new):
+        centre = (i + 0.5) * scale
+        first, end = max(0, math.floor(centre - support + 0.5)), min(old, math.floor(centre + support + 0.5))
+        weights = np.maximum(0, 1 - abs(np.arange(first, end) + 0.5 - centre) / support)
+        triangles.append((slice(first, end), (weights / weights.sum()).astype(dtype)))
+    return triangles
+
+
+def image_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """List the image files in a folder and all below, in the order of their names.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    list of Path
+        Files with the suffix of an image format (.png, .jpg, ...), whatever is in them; hidden files are left out.
+    """
+    return sorted(
+        Path(where, name)
+        for where, _, names in os.walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+    )
+
+
+def open_images(
+    paths: Sequence[str | os.PathLike[str]], size: tuple[int, int] | None = None, channels: int | None = None
+) -> Array:
+    """Read image files as one array.
+
+    Parameters
+    ----------
+    paths : sequence of path
+    size : (height, width), optional
+        By default the size that most of the images have, scaled so that no side is longer than 64 pixels.
+    channels : 1 or 3, optional
+        By default 1 if none of the images has colours, else 3. Transparency is left out.
+
+    Returns
+    -------
+    array of float32 (N, height, width, channels), from 0 to 1
+        Photographs are turned upright as their camera noted. In memory there is one image at a time in its full size.
+
+    Raises
+    ------
+    ValueError
+        If there are no paths, or ``channels`` is neither 1 nor 3.
+    OSError, ImportError
+        If a file cannot be read, naming it; if Pillow is not installed (``pip install funcnn[images]``).
+    """
+    if not len(paths):
+        raise ValueError("open_images: no paths of images")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"images have 1 channel or 3, and the network takes {channels}")
+    Image = _pillow()
+    if size is None or channels is None:
+        seen = [_open(Image, path, lambda image: (_upright(image).size, _is_grey(image))) for path in paths]
+        size = size or _usual_size([s for s, _ in seen])
+        channels = channels or (1 if all(grey for _, grey in seen) else 3)
+
+    x = np.empty((len(paths), *size, channels), np.float32)
+    for i, path in enumerate(paths):
+        pixels = _open(Image, path, lambda image: _pixels(Image, image))
+        x[i] = resize(to_channels(to_examples(pixels[None]), channels), size)[0]
+    return x
+
+
+def _pixels(Image: Any, image: Any) -> Array:
+    """Return an image as an array of uint8 (height, width) or (height, width, 3)."""
+    image = _upright(image)
+    if image.mode.startswith("I"):  # 16 bits
+        image = Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).round().astype(np.uint8))
+    return np.asarray(image.convert("L" if _is_grey(image) else "RGB"), np.uint8)
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(f"images need Pillow: pip install 'funcnn[images]' ({error})") from None
+    return Image
+
+
+def _open(Image: Any, path: str | os.PathLike[str], f: Callable[[Any], Any]) -> Any:
+    try:
+        with Image.open(path) as image:
+            return f(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise OSError(f"cannot read the image {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _upright(image: Any) -> Any:
+    """Return a photograph turned as its EXIF orientation says."""
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image)
+
+
+def _is_grey(image: Any) -> bool:
+    return image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
+
+
+def _usual_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return height and width that most images have, scaled to `LARGEST_SIDE` at most; of several, the smallest."""
+    counts = Counter(sizes)
+    width, height = min(counts, key=lambda size: (-counts[size], size))
+    scale = min(1.0, LARGEST_SIDE / max(width, height))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def describe_shape(shape: Sequence[int]) -> str:
+    """Say in words what an example of a shape is.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        (features,) or (height, width, channels)
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> describe_shape((8, 8, 1)), describe_shape((30,))
+    ('images of 8x8, 1 channel', '30 features')
+    """
+    if len(shape) == 1:
+        return f"{shape[0]} features"
+    height, width, channels = shape
+    return f"images of {height}x{width}, {channels} channel{'s' * (channels != 1)}"

@@ -1,0 +1,109 @@
+"""Standardisation: features with mean 0 and standard deviation 1, measured on the training data."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from funcnn import checks
+from funcnn.tree import Array
+
+__all__ = ["mean_and_std", "standardize"]
+
+
+def mean_and_std(
+    x: Array, axes: int | tuple[int, ...] | None = 0, sample_weight: Array | None = None
+) -> tuple[Array, Array]:
+    """Return mean and standard deviation of the training data, by which `standardize` scales all data.
+
+    Parameters
+    ----------
+    x : array (N, ...)
+    axes : int, tuple of int or None
+        To average over: 0 for each feature by itself, all but the last for each channel, None for all values alike.
+    sample_weight : array (N,), optional
+        >= 0, not all 0: a weight of k counts as k repeats of the example. ``axes`` must contain 0.
+
+    Returns
+    -------
+    mean, std : arrays
+        Summed in double precision, of x's dtype and number of axes. ``std`` is 0 where all values are the same.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not of floats, there is nothing to average, or the weights do not fit.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, 5.0], [3.0, 5.0]])
+    >>> mean_and_std(x)
+    (array([[2., 5.]]), array([[1., 0.]]))
+    >>> mean_and_std(x, sample_weight=np.array([3.0, 1.0]))[0]
+    array([[1.5, 5. ]])
+    """
+    x = checks.floating("mean_and_std: x", x)
+    if not x.size:
+        raise ValueError(f"mean_and_std: x {x.shape} has no values")
+    if sample_weight is None:
+        mean, std = (f(axis=axes, dtype=np.float64, keepdims=True).astype(x.dtype) for f in (x.mean, x.std))
+    else:
+        weight = _sample_weight(x, axes, sample_weight)
+        x, weight = x[weight > 0], weight[weight > 0].reshape(-1, *(1,) * (x.ndim - 1))
+        total = weight.sum() * (x[0].size if axes is None else math.prod(x.shape[a] for a in _others(axes, x.ndim)))
+        average = (x * weight).sum(axis=axes, keepdims=True) / total
+        variance = (weight * (x - average) ** 2).sum(axis=axes, keepdims=True) / total
+        mean, std = average.astype(x.dtype), np.sqrt(variance).astype(x.dtype)
+    # equal numbers have a mean that is off by rounding, so a std that is almost 0: useless to divide by
+    return mean, np.where(np.ptp(x, axis=axes, keepdims=True) == 0, x.dtype.type(0), std)
+
+
+def _sample_weight(x: Array, axes: int | tuple[int, ...] | None, sample_weight: Array) -> Array:
+    weight = np.asarray(sample_weight, np.float64)
+    if weight.shape != x.shape[:1]:
+        raise ValueError(f"mean_and_std: sample_weight {weight.shape} must have one weight for each of x {x.shape}")
+    if axes is not None and 0 not in {a % x.ndim for a in np.atleast_1d(axes)}:
+        raise ValueError(f"mean_and_std: with sample_weight, axes {axes} must contain 0")
+    if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
+        raise ValueError("mean_and_std: sample_weight must be finite, >= 0 and not all 0")
+    return weight
+
+
+def _others(axes: int | tuple[int, ...], ndim: int) -> set[int]:
+    """Return the axes but the first, counted from the front."""
+    return {int(a) % ndim for a in np.atleast_1d(axes)} - {0}
+
+
+def standardize(x: Array, mean: Array, std: Array) -> Array:
+    """Return (x - mean) / std; where std is 0, it is x - mean.
+
+    Parameters
+    ----------
+    x : array (N, ...)
+    mean, std : arrays or floats
+        As `mean_and_std` returns them; they broadcast against ``x``.
+
+    Returns
+    -------
+    array, shape and dtype of x
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not of floats, the shapes do not fit, or ``std`` is negative.
+
+    Examples
+    --------
+    >>> train, test = np.array([[1.0, 5.0], [3.0, 5.0]]), np.array([[4.0, 6.0]])
+    >>> standardize(test, *mean_and_std(train))
+    array([[2., 1.]])
+    """
+    x = checks.floating("standardize: x", x)
+    mean, std = np.asarray(mean, x.dtype), np.asarray(std, x.dtype)
+    for name, given in (("mean", mean), ("std", std)):
+        if given.ndim > x.ndim or any(g not in (1, s) for g, s in zip(given.shape[::-1], x.shape[::-1], strict=False)):
+            raise ValueError(f"standardize: {name} {given.shape} does not go with x {x.shape}")
+    if (std < 0).any():
+        raise ValueError(f"standardize: std must be >= 0, got {std.min()}")
+    return (x - mean) / np.where(std == 0, x.dtype.type(1), std)

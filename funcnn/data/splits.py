@@ -1,0 +1,187 @@
+"""Splits: which examples to train on, and which to hold out for validation and test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from funcnn.keys import Key, generator
+from funcnn.tree import Array
+
+__all__ = ["Splits", "hold_out", "split"]
+
+
+class Splits(NamedTuple):
+    """Which examples are for what.
+
+    Attributes
+    ----------
+    train, validation, test : arrays of int
+        Indices: of the examples to train on, to validate on after each epoch, and to test on at the end.
+    """
+
+    train: Array
+    validation: Array
+    test: Array
+
+
+def hold_out(
+    labels: Array, test: float, validation: float = 0.0, *, key: Key, classes: Sequence[str] | None = None
+) -> Splits:
+    """Split labelled data for training, validation and test, each class in the same proportions in all three.
+
+    Parameters
+    ----------
+    labels : array of int (N,), >= 0
+    test, validation : float in [0, 1)
+        Fractions of all examples; 0 for none.
+    key : tuple of int
+    classes : sequence of str, optional
+        Names for labels 0, 1, ..., for errors. All of them must be there.
+
+    Returns
+    -------
+    Splits
+        Every class is in each part that has examples.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the labels are not ints, the fractions leave nothing to train on, a class has not an example for each part,
+        or a part has not an example for each class.
+
+    Examples
+    --------
+    >>> labels = np.repeat([0, 1], [70, 30])
+    >>> splits = hold_out(labels, test=0.2, validation=0.1, key=(0,))
+    >>> [np.bincount(labels[part]).tolist() for part in splits]
+    [[49, 21], [7, 3], [14, 6]]
+    """
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise TypeError(f"hold_out: labels must be integers (N,), not {labels.dtype} {labels.shape}")
+    if not (test >= 0 and validation >= 0 and test + validation < 1):
+        raise ValueError(f"hold_out: test {test} and validation {validation} must be >= 0 and sum to less than 1")
+    counts = np.bincount(labels, minlength=len(classes or ()))
+    present = np.arange(len(counts)) if classes is not None else np.flatnonzero(counts)
+    needed = 1 + bool(test) + bool(validation)
+    if len(present) and counts[present].min() < needed:
+        rarest = int(present[counts[present].argmin()])
+        uses = ["train", *["validate"] * bool(validation), *["test"] * bool(test)]
+        to = ", ".join(uses[:-1]) + "," * (len(uses) > 2) + " and " + uses[-1] if len(uses) > 1 else uses[0]
+        raise ValueError(
+            f"class {classes[rarest] if classes is not None else rarest} has {counts[rarest]} of {len(labels)} "
+            f"examples; to {to} takes at least {needed} of each class"
+        )
+    tested, validated, trained = split(len(labels), [test, validation], key=key, stratify=labels)
+    splits = Splits(trained, validated, tested)
+    for name, part, wanted in zip(Splits._fields, splits, (True, validation, test), strict=True):
+        if wanted and len(part) < len(present):
+            raise ValueError(
+                f"{name} would have {len(part)} of {len(labels)} examples, too few for one of each of "
+                f"{len(present)} classes"
+            )
+    return splits
+
+
+def split(n: int, fractions: Sequence[float], *, key: Key, stratify: Array | None = None) -> tuple[Array, ...]:
+    """Cut the indices 0..n-1, shuffled, into parts.
+
+    Parameters
+    ----------
+    n : int
+    fractions : sequence of float
+        Of each part but the last, which takes what is left.
+    key : tuple of int
+    stratify : array (n,), optional
+        Labels: each part has its share of each class, to the nearest whole examples that add up to the part's size.
+        A class with an example for each part is in every part that is large enough to hold all classes; a smaller
+        class is missing in some parts.
+
+    Returns
+    -------
+    tuple of arrays of int
+        One more than ``fractions``, of the same sizes with and without ``stratify``.
+
+    Raises
+    ------
+    ValueError
+        If the fractions are negative or sum to more than 1, or there is not one label for each index.
+
+    Notes
+    -----
+    Stratified, the quota of a class with c of the r examples that are left is m c / r in a part of m. Each class gets
+    the whole number of its quota, then those with the largest remainders one more, equal ones by lot. Where this
+    would leave a class out of this part or of a later one, its count is the nearest that does not.
+
+    Examples
+    --------
+    >>> test, validation, train = split(10, [0.2, 0.1], key=(0,))
+    >>> len(test), len(validation), len(train)
+    (2, 1, 7)
+    >>> labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1])
+    >>> [labels[part].tolist() for part in split(9, [1 / 3], key=(0,), stratify=labels)]
+    [[0, 0, 1], [0, 0, 1, 1, 0, 0]]
+    """
+    if min(fractions, default=0) < 0 or sum(fractions) > 1:
+        raise ValueError(f"split: fractions must be >= 0 and sum to at most 1, got {list(fractions)}")
+    ends = [round(n * f) for f in itertools.accumulate(fractions)]
+    rng = generator(key)
+    order = rng.permutation(n)
+    if stratify is None:
+        return tuple(np.split(order, ends))
+    if np.shape(stratify) != (n,):
+        raise ValueError(f"split: stratify needs one label for each of {n} indices, not shape {np.shape(stratify)}")
+    classes, labels = np.unique(stratify, return_inverse=True)
+    sizes = np.diff([0, *ends, n])
+    parts = []
+    for part, size in enumerate(sizes[:-1]):
+        counts = np.bincount(labels[order], minlength=len(classes))
+        later = int(np.count_nonzero(sizes[part + 1 :]))
+        due = _due(counts, int(size), later, rng.random(len(classes)))
+        taken = _ranks(labels[order]) < due[labels[order]]
+        parts.append(order[taken])
+        order = order[~taken]
+    return (*parts, order)
+
+
+def _due(counts: Array, size: int, later: int, lots: Array) -> Array:
+    """Return how many examples of each class belong in a part.
+
+    Parameters
+    ----------
+    counts : array of int (classes,)
+        Examples that are left, of each class.
+    size : int
+        Of the part.
+    later : int
+        How many parts with examples come after it.
+    lots : array of float (classes,)
+        What decides between equal remainders.
+    """
+    total = max(int(counts.sum()), 1)
+    quota = size * counts  # times total, so that all remainders are exact
+    lowest = np.minimum(counts > later, size)
+    highest = counts - np.minimum(later, np.maximum(counts - 1, 0))
+    if lowest.sum() > size:
+        lowest = np.zeros_like(counts)
+    if highest.sum() < size:
+        highest = counts
+    due = np.clip(quota // total, lowest, highest)
+    while missing := size - due.sum():
+        step = 1 if missing > 0 else -1
+        remainder = np.where(due < highest if step > 0 else due > lowest, step * (quota - due * total), -np.inf)
+        due[np.lexsort((lots, -remainder))[0]] += step
+    return due
+
+
+def _ranks(labels: Array) -> Array:
+    """Number the examples of each class in the order in which they come: 0, 1, 2, ..."""
+    by_class = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels)
+    ranks = np.empty_like(by_class)
+    ranks[by_class] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return ranks

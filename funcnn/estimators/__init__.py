@@ -1,0 +1,19 @@
+"""scikit-learn estimators: convolutional networks for pipelines, grid search and cross-validation.
+
+`ConvNetClassifier` and `ConvNetRegressor` turn scikit-learn's inputs into arrays and leave the rest to
+`funcnn.training`. A fitted estimator holds a model, its parameters and its state (``model_``, ``params_``, ``state_``),
+which every other part of funcnn can use.
+"""
+
+try:
+    import sklearn  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "funcnn.estimators needs scikit-learn, which funcnn's extra 'estimators' installs: "
+        "pip install 'funcnn[estimators]'"
+    ) from error
+
+from funcnn.estimators.classifier import ConvNetClassifier
+from funcnn.estimators.regressor import ConvNetRegressor
+
+__all__ = ["ConvNetClassifier", "ConvNetRegressor"]

@@ -1,0 +1,267 @@
+"""Classification by a convolutional network, with scikit-learn's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_y
+
+from funcnn import losses
+from funcnn.estimators.base import BaseConvNet
+from funcnn.gradients import Loss
+from funcnn.layer import Layer
+from funcnn.ops import log_softmax
+from funcnn.tree import Array
+
+__all__ = ["ConvNetClassifier"]
+
+
+class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
+    """Convolutional network for classification, with scikit-learn's interface.
+
+    Parameters
+    ----------
+    channels : sequence of int
+        Output channels of each block of convolution, max pooling and activation.
+    kernel_size, pool : int or tuple of two
+        Of the convolutions, which are padded to keep the size, and of the max pools. Neither is larger than what is
+        left of the image where it is applied: rows, which are images of height 1, have kernels of height 1. An int for
+        ``pool`` applies to images of at least 8x8 only; smaller ones are not pooled.
+    hidden_layer_sizes : int or sequence of int
+        Widths of the dense layers between the blocks and the outputs.
+    activation : {"relu", "identity", "logistic", "tanh", "leaky_relu", "elu", "gelu", "silu"}
+    dropout : float in [0, 1)
+        Fraction dropped after each dense layer but the last.
+    image_shape : tuple of int (h, w) or (h, w, c), optional
+        The image that a flat row holds. By default (side, side) if the number of features is a square number, else
+        (1, features). Give (1, features) for a table whose number of features is a square by chance.
+    model : Layer or callable, optional
+        A network of your own that replaces the default network, `funcnn.models.convnet`, and all the parameters above
+        but ``image_shape``: a Layer, or ``model(image_shape, n_outputs) -> Layer``. A function at the top level of a
+        module can be pickled, a Layer cannot.
+    solver : {"adamw", "adam", "sgd"}
+        "sgd" has Nesterov momentum of 0.9.
+    alpha : float >= 0
+        Weight decay. For "adamw" it is decoupled from the gradient: each step shrinks the weights by alpha times the
+        learning rate. For "adam" and "sgd" it is an L2 term: alpha times the weights is added to the gradient.
+    batch_size : int or "auto"
+        Examples in a step; "auto" is 32, or all examples if there are fewer.
+    learning_rate : {"one_cycle", "cosine", "constant"}
+        Schedule over the epochs of a fit.
+    learning_rate_init : float > 0
+        The highest learning rate.
+    max_iter : int, optional
+        The maximum number of epochs; by default 10, or as many as make 450 updates if that is more.
+    shuffle : bool
+        Whether each epoch has the examples in a new order.
+    augment : "auto", callable or None
+        ``augment(key, x) -> x`` for each batch of scaled images (n, h, w, c). "auto" shifts half of them by up to a
+        pixel (`funcnn.data.random_shift`) if they are at least 8x8.
+    class_weight : dict, "balanced" or None
+        As in scikit-learn.
+    early_stopping : bool
+        Whether to stop when the score on validation data (held-out examples, or X_val and y_val) no longer rises, and
+        to restore the parameters of the best epoch. Without it, training stops when the training loss no longer falls.
+    validation_fraction : float in (0, 1)
+        The fraction of the examples to hold out, stratified by class where each class can be in both parts.
+    n_iter_no_change : int
+        Training stops after so many epochs in a row without an improvement of more than ``tol``.
+    tol : float >= 0
+    warm_start : bool
+        Whether a later fit starts from the parameters of the one before.
+    random_state : int, RandomState or None
+        Determines initial weights, order, dropout, augmentation and the held-out examples.
+    dtype : {"auto", "float32", "float64"}
+        The dtype to train in. "auto" is float64 for data of up to 4,096 numbers, else float32.
+    threads : int, optional
+        The maximum number of threads, by default one for each core.
+    verbose : bool
+        Whether to show progress on stderr (`funcnn.progress.with_progress`).
+
+    Attributes
+    ----------
+    classes_ : array (n_classes,)
+    n_features_in_ : int
+        Number of features of a row; of an image, h * w * c.
+    feature_names_in_ : array of str
+        If X had names for its features.
+    image_shape_ : tuple of int (h, w, c)
+    offset_, scale_ : float or array (features,)
+        Inputs are scaled to (x - offset_) / scale_. For images of at least 8x8 these are the lowest value and the
+        standard deviation of all pixels; for others, mean and standard deviation of each feature.
+    params_, state_ : tree
+    model_ : Layer
+        With these, ``funcnn.training.predict(model_, params_, state_, x)`` gives the logits of scaled x (n, h, w, c).
+    n_iter_ : int
+        Number of epochs done.
+    loss_, best_loss_ : float
+        Mean cross-entropy of the last epoch, and the lowest of all epochs (None after early stopping).
+    loss_curve_, validation_scores_ : list of float
+        Of each epoch; without validation data, validation_scores_ is None.
+    best_validation_score_ : float or None
+        The score of the epoch that early stopping restored.
+
+    Notes
+    -----
+    Inputs are scaled, so that their units do not matter. Predictions are computed in float64 by exact methods: a row's
+    prediction does not depend on the other rows, up to rounding (1e-15).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> net = ConvNetClassifier(max_iter=3, random_state=0).fit(X[:1200], y[:1200])
+    >>> net.image_shape_, net.score(X[1200:], y[1200:]) > 0.9
+    ((8, 8, 1), True)
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (32, 64),
+        *,
+        kernel_size: Any = 3,
+        pool: Any = 2,
+        hidden_layer_sizes: Any = (64,),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        image_shape: Any = None,
+        model: Any = None,
+        solver: str = "adamw",
+        alpha: float = 0.5,
+        batch_size: Any = "auto",
+        learning_rate: str = "one_cycle",
+        learning_rate_init: float = 8e-3,
+        max_iter: int | None = None,
+        shuffle: bool = True,
+        augment: Any = "auto",
+        class_weight: Any = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        random_state: Any = None,
+        dtype: str = "auto",
+        threads: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.pool = pool
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.image_shape = image_shape
+        self.model = model
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.augment = augment
+        self.class_weight = class_weight
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.dtype = dtype
+        self.threads = threads
+        self.verbose = verbose
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> ConvNetClassifier:
+        """Train for one epoch with a constant learning rate, from the current parameters.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+        classes : array-like (n_classes,)
+            All classes that any call will have; needed in the first call only.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit`; if ``classes`` is missing in the first call, differs in a later one, or lacks a class of y.
+        """
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight {self.class_weight!r} needs all of y at once, which partial_fit never has; give the "
+                "weights as a dict"
+            )
+        if not hasattr(self, "params_"):
+            if classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit: {self.classes_!r}")
+        return self._partial_fit(X, y, sample_weight, classes=classes)
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable class of each row or image, (n,)."""
+        outputs = self._outputs(X)
+        return self.classes_[outputs.argmax(axis=1)]
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probabilities of the classes, (n, n_classes), in the order of ``classes_``."""
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithms of the probabilities, (n, n_classes)."""
+        return log_softmax(self._outputs(X))[0]
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the logits (n, n_classes); of two classes, the second's minus the first's, (n,)."""
+        outputs = self._outputs(X)
+        return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
+
+    def _targets(self, y: Any) -> Array:
+        targets: Array = _check_y(y, estimator=self)
+        check_classification_targets(targets)
+        return targets
+
+    def _count_outputs(self, targets: Array, first: bool, classes: Any) -> int:
+        """Return the number of classes, which the first targets determine unless the classes are given."""
+        if first:
+            self.classes_ = np.unique(targets if classes is None else classes)
+        unknown = np.setdiff1d(targets, self.classes_)
+        if len(unknown):
+            raise ValueError(f"y has the classes {unknown.tolist()}, which are not among {self.classes_.tolist()}")
+        return len(self.classes_)
+
+    def _weighted(self, targets: Array, weight: Array | None) -> Array | None:
+        if self.class_weight is None:
+            return weight
+        of_classes: Array = compute_sample_weight(self.class_weight, targets)
+        return of_classes if weight is None else weight * of_classes
+
+    def _encoded(self, targets: Array, dtype: Any) -> Array:
+        return np.searchsorted(self.classes_, targets)
+
+    def _strata(self, targets: Array, held_out: int) -> Array | None:
+        """Return the labels to stratify by if each class can be in both parts, else None."""
+        counts = np.unique(targets, return_counts=True)[1]
+        return targets if counts.min() > 1 and len(counts) <= min(held_out, len(targets) - held_out) else None
+
+    def _loss(self) -> Loss:
+        return losses.softmax_cross_entropy
+
+    def _score(self, model: Layer, x: Array, y: Array) -> float:
+        return float(accuracy_score(y, self.classes_[self._forward(model, x).argmax(axis=1)]))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = True
+        return tags

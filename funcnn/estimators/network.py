@@ -1,0 +1,174 @@
+"""The network of an estimator as a plain description, from which it can be built again in any process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funcnn import models
+from funcnn.layer import Layer
+
+__all__ = ["ACTIVATIONS", "Network", "build", "check_outputs", "default_model", "is_image", "pair"]
+
+# scikit-learn's names of activations, and those of funcnn.models.
+ACTIVATIONS: Mapping[str, str] = {
+    "identity": "identity",
+    "logistic": "sigmoid",
+    "tanh": "tanh",
+    "relu": "relu",
+    "leaky_relu": "leaky_relu",
+    "elu": "elu",
+    "gelu": "gelu",
+    "silu": "silu",
+}
+# Smaller "images" are often tables whose number of features is a square by chance.
+_SMALLEST_IMAGE = 8
+
+
+class Network(NamedTuple):
+    """What the network of a fitted estimator is built from.
+
+    Attributes
+    ----------
+    image_shape : (int, int, int)
+        Height, width, channels.
+    outputs : int
+    model : dict, Layer or callable
+        The ``name`` of a function in `funcnn.models` and its ``arguments``, as a checkpoint records them; or the user's
+        own model: a layer, or a function ``model(image_shape, n_outputs) -> Layer``.
+    """
+
+    image_shape: tuple[int, ...]
+    outputs: int
+    model: Any
+
+
+def build(network: Network) -> Layer:
+    """Build the network.
+
+    Parameters
+    ----------
+    network : Network
+
+    Returns
+    -------
+    Layer
+
+    Raises
+    ------
+    TypeError
+        If the user's function returns something other than a layer.
+
+    Examples
+    --------
+    >>> model = {"name": "convnet", "arguments": {"outputs": 3, "channels": [4], "hidden": []}}
+    >>> build(Network((8, 8, 1), 3, model)).init((0,), (8, 8, 1))[2]
+    (3,)
+    """
+    image_shape, outputs, model = network
+    if isinstance(model, dict):
+        layer: Layer = getattr(models, model["name"])(**model["arguments"])
+        return layer
+    if not isinstance(model, Layer):
+        model = model(image_shape, outputs)
+        if not isinstance(model, Layer):
+            raise TypeError(f"model(image_shape, n_outputs) must return a funcnn Layer, not {model!r}")
+    return model
+
+
+def check_outputs(model: Layer, network: Network) -> None:
+    """Refuse a model whose outputs do not have the shape ``(network.outputs,)``.
+
+    Raises
+    ------
+    ValueError
+        With both shapes.
+    """
+    out_shape = model.init((0,), network.image_shape)[2]
+    if out_shape != (network.outputs,):
+        raise ValueError(
+            f"the model's output for images of {network.image_shape} is {out_shape}; expected ({network.outputs},)"
+        )
+
+
+def default_model(
+    image_shape: tuple[int, ...],
+    outputs: int,
+    *,
+    channels: Any,
+    kernel_size: Any,
+    pool: Any,
+    hidden: Any,
+    activation: str,
+    dropout: float,
+) -> dict[str, Any]:
+    """Return name and arguments of the default network, `funcnn.models.convnet`, in JSON's types.
+
+    Parameters
+    ----------
+    image_shape : (int, int, int)
+    outputs : int
+    channels, kernel_size, pool, hidden, activation, dropout
+        As the estimators' parameters of these names; ``hidden`` is ``hidden_layer_sizes``.
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> default_model(
+    ...     (1, 30, 1), 2, channels=(8,), kernel_size=3, pool=2, hidden=16, activation="logistic", dropout=0.5
+    ... )["arguments"]
+    {'outputs': 2, 'channels': [8], 'kernel_size': [3, 3], 'pool': [1, 1], 'hidden': [16], 'activation': 'sigmoid',
+     'dropout_rate': [None, 0.5], 'image_shape': [1, 30, 1]}
+    """
+    widths = np.atleast_1d(hidden).tolist()
+    # Neighbouring features of a table have nothing in common that a maximum would keep.
+    window = pair(pool) if np.ndim(pool) or is_image(image_shape) else (1, 1)
+    return {
+        "name": "convnet",
+        "arguments": {
+            "outputs": outputs,
+            "channels": np.atleast_1d(channels).tolist(),
+            "kernel_size": list(pair(kernel_size)),
+            "pool": list(window),
+            "hidden": widths,
+            "activation": ACTIVATIONS[activation],
+            # The features that the first dense layer takes from the convolutions are not dropped.
+            "dropout_rate": [None] + [float(dropout) or None] * len(widths),
+            "image_shape": list(image_shape),
+        },
+    }
+
+
+def is_image(image_shape: tuple[int, ...]) -> bool:
+    """Say whether examples of this shape are scaled, pooled and augmented as images are.
+
+    Examples
+    --------
+    >>> is_image((8, 8, 1)), is_image((2, 2, 1)), is_image((1, 30, 1))
+    (True, False, False)
+    """
+    return min(image_shape[:2]) >= _SMALLEST_IMAGE
+
+
+def pair(value: Any) -> tuple[Any, Any]:
+    """Return a number or a pair of numbers as a pair.
+
+    Raises
+    ------
+    ValueError
+        If there are more than two.
+
+    Examples
+    --------
+    >>> pair(3), pair((1, 3))
+    ((3, 3), (1, 3))
+    """
+    values = np.atleast_1d(value).tolist()
+    if len(values) > 2:
+        raise ValueError(f"kernel_size and pool are a number or a pair of them, not {value!r}")
+    return (values[0], values[-1])

@@ -1,0 +1,168 @@
+"""Regression by a convolutional network, with scikit-learn's interface."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils.validation import _check_y
+
+from funcnn import losses
+from funcnn.estimators.base import BaseConvNet, TrainingData, mean_and_scale
+from funcnn.gradients import Loss
+from funcnn.layer import Layer
+from funcnn.tree import Array
+
+__all__ = ["ConvNetRegressor"]
+
+
+class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
+    """Convolutional network for regression by least squares, with scikit-learn's interface.
+
+    Parameters
+    ----------
+    channels, kernel_size, pool, hidden_layer_sizes, activation, dropout, image_shape, model
+        The network; as in `ConvNetClassifier`.
+    solver, alpha, batch_size, learning_rate, learning_rate_init, max_iter, shuffle, augment, warm_start, random_state
+        Its training; as there.
+    early_stopping, validation_fraction, n_iter_no_change, tol
+        When training stops; as there.
+    dtype, threads, verbose
+        As there.
+
+    Attributes
+    ----------
+    n_features_in_, feature_names_in_, image_shape_, offset_, scale_, params_, state_, model_, n_iter_
+        As in `ConvNetClassifier`.
+    loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_
+        As there. Losses are mean squared errors of standardised targets, scores are coefficients of determination.
+    n_outputs_ : int
+    target_mean_, target_scale_ : array (n_outputs_,)
+        Mean and standard deviation, by which targets are standardised, so that their units do not matter.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> ConvNetRegressor(random_state=0).fit(X[:300], y[:300]).score(X[300:], y[300:]) > 0.3
+    True
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (32, 64),
+        *,
+        kernel_size: Any = 3,
+        pool: Any = 2,
+        hidden_layer_sizes: Any = (64,),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        image_shape: Any = None,
+        model: Any = None,
+        solver: str = "adamw",
+        alpha: float = 0.5,
+        batch_size: Any = "auto",
+        learning_rate: str = "one_cycle",
+        learning_rate_init: float = 8e-3,
+        max_iter: int | None = None,
+        shuffle: bool = True,
+        augment: Any = "auto",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        random_state: Any = None,
+        dtype: str = "auto",
+        threads: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.pool = pool
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.image_shape = image_shape
+        self.model = model
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.augment = augment
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.dtype = dtype
+        self.threads = threads
+        self.verbose = verbose
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> ConvNetRegressor:
+        """Train for one epoch with a constant learning rate, from the current parameters.
+
+        Inputs and targets are scaled as in the first call.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        self
+        """
+        return self._partial_fit(X, y, sample_weight)
+
+    def predict(self, X: Any) -> Array:
+        """Return the prediction for each row or image: (n,), or (n, outputs) if y was of that shape."""
+        return self._shaped(self._outputs(X))
+
+    def _shaped(self, outputs: Array) -> Array:
+        values = outputs * self.target_scale_ + self.target_mean_
+        return values[:, 0] if self._flat else values
+
+    def _targets(self, y: Any) -> Array:
+        return np.asarray(_check_y(y, multi_output=True, y_numeric=True, estimator=self))
+
+    def _count_outputs(self, targets: Array, first: bool, classes: Any) -> int:
+        """Return the number of outputs, which the first targets determine."""
+        outputs = math.prod(targets.shape[1:])
+        if first:
+            self.n_outputs_, self._flat = outputs, targets.ndim == 1
+        elif outputs != self.n_outputs_:
+            raise ValueError(f"y has {outputs} outputs, but was fitted on {self.n_outputs_}")
+        return outputs
+
+    def _set_scaling(self, training_data: TrainingData) -> None:
+        super()._set_scaling(training_data)
+        _, targets, weight = training_data
+        columns = targets.reshape(len(targets), -1)
+        self.target_mean_, self.target_scale_ = mean_and_scale(columns, weight, 0)
+
+    def _encoded(self, targets: Array, dtype: Any) -> Array:
+        scaled = (targets.reshape(len(targets), -1) - self.target_mean_) / self.target_scale_
+        return scaled.astype(dtype)
+
+    def _strata(self, targets: Array, held_out: int) -> None:
+        return None
+
+    def _loss(self) -> Loss:
+        return losses.mse
+
+    def _score(self, model: Layer, x: Array, y: Array) -> float:
+        return float(r2_score(y, self._shaped(self._forward(model, x))))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

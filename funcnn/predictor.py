@@ -1,0 +1,470 @@
+"""A trained model with all that belongs to it: its parameters, its preprocessing and its classes.
+
+`load` reads what ``funcnn train`` wrote; it needs NumPy and safetensors, nothing else. The file is a checkpoint
+(`funcnn.checkpoint`), and what is not an array is in its description, a dict of what JSON can hold:
+
+- ``model``: ``name`` of a function in `funcnn.models` and its ``arguments``, from which the network is rebuilt.
+- ``data``: ``in_shape`` of an example as the network takes it, (height, width, channels) or (features,); ``classes``,
+  their names; ``standardize``, None or ``mean`` and ``std`` as nested lists; and, to know the data again, their
+  ``source``, number of ``examples`` and ``fingerprint``.
+- ``preprocessing``: what `preprocess` does to a raw array, in this order. Images: ``uint8_divisor`` (255) divides 8-bit
+  values, ``channels`` are converted, ``size`` (height, width) is reached by resizing. Rows: ``features`` is their
+  length. Then both are standardised by ``mean`` and ``std``, unless these are None. A file without this entry was
+  written by an older version; it is read by its ``data``.
+- ``run``: the options of the command; ``versions``: of the software (`funcnn.checkpoint.versions`).
+
+A network for two classes has one output, the logit of the second class; one for more has a logit for each.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funcnn import checkpoint, data, gradients, losses, ops, training
+from funcnn.checkpoint import Checkpoint, CheckpointError
+from funcnn.layer import Layer
+from funcnn.training import TrainState
+from funcnn.tree import Array, Tree
+
+__all__ = [
+    "Predictor",
+    "describe",
+    "from_description",
+    "load",
+    "loss_for",
+    "preprocess",
+    "preprocessing_for",
+    "targets_for",
+]
+
+
+class Predictor(NamedTuple):
+    """A trained model, ready for use.
+
+    Attributes
+    ----------
+    model : Layer
+    params, state : tree
+        Of the best epoch where early stopping kept one, else of the last.
+    in_shape : tuple of int
+        Of an example as the network takes it: (height, width, channels) or (features,).
+    classes : list of str
+        Their names.
+    preprocessing : dict
+        What `preprocess` does to raw arrays.
+    description : dict
+        As this module's docstring says. `save` needs its entry ``model``.
+    history : list of dict
+        A record of each epoch.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from funcnn import models
+    >>> model = {"name": "mlp", "arguments": {"outputs": 3, "hidden": [8]}}
+    >>> description = describe(model, (4, 4, 1), ["circle", "square", "triangle"])
+    >>> params, state, _ = models.mlp(outputs=3, hidden=[8]).init((0,), (4, 4, 1))
+    >>> predictor = from_description(description, params, state)
+    >>> images = np.random.default_rng(0).integers(0, 256, (5, 6, 6), dtype=np.uint8)
+    >>> predictor.predict_proba(images).shape, predictor.predict(images).shape
+    ((5, 3), (5,))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     predictor.save(f"{folder}/net.safetensors")
+    ...     again = load(f"{folder}/net.safetensors")
+    >>> bool((again.predict_proba(images) == predictor.predict_proba(images)).all())
+    True
+    """
+
+    model: Layer
+    params: Tree
+    state: Tree
+    in_shape: tuple[int, ...]
+    classes: list[str]
+    preprocessing: dict[str, Any]
+    description: dict[str, Any]
+    history: list[dict[str, Any]] = []  # noqa: RUF012 a default that nobody writes to
+
+    def prepare(self, x: Any) -> Array:
+        """Return raw examples as the network takes them.
+
+        Parameters
+        ----------
+        x : array-like (N, height, width), (N, height, width, channels) or (N, features)
+            Images of any size: of uint8 from 0 to 255, or of floats in the range of the training data, 0 to 1 for image
+            files. Or rows of features. What `funcnn.data.open` and `funcnn.data.open_images` return also fits.
+
+        Returns
+        -------
+        array of float32 (N, *in_shape)
+
+        Raises
+        ------
+        ValueError
+            If ``x`` is not of numbers, its shape does not fit, or it has values that are not finite.
+        """
+        return preprocess(x, self.preprocessing)
+
+    def outputs(self, x: Any, *, threads: int | None = None) -> Array:
+        """Return the network's outputs, logits, for raw examples.
+
+        Parameters
+        ----------
+        x : array-like
+            As for `prepare`.
+        threads : int, optional
+            The maximum number of threads, by default one for each core.
+
+        Returns
+        -------
+        array of float32 (N, classes), (N, 1) for two classes
+
+        Raises
+        ------
+        ValueError
+            As `prepare` does.
+        """
+        return training.predict(self.model, self.params, self.state, self.prepare(x), threads=threads)
+
+    def predict_proba(self, x: Any, *, threads: int | None = None) -> Array:
+        """Return the probability of each class for raw examples.
+
+        Parameters
+        ----------
+        x : array-like
+            As for `prepare`.
+        threads : int, optional
+            The maximum number of threads, by default one for each core.
+
+        Returns
+        -------
+        array of float64 (N, classes)
+            Each row sums to 1, and the smallest are still exact to float64's relative precision.
+
+        Raises
+        ------
+        ValueError
+            As `prepare` does.
+        """
+        logits = self.outputs(x, threads=threads).astype(np.float64)
+        if logits.shape[1] == 1:
+            # not 1 - p, which is 0 or noise where p is nearly 1
+            return np.concatenate([ops.sigmoid(-logits)[0], ops.sigmoid(logits)[0]], axis=1)
+        return ops.softmax(logits)[0]
+
+    def predict(self, x: Any, *, threads: int | None = None) -> Array:
+        """Return the name of the most probable class for raw examples.
+
+        Parameters
+        ----------
+        x : array-like
+            As for `prepare`.
+        threads : int, optional
+            The maximum number of threads, by default one for each core.
+
+        Returns
+        -------
+        array of str (N,)
+
+        Raises
+        ------
+        ValueError
+            As `prepare` does.
+        """
+        return np.array(self.classes)[self.predict_proba(x, threads=threads).argmax(axis=1)]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a file that `load` reads: completely, or not at all.
+
+        Parameters
+        ----------
+        path : path
+            Whose folder exists.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the description does not name a model of `funcnn.models` that has these parameters, or holds what JSON
+            cannot.
+        OSError
+            If the file cannot be written, naming it.
+        """
+        about = {**self.description.get("data", {}), "in_shape": list(self.in_shape), "classes": list(self.classes)}
+        about["standardize"] = _standardize(self.preprocessing)
+        description = {**self.description, "data": about, "preprocessing": self.preprocessing}
+        # refused now rather than by everyone who loads the file
+        saved = from_description(description, self.params, self.state, self.history)
+        epoch, step = (int(saved.history[-1].get(name, 0)) if saved.history else 0 for name in ("epoch", "step"))
+        train_state = TrainState(saved.params, saved.state, {}, (0,), epoch, step)
+        checkpoint.save(path, Checkpoint(train_state, description, None, saved.history))
+
+
+def load(path: str | os.PathLike[str]) -> Predictor:
+    """Read a trained model.
+
+    Parameters
+    ----------
+    path : path
+        A file that ``funcnn train --output`` or `Predictor.save` wrote, a checkpoint, or a folder of checkpoints, of
+        which the newest counts. If that cannot be read, the one before is taken, with a warning.
+
+    Returns
+    -------
+    Predictor
+
+    Raises
+    ------
+    funcnn.checkpoint.CheckpointError
+        If there is none that can be read, or it does not say what model and data it is of.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path, saved, unreadable = checkpoint.latest(path)
+        for error in unreadable:
+            warnings.warn(f"{error}; taking the one before, {path}", stacklevel=2)
+    else:
+        saved = checkpoint.load(path)
+    reached = saved.best or saved.train_state
+    try:
+        return from_description(saved.description, reached.params, reached.state, saved.history)
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not say what model and data it is of: {error}") from None
+
+
+def from_description(
+    description: Mapping[str, Any], params: Tree, state: Tree, history: Sequence[dict[str, Any]] = ()
+) -> Predictor:
+    """Return the predictor that a description, as `describe` makes it, and the trained parameters are of.
+
+    Parameters
+    ----------
+    description : dict
+    params, state : tree
+        Of the model that the description names.
+    history : sequence of dict
+
+    Returns
+    -------
+    Predictor
+
+    Raises
+    ------
+    ValueError, LookupError, TypeError
+        If the description lacks an entry, or the parameters are of another model.
+    """
+    model = checkpoint.rebuild(dict(description))
+    about = description["data"]
+    in_shape, classes = tuple(about["in_shape"]), [str(name) for name in about["classes"]]
+    preprocessing = description.get("preprocessing") or preprocessing_for(in_shape, about["standardize"])
+    _check_preprocessing(preprocessing, in_shape)
+    # one example, rather than a second network to compare with: it says in which layer parameters do not fit
+    y = model.forward(params, np.zeros((1, *in_shape), np.float32), state, train=False)[0]
+    if y.shape[1:] != (loss_for(len(classes))[0],):
+        raise ValueError(f"the network's output {y.shape} does not fit {len(classes)} classes, {', '.join(classes)}")
+    return Predictor(model, params, state, in_shape, classes, preprocessing, dict(description), list(history))
+
+
+def describe(
+    model: Mapping[str, Any],
+    in_shape: Sequence[int],
+    classes: Sequence[str],
+    *,
+    standardize: Mapping[str, Any] | None = None,
+    source: str | None = None,
+    examples: int | None = None,
+    fingerprint: str | None = None,
+    run: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the description of a model that is about to be trained, for its checkpoints.
+
+    Parameters
+    ----------
+    model : dict
+        ``name`` of a function in `funcnn.models`, and its ``arguments``.
+    in_shape : sequence of int
+        Of an example as the network takes it: (height, width, channels) or (features,).
+    classes : sequence of str
+    standardize : dict, optional
+        ``mean`` and ``std`` of the training examples: arrays or nested lists that broadcast against an example, such as
+        one number for each feature or channel.
+    source, examples, fingerprint : optional
+        Of the data: where they are from, how many examples, what tells them from others.
+    run : dict, optional
+        The options of the training.
+
+    Returns
+    -------
+    dict
+        As this module's docstring says.
+
+    Raises
+    ------
+    ValueError
+        If ``in_shape`` is neither that of an image nor that of a row of features.
+
+    Examples
+    --------
+    >>> model = {"name": "mlp", "arguments": {"outputs": 1}}
+    >>> scaling = {"mean": np.array([1.5, 2.0]), "std": np.array([0.5, 1.0])}
+    >>> describe(model, (2,), ["no", "yes"], standardize=scaling)["preprocessing"]
+    {'features': 2, 'mean': [1.5, 2.0], 'std': [0.5, 1.0]}
+    """
+    scaling = (
+        None if standardize is None else {name: np.asarray(standardize[name]).tolist() for name in ("mean", "std")}
+    )
+    return {
+        "model": dict(model),
+        "data": {
+            "source": source,
+            "examples": examples,
+            "in_shape": [int(s) for s in in_shape],
+            "classes": list(classes),
+            "standardize": scaling,
+            "fingerprint": fingerprint,
+        },
+        "preprocessing": preprocessing_for(in_shape, scaling),
+        "run": None if run is None else dict(run),
+        "versions": checkpoint.versions(),
+    }
+
+
+def preprocessing_for(in_shape: Sequence[int], standardize: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the preprocessing of a network's examples.
+
+    Parameters
+    ----------
+    in_shape : sequence of int
+        (height, width, channels) or (features,)
+    standardize : dict, optional
+        ``mean`` and ``std``, as nested lists.
+
+    Returns
+    -------
+    dict
+        As this module's docstring says.
+
+    Raises
+    ------
+    ValueError
+        If ``in_shape`` is neither.
+    """
+    scaling = {name: None if standardize is None else standardize[name] for name in ("mean", "std")}
+    if len(in_shape) == 3:
+        height, width, channels = map(int, in_shape)
+        return {"uint8_divisor": 255, "channels": channels, "size": [height, width], **scaling}
+    if len(in_shape) == 1:
+        return {"features": int(in_shape[0]), **scaling}
+    raise ValueError(f"in_shape {tuple(in_shape)} must be (height, width, channels) or (features,)")
+
+
+def _check_preprocessing(preprocessing: Mapping[str, Any], in_shape: tuple[int, ...]) -> None:
+    """Refuse what `preprocess` could not do, by doing it."""
+    prepared = preprocess(np.zeros((1, *in_shape), np.float32), preprocessing)
+    if prepared.shape[1:] != in_shape:
+        raise ValueError(f"the preprocessing makes {prepared.shape[1:]} of examples, and the network takes {in_shape}")
+
+
+def preprocess(x: Any, preprocessing: Mapping[str, Any]) -> Array:
+    """Return raw examples as a network takes them: what training and `Predictor.prepare` both do.
+
+    Parameters
+    ----------
+    x : array-like (N, height, width), (N, height, width, channels) or (N, features)
+    preprocessing : dict
+        As `preprocessing_for` makes it.
+
+    Returns
+    -------
+    array of float32 (N, height, width, channels) or (N, features)
+
+    Raises
+    ------
+    ValueError
+        If ``x`` is not of numbers, its shape does not fit, or it has values that are not finite.
+
+    Examples
+    --------
+    >>> images = np.full((2, 4, 4, 3), 51, np.uint8)
+    >>> x = preprocess(images, preprocessing_for((8, 8, 1), {"mean": [0.1], "std": [0.5]}))
+    >>> x.shape, round(float(x[0, 0, 0, 0]), 4)
+    ((2, 8, 8, 1), 0.2)
+    """
+    x = np.asarray(x)
+    if "features" in preprocessing:
+        wanted: tuple[int, ...] = (preprocessing["features"],)
+        x = data.to_examples(x, where="prepare") if x.ndim == 2 else x
+        if x.shape[1:] != wanted:
+            raise _refused(wanted, x)
+    else:
+        channels, size = preprocessing["channels"], tuple(preprocessing["size"])
+        # (height, width, 3) would pass for `height` grey images three pixels wide
+        if x.ndim not in (3, 4) or (x.ndim == 3 and x.shape[-1] in (3, 4) and x.shape[-1] != size[1]):
+            raise _refused((*size, channels), x)
+        x = data.to_examples(x, where="prepare", uint8_divisor=preprocessing["uint8_divisor"])
+        if x.shape[3] != channels and {x.shape[3], channels} != {1, 3}:
+            raise ValueError(f"the network takes images of {channels} channels, not {x.shape[3]}: x {x.shape}")
+        x = data.resize(data.to_channels(x, channels), size)
+    if preprocessing["mean"] is None:
+        return x
+    mean, std = (np.asarray(preprocessing[name], np.float32) for name in ("mean", "std"))
+    return data.standardize(x, mean, std)
+
+
+def _refused(wanted: tuple[int, ...], x: Array) -> ValueError:
+    found = data.describe_shape(x.shape[1:]) if x.ndim in (2, 4) else f"an array with {x.ndim} axes"
+    one = "; one example is x[None]" if x.ndim == len(wanted) and x.ndim != 2 else ""
+    return ValueError(f"the network takes {data.describe_shape(wanted)}, not {found}: x {x.shape}{one}")
+
+
+def _standardize(preprocessing: Mapping[str, Any]) -> dict[str, Any] | None:
+    scaling = {name: preprocessing[name] for name in ("mean", "std")}
+    return None if scaling["mean"] is None else scaling
+
+
+def loss_for(classes: int) -> tuple[int, gradients.Loss]:
+    """Return how many outputs a network for a number of classes has, and its loss.
+
+    Parameters
+    ----------
+    classes : int >= 2
+
+    Returns
+    -------
+    outputs : int
+        1 for two classes, the logit of the second; else one for each class.
+    loss : callable
+        `funcnn.losses.sigmoid_binary_cross_entropy` for two classes, else `funcnn.losses.softmax_cross_entropy`.
+
+    Examples
+    --------
+    >>> loss_for(2)[0], loss_for(3)[0]
+    (1, 3)
+    """
+    return (1, losses.sigmoid_binary_cross_entropy) if classes == 2 else (classes, losses.softmax_cross_entropy)
+
+
+def targets_for(labels: Array, classes: int) -> Array:
+    """Return labels as the loss of `loss_for` takes them.
+
+    Parameters
+    ----------
+    labels : array of int (N,)
+    classes : int >= 2
+
+    Returns
+    -------
+    array
+        Of float32 (N, 1) for two classes, else the labels.
+
+    Examples
+    --------
+    >>> targets_for(np.array([1, 0]), 2)
+    array([[1.],
+           [0.]], dtype=float32)
+    """
+    return labels[:, None].astype(np.float32) if classes == 2 else labels

@@ -1,0 +1,77 @@
+"""The jobs' results on the console: a table for each job, a summary, and progress while measuring."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from statistics import median
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench import jobs
+from bench.measuring import Effort, Framework, Outcome, times_funcnn
+from funcnn.cli.console import new_table, print_whole
+
+COLD_START = "cold start"
+
+
+def show_job(console: Console, name: str, outcomes: dict[Framework, Outcome]) -> None:
+    """Print the table of a job."""
+    ratios = times_funcnn(outcomes)
+    cold = name == COLD_START
+    job = jobs.JOBS.get(name)
+    unit = "a process" if job is None else f"a step of {job.batch}" if job.train else f"a call of {job.batch}"
+    table = new_table(name, "s" if cold else "us", "best", "/ funcnn", "epochs" if cold else "MB")
+    for framework, outcome in outcomes.items():
+        if outcome.status != "ok":
+            table.add_row(framework, outcome.status)
+            continue
+        last = median(outcome.epochs) if cold else max(outcome.peaks) / 1e6
+        ratio = f"{ratios[framework]:.2f}" if framework in ratios else ""
+        times = (_time(t, cold) for t in (outcome.median(), outcome.best()))
+        table.add_row(framework, *times, ratio, f"{last:.0f}")
+    console.print(f"{name}, {unit}: median and best round", style="bold")
+    print_whole(console, table)
+    for framework, outcome in outcomes.items():
+        if outcome.reason:
+            console.print(f"{framework}: {outcome.reason}", markup=False, soft_wrap=True)
+    console.print()
+
+
+def _time(seconds: float, cold: bool) -> str:
+    return f"{seconds:.2f}" if cold else f"{1e6 * seconds:,.0f}"
+
+
+def show_summary(console: Console, results: dict[str, dict[Framework, Outcome]]) -> None:
+    """Print for each job the times of funcnn and of the fastest other framework."""
+    table = new_table("job", "funcnn", "fastest other", "its time", "its time / funcnn's")
+    for name, outcomes in results.items():
+        ratios, cold = times_funcnn(outcomes), name == COLD_START
+        if ratios:
+            other = min(ratios, key=lambda f: ratios[f])
+            own, its = (_time(outcomes[f].median(), cold) for f in (Framework.funcnn, other))
+            table.add_row(name, own, other, its, f"{ratios[other]:.2f}")
+    if table.row_count:
+        console.print("Medians; above 1, funcnn is the fastest", style="bold")
+        print_whole(console, table)
+
+
+@contextmanager
+def job_progress(name: str, effort: Effort) -> Iterator[Callable[[], None]]:
+    """Show the progress of a job on stderr: a live bar on a terminal, else one line. Yield what advances the bar."""
+    console = Console(stderr=True)
+    if not console.is_terminal or console.is_dumb_terminal:
+        announce(name)
+        yield lambda: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
+        task = progress.add_task(name, total=effort.processes * (1 if name == COLD_START else effort.rounds + 1))
+        yield lambda: progress.advance(task)
+
+
+def announce(name: str) -> None:
+    """Print on stderr what is measured next."""
+    print(f"measuring {name}", file=sys.stderr, flush=True)

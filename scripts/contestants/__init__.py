@@ -1,1 +1,0 @@
-"""The frameworks that scripts/bench.py compares, each as its users write it; and what they have to do."""

@@ -1,0 +1,1 @@
+"""The mutation run: ``python scripts/mutation`` or ``make mutants``."""

@@ -1,0 +1,65 @@
+"""``funcnn predict``: a line for each image or row of numbers."""
+
+import csv
+import io
+import json
+from functools import partial
+
+import commands
+import numpy as np
+import pytest
+import shapes
+
+run = partial(commands.run, "predict")
+
+
+def test_predictions(place):
+    np.savez(place / "some.npz", x=np.zeros((2, 24, 24, 3), np.uint8))
+    table = run("net.safetensors", "more/square", "more/circle/000.png", "some.npz", cwd=place)
+    rows = list(csv.DictReader(io.StringIO(table.stdout)))
+    names = [*(f"more/square/{i:03}.png" for i in range(5)), "more/circle/000.png", "some.npz[0]", "some.npz[1]"]
+    assert [row["input"] for row in rows] == names and table.stderr == ""
+    for row in rows:
+        probabilities = {name: float(row[name]) for name in shapes.CLASSES}
+        assert abs(sum(probabilities.values()) - 1) < 1e-5
+        assert row["class"] == max(probabilities, key=probabilities.get)
+        assert float(row["probability"]) == max(probabilities.values())
+    assert sum(row["class"] == "square" for row in rows[:5]) >= 4
+    assert rows[6] | {"input": ""} == rows[7] | {"input": ""}
+    lines = run("net.safetensors", "more/square", "--json", cwd=place).stdout.splitlines()
+    for line, row in zip(map(json.loads, lines), rows[:5], strict=True):
+        assert line["input"] == row["input"] and line["class"] == row["class"]
+        assert line["probabilities"] == {name: float(row[name]) for name in shapes.CLASSES}
+
+
+def test_rows_of_numbers_of_two_classes(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.repeat(["left", "right"], 60)
+    x = rng.standard_normal((120, 3)) * [1, 1, 1000] + np.where(y == "left", 0, 3)[:, None] * [1, 0, 0]
+    np.savez(tmp_path / "rows.npz", x=x, y=y)
+    options = ("--data", "rows.npz", "--model", "mlp", "--quiet", "--checkpoints", "kept")
+    trained = commands.run("train", *options, "--json", cwd=tmp_path)
+    assert trained.returncode == 0 and json.loads(trained.stdout)["accuracy"] > 0.8
+    table = run("kept", "rows.npz", cwd=tmp_path).stdout.splitlines()
+    assert table[0] == "input,class,probability,left,right" and len(table) == 121
+    assert np.mean([line.split(",")[1] == name for line, name in zip(table[1:], y, strict=True)]) > 0.85
+    x[7, 2] = np.inf
+    np.savez(tmp_path / "rows.npz", x=x, y=y)
+    broken = run("kept", "rows.npz", cwd=tmp_path)
+    assert broken.returncode == 1 and broken.stdout == "input,class,probability,left,right\n"
+    assert "rows.npz: 1 of 120 examples of x have values that are not finite, the first is number 7" in broken.stderr
+
+
+FAILURES = {
+    "a picture for a model": (("more/circle/000.png", "more"), 1, "000.png is damaged or not a"),
+    "a missing input": (("net.safetensors", "more", "nix"), 1, "cannot read nix: No such file"),
+    "no image": (("net.safetensors", "net.safetensors"), 1, "cannot read the image net.safetensors: "),
+    "nothing": (("net.safetensors",), 2, "Missing argument 'INPUTS...'"),
+}
+
+
+@pytest.mark.parametrize(("options", "code", "message"), FAILURES.values(), ids=FAILURES)
+def test_failures_are_one_line_on_stderr(place, options, code, message):
+    result = run(*options, cwd=place)
+    assert result.returncode == code and message in result.stderr
+    assert result.stderr.startswith("funcnn predict: ") and len(result.stderr.splitlines()) == 1

@@ -1,0 +1,338 @@
+"""``funcnn train`` as a user runs it: what it prints where, what it leaves on disk, and how it fails."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+from commands import CONTROL, ENVIRONMENT
+
+from funcnn import checkpoint, data, metrics, training, tree
+from funcnn.cli import main
+
+TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
+
+run = partial(commands.run, "train")
+on_a_terminal = partial(commands.on_a_terminal, "train")
+
+
+def test_piped_it_prints_a_plain_line_for_each_epoch_and_results_apart(tmp_path):
+    first = run("--model", "seed", "--epochs", 3)
+    assert first.returncode == 0
+    assert not CONTROL.search(first.stdout + first.stderr)
+    epochs = [line for line in first.stderr.splitlines() if line.startswith("epoch")]
+    assert len(epochs) == 3
+    for number, line in enumerate(epochs, start=1):
+        assert re.fullmatch(
+            rf"epoch {number}/3  loss \d\.\d{{4}}  train \d+\.\d\d%  val \d+\.\d\d%  \d+ steps/s  \d+:\d\d left", line
+        )
+    assert "epoch" not in first.stdout
+    assert re.match(r"test accuracy \d+\.\d\d% \(\d+ of 359\)\n", first.stdout)
+    assert "precision" in first.stdout and "recall" in first.stdout and "Confusion matrix" in first.stdout
+    counts = [row.split()[1:] for row in first.stdout.splitlines()[-10:]]
+    assert sum(int(n) for row in counts for n in row if n != ".") == 359
+
+    # the same seed gives the same figures; another one does not
+    assert run("--model", "seed", "--epochs", 3).stdout == first.stdout
+    assert run("--model", "seed", "--epochs", 3, "--seed", 1).stdout != first.stdout
+
+
+def test_quiet_shows_results_alone():
+    result = run("--model", "mlp", "--epochs", 2, "--quiet")
+    assert result.returncode == 0 and result.stderr == ""
+    assert result.stdout.startswith("test accuracy")
+
+
+def test_a_saved_model_is_the_one_tested(tmp_path):
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(b"an older file")
+    result = run("--epochs", 2, "--output", path, "--validation", 0)
+    assert result.returncode == 0 and f"saved 53,002 parameters to {path}" in result.stderr
+    assert "val" not in result.stderr.replace("validate", "")
+    assert os.listdir(tmp_path) == ["net.safetensors"]
+    assert path.stat().st_mode & 0o777 == 0o666 & ~current_umask()
+
+    saved = checkpoint.load(path)
+    x, labels = data.digits()
+    outputs = training.predict(checkpoint.rebuild(saved.description), *saved.train_state[:2], x)
+    tested = float(re.match(r"test accuracy ([\d.]+)%", result.stdout).group(1)) / 100
+    accuracy = metrics.accuracy(outputs, labels)
+    assert abs(accuracy - tested) < 0.03 and accuracy > 0.8
+    assert saved.train_state.opt_state == {} and saved.train_state.epoch == 2
+
+
+def current_umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_folds():
+    result = run("--data", "breast-cancer", "--model", "mlp", "--folds", 3, "--epochs", 10)
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    rows = [line.split() for line in lines[2:5]]
+    assert [int(row[0]) for row in rows] == [1, 2, 3] and sum(int(row[1]) for row in rows) == 569
+    right, count = map(int, re.search(r"mean accuracy [\d.]+% \((\d+) of (\d+)\)", result.stdout).groups())
+    assert count == 569 and right == 569 - sum(int(row[2]) for row in rows) and right / count > 0.95
+    assert result.stderr.count("fold 3/3  epoch") == 10
+    assert "malignant" in result.stdout and "benign" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--model", "lenet5", "--epochs", 1, "--threads", 2, "--batch-size", 1000),
+        ("--model", "mlp", "--epochs", 2, "--optimizer", "momentum", "--schedule", "cosine", "--learning-rate", 0.05),
+        ("--epochs", 1, "--optimizer", "adam", "--schedule", "warmup-cosine", "--dropout", 0, "--shift", 2),
+        (
+            "--model",
+            "seed",
+            "--epochs",
+            1,
+            "--optimizer",
+            "sgd",
+            "--weight-decay",
+            0.001,
+            "--batch-size",
+            7,
+            "--test",
+            0.5,
+        ),
+    ],
+    ids=lambda options: " ".join(map(str, options)),
+)
+def test_options(options):
+    result = run(*options)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("test accuracy")
+
+
+def test_on_a_terminal_progress_is_live_and_coloured():
+    shown, code = on_a_terminal("--model", "seed", "--epochs", 4)
+    assert code == 0
+    assert "\x1b[" in shown and "━" in shown
+    assert "epoch 4/4" in shown and "test accuracy" in shown
+    assert re.search(r"\x1b\[(\d+;)*3\dm", shown)
+
+
+def test_no_color_is_honoured():
+    shown, code = on_a_terminal("--model", "seed", "--epochs", 2, NO_COLOR="1")
+    assert code == 0 and "epoch 2/2" in shown
+    assert not re.search(r"\x1b\[(\d+;)*[349]\d(;\d+)*m", shown)
+
+
+@pytest.mark.parametrize("columns", [30, 50, 80])
+def test_a_narrow_terminal_loses_no_result(columns):
+    shown, code = on_a_terminal("--model", "seed", "--epochs", 2, columns=columns)
+    assert code == 0
+    assert "…" not in shown
+    progress = [
+        line for line in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "\n", shown).splitlines() if line.startswith("epoch 2/2")
+    ]
+    assert progress and all(len(line) <= columns for line in progress)
+
+
+@pytest.fixture(scope="session")
+def executable(tmp_path_factory):
+    """The ``funcnn`` that an installation has, as pip writes it."""
+    path = tmp_path_factory.mktemp("bin") / "funcnn"
+    path.write_text(f"#!{sys.executable}\nimport sys\nfrom funcnn.cli import main\nsys.exit(main())\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("start", ["on PATH", "by its path", "as a module", "from a clone"])
+def test_ctrl_c_writes_a_checkpoint_and_prints_the_command_that_resumes(start, executable, tmp_path):
+    path, python = os.environ["PATH"], sys.executable
+    command, resume, path = {
+        "on PATH": ((executable, "train"), ("funcnn", "train"), f"{executable.parent}:{path}"),
+        "by its path": ((executable, "train"), (str(executable), "train"), "/usr/bin:/bin"),
+        "as a module": ((python, "-m", "funcnn", "train"), (python, "-m", "funcnn", "train"), path),
+        "from a clone": ((python, TRAIN), (python, str(TRAIN)), path),
+    }[start]
+    (tmp_path / "my  net.safetensors").write_bytes(b"an older file")
+    options = (
+        "--output", "my  net.safetensors", "--history", "h.jsonl", "--history-steps", "--threads", "1",
+        "--checkpoint-every", "100", "--keep", "2",
+    )  # fmt: skip
+    run_options = ("--model", "seed", "--epochs", 3000)
+    shown, code = commands.start_on_a_terminal(
+        (*command, *run_options, *options), interrupt_at=b"/3000  loss", cwd=tmp_path, PATH=path
+    )
+    assert code == 130 and "Traceback" not in shown
+    # on one line of its own, so that the shell takes it as it stands
+    found = re.search(r"funcnn train: interrupted after step (\d+); to resume: (.*)\r\n", shown)
+    assert sorted(os.listdir(tmp_path)) == ["checkpoints", "h.jsonl", "my  net.safetensors"]
+    assert (tmp_path / "my  net.safetensors").read_bytes() == b"an older file"
+    saved = checkpoint.latest(tmp_path / "checkpoints" / "1").checkpoint
+    assert saved.train_state.step == int(found[1])
+    words = shlex.split(found[2])
+    assert tuple(words[: len(resume)]) == resume and words[len(resume) :][:2] == ["--resume", "checkpoints/1"]
+    assert sorted(words[len(resume) + 2 :]) == sorted(options)
+    # the run without its schedule's later part is over soon
+    epochs = saved.train_state.epoch + 1
+    rest = subprocess.run(
+        f"{found[2]} --epochs {epochs} --json",
+        shell=True, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT | {"PATH": path},
+    )  # fmt: skip
+    assert rest.returncode == 0 and json.loads(rest.stdout)["epochs"] == epochs, rest.stderr
+    assert checkpoint.load(tmp_path / "my  net.safetensors").train_state.epoch == epochs
+    assert sum(row["record"] == "step" for row in rows(tmp_path / "h.jsonl")) == epochs * 20
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    process = subprocess.Popen(
+        f"{sys.executable} -m funcnn train --model seed --epochs 1 --quiet | true; echo ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+    )  # fmt: skip
+    _, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors and "BrokenPipe" not in errors
+
+
+FAILURES = {
+    "unknown option": (("--modle", "seed"), 2, "No such option"),
+    "unknown model": (("--model", "alexnet"), 2, "'alexnet' is not one of"),
+    "no epochs": (("--epochs", 0), 2, "Invalid value for '--epochs'"),
+    "not a number": (("--epochs", "many"), 2, "Invalid value for '--epochs'"),
+    "missing value": (("--epochs",), 2, "requires an argument"),
+    "too many arguments": (("digits",), 2, "unexpected extra argument"),
+    "rate of 0": (("--learning-rate", 0), 2, "--learning-rate must be above 0"),
+    "rate that is no number": (("--learning-rate", "inf"), 2, "--learning-rate must be above 0"),
+    "dropout of 1": (("--dropout", 1), 2, "Invalid value for '--dropout'"),
+    "dropout without any": (("--model", "seed", "--dropout", 0.5), 2, "--dropout does not go with --model seed"),
+    "features for images": (
+        ("--data", "breast-cancer"),
+        2,
+        "--model convnet takes images; --data breast-cancer has none",
+    ),
+    "features shifted": (("--data", "breast-cancer", "--model", "mlp", "--shift", 1), 2, "--shift moves images"),
+    "nothing left": (("--validation", 0.5, "--test", 0.5), 2, "leave nothing to train on"),
+    "no threads": (("--threads", 0), 2, "Invalid value for '--threads'"),
+    "one fold": (("--folds", 1), 2, "Invalid value for '--folds'"),
+    "too many folds": (("--folds", 200), 2, "the rarest class has 174 examples"),
+    "folds saved": (("--folds", 5, "--output", "x"), 2, "--folds trains several networks and keeps none"),
+    "no such data": (("--data", "cifar"), 2, "--data cifar is neither a file, nor a folder, nor one of"),
+    "nothing to watch": (("--early-stopping", 3, "--validation", 0), 2, "--validation must be above 0"),
+    "steps of no history": (("--history-steps",), 2, "--history-steps needs --history FILE"),
+    "nothing to resume": (("--resume", "missing"), 1, "cannot read missing: No such file or directory"),
+    "an empty folder": (("--resume", "."), 1, ". has no checkpoint that can be read"),
+    "nowhere to keep": (("--checkpoints", "/proc/run"), 1, "cannot make the folder /proc/run: "),
+    "a history in a missing folder": (("--history", "missing/h"), 1, "cannot write missing/h: No such file"),
+    "a directory": (("--output", "."), 1, "cannot write .: it is a directory"),
+    "a device": (("--history", "/dev/null"), 1, "cannot write /dev/null: it is not a file"),
+    "a missing folder": (("--output", "missing/net"), 1, "cannot write missing/net: No such file or directory"),
+    "divergence": (("--model", "mlp", "--optimizer", "sgd", "--learning-rate", 1e30), 1, "training diverged: "),
+}
+
+
+@pytest.mark.parametrize(("options", "code", "message"), FAILURES.values(), ids=FAILURES.keys())
+def test_failures_are_one_line_on_stderr(options, code, message, tmp_path):
+    result = run(*options, *(("--quiet",) if code == 1 else ()), cwd=tmp_path)
+    assert result.returncode == code
+    assert result.stdout == ""
+    assert message in result.stderr and result.stderr.startswith("funcnn train: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_help_names_every_option():
+    result = run("--help")
+    assert result.returncode == 0
+    for option in (
+        "model", "data", "epochs", "batch-size", "optimizer", "learning-rate", "schedule", "weight-decay", "dropout",
+        "shift", "threads", "validation", "test", "seed", "folds", "output", "quiet", "image-size", "early-stopping",
+        "resume", "checkpoints", "checkpoint-every", "keep", "history", "history-steps", "json",
+    ):  # fmt: skip
+        assert f"--{option}" in result.stdout
+    for default in ("convnet", "digits", "0.1", "0.2", "0"):
+        assert f"(default {default})" in " ".join(result.stdout.replace("│", " ").split())
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_killed_run_is_resumed_exactly_past_a_damaged_checkpoint(tmp_path):
+    options = ("--model", "mlp", "--dropout", 0.3, "--early-stopping", 50, "--quiet", "--history-steps")
+    alone = run(*options, "--output", "a.safetensors", "--history", "a.jsonl", cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+
+    keeping = ("--checkpoints", "kept", "--checkpoint-every", 7)
+    command = [sys.executable, "-m", "funcnn", "train", *map(str, (*options, *keeping)), "--history", "b.jsonl"]
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT) as process:
+        while len(list(tmp_path.glob("kept/step-*"))) != 3 and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    again = run(*keeping, cwd=tmp_path)
+    assert again.returncode == 1 and "kept has checkpoints of another run: resume it by --resume" in again.stderr
+    newest = max((tmp_path / "kept").glob("step-*"))
+    newest.write_bytes(newest.read_bytes()[:-1])
+    other = run("--resume", "kept", "--epochs", 40, cwd=tmp_path)
+    assert other.returncode == 2 and "--epochs 40 does not go with --resume: the run has 30" in other.stderr
+
+    (tmp_path / "thesis.tex").write_text("years of work\n")
+    mistaken = run("--resume", "kept", "--history", "thesis.tex", cwd=tmp_path)
+    assert mistaken.returncode == 1 and "thesis.tex is no history of a run: line 1" in mistaken.stderr
+    assert (tmp_path / "thesis.tex").read_text() == "years of work\n"
+
+    rest = run(
+        "--resume", "kept", "--quiet", "--output", "b.safetensors", "--history", "b.jsonl", "--history-steps",
+        "--checkpoint-every", 7, cwd=tmp_path,
+    )  # fmt: skip
+    assert rest.returncode == 0 and rest.stdout == alone.stdout
+    warning = (
+        rf"funcnn train: warning: kept/{newest.name} is damaged.*; resuming from the one before, kept/step-\d+.safe.*\n"
+    )
+    assert re.fullmatch(warning, rest.stderr)
+    ends = [checkpoint.load(tmp_path / f"{name}.safetensors").train_state for name in "ab"]
+    assert ends[0].step == ends[1].step == 30 * 40
+    assert tree.ravel(ends[0].params)[0].tobytes() == tree.ravel(ends[1].params)[0].tobytes()
+    histories = [rows(tmp_path / f"{name}.jsonl") for name in "ab"]
+    for row in (*histories[0], *histories[1]):
+        row.pop("seconds", None)
+    assert histories[0] == histories[1]
+    assert [row["epoch"] for row in histories[0] if row["record"] == "epoch"] == [*range(1, 31)]
+    assert [row["step"] for row in histories[0] if row["record"] == "step"] == [*range(1, 1201)]
+
+    output = run("--resume", "b.safetensors", cwd=tmp_path)
+    assert output.returncode == 1 and "b.safetensors is a model without its optimizer's state" in output.stderr
+
+
+def test_early_stopping_takes_the_best_epoch(tmp_path):
+    options = ("--model", "mlp", "--epochs", 200, "--learning-rate", 0.05, "--early-stopping", 2)
+    result = run(*options, "--json", "--output", "net.safetensors", "--history", "h.jsonl", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    losses = [row["validation_loss"] for row in rows(tmp_path / "h.jsonl")]
+    told = json.loads(result.stdout)
+    assert told["epochs"] == len(losses) < 200
+    assert told["best_epoch"] == 1 + int(np.argmin(losses)) == len(losses) - 2
+    assert f"the best of {len(losses)} epochs was number {told['best_epoch']}" in result.stderr
+
+
+def test_a_run_builds_its_model_once(tmp_path, monkeypatch):
+    built = []
+
+    def rebuild(description, original=checkpoint.rebuild):
+        built.append(description["model"]["name"])
+        return original(description)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(checkpoint, "rebuild", rebuild)
+    for options in (("--checkpoints", "kept", "--output", "net.safetensors"), ("--resume", "kept", "--epochs", "2")):
+        if "--resume" not in options:
+            options = (*options, "--model", "seed", "--epochs", "1")
+        with pytest.raises(SystemExit) as ended:
+            main(["train", *options, "--quiet", "--json"])
+        assert ended.value.code == 0 and built == ["seed_convnet"]
+        built.clear()

@@ -1,0 +1,155 @@
+"""Images: files and arrays become the same examples, and sizes change as Pillow changes them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from funcnn import data
+
+RNG = np.random.default_rng(0)
+
+
+def by_pillow(x, size):
+    """Resize by Pillow's BILINEAR, each channel as an image of floats."""
+    planes = np.moveaxis(x, 3, 1).reshape(-1, *x.shape[1:3])
+    resized = [np.asarray(Image.fromarray(p).resize(size[::-1], Image.Resampling.BILINEAR)) for p in planes]
+    return np.moveaxis(np.reshape(resized, (len(x), x.shape[3], *size)), 1, 3)
+
+
+def test_resizing():
+    x = RNG.random((2, 4, 6, 3)).astype(np.float32)
+    assert data.resize(x, (4, 6)) is x
+    assert np.array_equal(data.resize(x, (8, 18))[:, ::2, ::3], x)
+    smaller = data.resize(x, (2, 3))
+    assert smaller.shape == (2, 2, 3, 3) and smaller.dtype == np.float32
+    np.testing.assert_allclose(smaller.mean(), x.mean(), rtol=0.05)
+
+
+def test_photographs_are_turned_as_the_camera_says(tmp_path):
+    image = Image.fromarray(np.array([[0, 255], [0, 255], [0, 255]], np.uint8))
+    exif = image.getexif()
+    exif[0x0112] = 6  # to be turned a quarter
+    image.save(tmp_path / "1.png", exif=exif)
+    assert (data.open_images([tmp_path / "1.png"])[0, ..., 0] == [[0, 0, 0], [1, 1, 1]]).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ((20, 30), (7, 11)),  # smaller
+        ((7, 11), (20, 30)),  # larger
+        ((13, 9), (5, 21)),  # one axis smaller, the other larger
+        ((13, 9), (13, 4)),  # one axis alone
+        ((13, 9), (27, 9)),
+        ((13, 9), (26, 5)),  # a whole multiple on one axis
+        ((1, 1), (3, 1)),
+        ((2, 3), (1, 1)),
+        ((1, 5), (4, 3)),
+        ((100, 150), (32, 64)),
+        ((640, 1), (3, 1)),
+        ((8, 8), (4, 4)),
+        ((8, 8), (7, 9)),
+    ],
+)
+def test_resizing_is_that_of_pillow(old, new):
+    x = RNG.random((2, *old, 3)).astype(np.float32)
+    resized = data.resize(x, new)
+    assert resized.shape == (2, *new, 3) and resized.dtype == np.float32
+    if all(n % o == 0 for n, o in zip(new, old, strict=True)):
+        np.testing.assert_array_equal(resized, x.repeat(new[0] // old[0], 1).repeat(new[1] // old[1], 2))
+    else:
+        np.testing.assert_allclose(resized, by_pillow(x, new), atol=1e-5)
+    double = data.resize(x.astype(np.float64), new)
+    assert double.dtype == np.float64
+    np.testing.assert_allclose(double, resized, atol=1e-6)
+
+
+def test_resizing_many_sizes():
+    for _ in range(60):
+        old, new = (tuple(map(int, RNG.integers(1, 40, 2))) for _ in range(2))
+        if any(n % o for n, o in zip(new, old, strict=True)):
+            x = RNG.random((1, *old, 1)).astype(np.float32)
+            np.testing.assert_allclose(data.resize(x, new), by_pillow(x, new), atol=1e-5, err_msg=f"{old} {new}")
+
+
+def test_resizing_is_pure_and_each_image_goes_by_itself():
+    x = RNG.random((5, 9, 7, 2)).astype(np.float32)
+    x.flags.writeable = False
+    whole = data.resize(x, (4, 5))
+    np.testing.assert_allclose(np.concatenate([data.resize(x[i : i + 1], (4, 5)) for i in range(5)]), whole, rtol=1e-6)
+    np.testing.assert_allclose(data.resize(np.asfortranarray(x), (4, 5)), whole, rtol=1e-6)
+    np.testing.assert_allclose(data.resize(0 * x + 1, (4, 13)), 1, rtol=1e-6)  # a constant stays one
+    assert data.resize(x[:0], (4, 5)).shape == (0, 4, 5, 2)
+    assert data.resize(x, [np.int64(9), np.int64(7)]) is x
+
+
+@pytest.mark.parametrize(
+    ("x", "size", "error", "message"),
+    [
+        (np.ones((2, 4, 4, 1), np.uint8), (2, 2), TypeError, "resize: x has dtype uint8"),
+        (np.ones((4, 4, 1)), (2, 2), ValueError, r"resize: x \(4, 4, 1\) must be images"),
+        (np.ones((2, 0, 4, 1)), (2, 2), ValueError, r"resize: x \(2, 0, 4, 1\) must be images"),
+        (np.ones((2, 4, 4, 1)), (2, 0), ValueError, r"two ints >= 1, not \(2, 0\)"),
+        (np.ones((2, 4, 4, 1)), (2, 2.5), ValueError, r"two ints >= 1, not \(2, 2.5\)"),
+        (np.ones((2, 4, 4, 1)), (2, 2, 2), ValueError, r"two ints >= 1, not \(2, 2, 2\)"),
+    ],
+)
+def test_what_cannot_be_resized(x, size, error, message):
+    with pytest.raises(error, match=message):
+        data.resize(x, size)
+
+
+@pytest.mark.parametrize("kind", ["grey", "colour"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(10, 14), (5, 6), (17, 28)])
+def test_files_and_arrays_become_the_same_examples(tmp_path, kind, channels, size):
+    pixels = RNG.integers(0, 256, (2, 10, 14) if kind == "grey" else (2, 10, 14, 3), dtype=np.uint8)
+    paths = [tmp_path / f"{i}.png" for i in range(2)]
+    for path, image in zip(paths, pixels, strict=True):
+        Image.fromarray(image).save(path)
+    from_files = data.open_images(paths, size, channels)
+    from_arrays = data.resize(data.to_channels(data.to_examples(pixels), channels), size)
+    assert from_files.shape == (2, *size, channels) and from_files.dtype == np.float32
+    np.testing.assert_allclose(from_files, from_arrays, atol=1e-6)
+
+
+def test_grey_of_colours_is_that_of_pillow():
+    pixels = RNG.integers(0, 256, (1, 6, 5, 3), dtype=np.uint8)
+    grey = data.to_channels(data.to_examples(pixels), 1)[0, ..., 0]
+    np.testing.assert_allclose(grey * 255, np.asarray(Image.fromarray(pixels[0]).convert("L")), atol=0.51)
+    assert (data.to_channels(grey[None, ..., None], 3) == grey[None, ..., None]).all()
+    with pytest.raises(ValueError, match=r"images \(1, 2, 2, 4\) of 4 channels cannot be made images of 3"):
+        data.to_channels(np.ones((1, 2, 2, 4)), 3)
+
+
+def test_raw_arrays_become_examples():
+    pixels = RNG.integers(0, 256, (3, 4, 5), dtype=np.uint8)
+    x = data.to_examples(pixels)
+    assert x.shape == (3, 4, 5, 1) and x.dtype == np.float32
+    np.testing.assert_array_equal(x[..., 0], pixels.astype(np.float32) / np.float32(255))
+    np.testing.assert_array_equal(data.to_examples(pixels, uint8_divisor=None)[..., 0], pixels)
+    np.testing.assert_array_equal(data.to_examples(pixels[0]), pixels[0])  # rows of features stay as they are
+    np.testing.assert_array_equal(data.to_examples(pixels.astype(int))[..., 0], pixels)  # as do ints of other types
+    assert data.to_examples(x) is x
+    with pytest.raises(ValueError, match=r"to_examples: x \(3,\) must be"):
+        data.to_examples(np.ones(3))
+    with pytest.raises(ValueError, match=r"here: 1 of 2 examples of x .* not finite, the first is number 1"):
+        data.to_examples([[1.0, 2.0], [np.inf, 2.0]], where="here")
+
+
+def test_no_images_and_channels_that_files_do_not_have(tmp_path):
+    with pytest.raises(ValueError, match="no paths of images"):
+        data.open_images([])
+    with pytest.raises(ValueError, match="images have 1 channel or 3, and the network takes 2"):
+        data.open_images([tmp_path / "1.png"], (4, 4), 2)
+
+
+def test_image_files_are_those_of_all_folders_below(tmp_path):
+    for name in ("b.PNG", "a.jpg", "notes.txt", ".hidden.png", "below/deeper/c.tiff"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert [str(path.relative_to(tmp_path)) for path in data.image_files(tmp_path)] == [
+        "a.jpg",
+        "b.PNG",
+        "below/deeper/c.tiff",
+    ]

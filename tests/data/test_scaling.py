@@ -1,0 +1,103 @@
+"""Standardisation, weighted and not."""
+
+import numpy as np
+import pytest
+from arrays import normal
+
+from funcnn import data
+
+
+def test_standardised_data_have_mean_0_and_variance_1():
+    x = 3 + 5 * normal(50, 4, 3)
+    for axes in (0, (0, 1), None):
+        z = data.standardize(x, *data.mean_and_std(x, axes))
+        np.testing.assert_allclose(z.mean(axis=axes), 0, atol=1e-12)
+        np.testing.assert_allclose(z.std(axis=axes), 1, rtol=1e-12)
+    mean, std = data.mean_and_std(x)
+    np.testing.assert_allclose(data.standardize(x[:1], mean, std), (x[:1] - x.mean(0)) / x.std(0), rtol=1e-12)
+    np.testing.assert_allclose(data.standardize(x[0], 3.0, 5.0), (x[0] - 3) / 5, rtol=1e-12)
+
+
+def test_constant_features_become_zero_even_where_their_mean_is_rounded():
+    x = np.stack([np.full(1000, 0.1), normal(1000)], axis=1).astype(np.float32)
+    mean, std = data.mean_and_std(x)
+    assert std[0, 0] == 0 and std.dtype == mean.dtype == np.float32
+    z = data.standardize(x, mean, std)
+    assert z.dtype == np.float32 and np.abs(z[:, 0]).max() < 1e-7
+    moved = data.standardize(x + np.float32(1), mean, std)
+    np.testing.assert_allclose(moved[:, 0], 1, rtol=1e-6)
+
+
+def test_many_values_are_summed_in_double_precision():
+    x = (1000 + normal(200_000, 1)).astype(np.float32)
+    mean, std = data.mean_and_std(x)
+    np.testing.assert_allclose([mean.item(), std.item()], [x.mean(dtype=float), x.std(dtype=float)], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: data.mean_and_std(np.arange(3)), TypeError, "mean_and_std: x has dtype int64"),
+        (lambda: data.mean_and_std(np.ones((0, 3))), ValueError, r"mean_and_std: x \(0, 3\) has no values"),
+        (lambda: data.standardize(np.arange(3), 0.0, 1.0), TypeError, "standardize: x has dtype int64"),
+        (
+            lambda: data.standardize(np.ones((4, 3)), np.ones(4), 1.0),
+            ValueError,
+            r"mean \(4,\) does not go .* \(4, 3\)",
+        ),
+        (
+            lambda: data.standardize(np.ones(3), 0.0, np.ones((2, 3))),
+            ValueError,
+            r"std \(2, 3\) does not go with x \(3",
+        ),
+        (lambda: data.standardize(np.ones(3), 0.0, -1.0), ValueError, "standardize: std must be >= 0, got -1"),
+    ],
+)
+def test_bad_arguments_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize("axes", [0, (0, 1), -3, (0, 1, 2), None])
+def test_weights_are_repeats(axes):
+    x, weight = 3 + 5 * normal(20, 4, 3), np.arange(20) % 4
+    x[weight == 0] = 1e6  # counts for nothing
+    mean, std = data.mean_and_std(x, axes, weight)
+    repeated = data.mean_and_std(x.repeat(weight, axis=0), axes)
+    np.testing.assert_allclose(mean, repeated[0], rtol=1e-12)
+    np.testing.assert_allclose(std, repeated[1], rtol=1e-12)
+    assert mean.shape == repeated[0].shape and std.shape == repeated[1].shape
+    for factor in (1e-200, 1e200):
+        np.testing.assert_allclose(data.mean_and_std(x, axes, weight * factor)[1], std, rtol=1e-12)
+
+
+def test_what_varies_in_examples_of_no_weight_alone_is_constant():
+    x = np.stack([np.full(1000, 0.1), normal(1000)], axis=1).astype(np.float32)
+    x[-1] = 7
+    mean, std = data.mean_and_std(x, sample_weight=np.arange(1000) < 999)
+    assert std[0, 0] == 0 and std[0, 1] > 0 and mean.dtype == std.dtype == np.float32
+    np.testing.assert_allclose(mean[0, 0], 0.1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("axes", "weight", "message"),
+    [
+        (0, np.ones(3), r"sample_weight \(3,\) must have one weight for each of x \(4, 2\)"),
+        (0, -np.ones(4), "must be finite, >= 0 and not all 0"),
+        (0, np.zeros(4), "must be finite, >= 0 and not all 0"),
+        (0, np.full(4, np.nan), "must be finite, >= 0 and not all 0"),
+        (1, np.ones(4), "with sample_weight, axes 1 must contain 0"),
+        (-1, np.ones(4), "with sample_weight, axes -1 must contain 0"),
+    ],
+)
+def test_weights_that_do_not_fit(axes, weight, message):
+    with pytest.raises(ValueError, match=message):
+        data.mean_and_std(normal(4, 2), axes, weight)
+
+
+def test_without_weights_the_results_are_numpys_bit_for_bit():
+    x = (3 + 5 * normal(50, 4, 3)).astype(np.float32)
+    for axes in (0, (0, 1), None):
+        mean, std = data.mean_and_std(x, axes)
+        assert np.array_equal(mean, x.mean(axis=axes, dtype=np.float64, keepdims=True).astype(np.float32))
+        assert np.array_equal(std, x.std(axis=axes, dtype=np.float64, keepdims=True).astype(np.float32))

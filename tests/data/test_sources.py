@@ -1,0 +1,181 @@
+"""Data from users: what is accepted, how it is read, and what is said of everything else."""
+
+import numpy as np
+import pytest
+import shapes
+from PIL import Image
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+
+from funcnn import data
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.random((6, 5, 4, 3)), np.array([3, 1, 3, 1, 7, 7])
+
+
+def saved(path, **arrays):
+    np.savez(path, **arrays)
+    return str(path)
+
+
+@pytest.fixture
+def npz(tmp_path):
+    return tmp_path / "data.npz"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    shapes.make(tmp_path / "shapes", each=2)
+    return tmp_path / "shapes"
+
+
+def test_the_sets_of_scikit_learn():
+    for name, shape, classes in [
+        ("digits", (1797, 8, 8, 1), 10), ("breast-cancer", (569, 30), 2), ("iris", (150, 4), 3), ("wine", (178, 13), 3),
+    ]:  # fmt: skip
+        found = data.open(name)
+        assert found.x.shape == shape and found.x.dtype == np.float32 and len(found.classes) == classes
+        assert np.array_equal(np.unique(found.labels), np.arange(classes))
+
+
+def test_arrays(npz):
+    found = data.open(saved(npz, x=X, y=Y))
+    np.testing.assert_array_equal(found.x, X.astype(np.float32))
+    assert found.classes == ["1", "3", "7"] and found.labels.tolist() == [1, 0, 1, 0, 2, 2]
+    grey = data.open(saved(npz, x=(255 * X[..., 0]).astype(np.uint8), y=Y[:, None].astype(np.float64)))
+    assert grey.x.shape == (6, 5, 4, 1) and 0.5 < grey.x.max() <= 1 and grey.classes == found.classes
+    rows = data.open(saved(npz, x=X[:, :, 0, 0].astype(np.uint8), y=np.array(list("abcabc"))))
+    assert rows.x.shape == (6, 5) and rows.classes == ["a", "b", "c"]
+    named = data.open(saved(npz, x=X, y=Y, classes=np.array(list("abcdefgh"))))
+    assert named.classes == list("abcdefgh") and named.labels.tolist() == Y.tolist()
+
+
+ARRAYS = {
+    "nothing": ({}, "needs arrays x and y, and has none"),
+    "no labels": ({"x": X, "labels": Y}, "needs arrays x and y, and has x, labels"),
+    "other lengths": ({"x": X, "y": Y[:5]}, r"x \(6, 5, 4, 3\) has 6 examples, and y \(5,\) must have one label for"),
+    "probabilities": ({"x": X, "y": np.eye(6)}, r"y \(6, 6\) must have one label for each"),
+    "labels between": ({"x": X, "y": Y + 0.5}, r"y has labels such as 3\.5; labels are whole numbers or names"),
+    "labels missing": ({"x": X, "y": Y + np.nan}, "y has labels such as nan"),
+    "names as objects": ({"x": X, "y": np.array(list("abcabc"), object)}, "array y cannot be read .*saved as str"),
+    "one class": ({"x": X, "y": 0 * Y}, "all 6 examples are of one class, 0; needs at least two"),
+    "too few names": ({"x": X, "y": Y, "classes": np.array(["a", "b"])}, "classes has 2 names, y goes from 1 to 7"),
+    "no values": ({"x": X[:0], "y": Y[:0]}, r"x \(0, 5, 4, 3\) must be \(N, features\)"),
+    "one axis": ({"x": Y, "y": Y}, r"x \(6,\) must be \(N, features\)"),
+    "volumes": ({"x": X[None], "y": Y[:1]}, r"x \(1, 6, 5, 4, 3\) must be \(N, features\)"),
+    "channels first": ({"x": X.transpose(0, 3, 1, 2).repeat(2, 3), "y": Y}, r"x \(6, 3, 5, 8\) has its channels first"),
+    "text": ({"x": np.full((6, 2), "a"), "y": Y}, "x is of <U1, not of numbers"),
+    "not finite": ({"x": np.where(X[4].max() < X, np.nan, X), "y": Y}, r"\d of 6 examples of x .* not finite"),
+    "too large": ({"x": X * 1e39, "y": Y}, "examples of x have values that are not finite, the first is number 0"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "message"), ARRAYS.values(), ids=ARRAYS)
+def test_arrays_that_are_no_data(npz, arrays, message):
+    with pytest.raises(ValueError, match=rf"data\.npz: .*{message}"):
+        data.open(saved(npz, **arrays))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 and then rubbish", b"x,y\n1,2\n"], ids=["empty", "zip", "text"])
+def test_files_that_are_no_arrays(npz, content):
+    npz.write_bytes(content)
+    with pytest.raises(ValueError, match=r"data\.npz: not an \.npz file that can be read"):
+        data.open(str(npz))
+
+
+def test_a_single_array_and_a_missing_file(npz):
+    with open(npz, "wb") as file:
+        np.save(file, X)
+    with pytest.raises(ValueError, match="it holds a single array"):
+        data.open(str(npz))
+    with pytest.raises(OSError, match=r"cannot read missing\.npz: No such file"):
+        data.open("missing.npz")
+    with pytest.raises(ValueError, match="no data missing: it is neither a folder"):
+        data.open("missing")
+
+
+def test_a_folder_of_images(folder):
+    found = data.open(str(folder))
+    assert found.x.shape == (6, 24, 24, 3) and found.x.dtype == np.float32 and 0 <= found.x.min() < found.x.max() <= 1
+    assert found.classes == ["circle", "square", "triangle"] and found.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert found.names[2] == "square/000.png"
+    pixels = np.asarray(Image.open(folder / found.names[2]))
+    np.testing.assert_allclose(found.x[2] * 255, pixels, atol=1e-4)
+
+
+def test_images_of_many_kinds_get_one_size(folder):
+    grey = RNG.integers(0, 256, (40, 30), dtype=np.uint8)
+    kinds = {
+        "grey.png": Image.fromarray(grey),
+        "deep.png": Image.fromarray(grey.astype(np.uint16) * 257),
+        "palette.gif": Image.fromarray(grey).convert("P"),
+        "transparent.png": Image.fromarray(grey).convert("RGBA"),
+        "print.jpg": Image.fromarray(grey).convert("CMYK"),
+        "bits.bmp": Image.fromarray(grey).convert("1"),
+    }
+    for name, image in kinds.items():
+        image.save(folder / "circle" / name)
+    (folder / "circle" / "notes.txt").write_text("no image, and not taken for one")
+    found = data.open(str(folder))
+    assert found.x.shape == (12, 24, 24, 3)  # most are of 24x24
+    alone = data.open(str(folder), image_size=(40, 30), channels=1)
+    for name in ("grey.png", "deep.png", "transparent.png"):
+        np.testing.assert_allclose(alone.x[alone.names.index(f"circle/{name}"), ..., 0] * 255, grey, atol=1.01)
+
+
+def test_grey_images_have_one_channel_and_large_ones_are_made_smaller(tmp_path):
+    for name, colour in (("a", 10), ("b", 200)):
+        (tmp_path / name).mkdir()
+        Image.new("L", (300, 150), colour).save(tmp_path / name / "1.png")
+    found = data.open(str(tmp_path))
+    assert found.x.shape == (2, 32, 64, 1)
+    np.testing.assert_allclose(found.x[:, 0, 0, 0] * 255, [10, 200], rtol=1e-6)
+
+
+def test_images_that_cannot_be_read_are_named(folder):
+    broken = folder / "square" / "001.png"
+    broken.write_bytes(broken.read_bytes()[:300])
+    with pytest.raises(OSError, match=r"cannot read the image .*square/001\.png: "):
+        data.open(str(folder))
+    broken.write_bytes(b"GIF89a")
+    with pytest.raises(OSError, match=r"cannot read the image .*square/001\.png: "):
+        data.open(str(folder))
+
+
+def test_folders_that_are_no_data(tmp_path):
+    with pytest.raises(ValueError, match="needs a sub-folder of images for each class, at least two; there is none"):
+        data.open(str(tmp_path))
+    (tmp_path / "a").mkdir()
+    with pytest.raises(ValueError, match="there is only a"):
+        data.open(str(tmp_path))
+    (tmp_path / "b").mkdir()
+    with pytest.raises(ValueError, match=r"no images in a, b \(files ending in \.bmp"):
+        data.open(str(tmp_path))
+
+
+def test_classes_go_by_their_names():
+    dataset = data.Dataset(X, np.array([0, 1, 0, 1, 0, 0]), ["c", "a"])
+    assert data.match_classes(dataset, ["a", "b", "c"], "new").labels.tolist() == [2, 0, 2, 0, 2, 2]
+    with pytest.raises(ValueError, match="new: the model knows a, b, and not c"):
+        data.match_classes(dataset, ["a", "b"], "new")
+
+
+def test_open_takes_paths_and_leaves_raw_arrays_alone(npz):
+    saved(npz, x=(255 * X).astype(np.uint8), y=Y)
+    np.testing.assert_array_equal(data.open(npz, image_size=(2, 2)).x, data.open_array(str(npz)))
+    np.testing.assert_array_equal(data.open_array(npz), data.to_examples((255 * X).astype(np.uint8)))
+    np.savez(npz, z=X)
+    with pytest.raises(ValueError, match=r"data\.npz: needs an array x, and has z"):
+        data.open_array(npz)
+
+
+def test_the_names_of_the_classes_are_those_of_scikit_learn():
+    for name, load in (("breast-cancer", load_breast_cancer), ("iris", load_iris), ("wine", load_wine)):
+        assert data.open(name).classes == [str(c) for c in load().target_names]
+    assert data.BUILTIN == ("digits", "breast-cancer", "iris", "wine")
+    assert data.open("digits").classes == list("0123456789")
+
+
+def test_classes_that_a_model_knows_may_be_missing():
+    dataset = data.Dataset(X, Y, list("abcdefgh"))
+    matched = data.match_classes(dataset, list("hgfedcba"))
+    assert [matched.classes[i] for i in matched.labels] == [dataset.classes[i] for i in Y]

@@ -1,0 +1,46 @@
+"""The choice of the method: Winograd's in float32 unless exactness is asked for, the definition in float64."""
+
+import numpy as np
+import pytest
+from arrays import normal
+
+import funcnn
+from funcnn import ops
+
+
+def relative_errors(method):
+    """The largest errors in float32 of y, dw and dx, relative to the largest entry of each."""
+    params, x = {"w": normal(3, 3, 64, 64)}, normal(4, 16, 16, 64)
+    exact, exact_vjp = ops.conv(params, x, padding=1, bias=False)
+    single = {"w": params["w"].astype(np.float32)}
+    y, vjp = ops.conv(single, x.astype(np.float32), padding=1, bias=False, method=method)
+    dy = normal(*y.shape, seed=3)
+    (exact_dparams, exact_dx), (dparams, dx) = exact_vjp(dy), vjp(dy.astype(np.float32))
+    pairs = [(y, exact), (dparams["w"], exact_dparams["w"]), (dx, exact_dx)]
+    assert all(a.dtype == np.float32 for a, _ in pairs)
+    return [abs(a - b).max() / abs(b).max() for a, b in pairs]
+
+
+def test_errors_in_float32_are_the_stated_ones():
+    assert max(relative_errors("exact")) < 2e-6
+    assert max(relative_errors("winograd")) < 2e-5
+    assert min(relative_errors("winograd")) > max(relative_errors("exact"))
+    assert relative_errors("auto") == relative_errors("winograd")
+
+
+def test_exact_everywhere():
+    with funcnn.exact():
+        assert relative_errors("auto") == relative_errors("exact")
+        x = np.ones((1, 8, 8, 8), np.float32)
+        y, vjp = ops.conv({"w": np.ones((3, 3, 8, 8), np.float32)}, x / 3, bias=False)
+    exactly, exact_vjp = ops.conv({"w": np.ones((3, 3, 8, 8), np.float32)}, x / 3, bias=False, method="exact")
+    assert np.array_equal(y, exactly)
+    assert np.array_equal(vjp(y)[1], exact_vjp(y)[1])  # outside the context, yet of a convolution made within
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+def test_double_precision_is_exact_by_itself(dtype):
+    params, x = {"w": normal(3, 3, 16, 16).astype(dtype)}, normal(2, 8, 8, 16).astype(dtype)
+    (y, vjp), (exactly, exact_vjp) = (ops.conv(params, x, bias=False, method=method) for method in ("auto", "exact"))
+    assert np.array_equal(y, exactly)
+    assert np.array_equal(vjp(y)[1], exact_vjp(y)[1]) and np.array_equal(vjp(y)[0]["w"], exact_vjp(y)[0]["w"])

@@ -1,0 +1,392 @@
+"""Optimizers against their published recurrences written out for one number, their states and learning rates."""
+
+import math
+
+import numpy as np
+import pytest
+
+from funcnn import optim, tree
+
+GRADS = [0.5, -2.0, 1.5, 0.25, -0.75, 3.0, -1.0, 0.5]
+
+
+def run(optimizer, grads=GRADS, start=2.0):
+    """The values of one parameter under given gradients."""
+    params = {"layer": {"w": np.array([start])}}
+    opt_state = optimizer.init(params)
+    path = []
+    for g in grads:
+        updates, opt_state = optimizer.update({"layer": {"w": np.array([g])}}, opt_state, params)
+        params = optim.apply_updates(params, updates)
+        path.append(float(params["layer"]["w"][0]))
+    return path
+
+
+def at(rate, t):
+    return rate(t) if callable(rate) else rate
+
+
+def sgd(rate, momentum=0.0, nesterov=False, decay=0.0, dampening=0.0):
+    p, m, path = 2.0, 0.0, []
+    for t, g in enumerate(GRADS):
+        g = g + decay * p
+        m = momentum * m + (1 - dampening) * g if t else g
+        p = p - at(rate, t) * (g + momentum * m if nesterov else m)
+        path.append(p)
+    return path
+
+
+def adam(rate, b1=0.9, b2=0.999, eps=1e-8, l2=0.0, decay=0.0, amsgrad=False):
+    p, m, v, largest, path = 2.0, 0.0, 0.0, 0.0, []
+    for t, g in enumerate(GRADS, start=1):
+        g = g + l2 * p
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+        largest = max(largest, v) if amsgrad else v
+        r = at(rate, t - 1)
+        p = p - r * decay * p - r * (m / (1 - b1**t)) / (math.sqrt(largest / (1 - b2**t)) + eps)
+        path.append(p)
+    return path
+
+
+def nadam(rate, b1=0.9, b2=0.999, eps=1e-8, l2=0.0, momentum_decay=0.004):
+    u = [b1 * (1 - 0.96 ** (t * momentum_decay) / 2) for t in range(len(GRADS) + 2)]
+    p, m, v, path = 2.0, 0.0, 0.0, []
+    for t, g in enumerate(GRADS, start=1):
+        g = g + l2 * p
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+        ahead = u[t + 1] * m / (1 - math.prod(u[1 : t + 2])) + (1 - u[t]) * g / (1 - math.prod(u[1 : t + 1]))
+        p = p - at(rate, t - 1) * ahead / (math.sqrt(v / (1 - b2**t)) + eps)
+        path.append(p)
+    return path
+
+
+def radam(rate, b1=0.9, b2=0.999, eps=1e-8, l2=0.0):
+    p, m, v, path = 2.0, 0.0, 0.0, []
+    end = 2 / (1 - b2) - 1
+    for t, g in enumerate(GRADS, start=1):
+        g = g + l2 * p
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+        n = end - 2 * t * b2**t / (1 - b2**t)
+        step = m / (1 - b1**t)
+        if n > 5:
+            step *= math.sqrt((n - 4) * (n - 2) * end / ((end - 4) * (end - 2) * n))
+            step *= math.sqrt(1 - b2**t) / (math.sqrt(v) + eps)
+        p = p - at(rate, t - 1) * step
+        path.append(p)
+    return path
+
+
+def rmsprop(rate, decay=0.99, eps=1e-8, momentum=0.0, centered=False, l2=0.0):
+    p, v, a, m, path = 2.0, 0.0, 0.0, 0.0, []
+    for t, g in enumerate(GRADS):
+        g = g + l2 * p
+        v, a = decay * v + (1 - decay) * g * g, decay * a + (1 - decay) * g
+        m = momentum * m + g / (math.sqrt(v - a * a if centered else v) + eps)
+        p = p - at(rate, t) * m
+        path.append(p)
+    return path
+
+
+def adagrad(rate, start=0.0, eps=1e-10, l2=0.0):
+    p, total, path = 2.0, start, []
+    for t, g in enumerate(GRADS):
+        g = g + l2 * p
+        total += g * g
+        p = p - at(rate, t) * g / (math.sqrt(total) + eps)
+        path.append(p)
+    return path
+
+
+def adadelta(rate=1.0, decay=0.9, eps=1e-6, l2=0.0):
+    p, v, s, path = 2.0, 0.0, 0.0, []
+    for t, g in enumerate(GRADS):
+        g = g + l2 * p
+        v = decay * v + (1 - decay) * g * g
+        d = math.sqrt(s + eps) / math.sqrt(v + eps) * g
+        s = decay * s + (1 - decay) * d * d
+        p = p - at(rate, t) * d
+        path.append(p)
+    return path
+
+
+def lion(rate, b1=0.9, b2=0.99, decay=0.0):
+    p, m, path = 2.0, 0.0, []
+    for t, g in enumerate(GRADS):
+        p = p - at(rate, t) * (math.copysign(1, b1 * m + (1 - b1) * g) + decay * p)
+        m = b2 * m + (1 - b2) * g
+        path.append(p)
+    return path
+
+
+def lamb(rate, b1=0.9, b2=0.999, eps=1e-6, decay=0.0):
+    p, m, v, path = 2.0, 0.0, 0.0, []
+    for t, g in enumerate(GRADS, start=1):
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+        r = (m / (1 - b1**t)) / (math.sqrt(v / (1 - b2**t)) + eps) + decay * p
+        p = p - at(rate, t - 1) * abs(p) / abs(r) * r
+        path.append(p)
+    return path
+
+
+HALVING = lambda step: 0.1 / 2**step  # noqa: E731 - a schedule is a function
+
+OPTIMIZERS = {
+    "sgd": (optim.sgd(0.1), sgd(0.1)),
+    "sgd, schedule": (optim.sgd(HALVING), sgd(HALVING)),
+    "sgd, momentum": (optim.sgd(0.1, momentum=0.9), sgd(0.1, 0.9)),
+    "sgd, momentum and schedule": (optim.sgd(HALVING, momentum=0.9), sgd(HALVING, 0.9)),
+    "sgd, dampening": (optim.sgd(0.1, momentum=0.9, dampening=0.25), sgd(0.1, 0.9, dampening=0.25)),
+    "sgd, nesterov": (optim.sgd(0.1, momentum=0.9, nesterov=True), sgd(0.1, 0.9, True)),
+    "sgd, weight decay": (optim.sgd(0.1, weight_decay=0.2), sgd(0.1, decay=0.2)),
+    "sgd, all": (
+        optim.sgd(HALVING, momentum=0.8, nesterov=True, weight_decay=0.2),
+        sgd(HALVING, 0.8, True, 0.2),
+    ),
+    "adam": (optim.adam(0.1), adam(0.1)),
+    "adam, schedule": (optim.adam(HALVING), adam(HALVING)),
+    "adam, hyperparameters": (optim.adam(0.1, b1=0.5, b2=0.9, eps=0.1), adam(0.1, 0.5, 0.9, 0.1)),
+    "adam, L2": (optim.adam(0.1, weight_decay=0.3), adam(0.1, l2=0.3)),
+    "adamw": (optim.adamw(0.1), adam(0.1, decay=0.01)),
+    "adamw, decay": (optim.adamw(HALVING, weight_decay=0.5), adam(HALVING, decay=0.5)),
+    "amsgrad": (optim.amsgrad(0.1), adam(0.1, amsgrad=True)),
+    "amsgrad, all": (
+        optim.amsgrad(HALVING, b1=0.5, b2=0.6, eps=0.1, weight_decay=0.3),
+        adam(HALVING, 0.5, 0.6, 0.1, l2=0.3, amsgrad=True),
+    ),
+    "nadam": (optim.nadam(0.1), nadam(0.1)),
+    "nadam, all": (
+        optim.nadam(HALVING, b1=0.5, b2=0.9, eps=0.1, weight_decay=0.3, momentum_decay=0.5),
+        nadam(HALVING, 0.5, 0.9, 0.1, 0.3, 0.5),
+    ),
+    "radam": (optim.radam(0.1), radam(0.1)),
+    "radam, all": (optim.radam(HALVING, b1=0.5, b2=0.9, eps=0.1, weight_decay=0.3), radam(HALVING, 0.5, 0.9, 0.1, 0.3)),
+    "radam, never adaptive": (optim.radam(0.1, b2=0.5), radam(0.1, b2=0.5)),
+    "rmsprop": (optim.rmsprop(0.1), rmsprop(0.1)),
+    "rmsprop, centered": (optim.rmsprop(0.1, centered=True), rmsprop(0.1, centered=True)),
+    "rmsprop, all": (
+        optim.rmsprop(HALVING, decay=0.8, eps=0.1, momentum=0.5, centered=True, weight_decay=0.3),
+        rmsprop(HALVING, 0.8, 0.1, 0.5, True, 0.3),
+    ),
+    "adagrad": (optim.adagrad(0.1), adagrad(0.1)),
+    "adagrad, all": (
+        optim.adagrad(HALVING, initial_accumulator=0.5, eps=0.1, weight_decay=0.3),
+        adagrad(HALVING, 0.5, 0.1, 0.3),
+    ),
+    "adadelta": (optim.adadelta(), adadelta()),
+    "adadelta, all": (optim.adadelta(HALVING, decay=0.5, eps=0.1, weight_decay=0.3), adadelta(HALVING, 0.5, 0.1, 0.3)),
+    "lion": (optim.lion(0.1), lion(0.1)),
+    "lion, all": (optim.lion(HALVING, b1=0.3, b2=0.6, weight_decay=0.3), lion(HALVING, 0.3, 0.6, 0.3)),
+    "lamb": (optim.lamb(0.1), lamb(0.1)),
+    "lamb, all": (
+        optim.lamb(HALVING, b1=0.5, b2=0.9, eps=0.1, weight_decay=0.3),
+        lamb(HALVING, 0.5, 0.9, 0.1, 0.3),
+    ),
+}
+
+# what test_transformations.py tests, here for what all have in common
+COMPOSED = {
+    "clip_by_value": optim.clip_by_value(0.1),
+    "clip_by_norm": optim.clip_by_norm(0.1),
+    "clip_by_global_norm": optim.clip_by_global_norm(0.1),
+    "adaptive_clip": optim.adaptive_clip(),
+    "add_weight_decay": optim.add_weight_decay(0.1, optim.weights_only),
+    "average_params": optim.average_params(0.9),
+    "accumulate": optim.accumulate(optim.adam(0.1), 2),
+    "apply_if_finite": optim.apply_if_finite(optim.adam(0.1)),
+    "freeze": optim.freeze(optim.adamw(0.1, mask=optim.weights_only), lambda path: path == "a"),
+    "chain": optim.chain(optim.clip_by_norm(1.0), optim.lamb(0.1), optim.average_params(0.9)),
+    "hyperparameters of NumPy's": optim.chain(
+        optim.clip_by_global_norm(np.float64(0.1)),
+        optim.add_weight_decay(np.float64(0.1)),
+        optim.adamw(np.float64(0.1), b1=np.float64(0.9), weight_decay=np.float64(0.1)),
+        optim.sgd(np.float64(0.1), momentum=np.float64(0.9)),
+    ),
+}
+ALL = {name: optimizer for name, (optimizer, _) in OPTIMIZERS.items()} | COMPOSED
+
+
+@pytest.mark.parametrize(("optimizer", "expected"), OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
+def test_trajectory(optimizer, expected):
+    np.testing.assert_allclose(run(optimizer), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", ALL.values(), ids=ALL.keys())
+def test_nothing_is_written_and_types_are_kept(optimizer):
+    def frozen(value):
+        array = np.full(3, value, np.float32)
+        array.flags.writeable = False
+        return array
+
+    params = {"a": frozen(1.0), "b": {"w": frozen(2.0)}}
+    grads = {"b": {"w": frozen(0.5)}, "a": frozen(-0.5)}  # in another order
+    opt_state = optimizer.init(params)
+    for _ in range(3):
+        for leaf in tree.leaves(opt_state):
+            leaf.flags.writeable = False
+        updates, new_state = optimizer.update(grads, opt_state, params)
+        again, _ = optimizer.update(grads, opt_state, params)
+        tree.map(np.testing.assert_array_equal, updates, again)
+        assert all(isinstance(leaf, np.ndarray) for leaf in tree.leaves(new_state))
+        tree.map(
+            lambda old, new: np.testing.assert_equal((new.shape, new.dtype), (old.shape, old.dtype)),
+            opt_state,
+            new_state,
+        )
+        assert {u.dtype for u in tree.leaves(updates)} == {np.dtype(np.float32)}
+        opt_state = new_state
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [optim.sgd(0.1, momentum=0.9), optim.adam(0.1), optim.freeze(optim.adam(0.1), lambda path: path == "b")],
+)
+def test_gradients_unlike_the_parameters_are_refused(optimizer):
+    params = {"w": np.ones(2), "b": np.ones(1)}
+    with pytest.raises(ValueError, match=r"lacks \['b'\]|missing: \['b'\]"):
+        optimizer.update({"w": np.ones(2)}, optimizer.init(params), params)
+
+
+def test_apply_updates_keeps_the_parameters_precision():
+    params = optim.apply_updates({"w": np.float32([1])}, {"w": np.float64([0.5])})
+    assert params["w"].dtype == np.float32 and params["w"] == 1.5
+
+
+def test_rmsprop_centered_takes_a_variance_that_rounding_makes_negative_for_zero():
+    optimizer = optim.rmsprop(0.1, decay=0.5, centered=True, eps=1.0)
+    params = {"w": np.zeros(1000, np.float32)}
+    grads = {"w": np.random.default_rng(0).normal(size=1000).astype(np.float32)}
+    opt_state = optimizer.init(params)
+    for _ in range(40):
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+    means = opt_state["0"]
+    assert (means["square"]["w"] < means["mean"]["w"] ** 2).any()  # the case in question
+    np.testing.assert_allclose(updates["w"], -0.1 * grads["w"], rtol=2e-3)
+
+
+def test_lamb_steps_by_the_norm_of_each_leaf():
+    params = {"w": np.array([[3.0, 0.0], [0.0, 4.0]]), "b": np.zeros(2)}
+    grads = {"w": np.array([[1.0, 2.0], [3.0, 4.0]]), "b": np.array([1.0, -2.0])}
+    optimizer = optim.lamb(0.1, eps=0.0)
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["w"], np.full((2, 2), -0.1 * 5 / 2))  # |p| = 5, r all 1, |r| = 2
+    np.testing.assert_allclose(updates["b"], [-0.1, 0.1])  # |p| = 0: unscaled
+
+
+def test_learning_rate_is_found_wherever_there_is_one():
+    for optimizer in ALL.values():
+        opt_state = optimizer.init({"a": np.ones(2), "b": {"w": np.ones(2)}})
+        rated = any(path.rpartition("/")[2] == "learning_rate" for path in tree.paths(opt_state))
+        assert (optim.learning_rate(opt_state) is not None) == rated
+    assert optim.learning_rate(optim.lamb(0.3).init({"w": np.ones(1)})) == 0.3
+
+
+def test_learning_rate_follows_the_schedule():
+    optimizer, params = optim.adam(HALVING), {"w": np.ones(1)}
+    opt_state = optimizer.init(params)
+    for step in range(3):
+        assert optim.learning_rate(opt_state) == HALVING(step)
+        _, opt_state = optimizer.update(params, opt_state, params)
+
+
+WRAPPED = {
+    "alone": lambda optimizer: optimizer,
+    "in a chain": lambda optimizer: optim.chain(optim.clip_by_norm(9.0), optimizer, optim.average_params(0.5)),
+    "accumulate": lambda optimizer: optim.accumulate(optimizer, 1),
+    "apply_if_finite": lambda optimizer: optim.apply_if_finite(optimizer),
+    "freeze": lambda optimizer: optim.freeze(optimizer, lambda path: False),
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED.values(), ids=WRAPPED.keys())
+@pytest.mark.parametrize("make", [optim.sgd, optim.adam, optim.rmsprop, optim.lamb, optim.lion])
+def test_a_learning_rate_set_counts_from_the_next_update_on(make, wrapped):
+    params = {"w": np.array([2.0])}
+    grads = [{"w": np.array([g])} for g in (0.5, -2.0, 1.5)]
+
+    def updates(optimizer, rates):
+        opt_state, path = optimizer.init(params), []
+        for g, rate in zip(grads, rates, strict=True):
+            if rate is not None:
+                before = opt_state
+                opt_state = optim.set_learning_rate(opt_state, rate)
+                assert tree.paths(opt_state) == tree.paths(before) and optim.learning_rate(opt_state) == rate
+            update, opt_state = optimizer.update(g, opt_state, params)
+            path.append(float(update["w"][0]))
+        return path
+
+    whole = updates(wrapped(make(0.1)), [None, None, None])
+    assert updates(wrapped(make(0.1)), [None, 0.05, None]) == pytest.approx([whole[0], whole[1] / 2, whole[2] / 2])
+    scheduled = wrapped(make(optim.constant(0.1)))
+    assert updates(scheduled, [None, 0.05, None]) == pytest.approx([whole[0], whole[1] / 2, whole[2]])
+
+
+def test_setting_a_learning_rate_leaves_the_old_state_alone():
+    old = optim.sgd(0.1).init({})
+    optim.set_learning_rate(old, 0.5)
+    assert optim.learning_rate(old) == 0.1
+
+
+def test_a_learning_rate_that_cannot_be_set_is_refused():
+    with pytest.raises(
+        ValueError, match=r"set_learning_rate: no learning rate in this state, only \['0/average/w', '0/s"
+    ):
+        optim.set_learning_rate(optim.chain(optim.average_params(0.5)).init({"w": np.ones(1)}), 0.1)
+    for rate in (-0.1, math.nan, optim.constant(0.1)):
+        with pytest.raises(ValueError, match="set_learning_rate: the learning rate must be a number >= 0, got"):
+            optim.set_learning_rate(optim.sgd(0.1).init({}), rate)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optim.sgd(-0.1), "sgd: the learning rate must be >= 0, got -0.1"),
+        (lambda: optim.sgd(float("nan")), "the learning rate must be >= 0, got nan"),
+        (lambda: optim.sgd(0.1, momentum=1.0), r"momentum must be in \[0, 1.0\), got 1.0"),
+        (lambda: optim.sgd(0.1, nesterov=True), "nesterov requires momentum > 0 and no dampening, got 0.0 and 0.0"),
+        (lambda: optim.sgd(0.1, momentum=0.9, dampening=0.1, nesterov=True), "no dampening, got 0.9 and 0.1"),
+        (lambda: optim.sgd(0.1, dampening=0.1), "sgd: dampening 0.1 requires momentum > 0"),
+        (lambda: optim.sgd(0.1, momentum=0.9, dampening=1.0), "sgd: dampening must be"),
+        (lambda: optim.sgd(0.1, weight_decay=-1), "weight_decay must be"),
+        (lambda: optim.adam(0.1, b1=1.0), "adam: b1 must be"),
+        (lambda: optim.adam(0.1, b2=-0.1), "adam: b2 must be"),
+        (lambda: optim.adam(0.1, eps=-1), "eps must be"),
+        (lambda: optim.adamw(0.1, weight_decay=-1), "adamw: weight_decay must be"),
+        (lambda: optim.amsgrad(-1), "amsgrad: the learning rate must be"),
+        (lambda: optim.amsgrad(0.1, b1=1.0), "amsgrad: b1 must be"),
+        (lambda: optim.nadam(0.1, b2=1.0), "nadam: b2 must be"),
+        (lambda: optim.nadam(0.1, momentum_decay=-1), "nadam: momentum_decay must be"),
+        (lambda: optim.radam(0.1, b2=1.0), "radam: b2 must be"),
+        (lambda: optim.rmsprop(-1), "rmsprop: the learning rate must be"),
+        (lambda: optim.rmsprop(0.1, decay=1.0), "rmsprop: decay must be"),
+        (lambda: optim.rmsprop(0.1, eps=-1), "rmsprop: eps must be"),
+        (lambda: optim.rmsprop(0.1, momentum=1.0), "rmsprop: momentum must be"),
+        (lambda: optim.rmsprop(0.1, weight_decay=-1), "rmsprop: weight_decay must be"),
+        (lambda: optim.adagrad(-1), "adagrad: the learning rate must be"),
+        (lambda: optim.adagrad(0.1, initial_accumulator=-1), "adagrad: initial_accumulator must be"),
+        (lambda: optim.adagrad(0.1, eps=-1), "adagrad: eps must be"),
+        (lambda: optim.adagrad(0.1, weight_decay=-1), "adagrad: weight_decay must be"),
+        (lambda: optim.adadelta(-1), "adadelta: the learning rate must be"),
+        (lambda: optim.adadelta(decay=1.0), "adadelta: decay must be"),
+        (lambda: optim.adadelta(eps=-1), "adadelta: eps must be"),
+        (lambda: optim.adadelta(weight_decay=-1), "adadelta: weight_decay must be"),
+        (lambda: optim.lion(-1), "lion: the learning rate must be"),
+        (lambda: optim.lion(0.1, b1=1.0), "lion: b1 must be"),
+        (lambda: optim.lion(0.1, b2=1.0), "lion: b2 must be"),
+        (lambda: optim.lion(0.1, weight_decay=-1), "lion: weight_decay must be"),
+        (lambda: optim.lamb(-1), "lamb: the learning rate must be"),
+        (lambda: optim.lamb(0.1, eps=-1), "lamb: eps must be"),
+        (lambda: optim.lamb(0.1, weight_decay=-1), "lamb: weight_decay must be"),
+    ],
+)
+def test_bad_hyperparameters_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_every_public_optimizer_and_schedule_is_here():
+    tested = {name.partition(",")[0] for name in OPTIMIZERS}
+    composed = set(COMPOSED) - {"hyperparameters of NumPy's"} | {"averaged_params", "weights_only"}
+    others = {"by_name", "Optimizer", "Plateau", "Schedule", "apply_updates", "learning_rate", "set_learning_rate"}
+    schedules = {"constant", "cosine", "cosine_restarts", "exponential", "inverse_time", "one_cycle", "piecewise"}
+    schedules |= {"polynomial", "reduce_on_plateau", "warmup", "warmup_cosine"}
+    assert tested | composed | others | schedules == set(optim.__all__)

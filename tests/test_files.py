@@ -1,0 +1,100 @@
+"""Writing files: the whole content or nothing, errors that name the file, and nothing left behind."""
+
+import errno
+import os
+
+import pytest
+
+from funcnn import files
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "notes.txt"
+
+
+def test_text_and_bytes_replace_what_was_there(path):
+    for content, written in (("größer\n", "größer\n".encode()), (b"\x00\xff", b"\x00\xff"), ("", b"")):
+        files.write_atomic(path, content)
+        assert path.read_bytes() == written and os.listdir(path.parent) == [path.name]
+    files.write_atomic(str(path), "a str for a path")
+    assert path.read_text() == "a str for a path"
+
+
+def test_a_file_may_be_read_by_whom_the_umask_says(path):
+    before = os.umask(0o027)
+    try:
+        files.write_atomic(path, "all of it")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_content_is_on_the_disk_before_it_has_the_name(path, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args, name=name, real=real: (calls.append(name), real(*args))[1])
+    files.write_atomic(path, "all of it")
+    assert calls == ["fsync", "replace", "fsync"]  # the file, its name, the folder
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+@pytest.mark.parametrize("older", [True, False])
+def test_a_full_disk_leaves_what_was_there(path, monkeypatch, name, older):
+    def fails(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if older:
+        path.write_text("older")
+    monkeypatch.setattr(os, name, fails)
+    with pytest.raises(OSError, match=r"^cannot write .*notes\.txt: No space left on device$"):
+        files.write_atomic(path, "newer")
+    assert os.listdir(path.parent) == ([path.name] if older else [])
+    assert not older or path.read_text() == "older"
+
+
+def test_an_interrupt_leaves_nothing_behind(path, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_atomic(path, "newer")
+    assert os.listdir(path.parent) == []
+
+
+@pytest.mark.parametrize("check", [files.check_writable, lambda path: files.write_atomic(path, "x")])
+def test_places_that_cannot_be_written(tmp_path, check):
+    (tmp_path / "file").write_text("x")
+    os.mkfifo(tmp_path / "pipe")
+    for path, error, reason in (
+        (tmp_path, IsADirectoryError, "it is a directory"),
+        (tmp_path / "pipe", OSError, "it is not a file"),
+        (tmp_path / "missing" / "file", FileNotFoundError, "No such file or directory"),
+        (tmp_path / "file" / "below", NotADirectoryError, "Not a directory"),
+        (tmp_path / ("x" * 300), OSError, "File name too long"),
+    ):
+        with pytest.raises(error) as raised:
+            check(path)
+        assert str(raised.value) == f"cannot write {path}: {reason}"
+    assert sorted(os.listdir(tmp_path)) == ["file", "pipe"]
+
+
+def test_checking_changes_nothing(path):
+    files.check_writable(path)
+    assert os.listdir(path.parent) == []
+    path.write_text("older")
+    files.check_writable(path)
+    assert path.read_text() == "older" and os.listdir(path.parent) == [path.name]
+
+
+def test_folders(tmp_path):
+    for _ in range(2):
+        files.check_folder(tmp_path / "new" / "run")
+        assert os.listdir(tmp_path / "new" / "run") == []
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OSError, match=r"^cannot make the folder .*file: File exists$"):
+        files.check_folder(tmp_path / "file")
+    with pytest.raises(OSError, match=r"^cannot make the folder /proc/run: "):  # where even root may not
+        files.check_folder("/proc/run")
