@@ -239,7 +239,7 @@ def test_a_narrow_terminal_without_colour_loses_no_figure():
     assert not re.search(r"\x1b\[(\d+;)*[349]\d(;\d+)*m", shown)
     # a table that does not fit is printed row by row: its name, and below it a line for each figure
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", shown).splitlines()
-    at = max(i for i, line in enumerate(lines) if line.split()[-1:] == ["funcnn"])
+    at = next(i for i, line in enumerate(lines) if line.split()[-1:] == ["funcnn"])
     figures = [line.split() for line in lines[at + 1 :] if line.startswith("  ")]
     assert [figure[0] for figure in figures] == ["us", "best", "/", "MB"] and "…" not in shown
     assert all(float(figure[-1]) > 0 for figure in figures if figure[0] != "/")
