@@ -34,7 +34,7 @@ parity: $(VENV)/parity.installed  ## Compare with PyTorch
 bench: $(VENV)/bench.installed  ## Time training and prediction beside PyTorch and JAX
 	@$(VENV)/bin/python scripts/bench $(ARGS)
 
-# Both tools look at funcnn, scripts and tests alone (pyproject.toml says which), whatever else lies in the folder.
+# Both tools only check funcnn, scripts and tests, as pyproject.toml says.
 lint: $(VENV)/lint.installed  ## Check style and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .

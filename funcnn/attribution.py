@@ -155,9 +155,11 @@ def _score_cotangent(where: str, outputs: Array, classes: Any) -> Array:
     count = max(2, outputs.shape[1])
     selected = predicted if classes is None else np.asarray(classes)
     if selected.dtype.kind not in "iu":
-        raise TypeError(f"{where}: classes are ints, not {selected.dtype}")
+        raise TypeError(f"{where}: classes must be ints, not {selected.dtype}")
     if selected.shape not in ((), predicted.shape):
-        raise ValueError(f"{where}: {len(predicted)} examples need one class for all or one each, not {selected.shape}")
+        raise ValueError(
+            f"{where}: classes must be one for all {len(predicted)} examples or one each, not {selected.shape}"
+        )
     if selected.size and not 0 <= selected.min() <= selected.max() < count:
         raise ValueError(
             f"{where}: classes from {selected.min()} to {selected.max()} do not fit a model of {count} classes"

@@ -1,8 +1,8 @@
-"""Checkpoints: one file holds all that a run of training needs to go on, and all that its model needs to be rebuilt.
+"""Checkpoints: one file holds everything needed to resume a training run and to rebuild its model.
 
-The format is safetensors, which PyTorch, JAX and others open: each array lies under its path in the tree, such as
+The format is safetensors, which PyTorch, JAX and others open: each array is stored under its path in the tree, such as
 ``params/0_conv2d/w``. What is not an array is JSON in the file's metadata, under ``funcnn``, with a checksum of the
-whole file. A file is written beside its place and renamed, so that at any moment there is the old one or the new one.
+whole file. A file is written under a temporary name and renamed, so that there is always a complete file, old or new.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import funcnn
-from funcnn import files, models
+from funcnn import checks, extras, files, models
 from funcnn.layer import Layer
 from funcnn.stopping import BestEpoch
 from funcnn.training import TrainState
@@ -30,7 +30,7 @@ try:
     import safetensors
     import safetensors.numpy
 except ImportError as error:
-    raise ImportError(f"checkpoints need safetensors: pip install 'funcnn[checkpoint]' ({error})") from None
+    raise extras.missing("checkpoints need safetensors", "checkpoint", error) from None
 
 __all__ = ["Checkpoint", "CheckpointError", "Latest", "add", "latest", "load", "rebuild", "save", "versions"]
 
@@ -41,7 +41,16 @@ _UNFINISHED = re.compile(r"\.step-\d{9,}\.safetensors\.\w+\.part")
 
 
 class CheckpointError(ValueError):
-    """A file is no checkpoint, or a damaged one, or cannot be read; the message names it."""
+    """A file is not a checkpoint, is damaged, or cannot be read; the message names it.
+
+    Examples
+    --------
+    >>> try:
+    ...     load("missing.safetensors")
+    ... except CheckpointError as error:
+    ...     print(error)
+    cannot read missing.safetensors: No such file or directory
+    """
 
 
 class Checkpoint(NamedTuple):
@@ -57,22 +66,34 @@ class Checkpoint(NamedTuple):
     best : funcnn.stopping.BestEpoch, optional
     history : list of dict
         A record of each epoch, of what JSON can hold.
+
+    Examples
+    --------
+    >>> description = {"model": {"name": "mlp", "arguments": {"outputs": 3}}}
+    >>> params, state, _ = rebuild(description).init((0,), (4,))
+    >>> checkpoint = Checkpoint(TrainState(params, state, {}, (0,), epoch=0, step=0), description)
+    >>> checkpoint.best, checkpoint.history
+    (None, [])
     """
 
     train_state: TrainState
     description: dict[str, Any]
     best: BestEpoch | None = None
-    history: list[dict[str, Any]] = []  # noqa: RUF012 a default that nobody writes to
+    history: list[dict[str, Any]] = []  # noqa: RUF012 never modified
 
 
 class Latest(NamedTuple):
-    """The newest checkpoint of a folder that can be read: its file, its content, and why newer ones were passed over.
+    """The newest checkpoint of a folder that can be read: its file, its content, and why newer ones were skipped.
 
     Attributes
     ----------
     path : Path
     checkpoint : Checkpoint
     unreadable : list of CheckpointError
+
+    Examples
+    --------
+    See `latest`.
     """
 
     path: Path
@@ -81,20 +102,21 @@ class Latest(NamedTuple):
 
 
 def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
-    """Write a checkpoint: wholly, or not at all, leaving what was there before.
+    """Write a checkpoint. If that fails, the file that was there before is unchanged.
 
     Parameters
     ----------
     path : path
-        Whose folder exists.
+        Its folder must exist.
     checkpoint : Checkpoint
         The trees' leaves may be arrays of float16 to float64, complex64, bool and ints, NumPy's scalars of these, and
-        Python's bools, ints, floats, strings and None. All come back exactly, whatever their layout in memory.
+        Python's bools, ints, floats, strings and None. All are restored exactly; any memory layout is accepted.
 
     Raises
     ------
     TypeError, ValueError
-        If a leaf is of another type, or a key is not a string without ``/``; nothing is written.
+        If a leaf is of another type, a key is not a string without ``/``, or ``description`` is not a dict or
+        ``history`` not a list of what JSON can hold; nothing is written.
     OSError
         If the file cannot be written, naming it.
 
@@ -125,18 +147,28 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     Returns
     -------
     Checkpoint
-        Equal to the one saved, bit for bit; its arrays lie in memory row by row.
+        Equal to the one saved, bit for bit; its arrays are in row-major order (C).
 
     Raises
     ------
     CheckpointError
-        If the file cannot be read, is not a checkpoint of funcnn, or was damaged. Nothing but this, whatever is in
-        the file, and in memory of a few times the file's size.
+        If the file cannot be read, is not a checkpoint of funcnn, or was damaged. No content
+        of the file raises another error or takes more memory than a few times the file's size.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> train_state = TrainState({"w": np.ones(2)}, {}, {}, (0,), epoch=1, step=8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/net.safetensors", Checkpoint(train_state, {}))
+    ...     loaded = load(f"{folder}/net.safetensors")
+    >>> loaded.train_state.step, loaded.train_state.params
+    (8, {'w': array([1., 1.])})
     """
     path = Path(path)
     try:
         if not path.is_file():
-            path.stat()  # says what is wrong, if there is nothing of the name
+            path.stat()  # raises the right error if no such file exists
             raise CheckpointError(f"cannot read {path}: it is {'a directory' if path.is_dir() else 'not a file'}")
         return _decoded(path)
     except CheckpointError:
@@ -156,7 +188,7 @@ def add(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, keep: int = 3
     Parameters
     ----------
     folder : path
-        Of one run alone; it is made if need be.
+        Of this run only. It is created if it does not exist.
     checkpoint : Checkpoint
     keep : int >= 1
         How many checkpoints stay, this one included.
@@ -170,22 +202,30 @@ def add(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, keep: int = 3
     ------
     TypeError, ValueError, OSError
         As `save` does; no other checkpoint is removed then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> train_state = TrainState({"w": np.ones(2)}, {}, {}, (0,), epoch=1, step=8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = [add(folder, Checkpoint(train_state._replace(step=step), {}), keep=2) for step in (8, 16, 24)]
+    ...     sorted(os.listdir(folder))
+    ['step-000000016.safetensors', 'step-000000024.safetensors']
     """
-    if keep < 1:
-        raise ValueError(f"add: keep must be >= 1, got {keep}")
+    checks.count("add", "keep", keep)
     folder = Path(folder)
     files.make_folder(folder)
     path = folder / f"step-{checkpoint.train_state.step:09d}.safetensors"
     save(path, checkpoint)
     unfinished = [folder / name for name in os.listdir(folder) if _UNFINISHED.fullmatch(name)]
-    for old in [*unfinished, *[other for other in _saved(folder) if other != path][keep - 1 :]]:
+    for old in [*unfinished, *[other for other in _checkpoint_files(folder) if other != path][keep - 1 :]]:
         with suppress(FileNotFoundError):
             old.unlink()
     return path
 
 
 def latest(folder: str | os.PathLike[str]) -> Latest:
-    """Read the newest checkpoint of a run's folder, passing over those that cannot be read.
+    """Read the newest checkpoint of a run's folder, skipping those that cannot be read.
 
     Parameters
     ----------
@@ -199,12 +239,24 @@ def latest(folder: str | os.PathLike[str]) -> Latest:
     Raises
     ------
     CheckpointError
-        If there is none that can be read.
+        If no checkpoint in it can be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> train_state = TrainState({"w": np.ones(2)}, {}, {}, (0,), epoch=1, step=8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = add(folder, Checkpoint(train_state, {}))
+    ...     damaged = Path(folder, "step-000000016.safetensors")
+    ...     damaged.touch()
+    ...     found = latest(folder)
+    >>> found.path.name, found.checkpoint.train_state.step, len(found.unreadable)
+    ('step-000000008.safetensors', 8, 1)
     """
     folder = Path(folder)
     unreadable: list[CheckpointError] = []
     try:
-        paths = _saved(folder)
+        paths = _checkpoint_files(folder)
     except OSError as error:
         raise CheckpointError(f"cannot read {folder}: {error.strerror or error}") from None
     for path in paths:
@@ -215,8 +267,8 @@ def latest(folder: str | os.PathLike[str]) -> Latest:
     raise CheckpointError("; ".join([f"{folder} has no checkpoint that can be read", *map(str, unreadable)]))
 
 
-def _saved(folder: Path) -> list[Path]:
-    """List the files that `add` has saved, the newest first: of the most steps."""
+def _checkpoint_files(folder: Path) -> list[Path]:
+    """List the files that `add` has saved, in descending order of their steps."""
     names = [name for name in os.listdir(folder) if _NAME.fullmatch(name)]
     return [folder / name for name in sorted(names, key=lambda name: int(name[5:-12]), reverse=True)]
 
@@ -245,7 +297,7 @@ def rebuild(description: dict[str, Any]) -> Layer:
     """
     model = description.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("arguments"), dict):
-        raise ValueError("rebuild: the description does not say of what model it is")
+        raise ValueError("rebuild: the description must have an entry 'model' with 'name' and 'arguments'")
     name, arguments = model.get("name"), model["arguments"]
     if name not in models.__all__:
         raise ValueError(f"rebuild: funcnn.models has no {name!r}, only {', '.join(models.__all__)}")
@@ -257,13 +309,13 @@ def rebuild(description: dict[str, Any]) -> Layer:
 
 
 def versions() -> dict[str, Any]:
-    """Return what the bits of a run depend on beside its description: versions, and the BLAS with its threads.
+    """Return the versions of the software that a run's exact results depend on, and the BLAS with its threads.
 
     Returns
     -------
     dict of str and int
-        ``funcnn``, ``numpy``, ``python``, ``processor``, ``blas``; with threadpoolctl installed, ``blas`` says for what
-        processor its routines are, and ``blas_threads`` how many threads it may use.
+        ``funcnn``, ``numpy``, ``python``, ``processor``, ``blas``; with threadpoolctl installed, ``blas`` names the
+        processor type of its routines, and ``blas_threads`` is how many threads it may use.
 
     Examples
     --------
@@ -290,12 +342,20 @@ def versions() -> dict[str, Any]:
     return found
 
 
-# What is not an array stands in the JSON in the array's place; for arrays it has one of these.
+# In the JSON, one of these stands for each array; everything else is written as it is.
 _ARRAY, _SCALAR = "array", "scalar"
 
 
 def _encoded(checkpoint: Checkpoint) -> bytes:
     train_state, best = checkpoint.train_state, checkpoint.best
+    about: dict[str, Any] = {"description": checkpoint.description, "history": checkpoint.history}
+    for name, kind in (("description", dict), ("history", list)):
+        if not isinstance(about[name], kind):
+            raise TypeError(f"a checkpoint's {name} is a {kind.__name__}, not {about[name]!r}")
+        try:
+            json.dumps(about[name])
+        except TypeError as error:
+            raise TypeError(f"a checkpoint's {name} holds what JSON can: {error}") from None
     trees: Tree = {"params": train_state.params, "state": train_state.state, "opt_state": train_state.opt_state}
     trees["losses"] = np.asarray(train_state.losses, np.float64)
     if best is not None:
@@ -308,12 +368,13 @@ def _encoded(checkpoint: Checkpoint) -> bytes:
         "key": [int(i) for i in train_state.key],
         "epoch": int(train_state.epoch),
         "step": int(train_state.step),
-        "best": None if best is None else {"epoch": best.epoch, "value": float(best.value), "waited": best.waited},
-        "description": checkpoint.description,
-        "history": checkpoint.history,
+        "best": None
+        if best is None
+        else {"epoch": int(best.epoch), "value": float(best.value), "waited": int(best.waited)},
+        **about,
     }
     content = safetensors.numpy.save(arrays, {"funcnn": json.dumps(metadata)})
-    # The checksum is that of the file with zeros in its place.
+    # The checksum is computed with zeros in the bytes that hold it.
     at = content.index(_NO_DIGEST.encode())
     digest = hashlib.sha256(content).hexdigest().encode()
     return b"".join([content[:at], digest, content[at + len(digest) :]])
@@ -324,13 +385,15 @@ def _to_json(tree: Any, path: str, arrays: dict[str, Array]) -> Any:
     if isinstance(tree, dict):
         for key in tree:
             if not isinstance(key, str) or "/" in key or not key:
-                raise ValueError(f"a checkpoint's keys are strings without '/', not {key!r} at {path or 'the root'}")
+                raise ValueError(
+                    f"a checkpoint's keys must be strings without '/', not {key!r} at {path or 'the root'}"
+                )
         return {key: _to_json(child, f"{path}/{key}" if path else key, arrays) for key, child in tree.items()}
     if isinstance(tree, np.ndarray | np.generic):
         dtype = tree.dtype.newbyteorder("=")
         if dtype.name not in _DTYPES:
             raise TypeError(f"a checkpoint cannot hold {path}, which is of dtype {tree.dtype}")
-        # safetensors 0.8 takes any array's memory as if it lay row by row
+        # safetensors 0.8 takes any array's memory as if it were in row-major order
         arrays[path] = np.asarray(tree, dtype, order="C")
         return _ARRAY if isinstance(tree, np.ndarray) else _SCALAR
     if tree is None or type(tree) in (bool, int, float, str):
@@ -358,7 +421,7 @@ def _decoded(path: Path) -> Checkpoint:
             raise CheckpointError(
                 f"{path} was written by a later funcnn, in version {metadata['version']} of the format"
             )
-        arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 it is no dict
+        arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 not a dict
     for name, kind in _KINDS.items():
         if not isinstance(metadata[name], kind):
             raise TypeError(f"{name} is {metadata[name]!r}")
@@ -374,7 +437,7 @@ _KINDS = {"trees": dict, "key": list, "epoch": int, "step": int, "description": 
 
 
 def _digest(path: Path, digest: bytes) -> str:
-    """Return the checksum of a file, with zeros in the place of the one that is in it."""
+    """Return the checksum of a file, computed with zeros in the bytes that hold the checksum."""
     with open(path, "rb") as file:
         length = file.read(8)
         header = file.read(int.from_bytes(length, "little"))

@@ -15,12 +15,18 @@ def is_int(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def count(where: str, name: str, value: Any) -> None:
-    """Raise unless ``value`` is an int >= 1."""
+def count(where: str, name: str, value: Any, *, least: int = 1) -> None:
+    """Raise unless ``value`` is an int >= ``least``."""
     if not is_int(value):
         raise TypeError(f"{where}: {name} must be an int, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{where}: {name} must be at least 1, got {value}")
+    if value < least:
+        raise ValueError(f"{where}: {name} must be at least {least}, got {value}")
+
+
+def fraction(where: str, name: str, value: float) -> None:
+    """Raise unless ``value`` is in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{where}: {name} must be in [0, 1], got {value}")
 
 
 def floating(where: str, x: Any) -> Array:
@@ -44,7 +50,7 @@ def images(op: str, x: Any) -> Array:
 def image_axes(op: str, shape: tuple[int, ...]) -> None:
     """Raise unless ``shape`` is (N, spatial..., C) with one to three spatial axes."""
     if not 3 <= len(shape) <= 5:
-        raise ValueError(f"{op}: x has shape {shape}; expected (N, spatial..., C) with 1 to 3 spatial axes")
+        raise ValueError(f"{op}: x must be (N, spatial..., C) with 1 to 3 spatial axes, got shape {shape}")
 
 
 def leaves(op: str, params: Tree, names: tuple[str, ...]) -> list[Array]:

@@ -1,8 +1,9 @@
 """Combinators: layers made of other layers, in sequence, in parallel branches, or with a shortcut.
 
 A combinator uses its children only through the protocol of `funcnn.layer.Layer`. Child ``i`` is called ``{i}_{name}``
-and draws random numbers from the key ``fold_in(key, i)``. A combinator without children raises a ValueError, a child
-that is not a Layer a TypeError. Errors inside a child gain the note ``in layer {i}_{name}``.
+and draws random numbers from the key ``fold_in(key, i)``. Without children, and for a child's name with a ``/``, a
+combinator raises a ValueError; for a child that is not a Layer, a TypeError. Errors inside a child gain the note ``in
+layer {i}_{name}``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from funcnn.fusion import segments
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, OpForward, add_location, empty_batch, parameterless, pull_back
+from funcnn.layer import Layer, OpForward, add_location, empty_batch, op_and_options, parameterless, pull_back
 from funcnn.ops import add, identity
 from funcnn.tree import Array, Tree
 
@@ -79,7 +80,7 @@ def serial(*layers: Layer) -> Layer:
 
         return y, serial_vjp, new_state
 
-    return Layer("serial", init, OpForward(serial, {}, call), layers, serial)
+    return Layer("serial", init, OpForward(serial, {"layers": layers}, call), layers, serial)
 
 
 def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], Any]]] = add) -> Layer:
@@ -137,6 +138,8 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
 
         def parallel_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
             dys = join_vjp(dy) if len(names) > 1 else (join_vjp(dy),)
+            if len(dys) != len(names):
+                raise ValueError(f"parallel: the VJP of join returned {len(dys)} cotangents for {len(names)} branches")
             dparams, dxs = {}, []
             try:
                 for (name, layer), vjp, branch_dy in zip(children, vjps, dys, strict=True):
@@ -145,14 +148,15 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
             except (ValueError, TypeError) as error:
                 add_location(error, name)
                 raise
-            return dparams, sum(dxs[1:], dxs[0]) if input_gradient else None
+            # dx is None, too, where x holds ids
+            return dparams, None if all(dx is None for dx in dxs) else sum(dxs[1:], dxs[0])
 
         return y, parallel_vjp, new_state
 
     def rebuild(*others: Layer) -> Layer:
         return parallel(*others, join=join)
 
-    return Layer("parallel", init, OpForward(parallel, {"join": join}, call), branches, rebuild)
+    return Layer("parallel", init, OpForward(parallel, {"layers": branches, "join": join}, call), branches, rebuild)
 
 
 def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
@@ -183,8 +187,8 @@ def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
 def map_layers(f: Callable[[str, Layer], Layer], model: Layer, path: str = "") -> Layer:
     """Return ``model`` with each layer that has no children replaced by ``f(path, layer)``.
 
-    A combinator whose ``forward`` has been replaced is treated as a layer without children, since its ``forward`` need
-    not use them.
+    A combinator whose ``forward`` or ``children`` have been replaced is treated as a layer without children, since its
+    ``forward`` need not use them. To combine other layers in the same way, call ``rebuild``.
 
     Parameters
     ----------
@@ -208,7 +212,7 @@ def map_layers(f: Callable[[str, Layer], Layer], model: Layer, path: str = "") -
     >>> model.children[1].name, model.children[0].children[0].name
     ('tanh', 'tanh')
     """
-    if model.rebuild is None or _has_replaced_forward(model):
+    if model.rebuild is None or _has_replaced_parts(model):
         return f(path, model)
     names = _names(model.name, model.children)
     children = [
@@ -218,10 +222,20 @@ def map_layers(f: Callable[[str, Layer], Layer], model: Layer, path: str = "") -
     return model.rebuild(*children)._replace(name=model.name)
 
 
-def _has_replaced_forward(model: Layer) -> bool:
-    """Return whether a combinator of this module made the layer, but its ``forward`` is no longer the combinator's."""
+def combined_layers(layer: Layer) -> tuple[Layer, ...]:
+    """Return the layers that the ``forward`` of a combinator of this module calls; () for any other layer."""
+    op, options = op_and_options(layer)
+    layers: tuple[Layer, ...] = options["layers"] if op is serial or op is parallel else ()
+    return layers
+
+
+def _has_replaced_parts(model: Layer) -> bool:
+    """Return whether a combinator of this module made the layer, but its ``forward`` does not call its children."""
     made_here = getattr(model.rebuild, "__module__", None) == __name__
-    return made_here and not (isinstance(model.forward, OpForward) and model.forward.op in (serial, parallel))
+    called = combined_layers(model)
+    return made_here and not (
+        len(called) == len(model.children) and all(a is b for a, b in zip(called, model.children, strict=True))
+    )
 
 
 def _names(combinator: str, layers: tuple[Layer, ...]) -> tuple[str, ...]:
@@ -229,14 +243,21 @@ def _names(combinator: str, layers: tuple[Layer, ...]) -> tuple[str, ...]:
         raise ValueError(f"{combinator}: needs at least one layer")
     for layer in layers:
         if not isinstance(layer, Layer):
-            raise TypeError(f"{combinator}: expected layers such as relu(), got {layer!r}")
+            got = f"a list; write {combinator}(*layers)" if isinstance(layer, list) else repr(layer)
+            raise TypeError(f"{combinator}: arguments must be layers such as relu(), not {got}")
+        if not isinstance(layer.name, str) or "/" in layer.name:
+            raise ValueError(
+                f"{combinator}: a layer's name is a str without '/', which separates names in paths; got {layer.name!r}"
+            )
     return tuple(f"{i}_{layer.name}" for i, layer in enumerate(layers))
 
 
 def _check_children(combinator: str, names: tuple[str, ...], params: Tree, state: Tree) -> None:
     for what, given in (("params", params), ("state", state)):
         if not isinstance(given, dict):
-            raise TypeError(f"{combinator}: {what} is a dict with the keys {list(names)}, not {type(given).__name__}")
+            raise TypeError(
+                f"{combinator}: {what} must be a dict with the keys {list(names)}, not {type(given).__name__}"
+            )
         if tuple(given) != names and given.keys() != set(names):
             missing, extra = sorted(set(names) - given.keys()), sorted(given.keys() - set(names))
             raise ValueError(

@@ -11,7 +11,6 @@ import math
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import ContextVar, copy_context
 from functools import partial
 from itertools import pairwise
@@ -29,6 +28,8 @@ from funcnn.summary import multiply_adds
 from funcnn.tree import Array, Tree
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from funcnn.gradients import GradFn
 
 T = TypeVar("T")
@@ -112,9 +113,9 @@ def over_threads(
     The result differs from ``grad_fn``'s by rounding, since sums are taken in another order. It is the same bit for bit
     in every run with the same ``n``: how a batch is split depends on its size and shape, never on time.
 
-    While the shards run, threadpoolctl limits the BLAS library to one thread per shard (``pip install
-    'funcnn[threads]'``; scikit-learn includes it). Without threadpoolctl, batches are split only if ``min_work`` is 0,
-    because with the BLAS' own threads competing, steps took as long as on one thread.
+    While the shards run, threadpoolctl (extra ``threads``; scikit-learn includes it) limits the BLAS library to one
+    thread per shard. Without threadpoolctl, batches are split only if ``min_work`` is 0, because with the BLAS' own
+    threads competing, steps took as long as on one thread.
 
     Code that runs inside a shard, such as a layer that calls `funcnn.training.predict`, starts no further threads.
 
@@ -329,6 +330,8 @@ def run_concurrently(task: Callable[[int], T], n: int, abort: Callable[[], None]
             abort()
             raise
 
+    from concurrent.futures import wait
+
     others = _THREADS.submit([partial(copy_context().run, run_or_abort, i) for i in range(1, n)])
     errors: list[BaseException] = []
     try:
@@ -371,6 +374,8 @@ class _ThreadPool:
         Pools are kept, one for each number of tasks. All tasks of a call enter the queue without those of another call
         between them. So if two callers share a pool, one of them gets all its workers, and neither waits forever.
         """
+        from concurrent.futures import ThreadPoolExecutor  # brings logging along, a tenth of the import of funcnn
+
         n = len(tasks)
         with self._lock:
             if n not in self._workers:

@@ -14,21 +14,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from funcnn import checks, ops, tree
 from funcnn.combinators import map_layers
-from funcnn.gradients import Loss
+from funcnn.kernels.allocator import keep_freed_memory
 from funcnn.kernels.bias import example_channel_sums
 from funcnn.kernels.conv.dispatch import correlate_adjoint_x, preference
 from funcnn.kernels.conv.im2col import example_adjoints_w
 from funcnn.kernels.geometry import Geometry, geometry, transposed_geometry
-from funcnn.kernels.memory import keep_freed_memory
 from funcnn.keys import Key, generator
 from funcnn.layer import Layer, op_and_options, pull_back, wrap_forward
+from funcnn.losses import Loss
 from funcnn.ops.conv import depthwise_conv
 from funcnn.tree import Array, Tree
 
@@ -69,9 +68,11 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
     array([1.        , 0.83994868])
     """
     if not isinstance(args, tuple) or not isinstance(tangents, tuple):
-        raise TypeError(f"jvp: args and tangents are tuples, not {type(args).__name__} and {type(tangents).__name__}")
+        raise TypeError(
+            f"jvp: args and tangents must be tuples, not {type(args).__name__} and {type(tangents).__name__}"
+        )
     if len(args) != len(tangents):
-        raise ValueError(f"jvp: {len(args)} args need {len(args)} tangents, got {len(tangents)}")
+        raise ValueError(f"jvp: tangents must be as many as the {len(args)} args, got {len(tangents)}")
     named, named_v = ({f"args[{i}]": a for i, a in enumerate(trees)} for trees in (args, tangents))
     return _complex_step("jvp", f, named, named_v)
 
@@ -326,7 +327,7 @@ def per_example_gradients(
     array([4., 6.])
     """
     keep_freed_memory()
-    per_example = with_per_example_vjp(model)
+    per_example, params = with_per_example_vjp(model), tree.map(np.asarray, params)
     outputs, vjp, _ = per_example.forward(params, x, state, train=train, key=key)
     _, loss_vjp = loss(outputs, targets, sample_weight=sample_weight)
     return pull_back(per_example, vjp, len(outputs) * loss_vjp(1.0), input_gradient=False)[0]
@@ -347,8 +348,7 @@ def with_per_example_vjp(model: Layer) -> Layer:
 def _make_per_example_vjp(model: Layer) -> Layer:
     def with_rule(path: str, layer: Layer) -> Layer:
         op, options = op_and_options(layer)
-        function = op if isinstance(op, FunctionType) else None
-        rule, dx_rule = _EXAMPLE_RULES.get(function), _DX_RULES.get(function)
+        rule, dx_rule = _EXAMPLE_RULES.get(op), _DX_RULES.get(op)
 
         def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
             y, vjp, new_state = layer.forward(params, x, state, train=train, key=key)

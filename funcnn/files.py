@@ -1,7 +1,8 @@
-"""Writing files: the whole content or nothing, and finding out before long work that its results cannot be written."""
+"""Writing files: completely or not at all, and checking before long work that its results can be written."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from contextlib import suppress
@@ -11,12 +12,13 @@ __all__ = ["check_folder", "check_writable", "make_folder", "write_atomic"]
 
 
 def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a file completely, or not at all, which leaves what was there before.
+    """Write a file completely, or leave it unchanged if that fails.
 
     Parameters
     ----------
     path : path
-        The folder must exist. An existing file is replaced; the new one has the permissions that the umask gives.
+        The folder must exist. An existing file is replaced; the new one has the permissions that the umask gives. A
+        symbolic link stays, and the file that it leads to is written.
     content : str or bytes
         A str is written as UTF-8.
 
@@ -28,8 +30,8 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
     Notes
     -----
     The content goes to a hidden file in the same folder, ``.{name}.{random}.part``, which is flushed to the disk and
-    renamed; then the folder is flushed as well, so that even a power cut leaves the old file or the new one. An error
-    removes the hidden file; only a killed process leaves it behind.
+    renamed; then the folder is flushed as well, where it may be read, so that even a power cut leaves the old file or
+    the new one. An error removes the hidden file; only a killed process leaves it behind.
 
     Examples
     --------
@@ -42,20 +44,21 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
     path = Path(path)
     try:
         _check_kind(path)
-        temporary = _temporary_beside(path)
+        target = Path(os.path.realpath(path))
+        temporary = _temporary_path(target)
         try:
             with open(temporary, "xb") as file:
                 file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            os.replace(temporary, target)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink()
             raise
-        _flush_folder(path.parent)
+        _flush_folder(target.parent)
     except OSError as error:
-        raise _named(error, f"cannot write {path}") from None
+        raise _with_message(error, f"cannot write {path}") from None
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -69,15 +72,23 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     ------
     OSError
         With the file's name and the reason.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     check_writable(f"{folder}/net.safetensors")
+    ...     os.listdir(folder)
+    []
     """
     path = Path(path)
     try:
         _check_kind(path)
-        temporary = _temporary_beside(path)
+        temporary = _temporary_path(Path(os.path.realpath(path)))
         open(temporary, "xb").close()
         temporary.unlink()
     except OSError as error:
-        raise _named(error, f"cannot write {path}") from None
+        raise _with_message(error, f"cannot write {path}") from None
 
 
 def make_folder(path: str | os.PathLike[str]) -> None:
@@ -91,11 +102,19 @@ def make_folder(path: str | os.PathLike[str]) -> None:
     ------
     OSError
         With the folder's name and the reason.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     make_folder(f"{folder}/runs/first")
+    ...     Path(folder, "runs", "first").is_dir()
+    True
     """
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _named(error, f"cannot make the folder {path}") from None
+        raise _with_message(error, f"cannot make the folder {path}") from None
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
@@ -109,6 +128,14 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     ------
     OSError
         With the folder's name and the reason.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     check_folder(f"{folder}/checkpoints")
+    ...     os.listdir(folder)
+    ['checkpoints']
     """
     make_folder(path)
     check_writable(Path(path) / "checkpoint")
@@ -117,25 +144,31 @@ def check_folder(path: str | os.PathLike[str]) -> None:
 def _check_kind(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError("it is a directory")
+    if path.is_symlink() and not path.exists() and os.path.islink(os.path.realpath(path)):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if path.exists() and not path.is_file():  # a device or a pipe, which renaming would replace by a file
         raise OSError("it is not a file")
 
 
-def _temporary_beside(path: Path) -> Path:
-    """Return a name in the folder of ``path``, from where a file can be renamed to it."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+def _temporary_path(path: Path) -> Path:
+    """Return a temporary name in the folder of ``path``: a file can be renamed within a folder."""
+    name = path.name[:50]  # file systems allow 255 bytes, which the whole of a long name and the rest would exceed
+    return path.with_name(f".{name}.{secrets.token_hex(4)}.part")
 
 
 def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere folders cannot be opened, and renaming is all there is
+    if os.name != "posix":  # elsewhere folders cannot be opened and flushed
         return
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder in which one may write, and which one may not read
+        return
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def _named(error: OSError, what: str) -> OSError:
+def _with_message(error: OSError, what: str) -> OSError:
     """Return the error, of the same class, with a message that names the file."""
     return type(error)(f"{what}: {error.strerror or error}")

@@ -27,7 +27,7 @@ from funcnn import checks, ops
 from funcnn.kernels.bias import add_bias, channel_sum
 from funcnn.kernels.conv.conv_pool import adjoints, choose_conv_pool, correlate_max
 from funcnn.kernels.conv.dispatch import AUTO_METHODS, preference
-from funcnn.kernels.geometry import geometry
+from funcnn.kernels.geometry import geometry, to_tuple
 from funcnn.kernels.rectifier import rectify, rectify_adjoint
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, OpForward, add_location, op_and_options, pull_back
@@ -62,6 +62,10 @@ class Segment(NamedTuple):
         The names that the combinator gives its layers.
     fused : callable or None
         The fused computation of several layers; None for a single layer.
+
+    Examples
+    --------
+    See `segments`.
     """
 
     first: int
@@ -167,8 +171,13 @@ def _match_fused(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Fu
         with_relu = ops.relu in layer_ops[1:]
         if _is_plain_conv2d(options[0]) and _is_2x2(options[layer_ops.index(ops.max_pool)]):
             length = 3 if with_relu else 2
-            return length, _conv_max_pool(tuple(names[:length]), options[0], with_relu=with_relu)
+            last = ops.relu if layer_ops[length - 1] is ops.relu else ops.max_pool
+            return length, _conv_max_pool(tuple(names[:length]), options[0], last.__name__, with_relu=with_relu)
     return 1, None
+
+
+def _is_empty(tree: Any) -> bool:
+    return isinstance(tree, dict) and not tree
 
 
 def _is_plain_conv2d(conv: Mapping[str, Any]) -> bool:
@@ -180,7 +189,7 @@ def _is_2x2(pool: Mapping[str, Any]) -> bool:
     """Return whether pooling windows are 2x2 with stride 2, without dilation, padding or ceil_mode."""
     padding = pool["padding"]
     return (
-        _on_both_axes(pool["window"], 2)
+        _on_both_axes(pool.get("window"), 2)
         and (pool["stride"] is None or _on_both_axes(pool["stride"], 2))
         and _on_both_axes(pool["dilation"], 1)
         and (padding == "valid" or _on_both_axes(padding, 0) or _on_both_axes(padding, (0, 0)))
@@ -190,14 +199,15 @@ def _is_2x2(pool: Mapping[str, Any]) -> bool:
 
 def _on_both_axes(option: Any, value: Any) -> bool:
     """Return whether an option is ``value`` on both of two axes."""
-    return bool(option == value) or (isinstance(option, tuple) and option == (value, value))
+    option = to_tuple(option)
+    return bool(option == value or option == (value, value))
 
 
 def _relu_max_pool(relu: str, pool: str, options: Mapping[str, Any]) -> Fused:
     options = {name: value for name, value in options.items() if name != "keep_input"}
 
     def fused(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, FusedVjp] | None:
-        if params[relu] or params[pool] or state[relu] or state[pool]:
+        if not all(_is_empty(tree[name]) for tree in (params, state) for name in (relu, pool)):
             return None
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "fc":
             return None
@@ -218,9 +228,8 @@ def _relu_max_pool(relu: str, pool: str, options: Mapping[str, Any]) -> Fused:
     return fused
 
 
-def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, with_relu: bool) -> Fused:
+def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], last_op: str, *, with_relu: bool) -> Fused:
     first, *others = names
-    last = others[-1].partition("_")[2]  # the layer's name without its number
     leaves = ("w", "b") if conv["bias"] else ("w",)
 
     def applies(params: Tree, x: Array, state: Tree) -> bool:
@@ -228,7 +237,7 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, with_relu
         if not isinstance(x, np.ndarray) or x.ndim != 4 or x.dtype.kind != "f" or x.size <= _MIN_FUSED_SIZE:
             return False
         weights = params[first]
-        if state[first] or any(params[name] or state[name] for name in others):
+        if not (_is_empty(state[first]) and all(_is_empty(params[n]) and _is_empty(state[n]) for n in others)):
             return False
         if not isinstance(weights, dict) or weights.keys() != set(leaves):
             return False
@@ -256,7 +265,7 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], *, with_relu
         relu_output = rectify(y, out=y) if with_relu else None
 
         def conv_max_pool_vjp(dy: Any, input_gradient: bool) -> tuple[Tree, Array | None]:
-            dy = checks.cotangent(last, dy, shape, dtype)
+            dy = checks.cotangent(last_op, dy, shape, dtype)
             if relu_output is not None:
                 dy = rectify_adjoint(relu_output, dy)
             # In evaluation, the VJP is seldom called, so the argmax is computed here instead of in every forward call.

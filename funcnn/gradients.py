@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-from funcnn.kernels.memory import keep_freed_memory
+from funcnn.kernels.allocator import keep_freed_memory
 from funcnn.keys import Key
 from funcnn.layer import Layer, pull_back
+from funcnn.losses import Loss
 from funcnn.tree import Array, Tree
 
-__all__ = ["GradFn", "Loss", "value_and_grad"]
-
-Loss: TypeAlias = Callable[..., tuple[Any, Callable[[Any], Array]]]
+__all__ = ["GradFn", "value_and_grad"]
 
 
 class GradFn(NamedTuple):
@@ -20,6 +18,10 @@ class GradFn(NamedTuple):
 
     It keeps model and loss as attributes, so that a transformation such as `funcnn.data_parallel.over_threads` can
     combine them differently.
+
+    Examples
+    --------
+    See `value_and_grad`.
     """
 
     model: Layer

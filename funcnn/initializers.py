@@ -169,7 +169,7 @@ def orthogonal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Arr
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     if len(shape) < 2 or min(shape) < 1:
-        raise ValueError(f"a weight's shape is (kernel..., in, out) with every number >= 1, not {shape}")
+        raise ValueError(f"a weight's shape must be (kernel..., in, out) with every number >= 1, not {shape}")
     kernel = math.prod(shape[:-2])
     return kernel * shape[-2], kernel * shape[-1]
 

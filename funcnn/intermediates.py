@@ -1,9 +1,8 @@
 """Intermediate results of a model: each layer's output, the gradient that reaches it, and their statistics.
 
-No hooks are needed. Each layer returns a new state, and its VJP returns dparams; combinators collect both in trees
-under the layers' names. Here each layer is replaced by one that computes the same, but returns its output as the
-"state", and whose VJP returns the incoming dy together with dparams. One forward and one backward pass of the model
-then return all intermediate results.
+No hooks are needed. Here each layer is replaced by one that computes the same and notes under its path what passes
+through it: its output, the dy that reaches its VJP, and dparams. One forward and one backward pass of the model then
+show all intermediate results, however a combinator, of funcnn or your own, names and calls the layers inside.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ import numpy as np
 
 from funcnn import tree
 from funcnn.combinators import map_layers
-from funcnn.gradients import Loss
 from funcnn.keys import Key
 from funcnn.layer import Layer
+from funcnn.losses import Loss
 from funcnn.tree import Array, Tree
 
 __all__ = ["LayerStatistics", "LayerTrace", "activations", "forward_backward", "layer_statistics"]
@@ -34,6 +33,10 @@ class LayerTrace(NamedTuple):
         The cotangent dy of ``output``, which the layer's VJP was called with.
     dparams : tree
         The gradients of the layer's parameters.
+
+    Examples
+    --------
+    See `forward_backward`.
     """
 
     output: Array
@@ -64,6 +67,10 @@ class LayerStatistics(NamedTuple):
     params_norm, params_gradient_norm : float
         Euclidean norm of all the layer's parameters, and of the gradient of the batch's loss with respect to them; 0 if
         the layer has none.
+
+    Examples
+    --------
+    See `layer_statistics`.
     """
 
     path: str
@@ -82,6 +89,8 @@ def activations(
     model: Layer, params: Tree, state: Tree, x: Array, *, train: bool = False, key: Key | None = None
 ) -> dict[str, Array]:
     """Return the output of each layer without children: the feature maps.
+
+    A layer that its combinator does not call is missing.
 
     Parameters
     ----------
@@ -111,9 +120,9 @@ def activations(
     >>> list(maps)[:3], maps["1_relu"].shape
     (['0_conv2d', '1_relu', '2_flatten'], (5, 6, 6, 1))
     """
-    recording_model, paths = _with_recording(model)
-    _, _, outputs = recording_model.forward(params, x, state, train=train, key=key)
-    return {path: _subtree(outputs, path)["output"] for path in paths}
+    recording_model, records = _with_recording(model)
+    recording_model.forward(params, x, state, train=train, key=key)
+    return {path: record["output"] for path, record in records.items() if "output" in record}
 
 
 def forward_backward(
@@ -127,6 +136,8 @@ def forward_backward(
     key: Key | None = None,
 ) -> dict[str, LayerTrace]:
     """Return the output of each layer without children, its cotangent, and the gradients of its parameters.
+
+    A layer that its combinator does not call, forward and backward, is missing.
 
     Parameters
     ----------
@@ -158,10 +169,7 @@ def forward_backward(
     >>> traces["0_tanh"].gradient
     array([[1., 0.]])
     """
-    recording_model, paths = _with_recording(model)
-    y, vjp, outputs = recording_model.forward(params, x, state, train=train, key=key)
-    gradients, _ = vjp(cotangent(y))
-    return {path: LayerTrace(**_subtree(outputs, path), **_subtree(gradients, path)) for path in paths}
+    return {path: trace for path, trace, _ in _traces(model, params, state, x, cotangent, train=train, key=key)}
 
 
 def layer_statistics(
@@ -226,8 +234,8 @@ def layer_statistics(
 
     # An overflow shows in the statistics, so NumPy's warning would add nothing.
     with np.errstate(over="ignore", invalid="ignore"):
-        traces = forward_backward(model, params, state, x, cotangent, train=train, key=key)
-        return [_statistics(path, trace, _subtree(params, path)) for path, trace in traces.items()]
+        traces = _traces(model, params, state, x, cotangent, train=train, key=key)
+        return [_statistics(path, trace, layer_params) for path, trace, layer_params in traces]
 
 
 def _statistics(path: str, trace: LayerTrace, params: Tree) -> LayerStatistics:
@@ -248,29 +256,45 @@ def _statistics(path: str, trace: LayerTrace, params: Tree) -> LayerStatistics:
     )
 
 
-def _with_recording(model: Layer) -> tuple[Layer, list[str]]:
-    """Return a model that returns outputs as its state and cotangents with dparams, and the paths of its layers."""
-    paths: list[str] = []
+def _traces(
+    model: Layer,
+    params: Tree,
+    state: Tree,
+    x: Array,
+    cotangent: Callable[[Array], Array],
+    *,
+    train: bool,
+    key: Key | None,
+) -> list[tuple[str, LayerTrace, Tree]]:
+    """Return path, trace and parameters of each layer."""
+    recording_model, records = _with_recording(model)
+    y, vjp, _ = recording_model.forward(params, x, state, train=train, key=key)
+    vjp(cotangent(y))
+    return [
+        (path, LayerTrace(record["output"], record["gradient"], record["dparams"]), record["params"])
+        for path, record in records.items()
+        if "gradient" in record
+    ]
+
+
+def _with_recording(model: Layer) -> tuple[Layer, dict[str, dict[str, Any]]]:
+    """Return a model that computes the same, and the records, by path, which its forward pass and its VJP fill."""
+    records: dict[str, dict[str, Any]] = {}
 
     def with_recording(path: str, layer: Layer) -> Layer:
-        paths.append(path)
+        record = records[path] = {}
 
         def forward(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
-            y, vjp, _ = layer.forward(params, x, state, train=train, key=key)
+            y, vjp, new_state = layer.forward(params, x, state, train=train, key=key)
+            record.update(output=y, params=params)
 
             def recording_vjp(dy: Any) -> tuple[Tree, Any]:
                 dparams, dx = vjp(dy)
-                return {"gradient": dy, "dparams": dparams}, dx
+                record.update(gradient=dy, dparams=dparams)
+                return dparams, dx
 
-            return y, recording_vjp, {"output": y}
+            return y, recording_vjp, new_state
 
         return layer._replace(forward=forward)
 
-    return map_layers(with_recording, model), paths
-
-
-def _subtree(tree_of_model: Tree, path: str) -> Any:
-    """Return the part of a model's params, state or gradients that belongs to the layer at ``path``."""
-    for name in path.split("/") if path else ():
-        tree_of_model = tree_of_model[name]
-    return tree_of_model
+    return map_layers(with_recording, model), records

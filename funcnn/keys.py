@@ -73,7 +73,7 @@ def generator(key: Key) -> np.random.Generator:
 
 def _check_key(key: Key) -> Key:
     if not isinstance(key, tuple) or not all(type(i) is int or isinstance(i, np.integer) for i in key):
-        raise TypeError(f"a key is a tuple of ints such as (0,) or (0, 3), not {key!r}")
+        raise TypeError(f"a key must be a tuple of ints such as (0,) or (0, 3), not {key!r}")
     if not key or min(key) < 0:
-        raise ValueError(f"a key is a non-empty tuple of ints >= 0, not {key!r}")
+        raise ValueError(f"a key must be a non-empty tuple of ints >= 0, not {key!r}")
     return key

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import partial
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +58,19 @@ class Layer(NamedTuple):
     The layers and combinators of funcnn have an `OpForward` here, from which tools know what a layer computes. Any
     other callable is allowed, such as your own function or a wrapper around another ``forward``. The layer is then
     never fused with its neighbours, counts no multiply-adds in summaries and cannot be exported to ONNX.
+
+    Examples
+    --------
+    A layer of your own, which doubles its input:
+
+    >>> def init(key, in_shape):
+    ...     return {}, {}, in_shape
+    >>> def forward(params, x, state, *, train, key=None):
+    ...     return 2 * x, lambda dy: ({}, 2 * dy), state
+    >>> double = Layer("double", init, forward)
+    >>> y, vjp, _ = double.forward({}, np.array([[1.0, 3.0]]), {}, train=True)
+    >>> y, vjp(np.ones_like(y))
+    (array([[2., 6.]]), ({}, array([[2., 2.]])))
     """
 
     name: str
@@ -77,7 +91,8 @@ class OpForward:
     op : callable
         A function of `funcnn.ops`, your own op, or a combinator of `funcnn.combinators`.
     options : mapping
-        All keyword arguments of the op. `parameterless` and `parametric` add those left at their defaults.
+        All keyword arguments of the op, and for a combinator its ``layers``. Those not given have the op's defaults. It
+        is read-only, since changing it would not change what is computed.
     call : callable
         ``call(params, x, state, *, train, key=None) -> y, vjp, state``: what is computed. `parameterless` and
         `parametric` make it from the op.
@@ -98,8 +113,11 @@ class OpForward:
 
     def __init__(self, op: Callable[..., Any], options: Mapping[str, Any], call: Callable[..., Any]) -> None:
         self.op = op
-        self.options = options
+        self.options = MappingProxyType({**_defaults(op), **options})
         self.call = call
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OpForward:
+        return OpForward(self.op, deepcopy(dict(self.options), memo), self.call)
 
     def __call__(self, params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         """Compute the layer; see `Layer`."""
@@ -116,9 +134,14 @@ def _defaults(op: Callable[..., Any]) -> dict[str, Any]:
 
 
 def op_and_options(layer: Layer) -> tuple[Callable[..., Any] | None, Mapping[str, Any]]:
-    """Return the op that a layer computes and its options, or (None, {}) if ``forward`` is not an `OpForward`."""
+    """Return the op that a layer computes and its options, or (None, {}) if ``forward`` does not tell.
+
+    An op that is not a plain function, such as a `functools.partial`, is none of funcnn, and may not even be hashable.
+    """
     forward = layer.forward
-    return (forward.op, forward.options) if isinstance(forward, OpForward) else (None, NO_OPTIONS)
+    if isinstance(forward, OpForward) and isinstance(forward.op, FunctionType):
+        return forward.op, forward.options
+    return None, NO_OPTIONS
 
 
 def parameterless(
@@ -168,7 +191,7 @@ def parameterless(
 
         return y, parameterless_vjp, {}
 
-    return Layer(name, init, OpForward(op, {**_defaults(op), **options}, call))
+    return Layer(name, init, OpForward(op, options, call))
 
 
 def parametric(
@@ -226,7 +249,7 @@ def parametric(
 
         return y, parametric_vjp, {}
 
-    return Layer(name, init, OpForward(op, {**_defaults(op), **options}, call))
+    return Layer(name, init, OpForward(op, options, call))
 
 
 def pull_back(layer: Layer, vjp: Callable[..., tuple[Tree, Any]], dy: Any, *, input_gradient: bool) -> tuple[Tree, Any]:
@@ -249,6 +272,15 @@ def pull_back(layer: Layer, vjp: Callable[..., tuple[Tree, Any]], dy: Any, *, in
     dparams : tree
     dx : array or None
         None if ``input_gradient`` is False.
+
+    Examples
+    --------
+    >>> from funcnn.layers import dense
+    >>> params, state, _ = dense(2).init((0,), (3,))
+    >>> y, vjp, _ = dense(2).forward(params, np.ones((4, 3), np.float32), state, train=True)
+    >>> dparams, dx = pull_back(dense(2), vjp, np.ones_like(y), input_gradient=False)
+    >>> dparams["b"], dx
+    (array([4., 4.], dtype=float32), None)
     """
     if input_gradient:
         return vjp(dy)

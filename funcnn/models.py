@@ -56,8 +56,8 @@ def seed_convnet(outputs: int = 10, *, features: int = 1, hidden: int = 10) -> L
 
     The hand-written example this project started from trains this network with SGD (learning rate 0.1, batches of 64)
     for ten epochs, and its accuracy stays near chance. Here it learns, for three reasons: weights are scaled by their
-    fan-in (standard-normal ones saturate the softmax at once), `funcnn.training.fit` shuffles the examples each epoch,
-    and `funcnn.losses.softmax_cross_entropy` takes logits and cannot overflow. Standardise the inputs: on positive
+    fan-in (standard-normal ones saturate the softmax), `funcnn.training.fit` shuffles the examples each epoch, and
+    `funcnn.losses.softmax_cross_entropy` takes logits and cannot overflow. Standardise the inputs: on positive
     pixels, a kernel whose weights sum to less than 0 gives the ReLU almost only negative inputs, and then nearly all
     its outputs and gradients are 0. The kernel makes 6x6 outputs of an 8x8 image.
 
@@ -151,7 +151,8 @@ def convnet(
     rates = list(dropout_rate) if isinstance(dropout_rate, Sequence) else [dropout_rate] * (len(hidden) + 1)
     if len(rates) != len(hidden) + 1:
         raise ValueError(
-            f"convnet: needs {len(hidden) + 1} dropout rates, one for each dense layer, got {dropout_rate}"
+            f"convnet: dropout_rate must be one number, or {len(hidden) + 1}, one for each dense layer, "
+            f"got {dropout_rate}"
         )
     blocks: list[Layer] = []
     for features in channels:
@@ -337,7 +338,7 @@ def resnet(
     (272474, (10,))
     """
     if len(blocks) != len(channels):
-        raise ValueError(f"resnet: a number of blocks and of channels for each stage, got {blocks} and {channels}")
+        raise ValueError(f"resnet: blocks and channels must have an entry for each stage, got {blocks} and {channels}")
     stem = _conv_norm_relu(channels[0], 3)
     if large_images:
         stem = [*_conv_norm_relu(channels[0], 7, stride=2), max_pool(3, stride=2, padding=1)]
@@ -410,7 +411,7 @@ def _conv_norm_relu(features: int, kernel_size: int, *, stride: int = 1) -> list
 
 
 def _conv_norm(features: int, kernel_size: int, stride: int) -> list[Layer]:
-    """Return a convolution that keeps the size but for the stride, without the bias that the norm would undo."""
+    """Return a convolution without bias and a norm, whose bias replaces it. Only the stride changes the size."""
     return [conv2d(features, kernel_size, stride=stride, padding=kernel_size // 2, bias=False), batch_norm()]
 
 

@@ -1,4 +1,4 @@
-"""A trained model with all that belongs to it: its parameters, its preprocessing and its classes.
+"""A trained model with everything needed to use it: its parameters, its preprocessing and its classes.
 
 `load` reads what ``funcnn train`` wrote; it needs NumPy and safetensors, nothing else. The file is a checkpoint
 (`funcnn.checkpoint`), and what is not an array is in its description, a dict of what JSON can hold:
@@ -8,16 +8,17 @@
   their names; ``standardize``, None or ``mean`` and ``std`` as nested lists; and, to know the data again, their
   ``source``, number of ``examples`` and ``fingerprint``.
 - ``preprocessing``: what `preprocess` does to a raw array, in this order. Images: ``uint8_divisor`` (255) divides 8-bit
-  values, ``channels`` are converted, ``size`` (height, width) is reached by resizing. Rows: ``features`` is their
-  length. Then both are standardised by ``mean`` and ``std``, unless these are None. A file without this entry was
-  written by an older version; it is read by its ``data``.
+  values, the colours are converted to ``channels``, and images resized to ``size`` (height, width). Rows:
+  ``features`` is their length. Then both are standardised by ``mean`` and ``std``, unless these are None. A file
+  without this entry was written by an older version; its preprocessing follows from ``data``.
 - ``run``: the options of the command; ``versions``: of the software (`funcnn.checkpoint.versions`).
 
-A network for two classes has one output, the logit of the second class; one for more has a logit for each.
+A network for two classes has one output, the logit of the second class; for more classes it has one logit each.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import checkpoint, data, gradients, losses, ops, training
+from funcnn import checkpoint, checks, data, losses, ops, training
 from funcnn.checkpoint import Checkpoint, CheckpointError
 from funcnn.layer import Layer
 from funcnn.training import TrainState
@@ -42,6 +43,10 @@ __all__ = [
     "preprocessing_for",
     "targets_for",
 ]
+
+
+# The numbers of an example: above it, a file's description is nonsense that would take the memory.
+_LARGEST_EXAMPLE = 2**28
 
 
 class Predictor(NamedTuple):
@@ -88,7 +93,7 @@ class Predictor(NamedTuple):
     classes: list[str]
     preprocessing: dict[str, Any]
     description: dict[str, Any]
-    history: list[dict[str, Any]] = []  # noqa: RUF012 a default that nobody writes to
+    history: list[dict[str, Any]] = []  # noqa: RUF012 never modified
 
     def prepare(self, x: Any) -> Array:
         """Return raw examples as the network takes them.
@@ -107,6 +112,15 @@ class Predictor(NamedTuple):
         ------
         ValueError
             If ``x`` is not of numbers, its shape does not fit, or it has values that are not finite.
+
+        Examples
+        --------
+        >>> model = {"name": "mlp", "arguments": {"outputs": 3}}
+        >>> description = describe(model, (4, 4, 1), ["circle", "square", "triangle"])
+        >>> predictor = from_description(description, *checkpoint.rebuild(description).init((0,), (4, 4, 1))[:2])
+        >>> x = predictor.prepare(np.full((2, 8, 8), 255, np.uint8))
+        >>> x.shape, float(x.max())
+        ((2, 4, 4, 1), 1.0)
         """
         return preprocess(x, self.preprocessing)
 
@@ -128,6 +142,13 @@ class Predictor(NamedTuple):
         ------
         ValueError
             As `prepare` does.
+
+        Examples
+        --------
+        >>> description = describe({"name": "mlp", "arguments": {"outputs": 3}}, (2,), ["a", "b", "c"])
+        >>> predictor = from_description(description, *checkpoint.rebuild(description).init((0,), (2,))[:2])
+        >>> predictor.outputs([[0.5, 1.0], [1.5, 2.0]]).shape
+        (2, 3)
         """
         return training.predict(self.model, self.params, self.state, self.prepare(x), threads=threads)
 
@@ -150,6 +171,13 @@ class Predictor(NamedTuple):
         ------
         ValueError
             As `prepare` does.
+
+        Examples
+        --------
+        >>> description = describe({"name": "mlp", "arguments": {"outputs": 3}}, (2,), ["a", "b", "c"])
+        >>> predictor = from_description(description, *checkpoint.rebuild(description).init((0,), (2,))[:2])
+        >>> predictor.predict_proba([[0.5, 1.0], [1.5, 2.0]]).sum(axis=1).round(6)
+        array([1., 1.])
         """
         logits = self.outputs(x, threads=threads).astype(np.float64)
         if logits.shape[1] == 1:
@@ -175,6 +203,14 @@ class Predictor(NamedTuple):
         ------
         ValueError
             As `prepare` does.
+
+        Examples
+        --------
+        >>> description = describe({"name": "mlp", "arguments": {"outputs": 3}}, (2,), ["a", "b", "c"])
+        >>> predictor = from_description(description, *checkpoint.rebuild(description).init((0,), (2,))[:2])
+        >>> names = predictor.predict([[0.5, 1.0], [1.5, 2.0]])
+        >>> names.shape, set(names.tolist()) <= {"a", "b", "c"}
+        ((2,), True)
         """
         return np.array(self.classes)[self.predict_proba(x, threads=threads).argmax(axis=1)]
 
@@ -184,7 +220,7 @@ class Predictor(NamedTuple):
         Parameters
         ----------
         path : path
-            Whose folder exists.
+            Its folder must exist.
 
         Raises
         ------
@@ -193,11 +229,21 @@ class Predictor(NamedTuple):
             cannot.
         OSError
             If the file cannot be written, naming it.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> description = describe({"name": "mlp", "arguments": {"outputs": 3}}, (2,), ["a", "b", "c"])
+        >>> predictor = from_description(description, *checkpoint.rebuild(description).init((0,), (2,))[:2])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     predictor.save(f"{folder}/net.safetensors")
+        ...     os.listdir(folder)
+        ['net.safetensors']
         """
         about = {**self.description.get("data", {}), "in_shape": list(self.in_shape), "classes": list(self.classes)}
         about["standardize"] = _standardize(self.preprocessing)
         description = {**self.description, "data": about, "preprocessing": self.preprocessing}
-        # refused now rather than by everyone who loads the file
+        # raises here what `load` would raise later
         saved = from_description(description, self.params, self.state, self.history)
         epoch, step = (int(saved.history[-1].get(name, 0)) if saved.history else 0 for name in ("epoch", "step"))
         train_state = TrainState(saved.params, saved.state, {}, (0,), epoch, step)
@@ -220,7 +266,18 @@ def load(path: str | os.PathLike[str]) -> Predictor:
     Raises
     ------
     funcnn.checkpoint.CheckpointError
-        If there is none that can be read, or it does not say what model and data it is of.
+        If no checkpoint can be read, or its description lacks the model or the data.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> description = describe({"name": "mlp", "arguments": {"outputs": 3}}, (2,), ["a", "b", "c"])
+    >>> predictor = from_description(description, *checkpoint.rebuild(description).init((0,), (2,))[:2])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     predictor.save(f"{folder}/net.safetensors")
+    ...     loaded = load(f"{folder}/net.safetensors")
+    >>> loaded.in_shape, loaded.classes
+    ((2,), ['a', 'b', 'c'])
     """
     path = Path(path)
     if path.is_dir():
@@ -229,17 +286,17 @@ def load(path: str | os.PathLike[str]) -> Predictor:
             warnings.warn(f"{error}; taking the one before, {path}", stacklevel=2)
     else:
         saved = checkpoint.load(path)
-    reached = saved.best or saved.train_state
+    trained = saved.best or saved.train_state
     try:
-        return from_description(saved.description, reached.params, reached.state, saved.history)
+        return from_description(saved.description, trained.params, trained.state, saved.history)
     except (LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} does not say what model and data it is of: {error}") from None
+        raise CheckpointError(f"{path} does not describe its model and data: {error}") from None
 
 
 def from_description(
     description: Mapping[str, Any], params: Tree, state: Tree, history: Sequence[dict[str, Any]] = ()
 ) -> Predictor:
-    """Return the predictor that a description, as `describe` makes it, and the trained parameters are of.
+    """Make a predictor from a description, as `describe` returns it, and trained parameters.
 
     Parameters
     ----------
@@ -256,6 +313,14 @@ def from_description(
     ------
     ValueError, LookupError, TypeError
         If the description lacks an entry, or the parameters are of another model.
+
+    Examples
+    --------
+    >>> description = describe({"name": "mlp", "arguments": {"outputs": 3}}, (2,), ["a", "b", "c"])
+    >>> params, state, _ = checkpoint.rebuild(description).init((0,), (2,))
+    >>> predictor = from_description(description, params, state)
+    >>> predictor.classes, predictor.preprocessing
+    (['a', 'b', 'c'], {'features': 2, 'mean': None, 'std': None})
     """
     model = checkpoint.rebuild(dict(description))
     about = description["data"]
@@ -293,7 +358,7 @@ def describe(
         ``mean`` and ``std`` of the training examples: arrays or nested lists that broadcast against an example, such as
         one number for each feature or channel.
     source, examples, fingerprint : optional
-        Of the data: where they are from, how many examples, what tells them from others.
+        Of the data: where they are from, how many examples, and a checksum of them.
     run : dict, optional
         The options of the training.
 
@@ -352,6 +417,11 @@ def preprocessing_for(in_shape: Sequence[int], standardize: Mapping[str, Any] | 
     ------
     ValueError
         If ``in_shape`` is neither.
+
+    Examples
+    --------
+    >>> preprocessing_for((8, 6, 3), {"mean": [0.5], "std": [0.25]})
+    {'uint8_divisor': 255, 'channels': 3, 'size': [8, 6], 'mean': [0.5], 'std': [0.25]}
     """
     scaling = {name: None if standardize is None else standardize[name] for name in ("mean", "std")}
     if len(in_shape) == 3:
@@ -363,14 +433,22 @@ def preprocessing_for(in_shape: Sequence[int], standardize: Mapping[str, Any] | 
 
 
 def _check_preprocessing(preprocessing: Mapping[str, Any], in_shape: tuple[int, ...]) -> None:
-    """Refuse what `preprocess` could not do, by doing it."""
-    prepared = preprocess(np.zeros((1, *in_shape), np.float32), preprocessing)
-    if prepared.shape[1:] != in_shape:
-        raise ValueError(f"the preprocessing makes {prepared.shape[1:]} of examples, and the network takes {in_shape}")
+    """Raise an error if `preprocess` fails with these settings, by preprocessing an example."""
+    if not all(checks.is_int(s) and s >= 1 for s in in_shape) or math.prod(in_shape) > _LARGEST_EXAMPLE:
+        raise ValueError(f"in_shape {in_shape} must be ints >= 1 with a product of at most {_LARGEST_EXAMPLE:,}")
+    images = "features" not in preprocessing
+    made = (*preprocessing["size"], preprocessing["channels"]) if images else (preprocessing["features"],)
+    if made != in_shape:
+        raise ValueError(f"the preprocessing makes {made} of examples, and the network takes {in_shape}")
+    with np.errstate(all="ignore"):
+        prepared = [preprocess(np.zeros((1, *in_shape), dtype), preprocessing) for dtype in (np.uint8, np.float32)]
+    if not all(np.isfinite(x).all() for x in prepared):
+        numbers = {name: preprocessing.get(name) for name in ("uint8_divisor", "mean", "std")}
+        raise ValueError(f"the preprocessing makes values that are not finite, with {numbers}")
 
 
 def preprocess(x: Any, preprocessing: Mapping[str, Any]) -> Array:
-    """Return raw examples as a network takes them: what training and `Predictor.prepare` both do.
+    """Return raw examples as a network takes them. Training and `Predictor.prepare` both call this function.
 
     Parameters
     ----------
@@ -403,7 +481,7 @@ def preprocess(x: Any, preprocessing: Mapping[str, Any]) -> Array:
     else:
         channels, size = preprocessing["channels"], tuple(preprocessing["size"])
         # (height, width, 3) would pass for `height` grey images three pixels wide
-        if x.ndim not in (3, 4) or (x.ndim == 3 and x.shape[-1] in (3, 4) and x.shape[-1] != size[1]):
+        if x.ndim not in (3, 4) or (x.ndim == 3 and x.shape[-1] in (1, 3, 4) and x.shape[-1] != size[1]):
             raise _refused((*size, channels), x)
         x = data.to_examples(x, where="prepare", uint8_divisor=preprocessing["uint8_divisor"])
         if x.shape[3] != channels and {x.shape[3], channels} != {1, 3}:
@@ -417,7 +495,8 @@ def preprocess(x: Any, preprocessing: Mapping[str, Any]) -> Array:
 
 def _refused(wanted: tuple[int, ...], x: Array) -> ValueError:
     found = data.describe_shape(x.shape[1:]) if x.ndim in (2, 4) else f"an array with {x.ndim} axes"
-    one = "; one example is x[None]" if x.ndim == len(wanted) and x.ndim != 2 else ""
+    is_one = x.ndim == len(wanted) or (len(wanted) == 3 and x.shape == wanted[:2])
+    one = "; one example is x[None]" if is_one else ""
     return ValueError(f"the network takes {data.describe_shape(wanted)}, not {found}: x {x.shape}{one}")
 
 
@@ -426,7 +505,7 @@ def _standardize(preprocessing: Mapping[str, Any]) -> dict[str, Any] | None:
     return None if scaling["mean"] is None else scaling
 
 
-def loss_for(classes: int) -> tuple[int, gradients.Loss]:
+def loss_for(classes: int) -> tuple[int, losses.Loss]:
     """Return how many outputs a network for a number of classes has, and its loss.
 
     Parameters

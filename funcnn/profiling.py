@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from funcnn import checks
 from funcnn.combinators import map_layers
 from funcnn.keys import Key
 from funcnn.layer import Layer, pull_back, wrap_forward
@@ -24,6 +25,10 @@ class LayerTime(NamedTuple):
     forward, backward : list of float
         Seconds. ``backward`` is 0 in a layer whose VJP is not called: one before the first parameters, which needs no
         gradient.
+
+    Examples
+    --------
+    See `layer_times`.
     """
 
     forward: list[float]
@@ -82,8 +87,7 @@ def layer_times(
     >>> len(times["1_dense"].forward), times["1_dense"].backward[0] > 0, times["0_flatten"].backward
     (3, True, [0.0, 0.0, 0.0])
     """
-    if rounds < 1:
-        raise ValueError(f"layer_times: rounds must be at least 1, got {rounds}")
+    checks.count("layer_times", "rounds", rounds)
     times: dict[str, LayerTime] = {}
 
     def timed(path: str, layer: Layer) -> Layer:

@@ -1,4 +1,4 @@
-"""A progress display for a training: a live line in a terminal or notebook, elsewhere a plain line for each epoch.
+"""A progress display for training: a live line in a terminal or notebook, elsewhere a plain line for each epoch.
 
 The live line is drawn by rich. Where rich is not installed, lines are plain.
 """
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+from funcnn.characters import printable
 from funcnn.training import Epoch, Step
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ __all__ = ["with_progress"]
 
 Record = TypeVar("Record", bound="Step | Epoch")
 
-# What a narrow terminal leaves out of a line, the least important first.
+# Parts of a line that a narrow terminal leaves out, in this order.
 _LEFT_OUT_FIRST = ("speed", "left", "train", "loss", "step", "label", "validation")
 _BAR_WIDTH = 30
-# Seconds between two movements of the bar, and for which the line of a finished epoch stays before steps replace it.
-_BAR_INTERVAL, _EPOCH_SHOWN = 0.1, 1.0
+# Seconds between two updates of the bar, and between the line of a finished epoch and the first line of a step.
+_BAR_INTERVAL, _EPOCH_LINE = 0.1, 1.0
 
 
 def with_progress(
@@ -33,27 +34,30 @@ def with_progress(
     label: str = "",
     quiet: bool = False,
     epochs_done: int = 0,
+    steps_done: int = 0,
     steps_per_epoch: int = 0,
     describe: Callable[[Epoch], Mapping[str, str]] | None = None,
 ) -> Generator[Record, None, None]:
-    """Yield the records of a training unchanged, and show on stderr how far it is.
+    """Yield the records of training unchanged, and show the progress on stderr.
 
-    In a terminal or a notebook one line with a bar is drawn again and again, never wider than the terminal; it advances
+    In a terminal or a notebook one line with a bar is redrawn, never wider than the terminal; it advances
     with each step if ``records`` has steps. Elsewhere (a pipe, a file, a dumb terminal) a line is printed after each
-    epoch. Each epoch is shown before it is yielded. ``NO_COLOR`` and the encoding of stderr are honoured.
+    epoch. Each epoch's line appears before the epoch is yielded. ``NO_COLOR`` and the encoding of stderr are honoured.
 
     Parameters
     ----------
     records : iterable of Step and Epoch
         `funcnn.training.fit(...)`, or its ``.steps()``.
     total_epochs : int
-        How many epochs there will be at most.
+        The maximum number of epochs.
     label : str
         The beginning of each line.
     quiet : bool
         Show nothing.
     epochs_done : int
         Epochs of an earlier run that this one continues.
+    steps_done : int
+        Steps of that run in the epoch after these.
     steps_per_epoch : int
         Number of steps of an epoch; 0 if it is not known, and then the bar advances with each epoch.
     describe : callable, optional
@@ -67,8 +71,8 @@ def with_progress(
 
     Notes
     -----
-    After an exception, Ctrl-C included, or when the generator is closed, the cursor is visible again at the beginning
-    of a line. A loop that is left by ``break`` or by an exception of its own closes it at once if it is in
+    When the generator is closed, or after an exception or Ctrl-C, the cursor is visible at the beginning of a line. To
+    close the generator as soon as a loop ends by ``break`` or an exception, write the loop in
     ``with contextlib.closing(with_progress(...)) as records:``.
 
     Examples
@@ -90,8 +94,14 @@ def with_progress(
         number = f"epoch {epoch.epoch:{len(str(total_epochs))}}/{total_epochs}"
         if describe is not None:
             return {"epoch": number, **describe(epoch)}
-        per_epoch = (time.monotonic() - started) / max(1, epoch.epoch - epochs_done)
-        return {"epoch": number, **_measures(epoch), "left": _time_left(per_epoch * (total_epochs - epoch.epoch))}
+        parts = {"epoch": number, **_measures(epoch)}
+        steps = len(epoch.losses) - (steps_done if epoch.epoch == epochs_done + 1 else 0)
+        if steps <= 0:  # of this run: there is nothing yet to tell its speed by
+            return parts
+        if epoch.seconds > 0:
+            parts["speed"] = f"{steps / epoch.seconds:.0f} steps/s"
+        per_epoch = (time.monotonic() - started) / (epoch.epoch - epochs_done - steps_done / len(epoch.losses))
+        return {**parts, "left": _time_left(per_epoch * (total_epochs - epoch.epoch))}
 
     console = _live_console()
     if console is not None:
@@ -100,7 +110,8 @@ def with_progress(
     for record in records:
         if isinstance(record, Epoch):
             line = label + "  ".join(parts_of(record).values())
-            print(_encodable(line, getattr(sys.stderr, "encoding", None)), file=sys.stderr, flush=True)
+            encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+            print(printable(line, encoding, "replace"), file=sys.stderr, flush=True)
         yield record
 
 
@@ -118,7 +129,7 @@ def _live(
 
     def joined(parts: dict[str, str]) -> str:
         line = parts.get("label", "") + "  ".join(text for name, text in parts.items() if name != "label")
-        return _encodable(line, console.encoding)
+        return printable(line, console.encoding, "replace")
 
     def fitting(parts: dict[str, str]) -> str:
         """Join the parts, without the less important ones where the line would not fit the terminal."""
@@ -138,7 +149,7 @@ def _live(
         bar.bar_width = max(0, min(_BAR_WIDTH, console.width - cell_len(line) - 1))
         return line
 
-    # What the loop prints appears above the line; but where stdout goes elsewhere, it must not be led to the terminal.
+    # rich prints the loop's own output above the line. If stdout is not a terminal, it is left alone.
     to_terminal = sys.stdout is not None and sys.stdout.isatty()
     with Progress(
         TextColumn("{task.description}", markup=False),
@@ -149,16 +160,16 @@ def _live(
     ) as progress:
         first_line = resized({"epoch": f"epoch {epochs_done}/{total_epochs}"})
         task = progress.add_task(first_line, total=total_epochs, completed=epochs_done)
-        bar_moved = epoch_shown = time.monotonic()
+        bar_moved = epoch_drawn = time.monotonic()
         for record in records:
             now = time.monotonic()
             if isinstance(record, Epoch):
                 progress.update(task, completed=record.epoch, description=resized(parts_of(record)))
-                bar_moved = epoch_shown = now
+                bar_moved = epoch_drawn = now
             elif isinstance(record, Step) and now - bar_moved > _BAR_INTERVAL:
                 bar_moved, step = now, len(record.train_state.losses)
                 progress.update(task, completed=record.epoch - 1 + (step / steps_per_epoch if steps_per_epoch else 0))
-                if now - epoch_shown > _EPOCH_SHOWN:
+                if now - epoch_drawn > _EPOCH_LINE:
                     parts = {
                         "epoch": f"epoch {record.epoch}/{total_epochs}",
                         "step": f"step {step}/{steps_per_epoch}" if steps_per_epoch else f"step {step}",
@@ -169,7 +180,7 @@ def _live(
 
 
 def _live_console() -> Console | None:
-    """Return rich's console for stderr if a line can be drawn again there, else None."""
+    """Return rich's console for stderr if a line can be redrawn there, else None."""
     try:
         from rich.console import Console
     except ImportError:
@@ -184,16 +195,8 @@ def _measures(epoch: Epoch) -> dict[str, str]:
         parts["train"] = f"train {epoch.train['accuracy']:.2%}"
     if "accuracy" in epoch.validation:
         parts["validation"] = f"val {epoch.validation['accuracy']:.2%}"
-    if epoch.seconds > 0:
-        parts["speed"] = f"{len(epoch.losses) / epoch.seconds:.0f} steps/s"
     return parts
 
 
 def _time_left(seconds: float) -> str:
     return f"{int(seconds // 60)}:{int(seconds % 60):02} left"
-
-
-def _encodable(text: str, encoding: str | None) -> str:
-    """Return the text with a question mark for each character that the encoding does not have."""
-    encoding = encoding or "utf-8"
-    return text.encode(encoding, "replace").decode(encoding)

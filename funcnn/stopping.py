@@ -23,6 +23,10 @@ class BestEpoch(NamedTuple):
         Of the model after that epoch.
     waited : int
         Number of epochs since the last improvement by more than ``min_delta``.
+
+    Examples
+    --------
+    See `update_best`.
     """
 
     epoch: int
@@ -41,7 +45,7 @@ def update_best(best: BestEpoch | None, value: float, train_state: TrainState, *
         The best of the earlier epochs; None after the first epoch.
     value : float
         The monitored measure after the epoch that has just ended; less is better, as for a loss on validation data.
-        For a score of which more is better, pass its negative. NaN is no improvement over any number.
+        For a score where larger is better, pass its negative. NaN never counts as an improvement.
     train_state : TrainState
         The training state after that epoch.
     min_delta : float >= 0

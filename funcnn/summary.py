@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from funcnn import ops, tree
 from funcnn.combinators import map_layers
 from funcnn.keys import Key
@@ -16,7 +18,12 @@ __all__ = ["Row", "format_summary", "summary"]
 
 
 class Row(NamedTuple):
-    """One layer of a model. Shape and multiply-adds are per example."""
+    """One layer of a model. Shape and multiply-adds are per example.
+
+    Examples
+    --------
+    See `summary`.
+    """
 
     path: str
     out_shape: tuple[int, ...]
@@ -96,12 +103,32 @@ def format_summary(rows: list[Row]) -> str:
 
 
 def multiply_adds(layer: Layer, params: Tree, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> int:
-    """Return the number of multiply-adds per example. Only convolutions and dense layers have any."""
+    """Return the number of multiply-adds per example; 0 for all layers but convolutions and dense layers.
+
+    Parameters
+    ----------
+    layer : Layer
+        Without children.
+    params : tree
+    in_shape, out_shape : tuple of int
+        Per example, without the batch axis.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from funcnn.layers import conv2d
+    >>> params, _, out_shape = conv2d(4, 3).init((0,), (8, 8, 2))
+    >>> multiply_adds(conv2d(4, 3), params, (8, 8, 2), out_shape) == 6 * 6 * 4 * 3 * 3 * 2
+    True
+    """
     op, _ = op_and_options(layer)
     if op in (ops.conv, depthwise_conv, ops.dense):
         # Each entry of the output is a sum over the weights of its channel: one product for each.
-        return math.prod(out_shape) * math.prod(params["w"].shape[:-1])
+        return math.prod(out_shape) * math.prod(np.shape(params["w"])[:-1])
     if op is ops.conv_transpose:
         # Each entry of the input is multiplied by each weight of its channel.
-        return math.prod(in_shape) * math.prod(params["w"].shape[:-1])
+        return math.prod(in_shape) * math.prod(np.shape(params["w"])[:-1])
     return 0

@@ -16,10 +16,11 @@ import numpy as np
 from funcnn import checks, tree
 from funcnn.data import batches
 from funcnn.data_parallel import cores, map_batches, over_threads
-from funcnn.gradients import Loss, value_and_grad
-from funcnn.kernels.memory import keep_freed_memory
+from funcnn.gradients import value_and_grad
+from funcnn.kernels.allocator import keep_freed_memory
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer
+from funcnn.losses import Loss
 from funcnn.optim import Optimizer, apply_updates, learning_rate
 from funcnn.tree import Array, Tree
 
@@ -77,9 +78,11 @@ def predict(
     array([0., 2., 3.])
     """
     x = np.asarray(x)
+    if not checks.is_int(batch_size):
+        raise TypeError(f"predict: batch_size must be an int, not {batch_size!r}")
     if batch_size < 1 or x.ndim < 1:
         raise ValueError(
-            f"predict: needs an array of examples and a batch_size >= 1, got shape {x.shape} and {batch_size}"
+            f"predict: x must be an array of examples and batch_size >= 1, got shape {x.shape} and {batch_size}"
         )
     threads = _number_of_threads("predict", threads)
     keep_freed_memory()
@@ -149,6 +152,10 @@ class TrainState(NamedTuple):
         The numbers of completed epochs and of completed steps, counted over all epochs.
     losses : sequence of float
         The losses of the completed steps of the current epoch. Their number is the position in the epoch.
+
+    Examples
+    --------
+    See `start`.
     """
 
     params: Tree
@@ -171,6 +178,10 @@ class Step(NamedTuple):
         The loss of the step's batch, in training mode and before the update.
     train_state : TrainState
         After the step; pass it as ``resume`` to continue from there.
+
+    Examples
+    --------
+    See `EpochIterator`.
     """
 
     epoch: int
@@ -195,6 +206,10 @@ class Epoch(NamedTuple):
         The time of the epoch's steps, without evaluation and the caller's code.
     train_state : TrainState
         After the epoch; pass it as ``resume`` to continue from there.
+
+    Examples
+    --------
+    See `fit`.
     """
 
     epoch: int
@@ -240,6 +255,15 @@ class EpochIterator(Iterator[Epoch]):
         """Return an iterator over all records: a `Step` after each step and, after an epoch's last one, its `Epoch`.
 
         Use it to act within an epoch, such as to save checkpoints. Both iterators advance the same training.
+
+        Examples
+        --------
+        >>> from funcnn import losses, models, optim
+        >>> x, labels = np.eye(4, dtype=np.float32), np.arange(4) % 2
+        >>> model, loss, optimizer = models.mlp(2), losses.softmax_cross_entropy, optim.sgd(0.1)
+        >>> records = fit(model, loss, optimizer, x, labels, epochs=1, batch_size=2, key=(0,)).steps()
+        >>> [(type(record).__name__, record.train_state.step) for record in records]
+        [('Step', 1), ('Step', 2), ('Epoch', 2)]
         """
         return self._records
 
@@ -268,6 +292,7 @@ def start(model: Layer, optimizer: Optimizer, in_shape: tuple[int, ...], *, key:
     >>> train_state.params["w"].shape, train_state.step
     ((30, 1), 0)
     """
+    _check_types("start", model, optimizer)
     params, state, _ = model.init(fold_in(key, _INIT), in_shape)
     return TrainState(params, state, optimizer.init(params), key, 0, 0)
 
@@ -409,6 +434,8 @@ def fit(
 
     Raises
     ------
+    TypeError
+        If ``model``, ``optimizer`` or ``key`` is something else, such as a function that should have been called.
     ValueError
         Immediately, if the arguments do not fit each other, or ``resume`` has more completed steps in its epoch than an
         epoch has steps. While iterating, if a loss is not finite; the message has epoch, step and learning rate.
@@ -423,6 +450,7 @@ def fit(
     >>> metrics.accuracy(predict(models.mlp(), params, state, x), labels) > 0.95
     True
     """
+    _check_types("fit", model, optimizer)
     x, targets = np.asarray(x), np.asarray(targets)
     weights = None if sample_weight is None else np.asarray(sample_weight)
     metrics = metrics or {}
@@ -435,16 +463,13 @@ def fit(
     if validation is not None and (len(validation[0]) != len(validation[1]) or not metrics):
         lengths = f"{len(validation[0])} examples and {len(validation[1])} targets"
         raise ValueError(f"fit: validation needs metrics and one target per example; got {lengths}")
+    if not checks.is_int(batch_size):
+        raise TypeError(f"fit: batch_size must be an int, not {batch_size!r}")
     if epochs < 0 or batch_size < 1:
         raise ValueError(f"fit: epochs must be >= 0 and batch_size >= 1, got {epochs} and {batch_size}")
     if resume is None and key is None:
         raise ValueError("fit: needs a key such as (0,), or resume")
-    first = resume or start(model, optimizer, x.shape[1:], key=key or ())
-    if len(first.losses) > -(-len(x) // batch_size):
-        raise ValueError(
-            f"fit: resume has {len(first.losses)} completed steps in epoch {first.epoch + 1}, but {len(x)} examples "
-            f"in batches of {batch_size} make {-(-len(x) // batch_size)} steps per epoch"
-        )
+    first = resume or start(model, optimizer, x.shape[1:], key=() if key is None else key)
     threads = _number_of_threads("fit", threads)
     grad_fn = over_threads(value_and_grad(model, loss), threads)
 
@@ -455,6 +480,13 @@ def fit(
         if weights is None:
             return [(batch, None, len(batch)) for batch in indices]
         return [(batch, weights[batch], float(weights[batch].sum())) for batch in indices if weights[batch].any()]
+
+    if len(first.losses) > (steps := len(batches_of(first))):
+        raise ValueError(
+            f"fit: resume has {len(first.losses)} completed steps in epoch {first.epoch + 1}, but {len(x)} examples "
+            f"in batches of {batch_size} make {steps} steps per epoch"
+            + ("" if weights is None else ", without batches of weight 0")
+        )
 
     def records(train_state: TrainState) -> Generator[Step | Epoch, None, None]:
         while train_state.epoch < epochs:
@@ -487,6 +519,14 @@ def fit(
             yield Epoch(number, mean, losses, on_train, on_validation, seconds, train_state)
 
     return EpochIterator(records(first))
+
+
+def _check_types(where: str, model: Layer, optimizer: Optimizer) -> None:
+    """Raise a TypeError for a function that makes a model or an optimizer, but was not called."""
+    if not isinstance(model, Layer):
+        raise TypeError(f"{where}: model must be a Layer, such as models.convnet(10), not {model!r}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"{where}: optimizer must be an Optimizer, such as optim.sgd(0.1), not {optimizer!r}")
 
 
 def _diverged(what: str, train_state: TrainState) -> ValueError:

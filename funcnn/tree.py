@@ -307,7 +307,7 @@ def ravel(tree: Any) -> tuple[Array, Callable[[Array], Any]]:
 
     def unravel(v: Array) -> Any:
         if v.shape != vector.shape:
-            raise ValueError(f"unravel: the vector has shape {v.shape}, the tree needs {vector.shape}")
+            raise ValueError(f"unravel: the vector must have shape {vector.shape}, got {v.shape}")
         parts, start = {}, 0
         for path, leaf in flat.items():
             part = v[start : start + leaf.size].reshape(leaf.shape)

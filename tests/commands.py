@@ -34,31 +34,37 @@ def on_a_terminal(*options, program=FUNCNN, columns=100, interrupt_at=None, cwd=
     )
 
 
-def start_on_a_terminal(command, *, columns=100, interrupt_at=None, cwd=None, encoding="utf-8", **environment):
+def start_on_a_terminal(command, *, encoding="utf-8", **options):
     """Run a command with a terminal for stdin, stdout and stderr; return what it showed and the exit code."""
+    output, code = bytes_on_a_terminal(command, **options)
+    return output.decode(encoding), code
+
+
+def bytes_on_a_terminal(command, *, columns=100, interrupt_at=None, cwd=None, stdout=None, **environment):
+    """Run a command with a terminal for stdin, stderr and, by default, stdout; return its bytes and the exit code."""
     control, terminal = pty.openpty()
     env = ENVIRONMENT | {"TERM": "xterm-256color", "COLUMNS": str(columns), **environment}
     process = subprocess.Popen(
         list(map(str, command)),
         stdin=terminal,
-        stdout=terminal,
+        stdout=stdout or terminal,
         stderr=terminal,
         env=env,
         cwd=cwd,
     )
     os.close(terminal)
-    shown, deadline = b"", time.monotonic() + 60
+    output, deadline = b"", time.monotonic() + 60
     while time.monotonic() < deadline:
         if select.select([control], [], [], 0.1)[0]:
             try:
                 part = os.read(control, 65536)
             except OSError:  # the other end is closed
                 break
-            shown += part
+            output += part
             if not part:
                 break
-        if interrupt_at and interrupt_at in shown:
+        if interrupt_at and interrupt_at in output:
             process.send_signal(signal.SIGINT)
             interrupt_at = None
     os.close(control)
-    return shown.decode(encoding), process.wait(timeout=30)
+    return output, process.wait(timeout=30)

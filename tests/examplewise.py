@@ -10,8 +10,8 @@ from funcnn import ops
 IMAGE = (4, 4, 6)
 W, B = (3, 2, 2, 9), (9,)
 AFFINE = {"scale": (6,), "bias": (6,)}
-# name: the op as a function of its differentiable arguments alone, and the shape of each: for params a dict of shapes,
-# for arrays what follows the batch axis. Ops that are not named here take an image alone.
+# name: the op as a function of its differentiable arguments, and the shape of each: for params a dict of shapes,
+# for arrays what follows the batch axis. Ops that are not named here take one image.
 SPECIAL = {
     "adaptive_avg_pool": (partial(ops.adaptive_avg_pool, size=3), IMAGE),
     "adaptive_max_pool": (partial(ops.adaptive_max_pool, size=3), IMAGE),
@@ -32,7 +32,7 @@ SPECIAL = {
     ),
     "dense": (ops.dense, {"w": (6, 3), "b": (3,)}, (6,)),
     "depth_to_space": (partial(ops.depth_to_space, block=(2, 3)), IMAGE),
-    # one decision for all examples, or else an example would depend on its place
+    # one decision for all examples, or else an example would depend on its position in the batch
     "dropout": (partial(ops.dropout, rate=0.4, key=(1,), shared_axes=(0,)), IMAGE),
     "group_norm": (partial(ops.group_norm, groups=2), AFFINE, IMAGE),
     "instance_norm": (ops.instance_norm, AFFINE, IMAGE),

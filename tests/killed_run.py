@@ -1,8 +1,8 @@
-"""A run of training that keeps a checkpoint after every step, in processes of its own, to be killed.
+"""A run of training that keeps a checkpoint after every step, in its own processes, to be killed.
 
 Importing NumPy takes longer than the run: so this program imports once and then, for each line on its standard input,
 forks a process that trains and prints its id; after one more line it waits for the process and prints its exit status.
-Until then the id belongs to nobody else.
+Until then no other process has the id.
 """
 
 import os
@@ -36,14 +36,16 @@ def train(folder, optimizer, stop="", lost=""):
 
     What is ``lost`` of a checkpoint is as it was at the start.
     """
-    begun = checkpoint.Checkpoint(fresh(optimizer), {"model": {"name": "none", "arguments": {}}})
+    initial = checkpoint.Checkpoint(fresh(optimizer), {"model": {"name": "none", "arguments": {}}})
     if any(name.startswith("step-") for name in os.listdir(folder)):
-        started, begun = begun, checkpoint.latest(folder).checkpoint
+        started, initial = initial, checkpoint.latest(folder).checkpoint
         if lost in training.TrainState._fields:
-            begun = begun._replace(train_state=begun.train_state._replace(**{lost: getattr(started.train_state, lost)}))
+            initial = initial._replace(
+                train_state=initial.train_state._replace(**{lost: getattr(started.train_state, lost)})
+            )
         elif lost:
-            begun = begun._replace(**{lost: getattr(started, lost)})
-    reached = begun
+            initial = initial._replace(**{lost: getattr(started, lost)})
+    current = initial
     for record in training.fit(
         MODEL,
         losses.softmax_cross_entropy,
@@ -52,18 +54,18 @@ def train(folder, optimizer, stop="", lost=""):
         LABELS,
         epochs=EPOCHS,
         batch_size=BATCH,
-        resume=begun.train_state,
+        resume=initial.train_state,
         augment=data.random_shift,
         validation=(X, LABELS),
         metrics={"accuracy": metrics.accuracy},
         threads=1,
     ).steps():
-        reached = reached._replace(train_state=record.train_state)
+        current = current._replace(train_state=record.train_state)
         if isinstance(record, training.Epoch):
-            best = update_best(reached.best, record.epoch, record.train_state)  # it is the first, whatever comes
-            history = [*reached.history, {"epoch": record.epoch, "loss": record.loss, **record.validation}]
-            reached = reached._replace(best=best, history=history)
-        checkpoint.add(folder, reached, keep=2)
+            best = update_best(current.best, record.epoch, record.train_state)  # it is the first in any case
+            history = [*current.history, {"epoch": record.epoch, "loss": record.loss, **record.validation}]
+            current = current._replace(best=best, history=history)
+        checkpoint.add(folder, current, keep=2)
         if stop and record.train_state.step == int(stop):
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -5,8 +5,8 @@ ONNX keeps images as (N, C, spatial...) and convolution weights as (out, in, ker
 
     outputs = OPERATORS["Conv"](attributes, *inputs)
 
-``attributes`` are all those of the operator, the defaults filled in, and "outputs", the number of outputs asked for; an
-input that is left out is None. A function that has more outputs than are asked for returns them all. What funcnn has no
+``attributes`` are all those of the operator, the defaults filled in, and "outputs", the number of outputs requested; an
+input that is left out is None. A function that has more outputs than are requested returns them all. What funcnn has no
 way to say, it refuses with a ValueError, or funcnn does.
 """
 
@@ -75,7 +75,7 @@ def window(a, size, kernel):
         padding = "valid"
     elif a["auto_pad"] == "SAME_UPPER":
         padding = "same"
-    elif a["auto_pad"] == "SAME_LOWER":  # as "same", but the odd cell is at the start
+    elif a["auto_pad"] == "SAME_LOWER":  # as "same", but the odd position is at the start
         out = [math.ceil(s / t) for s, t in zip(size, stride, strict=True)]
         totals = [max(total, 0) for total in totals_of_padding(size, out, kernel, stride, dilation)]
         padding = tuple((total - total // 2, total // 2) for total in totals)
@@ -83,7 +83,7 @@ def window(a, size, kernel):
 
 
 def totals_of_padding(size, out, kernel, stride, dilation):
-    """Return, for each axis, the cells that ``out`` windows need beyond ``size``; less than 0 if some are left over."""
+    """Return, for each axis, how many positions ``out`` windows need beyond ``size``; negative if some are unused."""
     return [
         (o - 1) * t + d * (k - 1) + 1 - s for s, o, k, t, d in zip(size, out, kernel, stride, dilation, strict=True)
     ]
@@ -100,7 +100,7 @@ def conv_transpose(a, x, w, b=None):
     size, kernel = x.shape[2:], w.shape[2:]
     options = window(a, size, kernel)
     output_padding = tuple(a.get("output_padding", [0] * len(size)))
-    if "output_shape" in a:  # what lies beyond it is padding, the odd cell at the start; what it lacks is added
+    if "output_shape" in a:  # what lies beyond it is padding, the odd position at the start; what it lacks is added
         needed = totals_of_padding(a["output_shape"], size, kernel, options["stride"], options["dilation"])
         beyond = [n + more for n, more in zip(needed, output_padding, strict=True)]
         output_padding = tuple(more + max(-n, 0) for n, more in zip(beyond, output_padding, strict=True))
@@ -130,19 +130,19 @@ def max_pool(a, x):
     y = rearranged(ops.max_pool, x, tuple(a["kernel_shape"]), **options)
     if a["outputs"] == 1:
         return y
-    return y, winners(partial(ops.max_pool, window=tuple(a["kernel_shape"]), **options), x, a["storage_order"])
+    return y, argmax_indices(partial(ops.max_pool, window=tuple(a["kernel_shape"]), **options), x, a["storage_order"])
 
 
-def winners(pool, x, storage_order):
+def argmax_indices(pool, x, storage_order):
     """Return where in x, counted over all of it, each output comes from: where the VJP sends its cotangent."""
     y, vjp = pool(channels_last(x))
-    places = np.empty(y.shape, np.int64)
+    indices = np.empty(y.shape, np.int64)
     order = (0, 1, *reversed(range(2, x.ndim))) if storage_order else range(x.ndim)
     for i in np.ndindex(*y.shape):
         dy = np.zeros_like(y)
         dy[i] = 1
-        (places[i],) = np.flatnonzero(channels_first(vjp(dy)).transpose(order))
-    return channels_first(places)
+        (indices[i],) = np.flatnonzero(channels_first(vjp(dy)).transpose(order))
+    return channels_first(indices)
 
 
 def avg_pool(a, x):
@@ -236,7 +236,7 @@ def multiply(a, *xs):
 
 
 def gather(a, table, ids):
-    """Entries along one axis: the rows of a table, once that axis is in front and the others are laid in one."""
+    """Entries along one axis: rows of a table in which that axis is the first and the others are flattened."""
     table = np.moveaxis(table, a["axis"], 0)
     rows = table.reshape(len(table), -1)
     y, _ = ops.embedding({"w": rows}, ids % len(rows))  # a negative id counts from the end
@@ -263,26 +263,26 @@ def pad(a, x, pads, value=None, axes=None):
 
 
 def depth_to_space(a, x):
-    """In mode CRD, the channels that make up one cell of a block are not neighbours: those of one block are."""
+    """In mode CRD, the channels that make up one position of a block are not neighbours: those of one block are."""
     if a["mode"] == "CRD":
-        x = x[:, exchange(x.shape[1], a["blocksize"] ** 2)]
+        x = x[:, transposed_channels(x.shape[1], a["blocksize"] ** 2)]
     return on_images(ops.depth_to_space, x, a["blocksize"])
 
 
 def space_to_depth(a, x):
     y = on_images(ops.space_to_depth, x, a["blocksize"])
     if a.get("mode") == "CRD":
-        y = y[:, exchange(y.shape[1], y.shape[1] // a["blocksize"] ** 2)]
+        y = y[:, transposed_channels(y.shape[1], y.shape[1] // a["blocksize"] ** 2)]
     return y
 
 
-def exchange(channels, inner):
-    """Return the order that makes channels laid out as (outer, inner) ones laid out as (inner, outer)."""
-    return np.arange(channels).reshape(-1, inner).T.ravel()
+def transposed_channels(channels, minor):
+    """Return the order of channels that turns the layout (major, minor) into (minor, major)."""
+    return np.arange(channels).reshape(-1, minor).T.ravel()
 
 
 def resize(a, x, roi=None, scales=None, sizes=None):
-    """Enlarging by whole numbers to the nearest cell: then half_pixel and rounding 1/2 down find the cell itself."""
+    """Enlarging by whole factors to the nearest position, which is what half_pixel and rounding 1/2 down then give."""
     nearest = (a["mode"], a["coordinate_transformation_mode"], a["nearest_mode"])
     require(nearest == ("nearest", "half_pixel", "round_prefer_floor"), f"interpolation {nearest}")
     axes = a.get("axes", list(range(x.ndim)))

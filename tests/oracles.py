@@ -29,7 +29,7 @@ def per_axis(option, rank):
 
 
 def positions(length, window, stride, dilation):
-    """All starts at which a window fits on ``length`` cells."""
+    """All starts at which a window fits on ``length`` positions."""
     return [start for start in range(0, length, stride) if start + dilation * (window - 1) < length]
 
 
@@ -40,22 +40,22 @@ def conv(x, w, b, stride=1, padding=0, dilation=1, groups=1):
     pad = pairs(padding, x.shape[1:-1], window, stride, dilation)
     x = np.pad(x, [(0, 0), *pad, (0, 0)])
     starts = [positions(*a) for a in zip(x.shape[1:-1], window, stride, dilation, strict=True)]
-    inner, outer = w.shape[-2], w.shape[-1]
-    y = np.zeros((len(x), *map(len, starts), outer), np.result_type(x, w))
+    in_channels, out_channels = w.shape[-2], w.shape[-1]
+    y = np.zeros((len(x), *map(len, starts), out_channels), np.result_type(x, w))
     for n, *o, c in np.ndindex(*y.shape):
-        group = c // (outer // groups)
+        group = c // (out_channels // groups)
         total = b[c]
         for k in np.ndindex(*window):
-            cell = [s[i] + d * j for s, i, d, j in zip(starts, o, dilation, k, strict=True)]
-            for i in range(inner):
-                total += x[n, *cell, group * inner + i] * w[*k, i, c]
+            position = [s[i] + d * j for s, i, d, j in zip(starts, o, dilation, k, strict=True)]
+            for i in range(in_channels):
+                total += x[n, *position, group * in_channels + i] * w[*k, i, c]
         y[n, *o, c] = total
     return y
 
 
 def windows(x, window, stride, padding, dilation, ceil_mode):
-    """For each output position, the cells (by index into the unpadded x) that its window covers, and how many of the
-    window's cells lie in x or in the declared padding.
+    """For each output position, the positions of x that its window covers (by index into the unpadded x), and how many
+    of the window's positions are in x or in the declared padding.
     """
     rank = x.ndim - 2
     window = per_axis(window, rank)
@@ -73,30 +73,30 @@ def windows(x, window, stride, padding, dilation, ceil_mode):
             found.append([start + d * j for j in range(k)])
         axes.append((found, s, lo, hi))
     for o in itertools.product(*(range(len(found)) for found, *_ in axes)):
-        cells = list(itertools.product(*(found[i] for i, (found, *_) in zip(o, axes, strict=True))))
-        inside = [c for c in cells if all(0 <= i < s for i, (_, s, _, _) in zip(c, axes, strict=True))]
-        declared = [c for c in cells if all(-lo <= i < s + hi for i, (_, s, lo, hi) in zip(c, axes, strict=True))]
+        positions = list(itertools.product(*(found[i] for i, (found, *_) in zip(o, axes, strict=True))))
+        inside = [c for c in positions if all(0 <= i < s for i, (_, s, _, _) in zip(c, axes, strict=True))]
+        declared = [c for c in positions if all(-lo <= i < s + hi for i, (_, s, lo, hi) in zip(c, axes, strict=True))]
         yield o, inside, len(declared)
 
 
 def max_pool(x, window, stride=None, padding=0, dilation=1, ceil_mode=False):
-    """The maxima and, for each, the cell that it came from: the first of the largest in row-major order."""
+    """The maxima and, for each, the position that it came from: the first of the largest in row-major order."""
     y, source = {}, {}
-    for o, cells, _ in windows(x, window, stride, padding, dilation, ceil_mode):
+    for o, positions, _ in windows(x, window, stride, padding, dilation, ceil_mode):
         for n in range(len(x)):
             for c in range(x.shape[-1]):
-                best = max(cells, key=lambda cell: x[n, *cell, c])
+                best = max(positions, key=lambda position: x[n, *position, c])
                 y[n, *o, c], source[n, *o, c] = x[n, *best, c], (n, *best, c)
     return array_from(y), source
 
 
 def avg_pool(x, window, stride=None, padding=0, dilation=1, ceil_mode=False, count_include_pad=False):
     y = {}
-    for o, cells, declared in windows(x, window, stride, padding, dilation, ceil_mode):
-        count = declared if count_include_pad else len(cells)
+    for o, positions, declared in windows(x, window, stride, padding, dilation, ceil_mode):
+        count = declared if count_include_pad else len(positions)
         for n in range(len(x)):
             for c in range(x.shape[-1]):
-                y[n, *o, c] = sum(x[n, *cell, c] for cell in cells) / count
+                y[n, *o, c] = sum(x[n, *position, c] for position in positions) / count
     return array_from(y)
 
 
@@ -148,25 +148,25 @@ def conv_transpose(x, w, b, stride=1, padding=0, output_padding=0, dilation=1, g
     for n, *s, i in np.ndindex(*x.shape):
         group = i // per_group_in
         for k in np.ndindex(*window):
-            cell = [p * t + d * j for p, t, d, j in zip(s, stride, dilation, k, strict=True)]
+            position = [p * t + d * j for p, t, d, j in zip(s, stride, dilation, k, strict=True)]
             for o in range(per_group_out):
-                y[n, *cell, group * per_group_out + o] += x[n, *s, i] * w[*k, o, i]
-    inner = tuple(slice(lo, f - hi) for f, (lo, hi) in zip(full, pad, strict=True))
-    return y[:, *inner] + b
+                y[n, *position, group * per_group_out + o] += x[n, *s, i] * w[*k, o, i]
+    cropped = tuple(slice(lo, f - hi) for f, (lo, hi) in zip(full, pad, strict=True))
+    return y[:, *cropped] + b
 
 
-def adaptive_windows(cells, windows):
-    """For each window all cells that its share of the whole, an interval of real numbers, touches."""
-    share = Fraction(cells, windows)
-    return [[c for c in range(cells) if c < (i + 1) * share and c + 1 > i * share] for i in range(windows)]
+def adaptive_windows(positions, windows):
+    """For each window all positions that its share of the whole, an interval of real numbers, touches."""
+    share = Fraction(positions, windows)
+    return [[c for c in range(positions) if c < (i + 1) * share and c + 1 > i * share] for i in range(windows)]
 
 
 def adaptive_pool(f, x, size):
     axes = [adaptive_windows(s, o) for s, o in zip(x.shape[1:-1], per_axis(size, x.ndim - 2), strict=True)]
     y = np.zeros((len(x), *map(len, axes), x.shape[-1]))
     for n, *o, c in np.ndindex(*y.shape):
-        cells = itertools.product(*(axis[i] for axis, i in zip(axes, o, strict=True)))
-        y[n, *o, c] = f([x[n, *cell, c] for cell in cells])
+        positions = itertools.product(*(axis[i] for axis, i in zip(axes, o, strict=True)))
+        y[n, *o, c] = f([x[n, *position, c] for position in positions])
     return y
 
 

@@ -15,7 +15,7 @@ def save(path, name, arguments, in_shape, classes, change=lambda path, leaf: lea
         "model": {"name": name, "arguments": arguments},
         "data": {"in_shape": list(in_shape), "classes": classes, "standardize": None, **(data or {})},
     }
-    begun = training.start(getattr(models, name)(**arguments), optim.sgd(0.1), in_shape, key=(0,))
-    params = {p: change(p, leaf) for p, leaf in tree.flatten(begun.params).items()}
-    begun = begun._replace(params=tree.unflatten(params, begun.params))
-    checkpoint.save(path, checkpoint.Checkpoint(begun, description, history=EPOCHS))
+    initial = training.start(getattr(models, name)(**arguments), optim.sgd(0.1), in_shape, key=(0,))
+    params = {p: change(p, leaf) for p, leaf in tree.flatten(initial.params).items()}
+    initial = initial._replace(params=tree.unflatten(params, initial.params))
+    checkpoint.save(path, checkpoint.Checkpoint(initial, description, history=EPOCHS))

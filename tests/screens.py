@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from funcnn.cli import app, console, pictures
+from funcnn.cli import app, console
+from funcnn.cli.pictures import tiles
 
 
 def encoded(encoding):
@@ -39,7 +40,7 @@ def pixels(rows):
 
 def values(colours, anchors):
     """The numbers in [0, 1] whose colours these are."""
-    scale = pictures.colours(np.linspace(0, 1, 2001), anchors).astype(int)
+    scale = tiles.colours(np.linspace(0, 1, 2001), anchors).astype(int)
     return np.abs(colours[..., None, :] - scale).sum(axis=-1).argmin(axis=-1) / 2000
 
 
@@ -61,9 +62,9 @@ def command(monkeypatch, *options, width=80, encoding="utf-8", mode="pipe"):
         streams.setattr(sys, "stderr", outputs[1])
         with pytest.raises(SystemExit) as ended:
             console.run(app.app)
-        for output in outputs:
-            output.flush()
-    shown, errors = (output.buffer.getvalue().decode(encoding) for output in outputs)
-    assert mode != "NO_COLOR" or not re.search(r"\x1b\[(\d+;)*[349]\d(;\d+)*m", shown)
-    assert mode != "pipe" or "\x1b" not in shown
-    return ended.value.code, re.sub(r"\x1b\[[\d;]*m", "", shown), errors
+        for stream in outputs:
+            stream.flush()
+    output, errors = (stream.buffer.getvalue().decode(encoding) for stream in outputs)
+    assert mode != "NO_COLOR" or not re.search(r"\x1b\[(\d+;)*[349]\d(;\d+)*m", output)
+    assert mode != "pipe" or "\x1b" not in output
+    return ended.value.code, re.sub(r"\x1b\[[\d;]*m", "", output), errors

@@ -28,7 +28,7 @@ def draw(name, rng, size=24):
 
 
 def make(folder, each=120, seed=0):
-    """Write ``each`` images of every class into a sub-folder of its own."""
+    """Write ``each`` images of every class into its own sub-folder."""
     rng = np.random.default_rng(seed)
     for name in CLASSES:
         (Path(folder) / name).mkdir(parents=True)

@@ -107,8 +107,8 @@ def test_float32_stays():
     [
         (ValueError, "classes from 3 to 3 do not fit a model of 3", lambda *m: input_gradient(*m, 3)),
         (ValueError, "classes from -1 to 2 do not fit", lambda *m: gradient_times_input(*m, [0, 1, 2, -1, 0])),
-        (ValueError, r"5 examples need one class for all or one each, not", lambda *m: input_gradient(*m, [0, 1])),
-        (TypeError, "classes are ints, not float64", lambda *m: input_gradient(*m, 1.0)),
+        (ValueError, r"classes must be one for all 5 examples or one each, not", lambda *m: input_gradient(*m, [0, 1])),
+        (TypeError, "classes must be ints, not float64", lambda *m: input_gradient(*m, 1.0)),
         (ValueError, "no layer at '9_relu'; the model has 0_conv2d, ", lambda *m: grad_cam(*m, "9_relu")),
         (ValueError, r"the output of 6_flatten is \(5, 20\)", lambda *m: grad_cam(*m, "6_flatten")),
         (ValueError, r"outputs must be \(N, C\)", lambda m, p, s, x: input_gradient(layers.relu(), {}, {}, x)),

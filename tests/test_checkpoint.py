@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back exactly, what is damaged is told, what is there is never lost."""
+"""Checkpoints: what is saved is restored exactly, damage is reported, existing files are never lost."""
 
 import errno
 import json
@@ -38,7 +38,7 @@ def exactly(a, b):
     return repr(a) == repr(b)
 
 
-def forward_backward(path, **opt_state):
+def round_trip(path, **opt_state):
     checkpoint.save(path, make(**opt_state))
     return checkpoint.load(path)
 
@@ -48,7 +48,7 @@ def path(tmp_path):
     return tmp_path / "net.safetensors"
 
 
-def test_everything_comes_back(path):
+def test_everything_is_restored(path):
     saved = make(step=7, x=np.arange(3))
     checkpoint.save(path, saved)
     loaded = checkpoint.load(path)
@@ -80,10 +80,10 @@ def test_leaves_come_back_exactly(path, leaves):
     native = tree.map(
         lambda leaf: leaf.astype(leaf.dtype.newbyteorder("=")) if hasattr(leaf, "astype") else leaf, leaves
     )
-    assert exactly(forward_backward(path, **leaves).train_state.opt_state, native)
+    assert exactly(round_trip(path, **leaves).train_state.opt_state, native)
 
 
-def test_any_layout_in_memory_comes_back(path):
+def test_any_memory_layout_is_restored(path):
     x = normal(3, 4, 5)
     odd = layouts(x) | {
         "broadcast": np.broadcast_to(normal(5), (3, 4, 5)),
@@ -96,7 +96,7 @@ def test_any_layout_in_memory_comes_back(path):
         "axes swapped": x.transpose(1, 2, 0),
         "overlapping": np.lib.stride_tricks.sliding_window_view(x, 2, axis=1),
     }
-    loaded = forward_backward(path, **odd).train_state.opt_state
+    loaded = round_trip(path, **odd).train_state.opt_state
     assert exactly(loaded, odd)
     others = safetensors.numpy.load_file(path)  # as other programs read it
     for name, leaf in odd.items():
@@ -112,7 +112,7 @@ def test_keys_are_paths(path):
 @pytest.mark.parametrize(
     ("opt_state", "error", "message"),
     [
-        ({"a/b": np.ones(1)}, ValueError, "keys are strings without '/', not 'a/b' at opt_state"),
+        ({"a/b": np.ones(1)}, ValueError, "keys must be strings without '/', not 'a/b' at opt_state"),
         ({"a": {1: np.ones(1)}}, ValueError, "not 1 at opt_state/a"),
         ({"a": np.array(["text"])}, TypeError, "opt_state/a, which is of dtype <U4"),
         ({"a": np.ones(1, np.complex128)}, TypeError, "opt_state/a, which is of dtype complex128"),
@@ -130,10 +130,10 @@ def test_any_flipped_bit_is_noticed(path):
     checkpoint.save(path, make())
     content = path.read_bytes()
     rng = random.Random(0)
-    places = [*range(8 * 16), *rng.sample(range(8 * len(content)), 500)]
-    for place in places:
+    bits = [*range(8 * 16), *rng.sample(range(8 * len(content)), 500)]
+    for bit in bits:
         flipped = bytearray(content)
-        flipped[place // 8] ^= 1 << place % 8
+        flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
         with pytest.raises(CheckpointError, match=r"net\.safetensors"):
             checkpoint.load(path)
@@ -184,9 +184,11 @@ def test_foreign_files_are_the_typed_error(path, content):
         checkpoint.load(path)
 
 
-def signed(told, arrays=None):
-    """A file with whatever content, and the right checksum."""
-    content = safetensors.numpy.save(arrays or {}, {"funcnn": json.dumps({"version": 1, "checksum": "0" * 64, **told})})
+def signed(metadata, arrays=None):
+    """A file with the given content and the right checksum."""
+    content = safetensors.numpy.save(
+        arrays or {}, {"funcnn": json.dumps({"version": 1, "checksum": "0" * 64, **metadata})}
+    )
     digest = checkpoint.hashlib.sha256(content).hexdigest().encode()
     return content.replace(b"0" * 64, digest, 1)
 
@@ -279,8 +281,33 @@ def test_the_newest_stay(tmp_path):
         assert checkpoint.add(folder, make(step), keep=3).exists()
     assert steps(folder) == [10, 11, 1_000_000_000]
     assert checkpoint.latest(folder).checkpoint.train_state.step == 1_000_000_000
-    with pytest.raises(ValueError, match="keep must be >= 1"):
+    with pytest.raises(ValueError, match="add: keep must be at least 1, got 0"):
         checkpoint.add(folder, make(12), keep=0)
+    with pytest.raises(TypeError, match=r"keep must be an int, not 1\.5"):
+        checkpoint.add(folder, make(12), keep=1.5)
+    assert steps(folder) == [10, 11, 1_000_000_000]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"description": None}, "a checkpoint's description is a dict, not None"),
+        ({"description": [1]}, r"a checkpoint's description is a dict, not \[1\]"),
+        ({"history": {}}, "a checkpoint's history is a list, not {}"),
+        ({"description": {"a": np.ones(2)}}, "description holds what JSON can: Object of type ndarray"),
+        ({"history": [{"loss": np.float32(1)}]}, "history holds what JSON can: Object of type float32"),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_saved(tmp_path, changes, message):
+    with pytest.raises(TypeError, match=message):
+        checkpoint.save(tmp_path / "net.safetensors", make()._replace(**changes))
+    assert os.listdir(tmp_path) == []
+
+
+def test_numbers_of_the_best_epoch_may_be_numpys(tmp_path):
+    best = BestEpoch(np.int64(3), np.float32(0.5), {}, {}, np.int64(1))
+    checkpoint.save(tmp_path / "net.safetensors", make()._replace(best=best))
+    assert checkpoint.load(tmp_path / "net.safetensors").best == (3, 0.5, {}, {}, 1)
 
 
 def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
@@ -292,7 +319,7 @@ def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
     assert checkpoint.latest(tmp_path).unreadable == []
 
 
-def test_the_one_before_takes_the_place_of_a_damaged_one(tmp_path):
+def test_a_damaged_checkpoint_is_skipped_for_the_previous_one(tmp_path):
     for step in (1, 2, 3):
         path = checkpoint.add(tmp_path, make(step))
     path.write_bytes(path.read_bytes()[:-3])
@@ -329,7 +356,7 @@ def test_a_full_disk_leaves_the_older_files(tmp_path, monkeypatch, name):
 
 
 def test_a_file_larger_than_may_be_written_leaves_the_older_one(tmp_path):
-    # the limit makes a real write fail in the middle, in a process of its own
+    # the limit makes a real write fail in the middle, in its own process
     probe = f"""
 import resource, signal, sys
 import numpy as np
@@ -348,7 +375,7 @@ checkpoint.add({str(tmp_path)!r}, make(100000), keep=1)
     assert checkpoint.latest(tmp_path).checkpoint.train_state.step == 1
 
 
-def test_places_that_cannot_be_written(tmp_path):
+def test_paths_that_cannot_be_written(tmp_path):
     with pytest.raises(OSError, match=r"cannot write .*: it is a directory"):
         checkpoint.save(tmp_path, make())
     with pytest.raises(OSError, match=r"cannot write .*net: No such file or directory"):
@@ -365,7 +392,7 @@ def test_places_that_cannot_be_written(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_file_may_be_read_by_whom_the_umask_says(path):
+def test_file_permissions_follow_the_umask(path):
     before = os.umask(0o027)
     try:
         checkpoint.save(path, make())
@@ -389,8 +416,8 @@ def test_every_model_is_rebuilt_from_json(name):
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ({}, "does not say of what model"),
-        ({"model": {"name": "mlp"}}, "does not say of what model"),
+        ({}, "must have an entry 'model' with 'name'"),
+        ({"model": {"name": "mlp"}}, "must have an entry 'model' with 'name'"),
         ({"model": {"name": "Sequence", "arguments": {}}}, "funcnn.models has no 'Sequence', only convnet,"),
         ({"model": {"name": "mlp", "arguments": {"width": 3}}}, r"models.mlp does not take \{'width': 3\}"),
     ],
@@ -398,9 +425,3 @@ def test_every_model_is_rebuilt_from_json(name):
 def test_descriptions_of_no_model(description, message):
     with pytest.raises(ValueError, match=message):
         checkpoint.rebuild(description)
-
-
-def test_without_safetensors_the_import_says_what_to_install():
-    probe = "import sys; sys.modules['safetensors'] = None; import funcnn.checkpoint"
-    run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
-    assert run.returncode == 1 and "pip install 'funcnn[checkpoint]'" in run.stderr.splitlines()[-1]

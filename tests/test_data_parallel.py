@@ -1,4 +1,4 @@
-"""Threads: pieces of a batch give the whole batch's results, the same bits each time, and errors reach the caller."""
+"""Threads: shards of a batch give the whole batch's results, the same bits each time, and errors reach the caller."""
 
 import concurrent.futures
 import functools
@@ -59,12 +59,12 @@ def compare(model, n, *arguments, loss=losses.softmax_cross_entropy, tolerance=1
     return got
 
 
-def counting_pieces(pieces):
+def counting_shards(shards):
     """A layer that does nothing but note how many examples it was given, in training."""
 
     def forward(params, x, state, *, train, key=None):
         if train:
-            pieces.append(len(x))
+            shards.append(len(x))
         return x, lambda dy: ({}, dy), {}
 
     return Layer("counting", lambda key, in_shape: ({}, {}, in_shape), forward)
@@ -72,16 +72,16 @@ def counting_pieces(pieces):
 
 @pytest.mark.parametrize("n", [2, 3, 5])
 @pytest.mark.parametrize("model", [PLAIN, NORMALIZED, DROPPING, models.resnet(3, blocks=(1, 1), channels=(2, 4))])
-def test_pieces_give_the_whole_batchs_value_gradients_and_state(model, n):
+def test_shards_give_the_whole_batchs_value_gradients_and_state(model, n):
     compare(model, n, X, LABELS, key=(3,))
 
 
-def test_every_example_is_in_one_piece_and_pieces_are_of_one_size_but_for_one():
+def test_every_example_is_in_one_shard_and_all_shards_but_one_have_the_same_size():
     for n, batch, sizes in [(2, 23, [11, 12]), (3, 23, [7, 8, 8]), (4, 2, [1, 1]), (5, 1, [1])]:
-        pieces = []
-        model = serial(counting_pieces(pieces), flatten(), dense(3))
+        shards = []
+        model = serial(counting_shards(shards), flatten(), dense(3))
         compare(model, n, X[:batch], LABELS[:batch])
-        assert sorted(pieces[: len(sizes)]) == sizes
+        assert sorted(shards[: len(sizes)]) == sizes
 
 
 def test_one_thread_is_the_function_as_it_is():
@@ -100,8 +100,8 @@ def test_one_thread_is_the_function_as_it_is():
     ],
 )
 @pytest.mark.parametrize("weighted", [False, True])
-def test_pieces_of_different_weight(loss, weighted):
-    # in order of the labels, so that the first piece has little weight or none at all
+def test_shards_of_different_weight(loss, weighted):
+    # in order of the labels, so that the first shard has little weight or none at all
     order = np.argsort(LABELS)
     weights = np.where(np.arange(23) < 8, 0.0, np.linspace(0.1, 5, 23)) if weighted else None
     compare(PLAIN, 3, X[order], LABELS[order], loss=loss, sample_weight=weights)
@@ -154,12 +154,12 @@ def test_batch_norm_with_a_mean_far_above_its_deviation():
     compare(model, 3, 1e6 + X, LABELS, tolerance=1e-9)  # not 1e-4, where squares are subtracted
 
 
-def test_batch_norm_can_take_each_piece_by_itself():
+def test_batch_norm_can_use_the_statistics_of_each_shard():
     model = serial(conv2d(2, 3), batch_norm(decay=0.0), flatten(), dense(3))
     params, state = start(model)
     outputs, whole_state = [], []
-    for piece in (X[:11], X[11:]):
-        y, _, new = model.forward(params, piece, state, train=True)
+    for shard in (X[:11], X[11:]):
+        y, _, new = model.forward(params, shard, state, train=True)
         outputs.append(y)
         whole_state.append(new["1_batch_norm"])
     value, grads, new_state = threaded(model, 2, sync_batch_stats=False)(params, state, X, LABELS)
@@ -174,7 +174,7 @@ def test_batch_norm_can_take_each_piece_by_itself():
     np.testing.assert_allclose(tree.ravel(grads)[0] @ direction, moved.imag / 1e-30, rtol=1e-11)
 
 
-def test_batch_norm_needs_two_values_in_the_batch_not_in_each_piece():
+def test_batch_norm_needs_two_values_in_the_batch_not_in_each_shard():
     model = serial(flatten(), batch_norm(), dense(3))
     compare(model, 2, X[:2], LABELS[:2])
     params, state = start(model)
@@ -186,12 +186,12 @@ def test_batch_norm_needs_two_values_in_the_batch_not_in_each_piece():
 @pytest.mark.parametrize("shared_axes", [(), (1, 2), (0,), (0, 3), (1, 2, 3)])
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_dropout_draws_the_whole_batchs_mask(shared_axes, n):
-    # 5 * 3 * 1 entries an example: the generator, which makes two at a time, has to begin in the middle
+    # 5 * 3 * 1 entries an example: the generator, which makes two at a time, has to start in the middle
     model = serial(conv2d(1, (2, 4)), dropout(0.5, shared_axes=shared_axes), flatten(), dense(3))
     compare(model, n, X, LABELS, key=(7,))
 
 
-def test_a_random_layer_of_ones_own_draws_other_numbers_in_each_piece():
+def test_a_users_random_layer_draws_other_numbers_in_each_shard():
     drawn = []
 
     def forward(params, x, state, *, train, key=None):
@@ -249,7 +249,7 @@ def test_a_layer_may_itself_train_something_on_threads():
     def forward(params, x, state, *, train, key=None):
         value = inner(inner_params, inner_state, X, LABELS)[0]
         count = training.evaluate(PLAIN, inner_params, inner_state, X, LABELS, {"n": lambda o, t: len(o)})["n"]
-        seen.append((value, count))  # in one go, for the pieces take turns
+        seen.append((value, count))  # in one append, because the shards alternate
         return x, lambda dy: ({}, dy), {}
 
     model = serial(Layer("inner", lambda key, in_shape: ({}, {}, in_shape), forward), flatten(), dense(3))
@@ -260,7 +260,7 @@ def test_a_layer_may_itself_train_something_on_threads():
 
 
 def failing(where, error, size):
-    """A layer that fails with a piece of that many examples."""
+    """A layer that fails with a shard of that many examples."""
 
     def op(x):
         if len(x) == size and where == "forward":
@@ -279,7 +279,7 @@ def failing(where, error, size):
 @pytest.mark.parametrize("error", [ValueError, RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("where", ["forward", "backward"])
 @pytest.mark.parametrize(("batch", "size"), [(23, 7), (22, 8)], ids=["the first", "the last"])
-def test_if_a_piece_fails_nobody_waits_for_it_and_its_error_is_raised(where, error, batch, size):
+def test_if_a_shard_fails_the_others_stop_and_its_error_is_raised(where, error, batch, size):
     error = error("too bad")
     model = serial(conv2d(2, 3), batch_norm(), serial(failing(where, error, size)), batch_norm(), flatten(), dense(3))
     params, state = start(model)
@@ -291,12 +291,12 @@ def test_if_a_piece_fails_nobody_waits_for_it_and_its_error_is_raised(where, err
     compare(NORMALIZED, 3, X, LABELS)  # the workers are ready for more
 
 
-@pytest.mark.parametrize("waiting_in", [batch_norm, tanh], ids=["an exchange", "the end"])
-def test_ctrl_c_ends_all_pieces(waiting_in):
+@pytest.mark.parametrize("waiting_in", [batch_norm, tanh], ids=["the batch statistics", "the end"])
+def test_ctrl_c_ends_all_shards(waiting_in):
     ended = []
 
     def interrupting(x):
-        if len(x) == 12:  # the second piece, on a worker
+        if len(x) == 12:  # the second shard, on a worker
             time.sleep(0.05)
             signal.raise_signal(signal.SIGINT)
             time.sleep(0.05)
@@ -311,7 +311,7 @@ def test_ctrl_c_ends_all_pieces(waiting_in):
     compare(NORMALIZED, 2, X, LABELS)
 
 
-def test_wrong_shapes_are_told_of_the_whole_batch():
+def test_wrong_shapes_are_reported_for_the_whole_batch():
     params, state = start(PLAIN)
     grad_fn = data_parallel.over_threads(gradients.value_and_grad(PLAIN, losses.softmax_cross_entropy), 2)
     with pytest.raises(ValueError, match=r"\(23, 6, 6, 1\)") as error:
@@ -319,7 +319,7 @@ def test_wrong_shapes_are_told_of_the_whole_batch():
     assert error.value.__notes__ == ["in layer 0_conv2d"]
 
 
-def test_pieces_see_the_callers_error_state():
+def test_shards_see_the_callers_error_state():
     model = serial(parameterless("huge", lambda x: (np.exp(1000 + x), lambda dy: 0 * dy)), flatten())
 
     def loss(outputs, targets, *, sample_weight=None):
@@ -358,25 +358,25 @@ def test_bad_arguments(grad_fn, n, error, message):
 
 
 def test_small_steps_stay_whole_and_large_ones_are_cut():
-    pieces = []
-    model = serial(counting_pieces(pieces), *models.lenet5().children)
+    shards = []
+    model = serial(counting_shards(shards), *models.lenet5().children)
     params, state, _ = model.init((0,), (16, 16, 1))
     grad_fn = data_parallel.over_threads(gradients.value_and_grad(model, losses.softmax_cross_entropy), 2)
     for size, cut in [(8, [8]), (2000, [1000, 1000]), (8, [8]), (500, [500])]:
-        pieces.clear()
+        shards.clear()
         grad_fn(params, state, np.zeros((size, 16, 16, 1), np.float32), np.zeros(size, int))
-        assert pieces == cut
+        assert shards == cut
 
 
 def test_without_threadpoolctl_nothing_is_cut_for_speed(monkeypatch):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     monkeypatch.setattr(data_parallel, "_THREADS", data_parallel._ThreadPool())
-    pieces = []
-    model = serial(counting_pieces(pieces), *models.lenet5().children)
+    shards = []
+    model = serial(counting_shards(shards), *models.lenet5().children)
     params, state, _ = model.init((0,), (16, 16, 1))
     grad_fn = data_parallel.over_threads(gradients.value_and_grad(model, losses.softmax_cross_entropy), 2)
     grad_fn(params, state, np.zeros((2000, 16, 16, 1), np.float32), np.zeros(2000, int))
-    assert pieces == [2000]
+    assert shards == [2000]
     compare(NORMALIZED, 2, X, LABELS)
 
 
@@ -417,14 +417,14 @@ def test_predict_on_threads():
 
 
 def test_predict_keeps_batches_whole_but_a_single_one(monkeypatch):
-    monkeypatch.setattr(data_parallel, "_MIN_WORK", 10_500)  # as in test_more_pieces_must_be_larger: of 10 examples
+    monkeypatch.setattr(data_parallel, "_MIN_WORK", 10_500)  # as in test_more_shards_must_be_larger: of 10 examples
     sizes = []
 
     def forward(params, x, state, *, train, key=None):
         sizes.append(len(x))
         return x, lambda dy: ({}, dy), {}
 
-    model = serial(Layer("noting", lambda key, in_shape: ({}, {}, in_shape), forward), dense(10))
+    model = serial(Layer("recording", lambda key, in_shape: ({}, {}, in_shape), forward), dense(10))
     params, state, _ = model.init((0,), (10,))
     x = np.zeros((45, 10), np.float32)
     training.predict(model, params, state, x, threads=1)  # once for the work of an example
@@ -439,14 +439,14 @@ def test_predict_keeps_batches_whole_but_a_single_one(monkeypatch):
 
 
 def test_predict_takes_as_many_threads_as_a_batchs_work_allows(monkeypatch):
-    counts, together = [], data_parallel.run_concurrently
+    counts, run_concurrently = [], data_parallel.run_concurrently
 
-    def noting(task, n, abort):
+    def recording(task, n, abort):
         counts.append(n)
-        return together(task, n, abort)
+        return run_concurrently(task, n, abort)
 
     monkeypatch.setattr(data_parallel, "_MIN_WORK", 10_500)
-    monkeypatch.setattr(data_parallel, "run_concurrently", noting)
+    monkeypatch.setattr(data_parallel, "run_concurrently", recording)
     model = serial(tanh(), dense(10))
     params, state, _ = model.init((0,), (10,))
     for batch_size, count in [(4, []), (9, []), (10, [2]), (14, [2]), (15, [3]), (30, [4])]:
@@ -455,7 +455,7 @@ def test_predict_takes_as_many_threads_as_a_batchs_work_allows(monkeypatch):
         assert counts == count
 
 
-def test_the_blas_is_limited_while_pieces_run_and_not_afterwards():
+def test_the_blas_is_limited_while_shards_run_and_not_afterwards():
     def blas():
         return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
 
@@ -515,16 +515,16 @@ def test_the_core_count_is_what_the_process_may_use():
     assert data_parallel.cores() == len(everywhere)
 
 
-def test_more_pieces_must_be_larger():
-    pieces = []
+def test_more_shards_must_be_larger():
+    shards = []
     # an example is 10 * 100 of work in the first layer, 10 * 100 + 100 in the second: ten have 10,500 on average
-    model = serial(counting_pieces(pieces), dense(10))
+    model = serial(counting_shards(shards), dense(10))
     params, state, _ = model.init((0,), (10,))
     grad_fn = threaded(model, 9, min_work=10_500)
     for size, count in [(19, 1), (20, 2), (44, 2), (45, 3), (79, 3), (80, 4)]:
-        pieces.clear()
+        shards.clear()
         grad_fn(params, state, np.zeros((size, 10), np.float32), np.zeros(size, int))
-        assert len(pieces) == count
+        assert len(shards) == count
 
 
 def test_dropout_by_a_key_of_its_own():

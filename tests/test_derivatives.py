@@ -129,8 +129,8 @@ def test_single_precision_is_computed_in_double():
             ValueError,
             r"missing \['args\[0\]/w'\], unexpected \['args\[0\]/v",
         ),
-        ((np.ones(2), np.ones(2)), (np.ones(2),), ValueError, "2 args need 2 tangents, got 1"),
-        (np.ones(2), np.ones(2), TypeError, "args and tangents are tuples, not ndarray and ndarray"),
+        ((np.ones(2), np.ones(2)), (np.ones(2),), ValueError, "tangents must be as many as the 2 args, got 1"),
+        (np.ones(2), np.ones(2), TypeError, "args and tangents must be tuples, not ndarray and ndarray"),
         ((np.arange(3),), (np.ones(3),), TypeError, r"args\[0\] has dtype int64"),
         ((np.ones(3) + 0j,), (np.ones(3),), TypeError, r"args\[0\] has dtype complex128; it must be real"),
         ((np.ones(3),), (np.ones(3) + 0j,), TypeError, r"the tangent of args\[0\] has dtype complex128"),
@@ -234,7 +234,7 @@ def test_losses(name, last, targets):
     np.testing.assert_allclose(tree.ravel(hvp(grad_fn, params, v))[0], expected, rtol=1e-6, atol=1e-8)
     _, state, _ = model.init((0,), (4,))
     got = per_example_gradients(model, loss, params, state, normal(5, 4), targets)
-    each = one_by_one(model, loss, params, state, normal(5, 4), targets)
+    each = gradients_in_a_loop(model, loss, params, state, normal(5, 4), targets)
     tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), got, each)
 
 
@@ -306,7 +306,7 @@ def test_eigenvalues_that_cannot_be_found():
             hessian_eigenvalues(gradient, params, k, key=(0,))
 
 
-def one_by_one(model, loss, params, state, x, targets):
+def gradients_in_a_loop(model, loss, params, state, x, targets):
     grads = []
     for i in range(len(x)):
         y, vjp, _ = model.forward(params, x[i : i + 1], state, train=False)
@@ -335,13 +335,13 @@ def test_per_example_gradients_are_those_of_examples_one_by_one(model, in_shape)
     params, x, labels = double(params), normal(7, *in_shape), np.arange(7) % 3
     loss = losses.softmax_cross_entropy
     got = per_example_gradients(model, loss, params, state, x, labels)
-    expected = one_by_one(model, loss, params, state, x, labels)
+    expected = gradients_in_a_loop(model, loss, params, state, x, labels)
     tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), got, expected)
     batch = gradients.value_and_grad(model, loss)(params, state, x, labels)[1]
     tree.map(lambda a, b: np.testing.assert_allclose(a.mean(0), b, rtol=1e-11, atol=1e-13), got, batch)
 
 
-def test_many_chunks_of_a_batch_are_put_together():
+def test_many_chunks_of_a_batch_are_concatenated():
     params, x = {"w": normal(3, 3, 8, 4), "b": normal(4)}, normal(20, 30, 30, 8)  # some 0.5 MB of windows an image
     y, _ = ops.conv(params, x)
     dy = normal(*y.shape)
@@ -369,7 +369,7 @@ def test_the_mean_over_examples_is_the_gradient_of_the_batch():
     np.testing.assert_allclose(weighted["4_dense"]["b"], share[:, None] * plain["4_dense"]["b"], rtol=1e-12)
 
 
-def test_layers_without_a_rule_are_asked_one_example_at_a_time():
+def test_layers_without_a_rule_are_differentiated_one_example_at_a_time():
     def plain_scale(params, x):
         def vjp(dy):
             return {"s": (dy * x).sum(axis=(0, 1, 2))}, params["s"] * dy
@@ -385,7 +385,7 @@ def test_layers_without_a_rule_are_asked_one_example_at_a_time():
     params, state, _ = model.init((0,), (5, 5, 2))
     x, labels = normal(4, 5, 5, 2), np.arange(4) % 3
     got = per_example_gradients(model, losses.softmax_cross_entropy, double(params), state, x, labels)
-    expected = one_by_one(model, losses.softmax_cross_entropy, double(params), state, x, labels)
+    expected = gradients_in_a_loop(model, losses.softmax_cross_entropy, double(params), state, x, labels)
     tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), got, expected)
 
 
@@ -408,7 +408,7 @@ def wrapped_vjps(layer: Layer, wrap):
 
 
 WRAPPERS = {
-    "of dy alone": lambda vjp: lambda dy: vjp(dy),
+    "takes only dy": lambda vjp: lambda dy: vjp(dy),
     "of anything": lambda vjp: lambda *args, **options: vjp(*args, **options),
     "with another default": lambda vjp: lambda dy, *, input_gradient=True: vjp(dy),
 }
@@ -482,7 +482,7 @@ def test_layers_that_need_all_examples_refuse_in_training():
     x, labels = normal(4, 5, 5, 1), np.arange(4) % 3
     got = per_example_gradients(model, losses.softmax_cross_entropy, double(params), state, x, labels)
     assert got["1_batch_norm"]["scale"].shape == (4, 2)
-    with pytest.raises(ValueError, match="examples") as error:
+    with pytest.raises(ValueError, match="examples share their statistics") as error:
         per_example_gradients(model, losses.softmax_cross_entropy, params, state, x, labels, train=True)
     assert error.value.__notes__ == ["in layer 1_batch_norm"]
 

@@ -21,7 +21,7 @@ def test_text_and_bytes_replace_what_was_there(path):
     assert path.read_text() == "a str for a path"
 
 
-def test_a_file_may_be_read_by_whom_the_umask_says(path):
+def test_file_permissions_follow_the_umask(path):
     before = os.umask(0o027)
     try:
         files.write_atomic(path, "all of it")
@@ -65,7 +65,7 @@ def test_an_interrupt_leaves_nothing_behind(path, monkeypatch):
 
 
 @pytest.mark.parametrize("check", [files.check_writable, lambda path: files.write_atomic(path, "x")])
-def test_places_that_cannot_be_written(tmp_path, check):
+def test_paths_that_cannot_be_written(tmp_path, check):
     (tmp_path / "file").write_text("x")
     os.mkfifo(tmp_path / "pipe")
     for path, error, reason in (
@@ -98,3 +98,37 @@ def test_folders(tmp_path):
         files.check_folder(tmp_path / "file")
     with pytest.raises(OSError, match=r"^cannot make the folder /proc/run: "):  # where even root may not
         files.check_folder("/proc/run")
+
+
+def test_a_symbolic_link_stays_and_leads_to_what_was_written(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "real").write_text("older")
+    for name, target in (("link", "folder/real"), ("new", "folder/not yet")):
+        os.symlink(target, tmp_path / name)
+        files.check_writable(tmp_path / name)
+        files.write_atomic(tmp_path / name, "newer")
+        assert os.readlink(tmp_path / name) == target and (tmp_path / target).read_text() == "newer"
+    assert sorted(os.listdir(tmp_path / "folder")) == ["not yet", "real"]
+    os.symlink("gone/file", tmp_path / "nowhere")
+    os.symlink("circle", tmp_path / "circle")
+    for call in (files.check_writable, lambda path: files.write_atomic(path, "x")):
+        with pytest.raises(FileNotFoundError, match=r"^cannot write .*nowhere: No such file or directory$"):
+            call(tmp_path / "nowhere")
+        with pytest.raises(OSError, match=r"^cannot write .*circle: Too many levels of symbolic links$"):
+            call(tmp_path / "circle")
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127])
+def test_the_longest_names(tmp_path, name):
+    files.check_writable(tmp_path / name)
+    files.write_atomic(tmp_path / name, "all of it")
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_folder_that_may_be_written_but_not_read(path, monkeypatch):
+    def may_not_read(*args):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "open", may_not_read)
+    files.write_atomic(path, "all of it")
+    assert path.read_text() == "all of it"

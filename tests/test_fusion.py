@@ -1,4 +1,4 @@
-"""Fused layers give what they give one by one, whatever their geometry, and stay visible as layers."""
+"""Fused layers give the results of unfused ones for every geometry, and stay visible as layers."""
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ from funcnn.kernels.geometry import geometry
 from funcnn.layers import avg_pool, conv2d, dense, flatten, max_pool, relu, tanh
 
 
-def one_by_one(model):
-    """The same model of layers that are wrapped, so that nobody knows what they do."""
+def unfused(model):
+    """The same model with wrapped layers, which cannot be fused."""
 
     def wrapped(path, layer):
         return layer._replace(forward=lambda *args, **options: layer.forward(*args, **options))
@@ -32,9 +32,9 @@ def segments_of(model):
 
 
 def fused_of(model):
-    """What computes the first layers of a model together."""
+    """Return the fused run that a model starts with."""
     fused = segments_of(model)[0].fused
-    assert fused is not None, "these are to be computed together"
+    assert fused is not None, "these layers must be fused"
     return fused
 
 
@@ -42,16 +42,16 @@ def compare(model, in_shape, n, dtype, tolerance, x=None):
     """Compare output and gradients with the layers' own."""
     params, state = prepared(model, in_shape, dtype)
     x = normal(n, *in_shape).astype(dtype) if x is None else x
-    assert fused_of(model)(params, x, state, True) is not None, "this is to be computed together"
+    assert fused_of(model)(params, x, state, True) is not None, "these arguments must be computed fused"
     for train in (True, False):
         y, vjp, new_state = model.forward(params, x, state, train=train)
-        y_alone, vjp_alone, state_alone = one_by_one(model).forward(params, x, state, train=train)
-        assert new_state == state_alone
-        assert (y.dtype, y.shape) == (np.dtype(dtype), y_alone.shape)
-        np.testing.assert_allclose(y, y_alone, rtol=tolerance, atol=tolerance * abs(y_alone).max())
+        y_unfused, vjp_unfused, state_unfused = unfused(model).forward(params, x, state, train=train)
+        assert new_state == state_unfused
+        assert (y.dtype, y.shape) == (np.dtype(dtype), y_unfused.shape)
+        np.testing.assert_allclose(y, y_unfused, rtol=tolerance, atol=tolerance * abs(y_unfused).max())
         dy = normal(*y.shape, seed=1).astype(dtype)
         for options in ({}, {"input_gradient": False}):
-            (dparams, dx), (dparams_alone, dx_alone) = vjp(dy, **options), vjp_alone(dy, **options)
+            (dparams, dx), (dparams_alone, dx_alone) = vjp(dy, **options), vjp_unfused(dy, **options)
             assert tree.paths(dparams) == tree.paths(dparams_alone)
             assert (dx is None) == (dx_alone is None) == ("input_gradient" in options)
             found, expected = [*tree.leaves(dparams), dx], [*tree.leaves(dparams_alone), dx_alone]
@@ -61,8 +61,8 @@ def compare(model, in_shape, n, dtype, tolerance, x=None):
                     np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(abs(b).max(), 1e-30))
 
 
-# examples, (height, width, channels), features, kernel, padding: by row blocks, that is few channels and many places
-STRIPS = {
+# examples, (height, width, channels), features, kernel, padding: by row blocks: few channels and many positions
+ROW_BLOCKS = {
     "even": (20, (12, 12, 1), 5, 3, 0),
     "odd number of outputs": (20, (13, 10, 2), 4, (3, 4), 0),
     "padded": (30, (9, 8, 3), 6, 5, ((1, 2), (3, 0))),
@@ -77,10 +77,10 @@ ORDERS = {
 }
 
 
-@pytest.mark.parametrize("case", STRIPS)
+@pytest.mark.parametrize("case", ROW_BLOCKS)
 @pytest.mark.parametrize("order", ORDERS)
-def test_strips_of_two_rows(case, order):
-    n, in_shape, features, kernel, padding = STRIPS[case]
+def test_row_blocks_of_two_rows(case, order):
+    n, in_shape, features, kernel, padding = ROW_BLOCKS[case]
     model = ORDERS[order](conv2d(features, kernel, padding=padding, bias=case != "padded"))
     compare(model, in_shape, n, np.float64, 1e-11)
     compare(model, in_shape, n, np.float32, 2e-5)
@@ -109,7 +109,7 @@ def test_the_maximum_is_that_of_the_convolution(method, size):
 
 @pytest.mark.parametrize("method", ["row_blocks", "winograd"])
 def test_the_way_back_is_the_adjoint(method):
-    """With the window_argmax given, y is linear in x and in w: <dy, y> = <dx, x> = <dw, w>."""
+    """With the argmax given, y is linear in x and in w: <dy, y> = <dx, x> = <dw, w>."""
     x, w = normal(3, 9, 10, 4), normal(3, 3, 4, 5)
     g = geometry("conv", (9, 10), 3, padding=((1, 1), (2, 1)))
     y, argmax = conv_pool.correlate_max(x, w, g, method, return_argmax=True)
@@ -146,23 +146,23 @@ def test_relu_waits_for_the_pooling(pool):
     x[0] = 0  # ties
     for train in (True, False):
         y, vjp, _ = model.forward({"0_relu": {}, "1_max_pool": {}}, x, {"0_relu": {}, "1_max_pool": {}}, train=train)
-        y_alone, vjp_alone, _ = one_by_one(model).forward(
+        y_unfused, vjp_unfused, _ = unfused(model).forward(
             {"0_relu": {}, "1_max_pool": {}}, x, {"0_relu": {}, "1_max_pool": {}}, train=train
         )
         dy = normal(*y.shape)
-        np.testing.assert_array_equal(y, y_alone)
-        np.testing.assert_array_equal(vjp(dy)[1], vjp_alone(dy)[1])
+        np.testing.assert_array_equal(y, y_unfused)
+        np.testing.assert_array_equal(vjp(dy)[1], vjp_unfused(dy)[1])
         assert vjp(dy, input_gradient=False)[1] is None
     assert segments_of(model)[0].names == ("0_relu", "1_max_pool")
 
 
-def test_of_equal_cells_the_first_is_taken():
+def test_of_equal_positions_the_first_is_the_maximum():
     model = serial(conv2d(4, 3, padding=1), max_pool(2))
     params, state = prepared(model, (12, 12, 2), np.float64)
     params["0_conv2d"]["w"][...] = 0
     x = normal(40, 12, 12, 2)
     dy = normal(40, 6, 6, 4)
-    found, expected = (m.forward(params, x, state, train=True)[1](dy)[0] for m in (model, one_by_one(model)))
+    found, expected = (m.forward(params, x, state, train=True)[1](dy)[0] for m in (model, unfused(model)))
     np.testing.assert_allclose(found["0_conv2d"]["w"], expected["0_conv2d"]["w"], rtol=1e-11)
 
 
@@ -209,7 +209,7 @@ def test_any_layout_and_nothing_is_written(layout, channels, dtype):
         serial(conv2d(4, 3), max_pool(2, stride=1)),
         serial(conv2d(4, 3), max_pool(2, padding=1)),
         serial(conv2d(4, 3), max_pool(2, ceil_mode=True)),
-        one_by_one(serial(conv2d(4, 3), relu(), max_pool(2))),
+        unfused(serial(conv2d(4, 3), relu(), max_pool(2))),
         serial(conv2d(4, 3)._replace(forward=avg_pool(2).forward), max_pool(2)),
     ],
 )
@@ -223,7 +223,7 @@ def test_other_types_go_one_by_one(dtype):
     params, state = prepared(model, (12, 12, 2), dtype)
     x = normal(40, 12, 12, 2).astype(dtype)
     y = model.forward(params, x, state, train=True)[0]
-    np.testing.assert_array_equal(y, one_by_one(model).forward(params, x, state, train=True)[0])
+    np.testing.assert_array_equal(y, unfused(model).forward(params, x, state, train=True)[0])
 
 
 def test_exact_and_methods_by_hand_are_kept():
@@ -259,10 +259,12 @@ def test_errors_are_the_layers_own():
         {"params": {**params, "2_max_pool": {"w": x}}},
         {"state": {**state, "0_conv2d": {"mean": x}}},
         {"state": {**state, "1_relu": {"mean": x}}},
+        {"state": {**state, "1_relu": np.ones(2)}},
+        {"params": {**params, "2_max_pool": np.ones(2)}},
         {"dy": np.zeros((40, 4))},
     ]
     for change in wrong:
-        assert error(model, **change) == error(one_by_one(model), **change)
+        assert error(model, **change) == error(unfused(model), **change)
     body = serial(conv2d(4, 3, padding=1), relu(), max_pool(2))
     message, notes = error(body, *({k: v for k, v in t.items() if int(k[0]) < 3} for t in (params, state)), dy=x)
     assert message == "max_pool_vjp: dy has shape (40, 12, 12, 2), but the output has shape (40, 6, 6, 4)"
@@ -286,9 +288,9 @@ def test_a_batch_of_none_and_of_one():
     for n in (0, 1):
         x = normal(n, 40, 40, 2)
         y, vjp, _ = model.forward(params, x, state, train=True)
-        expected, vjp_alone, _ = one_by_one(model).forward(params, x, state, train=True)
+        expected, vjp_unfused, _ = unfused(model).forward(params, x, state, train=True)
         np.testing.assert_allclose(y, expected, rtol=1e-11, atol=1e-11)
-        np.testing.assert_allclose(vjp(y)[1], vjp_alone(y)[1], rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(vjp(y)[1], vjp_unfused(y)[1], rtol=1e-10, atol=1e-10)
 
 
 def test_combinators_inside_each_other():
@@ -300,7 +302,7 @@ def test_combinators_inside_each_other():
     x = normal(9, 12, 12, 2)
     found, expected = (
         m.forward(params, x, state, train=True)[1](normal(9, 6, 6, 4), input_gradient=False)[0]
-        for m in (model, one_by_one(model))
+        for m in (model, unfused(model))
     )
     for a, b in zip(tree.leaves(found), tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
@@ -369,7 +371,7 @@ def test_the_kernels_give_the_layers_gradients_over_all_geometries(method):
         without, none = conv_pool.adjoints(x, w, dy, argmax, g, method, input_gradient=False, preference="exact")
         assert none is None and np.array_equal(without, dw)
 
-        # the maximum is linear in pieces: a small step stays on one of them almost surely
+        # the maximum is piecewise linear: a small step almost surely stays within one linear region
         step, v, u = 1e-7, normal(*x.shape, seed=k + 3), normal(*w.shape, seed=k + 4)
 
         def value(t, x=x, w=w, v=v, u=u, g=g, dy=dy):
@@ -393,6 +395,19 @@ def test_whole_models_over_all_geometries(order):
             fused += 1
             compare(model, (*g.size, in_channels), len(x), np.float64, 1e-10, x)
     assert fused >= 25
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_wrong_dy_is_refused_by_the_op_for_any_names_of_the_layers(order):
+    model = map_layers(lambda path, layer: layer._replace(name="stage"), ORDERS[order](conv2d(4, 3, padding=1)))
+    params, state = prepared(model, (12, 12, 2), np.float32)
+    x = normal(40, 12, 12, 2).astype(np.float32)
+    messages = []
+    for each in (model, unfused(model)):
+        with pytest.raises(ValueError) as caught:
+            each.forward(params, x, state, train=True)[1](x)
+        messages.append((str(caught.value), caught.value.__notes__))
+    assert messages[0] == messages[1] and "_vjp: dy has shape" in messages[0][0]
 
 
 def test_an_error_of_a_kernel_is_not_hidden(monkeypatch):

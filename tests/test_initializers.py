@@ -67,5 +67,5 @@ def test_orthogonal(shape):
 @pytest.mark.parametrize("name", [*VARIANCES, "orthogonal"])
 @pytest.mark.parametrize("shape", [(), (3,), (3, 0)])
 def test_shapes_that_are_no_weights(name, shape):
-    with pytest.raises(ValueError, match=r"a weight's shape is \(kernel\.\.\., in, out\)"):
+    with pytest.raises(ValueError, match=r"a weight's shape must be \(kernel\.\.\., in, out\)"):
         getattr(initializers, name)((0,), shape)

@@ -8,6 +8,7 @@ from branches import BRANCHES, cut, frozen, made, outputs
 from funcnn import losses, tree
 from funcnn.combinators import serial
 from funcnn.intermediates import activations, forward_backward, layer_statistics
+from funcnn.layer import Layer
 from funcnn.layers import conv2d, dense, flatten, relu, tanh
 
 
@@ -110,3 +111,40 @@ def test_statistics_of_no_examples_are_refused():
     params, state, x = made(BRANCHES, (4, 4, 2))
     with pytest.raises(ValueError, match="needs at least one example"):
         layer_statistics(BRANCHES, losses.mse, params, state, x[:0], 0)
+
+
+def doubled(body):
+    """A user's combinator, which names its child differently."""
+
+    def init(key, in_shape):
+        params, state, out_shape = body.init(key, in_shape)
+        return {"body": params}, {"body": state}, out_shape
+
+    def forward(params, x, state, *, train, key=None):
+        y, vjp, new_state = body.forward(params["body"], x, state["body"], train=train, key=key)
+
+        def doubled_vjp(dy):
+            dparams, dx = vjp(2 * dy)
+            return {"body": dparams}, dx
+
+        return 2 * y, doubled_vjp, {"body": new_state}
+
+    return Layer("doubled", init, forward, (body,), doubled)
+
+
+def test_layers_inside_a_combinator_of_ones_own():
+    model = serial(doubled(serial(dense(3), tanh())), dense(2))
+    params, state, _ = model.init((0,), (4,))
+    x = normal(5, 4)
+    paths = ["0_doubled/0_serial/0_dense", "0_doubled/0_serial/1_tanh", "1_dense"]
+    outputs = activations(model, params, state, x)
+    assert list(outputs) == paths
+    inner = params["0_doubled"]["body"]["0_dense"]
+    np.testing.assert_allclose(outputs[paths[0]], x @ inner["w"] + inner["b"])
+    y, vjp, _ = model.forward(params, x, state, train=True)
+    traces = forward_backward(model, params, state, x, np.ones_like, train=True)
+    expected, _ = vjp(np.ones_like(y))
+    np.testing.assert_allclose(traces[paths[0]].dparams["w"], expected["0_doubled"]["body"]["0_dense"]["w"])
+    rows = layer_statistics(model, losses.mse, params, state, x, np.zeros((5, 2)))
+    assert [row.path for row in rows] == paths
+    np.testing.assert_allclose(rows[0].params_norm, tree.norm(inner))

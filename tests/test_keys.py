@@ -25,7 +25,7 @@ def test_nothing_is_consumed_and_streams_differ():
 
 @pytest.mark.parametrize("key", [0, [0], (0.5,), ("a",), (True,), None, (0, (1,))])
 def test_what_is_not_a_tuple_of_ints_is_no_key(key):
-    with pytest.raises(TypeError, match="a key is a tuple of ints"):
+    with pytest.raises(TypeError, match="a key must be a tuple of ints"):
         generator(key)
 
 
@@ -36,7 +36,7 @@ def test_keys_are_not_empty_or_negative(key):
 
 
 def test_fold_in_checks_both():
-    with pytest.raises(TypeError, match="a key is a tuple"):
+    with pytest.raises(TypeError, match="a key must be a tuple"):
         fold_in(0, 1)
     with pytest.raises(ValueError, match=">= 0"):
         fold_in((0,), -1)

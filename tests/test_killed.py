@@ -1,4 +1,4 @@
-"""A run of training that is killed, at whatever moment, loses no more than a step, and ends as if it had not been."""
+"""A run of training that is killed, at any moment, loses no more than a step, and ends as if it had not been killed."""
 
 import os
 import random
@@ -51,8 +51,8 @@ def runs():
 
 
 @pytest.fixture(scope="module")
-def left_alone(runs, tmp_path_factory):
-    """The end of each run that nobody kills, and how many seconds it takes."""
+def uninterrupted(runs, tmp_path_factory):
+    """The end of each run that is not killed, and how many seconds it takes."""
     ends = {}
     for optimizer in ("momentum", "adam"):
         folder, began = tmp_path_factory.mktemp(optimizer), time.perf_counter()
@@ -81,12 +81,12 @@ def unfinished(folder):
     return [name for name in os.listdir(folder) if name.endswith(".part")]
 
 
-def test_a_run_killed_again_and_again_ends_as_if_left_alone(runs, left_alone, tmp_path, closing_lines):
+def test_a_run_killed_repeatedly_ends_like_an_uninterrupted_one(runs, uninterrupted, tmp_path, closing_lines):
     rng = random.Random(0)
     kills = during_writes = ends = 0
     while kills < KILLS:
         optimizer = rng.choice(["momentum", "adam"])
-        expected, seconds = left_alone[optimizer]
+        expected, seconds = uninterrupted[optimizer]
         folder = tmp_path / str(ends)
         while True:
             pid = runs.start(folder, optimizer)
@@ -115,9 +115,9 @@ def test_a_run_killed_again_and_again_ends_as_if_left_alone(runs, left_alone, tm
 
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
 @pytest.mark.parametrize("lost", ["", "params", "state", "opt_state", "epoch", "step", "losses", "best", "history"])
-def test_nothing_of_a_checkpoint_could_be_left_out(runs, left_alone, tmp_path, optimizer, lost):
+def test_nothing_of_a_checkpoint_could_be_left_out(runs, uninterrupted, tmp_path, optimizer, lost):
     # in the second epoch, the best being the first one's
     assert runs.whole(tmp_path, optimizer, 8) == -signal.SIGKILL
     assert checkpoint.latest(tmp_path).checkpoint.train_state.step == 8
     runs.whole(tmp_path, optimizer, "", lost)
-    assert same(checkpoint.latest(tmp_path).checkpoint, left_alone[optimizer][0]) == (not lost)
+    assert same(checkpoint.latest(tmp_path).checkpoint, uninterrupted[optimizer][0]) == (not lost)

@@ -151,7 +151,7 @@ def test_with_an_image_shape_any_image_has_a_convnet(in_shape, pools):
         ({"pool": 0}, "pool must be an int >= 1 or a pair of them, got 0"),
         ({"pool": 1.5}, "pool must be an int >= 1 or a pair of them, got 1.5"),
         ({"image_shape": (8,)}, r"image_shape must be an int >= 1 or a pair of them, got \(8,\)"),
-        ({"dropout_rate": (0.1, 0.1, 0.1)}, "needs 2 dropout rates, one for each dense layer"),
+        ({"dropout_rate": (0.1, 0.1, 0.1)}, "dropout_rate must be one number, or 2, one for each dense layer"),
         ({"dropout_rate": 1.0}, "rate"),
     ],
 )

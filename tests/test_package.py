@@ -1,10 +1,16 @@
 """The package as a whole: what its import brings along, and which way imports inside it go."""
 
 import ast
+import importlib
+import inspect
+import pkgutil
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import funcnn
 
 PROBE = """
 import sys
@@ -26,17 +32,16 @@ def test_import_brings_numpy_and_no_other_third_party_module():
 
 # each floor may import from its own and those before it
 FLOORS = [
-    {"tree", "keys", "initializers", "sharding", "checks", "files"},
+    {"tree", "keys", "initializers", "sharding", "checks", "files", "extras", "characters"},
     {"kernels"},
     {"ops", "losses", "optim", "metrics"},
     {"layer", "layers", "combinators", "fusion", "models"},
-    {
-        *("summary", "derivatives", "intermediates", "attribution", "testing", "profiling", "gradients"),
-        *("data", "data_parallel"),
-    },
-    {"training", "stopping", "checkpoint", "progress"},
+    {"data"},
+    {"attribution", "intermediates", "derivatives", "profiling", "summary", "testing"},
+    {"gradients", "data_parallel", "training", "stopping", "checkpoint", "progress"},
+    {"onnx"},
     {"predictor"},
-    {"estimators", "onnx"},
+    {"estimators"},
     {"cli", "__main__"},
 ]
 
@@ -61,12 +66,6 @@ def test_imports_only_go_down():
                 seen.add(path)
                 assert set(imports(path)) <= below, path
     assert seen | {package / "__init__.py"} == set(package.rglob("*.py"))
-
-
-def test_data_without_scikit_learn_says_what_to_install():
-    probe = "import sys; sys.modules['sklearn'] = None; import funcnn; funcnn.data.digits()"
-    run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
-    assert run.returncode == 1 and "pip install 'funcnn[estimators]'" in run.stderr.splitlines()[-1]
 
 
 FAULTS = """
@@ -97,3 +96,32 @@ def test_memory_freed_is_kept_for_the_next_step_by_what_trains_and_not_by_the_im
         assert training < numpy_alone / 10
     else:
         assert training <= numpy_alone * 1.1 + 100
+
+
+def public_names():
+    """What the modules export, and the public methods of it, with names."""
+    for info in pkgutil.walk_packages(funcnn.__path__, "funcnn."):
+        if info.name.startswith(("funcnn.cli", "funcnn.__main__")):
+            continue
+        module = importlib.import_module(info.name)
+        for name in getattr(module, "__all__", ()):
+            exported = getattr(module, name)
+            if not (inspect.isfunction(exported) or inspect.isclass(exported)):
+                continue
+            yield f"{info.name}.{name}", module, exported
+            for method, function in vars(exported).items() if inspect.isclass(exported) else ():
+                if inspect.isfunction(function) and not method.startswith("_"):
+                    yield f"{info.name}.{name}.{method}", module, function
+
+
+def test_every_public_name_has_an_executed_example():
+    without = []
+    for name, module, documented in public_names():
+        documentation = inspect.getdoc(documented) or ""
+        if reference := re.search(
+            r"Examples\n-+\nSee `(\w+)`", documentation
+        ):  # where the function that returns it has it
+            documentation = inspect.getdoc(getattr(module, reference[1])) or ""
+        if "\n>>> " not in documentation:
+            without.append(name)
+    assert not without

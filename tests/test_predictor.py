@@ -43,7 +43,7 @@ def test_examples_are_prepared_as_the_network_takes_them():
         predictor.preprocess(np.ones((2, 5), np.float32), predictor.preprocessing_for((4,), None))
 
 
-def test_raw_images_of_all_kinds_are_prepared_alike():
+def test_raw_images_of_all_kinds_give_the_same_examples():
     p = make()
     pixels = RNG.integers(0, 256, (2, 16, 13, 3), dtype=np.uint8)
     expected = data.resize(pixels.astype(np.float32) / np.float32(255), (8, 6))
@@ -62,9 +62,11 @@ def test_raw_images_of_all_kinds_are_prepared_alike():
         ((8, 6, 3), (2, 4), r"takes images of 8x6, 3 channels, not 4 features: x \(2, 4\)"),
         ((8, 6, 3), (8, 6, 3), r"not an array with 3 axes: x \(8, 6, 3\); one example is x\[None\]"),
         ((8, 6, 3), (4, 8, 6, 2), r"takes images of 3 channels, not 2: x \(4, 8, 6, 2\)"),
-        ((8, 6, 3), (4, 3, 8, 6), r"x \(4, 3, 8, 6\) has its channels first"),
+        ((8, 6, 3), (4, 3, 8, 6), r"the channels last, not first: got \(4, 3, 8, 6\)"),
         ((8, 6, 3), (6,), r"not an array with 1 axes: x \(6,\)"),
         ((8, 6, 3), (1, 2, 8, 6, 3), r"not an array with 5 axes: x \(1, 2, 8, 6, 3\)"),
+        ((8, 6, 1), (8, 6, 1), r"not an array with 3 axes: x \(8, 6, 1\); one example is x\[None\]"),
+        ((8, 6, 1), (8, 6), r"not 6 features: x \(8, 6\); one example is x\[None\]"),
         ((4,), (2, 5), r"takes 4 features, not 5 features: x \(2, 5\)"),
         ((4,), (4,), r"takes 4 features, not an array with 1 axes: x \(4,\); one example is x\[None\]"),
         ((4,), (2, 4, 4, 3), r"takes 4 features, not images of 4x4, 3 channels"),
@@ -77,7 +79,7 @@ def test_shapes_that_do_not_fit_are_named(in_shape, shape, message):
 
 
 def test_values_that_are_not_finite_are_refused():
-    with pytest.raises(ValueError, match=r"prepare: 1 of 2 examples .* not finite, the first is number 1"):
+    with pytest.raises(ValueError, match=r"prepare: x must be finite; 1 of 2 examples are not, the first is number 1"):
         make((2,)).predict([[1.0, 2.0], [np.nan, 1.0]])
 
 
@@ -125,7 +127,7 @@ def test_a_saved_predictor_is_loaded_as_it_was(tmp_path, in_shape, classes):
 def test_what_could_not_be_loaded_is_not_saved(tmp_path):
     p, path = make(), tmp_path / "net.safetensors"
     for broken, message in (
-        (p._replace(description={}), "does not say of what model"),
+        (p._replace(description={}), "must have an entry 'model' with 'name'"),
         (p._replace(params=make((4, 4, 3)).params), r"in layer .*dense"),
         (p._replace(classes=["a", "b"]), r"output \(1, 3\) does not fit 2 classes, a, b"),
         (p._replace(preprocessing={**p.preprocessing, "size": [4, 4]}), r"makes \(4, 4, 3\) of examples"),
@@ -155,8 +157,8 @@ def test_the_description():
 
 def checkpointed(folder, step, description, best=None):
     params, state, _ = checkpoint.rebuild(description).init((step,), tuple(description["data"]["in_shape"]))
-    reached = training.TrainState(params, state, {}, (0,), step, step)
-    return checkpoint.add(folder, Checkpoint(reached, description, best))
+    train_state = training.TrainState(params, state, {}, (0,), step, step)
+    return checkpoint.add(folder, Checkpoint(train_state, description, best))
 
 
 def test_files_of_before_are_loaded(tmp_path):
@@ -199,19 +201,34 @@ def test_a_folder_is_its_newest_checkpoint_that_can_be_read(tmp_path):
         predictor.load(tmp_path)
 
 
+def of_images(in_shape=(2, 2, 1), **preprocessing):
+    about = predictor.describe(MODEL, in_shape, ["a", "b", "c"])
+    return {"data": about["data"], "preprocessing": {**about["preprocessing"], **preprocessing}}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"data": None}, "does not say what model and data"),
-        ({"data": {"in_shape": [4]}}, "does not say what model and data it is of: 'classes'"),
+        ({"data": None}, "does not describe its model and data"),
+        ({"data": {"in_shape": [4]}}, "does not describe its model and data: 'classes'"),
         ({"model": {"name": "Sequence", "arguments": {}}}, "funcnn.models has no 'Sequence'"),
         ({"preprocessing": {"features": 4}}, "'mean'"),
-        ({"preprocessing": {"size": 4}}, "does not say what model and data"),
-        ({"preprocessing": {"features": 5, "mean": None, "std": None}}, "takes 5 features, not 4 features"),
-        ({"preprocessing": 7}, "does not say what model and data"),
+        ({"preprocessing": {"size": 4}}, "does not describe its model and data"),
+        (
+            {"preprocessing": {"features": 5, "mean": None, "std": None}},
+            "makes \\(5,\\) of examples, and the network takes \\(4,\\)",
+        ),
+        ({"preprocessing": 7}, "does not describe its model and data"),
+        ({"preprocessing": {"features": 4, "mean": [np.nan], "std": [1.0]}}, "not finite, with .*'mean': \\[nan\\]"),
+        ({"preprocessing": {"features": 4, "mean": [0.0], "std": None}}, "not finite, with .*'std': None"),
+        (of_images(size=[10**7, 10**7]), r"makes \(10000000, 10000000, 1\) of examples"),
+        (of_images(uint8_divisor=0), "not finite, with {'uint8_divisor': 0"),
+        (of_images(uint8_divisor="x"), "could not convert string to float"),
+        (of_images(in_shape=[10**6, 10**6, 1]), r"in_shape \(1000000, 1000000, 1\) must be ints >= 1 with a product"),
+        (of_images(in_shape=[2, 0, 1]), r"in_shape \(2, 0, 1\) must be ints >= 1"),
     ],
 )
-def test_descriptions_that_say_too_little(tmp_path, change, message):
+def test_incomplete_descriptions(tmp_path, change, message):
     description = predictor.describe(MODEL, (4,), ["a", "b", "c"])
     path = checkpointed(tmp_path, 1, description)
     saved = checkpoint.load(path)
@@ -243,7 +260,7 @@ print(*p.predict(x))
 
 
 def test_numpy_and_safetensors_are_enough_and_raw_images_are_seen_as_in_training(tmp_path):
-    """Trained on a folder of files; asked elsewhere, for the pixels of other files, of another size."""
+    """Trained on a folder of files; used elsewhere, on the pixels of other files of another size."""
     shapes.make(tmp_path / "shapes", each=60)
     dataset = data.open(tmp_path / "shapes", image_size=(16, 16))
     scaling = dict(zip(("mean", "std"), (a[0] for a in data.mean_and_std(dataset.x, (0, 1, 2))), strict=True))
@@ -256,8 +273,8 @@ def test_numpy_and_safetensors_are_enough_and_raw_images_are_seen_as_in_training
     outputs, loss = predictor.loss_for(3)
     targets = predictor.targets_for(dataset.labels, outputs)
     *_, last = training.fit(model, loss, optim.adam(5e-3), x, targets, epochs=12, key=(0,), threads=1)
-    reached = last.train_state
-    p = predictor.from_description(description, reached.params, reached.state)
+    train_state = last.train_state
+    p = predictor.from_description(description, train_state.params, train_state.state)
     assert loss is losses.softmax_cross_entropy
     assert metrics.accuracy(p.outputs(dataset.x), dataset.labels) > 0.8
 

@@ -56,6 +56,8 @@ def test_what_is_wrong_is_an_error():
     model, params, state, x = model_and_input()
     with pytest.raises(ValueError, match="rounds must be at least 1, got 0"):
         profiling.layer_times(model, params, state, x, rounds=0)
+    with pytest.raises(TypeError, match=r"rounds must be an int, not 1\.5"):
+        profiling.layer_times(model, params, state, x, rounds=1.5)
     with pytest.raises(ValueError) as raised:
         profiling.layer_times(model, params, state, x[:, :, :5])
     assert any("4_dense" in note for note in raised.value.__notes__)

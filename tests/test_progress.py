@@ -1,21 +1,16 @@
 """The progress display: lines in a pipe, a live line on a terminal, and what a narrow or plain one gets."""
 
 import io
-import os
-import pty
 import re
-import select
 import subprocess
 import sys
-import time
 
+import commands
 import numpy as np
 import pytest
 
 from funcnn.progress import with_progress
 from funcnn.training import Epoch, Step, TrainState
-
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE")}
 
 
 def state(epoch, losses=()):
@@ -45,7 +40,7 @@ def test_records_pass_unchanged_and_each_epoch_has_its_line(capsys):
     ]
 
 
-def test_an_epoch_is_shown_before_it_is_yielded(capsys):
+def test_the_line_of_an_epoch_is_printed_before_it_is_yielded(capsys):
     for epoch in with_progress(epochs(3), 3):
         assert capsys.readouterr().err.startswith(f"epoch {epoch.epoch}/3")
         if epoch.epoch == 2:
@@ -56,9 +51,24 @@ def test_an_epoch_is_shown_before_it_is_yielded(capsys):
 def test_accuracies_a_label_and_the_epochs_before(capsys):
     records = epochs(12, first=9, train={"accuracy": 0.5, "loss": 1.0}, validation={"accuracy": 0.98765})
     list(with_progress(records, 12, label="fold 2/3  ", epochs_done=8))
-    shown = lines(capsys)
-    assert shown[0].startswith("fold 2/3  epoch  9/12  loss 0.1111  train 50.00%  val 98.77%  20 steps/s  ")
-    assert shown[-1].endswith("0:00 left") and len(shown) == 4
+    output = lines(capsys)
+    assert output[0].startswith("fold 2/3  epoch  9/12  loss 0.1111  train 50.00%  val 98.77%  20 steps/s  ")
+    assert output[-1].endswith("0:00 left") and len(output) == 4
+
+
+def test_steps_of_the_run_before_do_not_count_for_the_speed(capsys, monkeypatch):
+    seconds = iter([0.0, 3.0, 9.0])
+    monkeypatch.setattr("funcnn.progress.time.monotonic", lambda: next(seconds))
+    list(with_progress(epochs(4, first=3), 4, epochs_done=2, steps_done=5))  # 10 steps an epoch, in 0.5 s
+    assert lines(capsys) == [
+        "epoch 3/4  loss 0.3333  10 steps/s  0:06 left",
+        "epoch 4/4  loss 0.2500  20 steps/s  0:00 left",
+    ]
+
+
+def test_an_epoch_of_which_no_step_was_left_tells_no_speed(capsys):
+    list(with_progress(epochs(3, first=3), 4, epochs_done=2, steps_done=10))
+    assert lines(capsys) == ["epoch 3/4  loss 0.3333"]
 
 
 def test_metrics_without_an_accuracy_and_epochs_without_time(capsys):
@@ -115,34 +125,14 @@ def records(n, pause=0.0, steps=4):
 """
 
 
-def on_a_terminal(program, *, columns=100, interrupt_at=None, stdout=None, **environment):
+def on_a_terminal(program, **options):
     """Run a program with a terminal for its stderr (and stdout); return what the terminal got and the exit code."""
-    control, terminal = pty.openpty()
-    env = {**ENVIRONMENT, "TERM": "xterm-256color", "COLUMNS": str(columns), **environment}
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM + program], stdin=terminal, stdout=stdout or terminal, stderr=terminal, env=env
-    )
-    os.close(terminal)
-    shown, deadline = b"", time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if select.select([control], [], [], 0.1)[0]:
-            try:
-                part = os.read(control, 65536)
-            except OSError:  # the other end is closed
-                break
-            shown += part
-            if not part:
-                break
-        if interrupt_at and interrupt_at in shown:
-            process.send_signal(2)
-            interrupt_at = None
-    os.close(control)
-    return shown, process.wait(timeout=30)
+    return commands.bytes_on_a_terminal((sys.executable, "-c", PROGRAM + program), **options)
 
 
-def texts(shown, encoding="utf-8"):
+def texts(output, encoding="utf-8"):
     """The texts between control sequences."""
-    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "\n", shown.decode(encoding)).splitlines()
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "\n", output.decode(encoding)).splitlines()
 
 
 THREE_EPOCHS = "list(with_progress(records(3), 3, steps_per_epoch=4, label='fold 1/3  '))"
@@ -150,19 +140,19 @@ SHOW_CURSOR, HIDE_CURSOR = b"\x1b[?25h", b"\x1b[?25l"
 
 
 def test_a_terminal_has_a_live_line_with_a_bar_in_colour():
-    shown, code = on_a_terminal(THREE_EPOCHS)
-    assert code == 0 and "━" in shown.decode() and re.search(rb"\x1b\[(3\d|38;5;\d+)m", shown)
+    output, code = on_a_terminal(THREE_EPOCHS)
+    assert code == 0 and "━" in output.decode() and re.search(rb"\x1b\[(3\d|38;5;\d+)m", output)
     assert any(
         re.match(r"fold 1/3  epoch 3/3  loss 0.5000  train 75.00%  val 75.00%  8 steps/s  0:00 left", line)
-        for line in texts(shown)
+        for line in texts(output)
     )
-    assert shown.count(b"\n") <= 2  # one line, drawn again and again
-    assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR)
+    assert output.count(b"\n") <= 2  # one line, drawn again and again
+    assert output.rindex(SHOW_CURSOR) > output.rindex(HIDE_CURSOR)
 
 
 def test_no_color_is_honoured():
-    shown, _ = on_a_terminal(THREE_EPOCHS, NO_COLOR="1")
-    assert b"epoch 3/3" in shown and not re.search(rb"\x1b\[(\d+;)*[349]\d(;\d+)*m", shown)
+    output, _ = on_a_terminal(THREE_EPOCHS, NO_COLOR="1")
+    assert b"epoch 3/3" in output and not re.search(rb"\x1b\[(\d+;)*[349]\d(;\d+)*m", output)
 
 
 @pytest.mark.parametrize(
@@ -178,25 +168,25 @@ def test_no_color_is_honoured():
     ],
 )
 def test_a_narrow_terminal_leaves_out_the_less_important(columns, last):
-    shown, code = on_a_terminal(THREE_EPOCHS, columns=columns)
-    found = [line.rstrip(" ━╸╺") for line in texts(shown)]
-    assert code == 0 and last in found and "…" not in shown.decode()
-    assert max(map(len, texts(shown))) <= columns
+    output, code = on_a_terminal(THREE_EPOCHS, columns=columns)
+    found = [line.rstrip(" ━╸╺") for line in texts(output)]
+    assert code == 0 and last in found and "…" not in output.decode()
+    assert max(map(len, texts(output))) <= columns
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_terminal_without_utf_8_has_a_bar_it_can_show(encoding):
     program = "list(with_progress(records(3), 3, label='█ '))"
-    shown, code = on_a_terminal(program, PYTHONIOENCODING=f"{encoding}:strict")
-    assert code == 0 and any(line.startswith("? epoch 3/3") for line in texts(shown, encoding))
-    assert shown.isascii() and b"---" in shown
+    output, code = on_a_terminal(program, PYTHONIOENCODING=f"{encoding}:strict")
+    assert code == 0 and any(line.startswith("? epoch 3/3") for line in texts(output, encoding))
+    assert output.isascii() and b"---" in output
 
 
 def test_a_long_epoch_shows_its_steps():
-    shown, _ = on_a_terminal("list(with_progress(records(1, pause=0.6), 1, steps_per_epoch=4))")
-    assert any(re.match(r"epoch 1/1  step [234]/4  loss 0.2500", line) for line in texts(shown))
-    shown, _ = on_a_terminal("list(with_progress(records(1, pause=0.6), 1))")
-    assert any(re.match(r"epoch 1/1  step [234]  loss 0.2500", line) for line in texts(shown))
+    output, _ = on_a_terminal("list(with_progress(records(1, pause=0.6), 1, steps_per_epoch=4))")
+    assert any(re.match(r"epoch 1/1  step [234]/4  loss 0.2500", line) for line in texts(output))
+    output, _ = on_a_terminal("list(with_progress(records(1, pause=0.6), 1))")
+    assert any(re.match(r"epoch 1/1  step [234]  loss 0.2500", line) for line in texts(output))
 
 
 @pytest.mark.parametrize("where", ["in the training", "in the loop"])
@@ -204,16 +194,16 @@ def test_ctrl_c_leaves_cursor_and_line_clean(where):
     program = f"""
 from contextlib import closing
 try:
-    with closing(with_progress(records(3000, pause={0.01 if where == "in the training" else 0}), 3000)) as shown:
-        for record in shown:
+    with closing(with_progress(records(3000, pause={0.01 if where == "in the training" else 0}), 3000)) as progress:
+        for record in progress:
             {"pass" if where == "in the training" else "time.sleep(0.01)"}
 except KeyboardInterrupt as error:
     kept = error  # as an interactive session keeps the last error, and its frames with it
     sys.stderr.write("stopped\\n")
 """
-    shown, code = on_a_terminal(program, interrupt_at=b"loss")
+    output, code = on_a_terminal(program, interrupt_at=b"loss")
     assert code == 0
-    before, after = shown[: shown.index(b"stopped")], shown[shown.index(b"stopped") :]
+    before, after = output[: output.index(b"stopped")], output[output.index(b"stopped") :]
     assert before.rindex(SHOW_CURSOR) > before.rindex(HIDE_CURSOR) and HIDE_CURSOR not in after
     assert re.sub(rb"\x1b\[[\d;?]*[A-Za-z]", b"", before).endswith(b"\n")
 
@@ -221,12 +211,12 @@ except KeyboardInterrupt as error:
 def test_what_the_loop_prints_to_a_file_reaches_the_file(tmp_path):
     program = "for record in with_progress(records(2), 2): print('seen', record.epoch)"
     with open(tmp_path / "out", "w") as stdout:
-        shown, code = on_a_terminal(program, stdout=stdout)
-    assert code == 0 and b"seen" not in shown and b"epoch 2/2" in shown
+        output, code = on_a_terminal(program, stdout=stdout)
+    assert code == 0 and b"seen" not in output and b"epoch 2/2" in output
     assert (tmp_path / "out").read_text().split("\n")[:2] == ["seen 1", "seen 1"]
 
 
 def test_a_dumb_terminal_has_plain_lines():
-    shown, code = on_a_terminal(THREE_EPOCHS, TERM="dumb")
-    assert code == 0 and b"\x1b" not in shown
-    assert [line[:19] for line in shown.decode().splitlines()] == [f"fold 1/3  epoch {i}/3" for i in (1, 2, 3)]
+    output, code = on_a_terminal(THREE_EPOCHS, TERM="dumb")
+    assert code == 0 and b"\x1b" not in output
+    assert [line[:19] for line in output.decode().splitlines()] == [f"fold 1/3  epoch {i}/3" for i in (1, 2, 3)]

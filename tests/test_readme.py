@@ -1,18 +1,16 @@
 """The README's Python, pasted into a Python shell block by block, as a reader would."""
 
-import code
 import contextlib
-import io
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from documents import blocks, paste
 
 from funcnn import checkpoint, gradients, losses, models, ops, predictor, training
 
 README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+BLOCKS = blocks(README, "python")
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +29,8 @@ def shell(tmp_path_factory):
     variables, printed = {}, []
     with contextlib.chdir(directory):
         for block in BLOCKS:
-            console = code.InteractiveConsole(variables)
-            out, errors = io.StringIO(), io.StringIO()
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-                for line in block.splitlines():
-                    console.push(line)
-                incomplete = console.push("")
-            assert not errors.getvalue() and not incomplete, f"{errors.getvalue()}\nin\n{block}"
-            printed.append((dict(variables), out.getvalue()))
+            out = paste(block, variables)
+            printed.append((dict(variables), out))
     return printed
 
 

@@ -4,11 +4,9 @@ The Python blocks of a page are pasted into a Python shell, one after the other,
 blocks are not run, but parsed by the commands that they name.
 """
 
-import code
 import contextlib
 import functools
 import importlib
-import io
 import re
 import shlex
 import tomllib
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from documents import blocks, paste
 
 from funcnn import models, predictor
 from funcnn.cli import app as command_line
@@ -29,25 +28,9 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 TARGETS = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[0].split()
 
 
-def blocks(path, language):
-    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-
-
 def without_code(path):
     text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     return re.sub(r"`[^`\n]*`", "", text)
-
-
-def paste(block, variables):
-    """Paste a block into a shell with these variables; return what it printed."""
-    console = code.InteractiveConsole(variables)
-    out, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-        for line in block.splitlines():
-            console.push(line)
-        incomplete = console.push("")
-    assert not errors.getvalue() and not incomplete, f"{errors.getvalue()}\nin\n{block}"
-    return out.getvalue()
 
 
 def run_page(name, directory):

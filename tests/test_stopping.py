@@ -24,7 +24,7 @@ def test_the_smallest_value_is_the_best_and_the_first_of_equals_stays():
     assert followed([3.0, 2.0, 2.0, 4.0, 1.0]) == [(1, 3.0, 0), (2, 2.0, 0), (2, 2.0, 1), (2, 2.0, 2), (5, 1.0, 0)]
 
 
-def test_an_improvement_by_no_more_than_min_delta_is_kept_but_waited_goes_on():
+def test_an_improvement_by_no_more_than_min_delta_is_kept_but_waited_increases():
     path = followed([3.0, 2.5, 2.25, 1.5, 1.25], min_delta=0.5)
     assert path == [(1, 3.0, 0), (2, 2.5, 1), (3, 2.25, 2), (4, 1.5, 0), (5, 1.25, 1)]
 

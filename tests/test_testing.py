@@ -60,7 +60,7 @@ WRONG = {
         ({"w": normal(100, 60), "b": normal(60)}, normal(3, 100)),
         "argument 0, leaf 'w'",
     ),
-    "two elements exchanged": (
+    "two elements swapped": (
         spoiled(ops.relu, lambda dx: dx[:, [1, 0, 2, 3]]),
         (abs(normal(3, 4)),),
         "argument 0",
@@ -340,7 +340,7 @@ def test_good_layers_pass():
 
 @pytest.mark.parametrize("method", ["complex", "central"])
 def test_a_gradient_of_zero_through_cancellation_is_no_error(method):
-    # the normalisation takes away what the bias adds, so the bias's gradient is rounding alone
+    # the normalisation cancels the bias, so its gradient is only rounding error
     for seed in range(5):
         check_layer(serial(conv2d(2, 3), batch_norm(), tanh()), (5, 6, 2), method=method, key=(seed,))
 

@@ -35,6 +35,17 @@ def test_predict_in_batches_is_predict_at_once():
     assert training.predict(MODEL, params, state, X[:0]).shape == (0, 3)
     with pytest.raises(ValueError, match="batch_size >= 1"):
         training.predict(MODEL, params, state, X, 0)
+    for call in (lambda: training.predict(MODEL, params, state, X, 2.5), lambda: fit(batch_size="5")):
+        with pytest.raises(TypeError, match="batch_size must be an int, not"):
+            call()
+
+
+def test_a_run_is_not_resumed_with_weights_that_leave_fewer_steps():
+    steps = list(fit(epochs=1).steps())
+    weights = np.zeros(len(X))
+    weights[0] = 1.0
+    with pytest.raises(ValueError, match=r"4 completed steps .* make 1 steps per epoch, without batches of weight 0"):
+        fit(epochs=1, key=None, resume=steps[3].train_state, sample_weight=weights)
 
 
 def test_the_same_key_gives_the_same_run():
@@ -47,7 +58,7 @@ def test_the_same_key_gives_the_same_run():
 
 
 @pytest.mark.parametrize("stopped", [1, 2])
-def test_a_resumed_run_ends_like_one_left_alone(stopped):
+def test_a_resumed_run_ends_like_an_uninterrupted_one(stopped):
     whole = list(fit())
     half = list(fit(epochs=stopped))
     resumed = list(fit(key=None, resume=half[-1].train_state))
@@ -198,7 +209,7 @@ def test_a_model_learns():
     assert last.train["accuracy"] > 0.9 and last.validation["accuracy"] > 0.85
 
 
-def test_a_diverging_run_stops_and_says_where():
+def test_a_diverging_run_stops_with_epoch_and_step():
     model = serial(flatten(), dense(8), relu(), dense(1))
     with pytest.raises(
         ValueError, match=r"training diverged: .* in epoch \d+, step \d+ with learning rate 1e\+10; try"
@@ -240,6 +251,25 @@ def test_parameters_broken_by_the_last_step_are_noticed():
 def test_bad_arguments_are_named_before_training(changes, message):
     with pytest.raises(ValueError, match=message):
         fit(**changes)
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer", "key", "message"),
+    [
+        (
+            models.mlp,
+            optim.sgd(0.1),
+            (0,),
+            r"fit: model must be a Layer, such as models.convnet\(10\), not <function mlp",
+        ),
+        (MODEL, optim.sgd, (0,), r"fit: optimizer must be an Optimizer, such as optim.sgd\(0.1\), not <function sgd"),
+        (MODEL, optim.sgd(0.1), 0, r"a key must be a tuple of ints such as \(0,\)"),
+        (MODEL, optim.sgd(0.1), [0], r"a key must be a tuple of ints such as \(0,\)"),
+    ],
+)
+def test_arguments_of_another_type_are_named(model, optimizer, key, message):
+    with pytest.raises(TypeError, match=message):
+        training.fit(model, losses.softmax_cross_entropy, optimizer, X, LABELS, epochs=1, key=key)
 
 
 def test_data_of_different_length():

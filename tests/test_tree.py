@@ -71,7 +71,7 @@ def test_unravel_keeps_a_complex_step():
 
 def test_unravel_refuses_another_length():
     _, unravel = tree.ravel(PARAMS)
-    with pytest.raises(ValueError, match=r"the vector has shape \(3,\), the tree needs \(25,\)"):
+    with pytest.raises(ValueError, match=r"the vector must have shape \(25,\), got \(3,\)"):
         unravel(np.zeros(3))
 
 

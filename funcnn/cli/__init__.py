@@ -1,10 +1,12 @@
-"""The ``funcnn`` command (``pip install 'funcnn[cli]'``)."""
+"""The ``funcnn`` command (needs the extra ``cli``)."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+
+from funcnn import extras
 
 __all__ = ["main"]
 
@@ -19,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     missing = [package for package in ("typer", "rich", "safetensors") if find_spec(package) is None]
     if missing:
-        sys.exit(f"funcnn: the command needs {' and '.join(missing)}: pip install 'funcnn[cli]'")
+        names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+        sys.exit(f"funcnn: the command needs {names}: {extras.install('cli')}")
     from funcnn.cli import app, console
 
     console.run(app.app, "funcnn", arguments)

@@ -12,14 +12,15 @@ from funcnn.cli import evaluate, export, inspect, predict, show, train
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"funcnn {funcnn.__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def main(
+    *,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
     ] = False,

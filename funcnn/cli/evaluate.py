@@ -9,24 +9,21 @@ import numpy as np
 import typer
 
 from funcnn import metrics, predictor
-from funcnn.cli import console, runs
-from funcnn.cli.options import AsJson, ModelFile, Quiet, Threads
+from funcnn.cli import console, report, runs
+from funcnn.cli.options import AsJson, DataSource, ModelFile, Quiet, Threads
 from funcnn.cli.parts import Part, select_part
 
 
 def main(
+    *,
     model: ModelFile,
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA",
-            help="As for `funcnn train --data`: a folder with one sub-folder of images for each class, an .npz file "
-            "with arrays x and y, or one of scikit-learn's data sets. Classes are matched by name; some may be "
-            "missing.",
-        ),
-    ],
+    data: DataSource,
     part: Annotated[
-        Part, typer.Option(help="Evaluate on this part of the data that the model was trained with.")
+        Part,
+        typer.Option(
+            metavar="PART",
+            help=f"One of {', '.join(Part)}: evaluate on this part of the data that the model was trained on.",
+        ),
     ] = Part.all,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -46,8 +43,8 @@ def main(
     with np.errstate(divide="ignore"):
         loss = float(-np.log(probabilities[np.arange(len(labels)), labels]).mean())
     if as_json:
-        print(json.dumps({"loss": loss, **console.report_figures(confusion, trained.classes)}))
+        print(json.dumps({"loss": loss, **report.report_figures(confusion, trained.classes)}))
     else:
-        console.print_report(
+        report.print_report(
             console.results_console(), str(part) if part is not Part.all else data, confusion, trained.classes
         )

@@ -19,6 +19,7 @@ TOLERANCE = 1e-4
 
 
 def main(
+    *,
     model: ModelFile,
     file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="The file to write; an existing one is replaced.")],
     probabilities: Annotated[
@@ -34,10 +35,8 @@ def main(
         raise console.UsageError(f"{file}: the file's name must end in .onnx")
     check_writable(file)
     trained = predictor.load(model)
-    try:
-        from funcnn.onnx import to_onnx
-    except ImportError as error:
-        raise ImportError(f"export needs onnx: pip install 'funcnn[onnx]' ({error})") from None
+    from funcnn.onnx import to_onnx
+
     offset = scale = None
     if trained.preprocessing["mean"] is not None:
         offset, scale = (np.asarray(trained.preprocessing[name]) for name in ("mean", "std"))

@@ -1,4 +1,4 @@
-"""The history of a run: a file with a line of JSON for each epoch and, if wanted, for each step."""
+"""The history of a run: a file with a line of JSON for each epoch and, optionally, for each step."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def history_writer(path: Path | None, steps: bool, initial: Checkpoint) -> Itera
     Raises
     ------
     ValueError, OSError
-        If the file is no history, or cannot be written; the message names it.
+        If the file is not a history, or cannot be written; the message names it.
     """
     if path is None:
         yield HistoryWriter(lambda current: None, lambda: None)
@@ -108,7 +108,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     Raises
     ------
     ValueError, OSError
-        If the file is no history, or cannot be read.
+        If the file is not a history, or cannot be read.
     """
     if not path.exists():
         return []
@@ -118,5 +118,5 @@ def read_history(path: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
             rows.append({**row, "record": str(row["record"]), "step": int(row["step"])})
         except (ValueError, LookupError, TypeError):
-            raise ValueError(f"{path} is no history of a run: line {number} is not a record of one") from None
+            raise ValueError(f"{path} is not a history of a run: line {number} has no record and step") from None
     return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from funcnn import predictor, tree
 from funcnn.cli.console import results_console
+from funcnn.cli.options import AsJson, ModelFile
 from funcnn.cli.tables import Column, FoldingTable
 from funcnn.data import describe_shape
 from funcnn.predictor import Predictor
@@ -22,16 +22,11 @@ from funcnn.summary import summary
 
 
 def main(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MODEL",
-            help="A file of funcnn train --output, a checkpoint, or a folder of checkpoints (the newest).",
-        ),
-    ],
+    *,
+    model: ModelFile,
     batch_size: Annotated[int, typer.Option(min=1, help="Number of examples in the batch that is timed.")] = 32,
     rounds: Annotated[int, typer.Option(min=1, help="How often the batch is timed; the median is shown.")] = 9,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     trained = predictor.load(model)
     layers, weights = layer_figures(trained, batch_size, rounds), weight_figures(trained)
@@ -57,7 +52,7 @@ def layer_figures(trained: Predictor, batch_size: int, rounds: int) -> list[dict
             "output": list(row.out_shape),
             "parameters": row.parameters,
             "multiply_adds": row.multiply_adds,
-            "weight_bytes": sum(np.asarray(leaf).nbytes for of in flat.values() for leaf in _below(row.path, of)),
+            "weight_bytes": sum(np.asarray(leaf).nbytes for of in flat.values() for leaf in _leaves_of(row.path, of)),
             "output_bytes": 4 * int(np.prod(row.out_shape)),
             "forward_us": 1e6 * median(times[row.path].forward),
             "backward_us": 1e6 * median(times[row.path].backward),
@@ -66,7 +61,7 @@ def layer_figures(trained: Predictor, batch_size: int, rounds: int) -> list[dict
     ]
 
 
-def _below(path: str, flat: dict[str, Any]) -> list[Any]:
+def _leaves_of(path: str, flat: dict[str, Any]) -> list[Any]:
     return [leaf for name, leaf in flat.items() if name.startswith(f"{path}/")]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "ModelFile", "Quiet", "Threads"]
+__all__ = ["AsJson", "DataSource", "ModelFile", "Quiet", "Threads"]
 
 ModelFile = Annotated[
     Path,
@@ -17,6 +17,17 @@ ModelFile = Annotated[
         "counts.",
     ),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="Largest number of threads, by default the number of cores.")]
+DataSource = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="As for `funcnn train --data`: a folder with one sub-folder of images for each class, an .npz file "
+        "with arrays x and y, or one of scikit-learn's data sets. Classes are matched by name; some may be "
+        "missing.",
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Largest number of threads, by default the number of cores.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print the results alone.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the results.")]

@@ -46,7 +46,7 @@ def select_part(trained: Predictor, dataset: Dataset, source: str, part: Part | 
 
     Parameters
     ----------
-    trained : Trained
+    trained : Predictor
     dataset : Dataset
         With labels that are indices into the model's classes.
     source : str

@@ -21,6 +21,7 @@ BATCH = 256
 
 
 def main(
+    *,
     model: ModelFile,
     inputs: Annotated[
         list[Path],

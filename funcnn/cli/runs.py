@@ -26,7 +26,7 @@ SPLIT_METHOD = "funcnn.data.hold_out"
 
 
 class Run(NamedTuple):
-    """Everything that determines a run beside the data: numbers and strings, which checkpoints hold.
+    """Everything but the data that determines a run: numbers and strings, stored in its checkpoints.
 
     The names are those of the command line's options.
     """
@@ -68,13 +68,13 @@ def resumed_run(saved: Checkpoint, given: dict[str, Any]) -> Run:
         longer = name == "epochs" and run.schedule == ScheduleName.constant
         if name not in CHANGEABLE and not longer:
             option = name.replace("_", "-")
-            raise UsageError(f"--{option} {value} does not go with --resume: the run has {getattr(run, name)}")
+            raise UsageError(f"--{option} {value} cannot be combined with --resume: the run has {getattr(run, name)}")
         run = run._replace(**{name: value})
     return run
 
 
 def read_checkpoint(path: Path) -> tuple[Path, Checkpoint]:
-    """Read the checkpoint to resume from, and warn of what could make the resumed run differ from an unbroken one.
+    """Read the checkpoint to resume from, and warn of what could make the resumed run differ from an uninterrupted one.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def read_checkpoint(path: Path) -> tuple[Path, Checkpoint]:
     Raises
     ------
     ValueError, OSError
-        If there is none that can be read, or it has no optimizer's state.
+        If no checkpoint can be read, or it has no optimizer state.
     """
     unreadable: list[checkpoint.CheckpointError] = []
     if path.is_dir():
@@ -98,7 +98,7 @@ def read_checkpoint(path: Path) -> tuple[Path, Checkpoint]:
         saved = checkpoint.load(path)
     if not saved.train_state.opt_state:
         raise ValueError(
-            f"{path} is a model without its optimizer's state, as --output writes it: a run cannot resume from it"
+            f"{path} is a model file of --output, without the optimizer's state: a run cannot resume from it"
         )
     for error in unreadable:
         console.warn(f"{error}; resuming from the one before, {path}")
@@ -112,7 +112,7 @@ def read_checkpoint(path: Path) -> tuple[Path, Checkpoint]:
 def open_matching(source: str, trained: Predictor) -> Dataset:
     """Read a data set for a trained model: folders of images in its size, labels that are indices into its classes."""
     size, channels = (trained.in_shape[:2], trained.in_shape[2]) if len(trained.in_shape) == 3 else (None, None)
-    return data.match_classes(data.open(source, size, channels), trained.classes, source)
+    return data.match_classes(data.open(source, size, channels, min_classes=1), trained.classes, source)
 
 
 def hold_out(run: Run, dataset: Dataset) -> Splits:
@@ -121,7 +121,7 @@ def hold_out(run: Run, dataset: Dataset) -> Splits:
 
 
 def split_record(run: Run) -> dict[str, Any]:
-    """Return what a description says about the split of the data."""
+    """Return how a description records the split of the data."""
     return {"method": SPLIT_METHOD, "test": run.test, "validation": run.validation, "key": [run.seed]}
 
 
@@ -166,14 +166,14 @@ def fold_splits(labels: Array, folds: int) -> list[Splits]:
 
 
 def describe(run: Run, dataset: Dataset, splits: Splits) -> dict[str, Any]:
-    """Return what a checkpoint says about a run, in JSON's types: model, data, options and versions."""
+    """Return what a checkpoint records about a run, in JSON's types: model, data, options and versions."""
     name = ModelName(run.model)
     in_shape = dataset.x.shape[1:]
     if run.image_size and len(in_shape) == 3:
         in_shape = (run.image_size, run.image_size, in_shape[2])
     scaling = None
     if RECIPES[name].standardize or run.data not in BUILTIN:
-        # each feature of a table by itself, all pixels of a channel together
+        # for a table, each feature; for images, each channel
         axes = tuple(range(dataset.x.ndim - 1)) if dataset.x.ndim > 2 else 0
         mean, std = data.mean_and_std(dataset.x[splits.train], axes=axes)
         scaling = {"mean": mean[0], "std": std[0]}
@@ -192,7 +192,7 @@ def describe(run: Run, dataset: Dataset, splits: Splits) -> dict[str, Any]:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Return a checksum of examples, labels and classes, which other data do not have."""
+    """Return a checksum of examples, labels and classes."""
     total = hashlib.sha256(json.dumps([dataset.x.shape, dataset.classes]).encode())
     total.update(np.ascontiguousarray(dataset.x).data)
     total.update(np.ascontiguousarray(dataset.labels).data)
@@ -233,7 +233,7 @@ def _initial_state(run: Run, model: Layer, description: dict[str, Any], splits: 
 
 
 def optimizer_for(run: Run, examples: int) -> optim.Optimizer:
-    """Return the run's optimizer, for so many examples to train on."""
+    """Return the run's optimizer, for a number of training examples."""
     steps = run.epochs * -(-examples // run.batch_size)
     return optim.by_name(
         run.optimizer, run.learning_rate, schedule=run.schedule, steps=steps, weight_decay=run.weight_decay

@@ -15,12 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from funcnn import attribution, files, intermediates, metrics, predictor, tree
-from funcnn.cli import canvas, pictures, plots, runs
+from funcnn.cli import runs
 from funcnn.cli.console import UsageError, logger
 from funcnn.cli.history import read_history
+from funcnn.cli.options import DataSource, ModelFile
 from funcnn.cli.parts import Part, select_part
+from funcnn.cli.pictures import rendering
+from funcnn.cli.pictures.curves import LINES, Curve, Panels, Plot, limits
+from funcnn.cli.pictures.tiles import Bar, Gallery, HeatMap, Scale, Tile, heat, photograph, signed
 from funcnn.cli.tables import Column, FoldingTable
-from funcnn.data import Dataset
+from funcnn.data import Dataset, resize
 from funcnn.layer import Layer
 from funcnn.predictor import Predictor
 from funcnn.summary import summary
@@ -46,25 +50,18 @@ def picture_file(path: Path | None) -> Path | None:
         if path.suffix.lower() not in SUFFIXES:
             raise UsageError(f"--save {path}: the name of a picture ends in {' or '.join(SUFFIXES)}")
         if path.suffix.lower() == ".png":
-            canvas.check_pillow()
+            rendering.check_pillow()
         files.check_writable(path)
     return path
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-Model = Annotated[
-    Path,
-    typer.Argument(
-        metavar="MODEL", help="A file of funcnn train --output, a checkpoint, or a folder of checkpoints (the newest)."
-    ),
-]
-Data = Annotated[
-    str, typer.Argument(metavar="DATA", help="As for funcnn train --data: a name, a .npz file or a folder of images.")
-]
 DataPart = Annotated[
     Part | None,
     typer.Option(
-        help="Part of the data that the model was trained on, by default the test part. Other data have one part, all."
+        metavar="PART",
+        help=f"One of {', '.join(Part)}: part of the data that the model was trained on, by default test. Other data "
+        "have one part, all.",
     ),
 ]
 Save = Annotated[
@@ -74,16 +71,19 @@ Save = Annotated[
     ),
 ]
 Light = Annotated[bool, typer.Option("--light", help="With --save: dark on white instead of light on black.")]
-Columns = Annotated[int, typer.Option(min=20, max=400, help="With --save: width of the picture in characters.")]
+Columns = Annotated[
+    int, typer.Option(metavar="N", min=20, max=400, help="With --save: width of the picture in characters.")
+]
 
 
 @app.command("kernels")
 def show_kernels(
-    model: Model,
+    *,
+    model: ModelFile,
     layer: Annotated[
         str | None, typer.Option(metavar="PATH", help="Path of the layer, such as 3_conv2d, by default the first one.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Number of kernels, the largest ones.")] = 64,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Number of kernels, the largest ones.")] = 64,
     save: Save = None,
     light: Light = False,
     columns: Columns = 100,
@@ -94,15 +94,16 @@ def show_kernels(
 
 @app.command("features")
 def show_features(
-    model: Model,
-    data: Data,
-    example: Annotated[int, typer.Option(min=0, help="Index of the example, from 0.")] = 0,
+    *,
+    model: ModelFile,
+    data: DataSource,
+    example: Annotated[int, typer.Option(metavar="N", min=0, help="Index of the example, from 0.")] = 0,
     layer: Annotated[
         list[str] | None, typer.Option(metavar="PATH", help="Only this layer, such as 3_conv2d; may be repeated.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Largest number of maps of a layer.")] = 16,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Largest number of maps of a layer.")] = 16,
     lines: Annotated[
-        int, typer.Option(min=10, help="Number of lines to fit into: maps are shrunk, and some left out.")
+        int, typer.Option(metavar="N", min=10, help="Number of lines to fit into: maps are shrunk, and some left out.")
     ] = 60,
     save: Save = None,
     light: Light = False,
@@ -114,12 +115,16 @@ def show_features(
 
 @app.command("attribution")
 def show_attribution(
-    model: Model,
-    data: Data,
+    *,
+    model: ModelFile,
+    data: DataSource,
     example: Annotated[
-        list[int] | None, typer.Option(min=0, help="Index of the example, from 0; may be repeated.")
+        list[int] | None, typer.Option(metavar="N", min=0, help="Index of the example, from 0; may be repeated.")
     ] = None,
-    method: Annotated[list[Method] | None, typer.Option(help="By default all methods; may be repeated.")] = None,
+    method: Annotated[
+        list[Method] | None,
+        typer.Option(metavar="NAME", help=f"One of {', '.join(Method)}; by default all. May be repeated."),
+    ] = None,
     of: Annotated[
         str | None,
         typer.Option("--class", metavar="NAME", help="Class whose score is explained, by default the predicted one."),
@@ -141,8 +146,9 @@ def show_attribution(
 
 @app.command("confusion")
 def show_confusion(
-    model: Model,
-    data: Data,
+    *,
+    model: ModelFile,
+    data: DataSource,
     part: DataPart = None,
     save: Save = None,
     light: Light = False,
@@ -156,10 +162,11 @@ def show_confusion(
 
 @app.command("mistakes")
 def show_mistakes(
-    model: Model,
-    data: Data,
+    *,
+    model: ModelFile,
+    data: DataSource,
     part: DataPart = None,
-    limit: Annotated[int, typer.Option(min=1, help="Largest number of images.")] = 12,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Largest number of images.")] = 12,
     save: Save = None,
     light: Light = False,
     columns: Columns = 100,
@@ -172,8 +179,9 @@ def show_mistakes(
 
 @app.command("curves")
 def show_curves(
+    *,
     paths: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Files of funcnn train --history, or models that it wrote.")
+        list[Path], typer.Argument(metavar="FILE", help="Files that `funcnn train --history` wrote, or trained models.")
     ],
     log: Annotated[bool, typer.Option("--log", help="Logarithmic axis for losses.")] = False,
     save: Save = None,
@@ -187,9 +195,12 @@ def show_curves(
 
 @app.command("statistics")
 def show_statistics(
-    model: Model,
-    data: Data,
-    limit: Annotated[int, typer.Option(min=1, help="Number of examples, spread evenly over the data.")] = 256,
+    *,
+    model: ModelFile,
+    data: DataSource,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Number of examples, spread evenly over the data.")
+    ] = 256,
     save: Save = None,
     light: Light = False,
     columns: Columns = 100,
@@ -223,8 +234,8 @@ def show_or_save(picture: Sequence[RenderableType], save: Path | None, light: bo
         for renderable in picture:
             console.print(renderable)
         return
-    drawn = canvas.draw(Group(*picture), columns, canvas.LIGHT if light else canvas.DARK)
-    content = canvas.svg(drawn) if save.suffix.lower() == ".svg" else canvas.png(drawn)
+    drawn = rendering.draw(Group(*picture), columns, rendering.LIGHT if light else rendering.DARK)
+    content = rendering.svg(drawn) if save.suffix.lower() == ".svg" else rendering.png(drawn)
     files.write_atomic(save, content)
     logger(False)(f"wrote {save}: {len(content):,} bytes")
 
@@ -243,7 +254,7 @@ def kernels(trained: Predictor, layer: str | None, limit: int) -> list[Renderabl
     height, width, in_channels, out_channels = w.shape
     top = float(np.abs(w).max())
     if in_channels == trained.in_shape[-1] == 3 and path == next(iter(arrays)):  # a kernel of colours
-        tiles = [pictures.photograph(w[..., o], -top, top) for o in range(out_channels)]
+        tiles = [photograph(w[..., o], -top, top) for o in range(out_channels)]
         norms = np.linalg.norm(w.reshape(-1, out_channels), axis=0)
         legend: RenderableType = Text(
             f"weights of red, green and blue as colours; grey is 0, the largest is {top:.3g}", "dim"
@@ -252,15 +263,15 @@ def kernels(trained: Predictor, layer: str | None, limit: int) -> list[Renderabl
         captions = [
             (i, o, f"{i}>{o}" if in_channels > 1 else "") for o in range(out_channels) for i in range(in_channels)
         ]
-        tiles = [pictures.signed(w[:, :, i, o], top, caption) for i, o, caption in captions]
-        norms, legend = np.linalg.norm(w, axis=(0, 1)).T.ravel(), pictures.Scale(-top, top)
+        tiles = [signed(w[:, :, i, o], top, caption) for i, o, caption in captions]
+        norms, legend = np.linalg.norm(w, axis=(0, 1)).T.ravel(), Scale(-top, top)
     largest = np.sort(np.argsort(-norms, kind="stable")[:limit])
     title = f"{path}: {out_channels} kernel{'s' * (out_channels != 1)} of {height}x{width}"
     title += f"x{in_channels}" * (in_channels > 1)
     if len(largest) < len(tiles):
         what = "slices, input>output channel" if tiles[0].caption else "kernels"
         title += f"; the {len(largest)} largest of {len(tiles)} {what}"
-    picture = [Text(title, "bold"), legend, Text(), pictures.Gallery([tiles[k] for k in largest])]
+    picture = [Text(title, "bold"), legend, Text(), Gallery([tiles[k] for k in largest])]
     others = [other for other in arrays if other != path]
     return [*picture, Text(f"more with --layer: {', '.join(others)}", "dim")] if others else picture
 
@@ -293,8 +304,8 @@ def features(
         if path not in outputs:
             raise UsageError(f"--layer {path}: no such layer; the model has {', '.join(outputs)}")
     before: list[RenderableType] = [Text(example_label(dataset, example), "bold")]
-    if is_image(dataset):
-        before.append(pictures.Gallery([photograph(dataset, image[0])], lines=12))
+    if has_images(dataset):
+        before.append(Gallery([example_tile(dataset, image[0])], lines=12))
     maps, last = [], x
     for path, batch in outputs.items():
         unchanged, last = np.array_equal(batch.ravel(), last.ravel()), batch
@@ -307,7 +318,7 @@ def features(
         for k in np.argsort(-p, kind="stable")[:10]:
             if p[k] < 0.0005:
                 break
-            table.add_row(Text(trained.classes[k]), pictures.Bar(float(p[k]), 20, "blue"), f"{p[k]:.1%}")
+            table.add_row(Text(trained.classes[k]), Bar(float(p[k]), 20, "blue"), f"{p[k]:.1%}")
         after = [Text("largest predicted probabilities", "bold"), table]
     return [FeaturePage(before, maps, after, lines, bool(layers))]
 
@@ -320,25 +331,25 @@ def maps_of_layer(path: str, output: Array, limit: int) -> LayerMaps:
         across, total = min(FEATURES_IN_A_ROW, output.size), 1
         images = np.append(output, np.zeros(-output.size % across)).reshape(1, -1, across)
     top, negative = float(np.abs(images).max()), images.min() < 0
-    tiles = [(pictures.signed if negative else pictures.heat)(image, top) for image in images]
-    scale = pictures.Scale(-top if negative else 0.0, top)
+    tiles = [(signed if negative else heat)(image, top) for image in images]
+    scale = Scale(-top if negative else 0.0, top)
     return LayerMaps(path, "x".join(map(str, output.shape)), tiles, total, scale)
 
 
 class LayerMaps(NamedTuple):
-    """The maps of a layer: a title with their scale, and as many of the tiles as fit into ``lines``, at least a row."""
+    """The maps of a layer: a title with their scale, and as many tiles as fit into ``lines``, at least one row."""
 
     path: str
     shape: str
-    tiles: Sequence[pictures.Tile]
+    tiles: Sequence[Tile]
     total: int
-    scale: pictures.Scale
+    scale: Scale
     lines: int = 20
 
-    def fitted(self, console: Console, options: ConsoleOptions) -> tuple[list[Text], pictures.Gallery, int]:
+    def fitted(self, console: Console, options: ConsoleOptions) -> tuple[list[Text], Gallery, int]:
         """Return the lines of the title, the tiles, and the number of lines of both."""
         for title_lines in (1, 2):
-            gallery = pictures.Gallery(self.tiles, lines=max(self.lines - title_lines, 1), enough=ENOUGH_MAPS)
+            gallery = Gallery(self.tiles, lines=max(self.lines - title_lines, 1), enough=ENOUGH_MAPS)
             layout = gallery.layout(console, options)
             if layout.lines(len(self.tiles)) > gallery.lines:
                 capacity = max(layout.capacity(gallery.lines), layout.in_a_row)
@@ -400,7 +411,7 @@ def attributions(
     layer: str | None,
 ) -> list[RenderableType]:
     """Return for each example its image and, beside it, the attribution of a class's score to the pixels."""
-    if not is_image(dataset):
+    if not has_images(dataset):
         raise ValueError(f"attribution is shown on images; these examples have the shape {dataset.x.shape[1:]}")
     if of is not None and of not in trained.classes:
         raise UsageError(f"--class {of}: the model's are {', '.join(trained.classes)}")
@@ -424,15 +435,15 @@ def attributions(
     tiles = []
     for n, example in enumerate(examples):
         explained = f"{'score of' if of else 'predicted'} {trained.classes[classes[n]]} ({p[n, classes[n]]:.0%})"
-        tiles.append(photograph(dataset, images[n], f"{example_label(dataset, example)}\n{explained}"))
+        tiles.append(example_tile(dataset, images[n], f"{example_label(dataset, example)}\n{explained}"))
         tiles += [attribution_tile(method, result[n], dataset.x.shape[1:3]) for method, result in columns]
-    title = "Pixels that raise the score of the class (red, +; yellow) or lower it (blue, -)"
+    title = "Red (+) and yellow raise the score of the class, blue (-) lowers it"
     note = [Text(f"Grad-CAM of the maps of {at}", "dim")] if Method.grad_cam in methods else []
     return [
         Text(title, "bold"),
         *note,
         Text(),
-        pictures.Gallery(tiles, group=1 + len(methods), lines=60, relative=True),
+        Gallery(tiles, group=1 + len(methods), lines=60, relative=True),
     ]
 
 
@@ -443,20 +454,19 @@ def grad_cam_layer(maps: dict[str, Array]) -> str:
     return (positive or large or list(maps) or [""])[-1]
 
 
-def attribution_tile(method: Method, result: Array, size: tuple[int, ...]) -> pictures.Tile:
+def attribution_tile(method: Method, result: Array, size: tuple[int, ...]) -> Tile:
     """Return the result of a method as a tile of the image's size, with its own scale."""
     if method is Method.grad_cam:
-        enlarged = pictures.resized(result, (size[0], size[1]))
-        return pictures.heat(enlarged, float(enlarged.max()), "Grad-CAM" + ("" if result.any() else "\n(all zero)"))
-    if method is Method.gradient_times_input:
+        values, caption = result, "Grad-CAM" + ("" if result.any() else "\n(all zero)")
+    elif method is Method.gradient_times_input:
         values, caption = result.sum(axis=-1), "gradient\nx input"  # contributions add up
     else:
         largest = np.abs(result).argmax(axis=-1)[..., None]
         values, caption = np.take_along_axis(result, largest, axis=-1)[..., 0], "gradient"
-    values = pictures.resized(values, (size[0], size[1])) if values.shape != size else values
-    return pictures.signed(
-        values, float(np.quantile(np.abs(values), 0.99)), caption
-    )  # a single pixel may be far larger
+    values = resize(values[None, ..., None], (size[0], size[1]))[0, ..., 0]
+    if method is Method.grad_cam:
+        return heat(values, float(values.max()), caption)
+    return signed(values, float(np.quantile(np.abs(values), 0.99)), caption)  # a single pixel may be far larger
 
 
 def confusion(trained: Predictor, dataset: Dataset, title: str = "") -> list[RenderableType]:
@@ -472,12 +482,12 @@ def confusion(trained: Predictor, dataset: Dataset, title: str = "") -> list[Ren
             table.add_row(Text(f"{names[i]} predicted as {names[j]}"), f"{wrong[i, j]} of {counts[i].sum()}")
     head = Text(f"{prefix(title)}accuracy {right / counts.sum():.2%} ({right} of {counts.sum()})", "bold")
     axes = Text("a row for each true class, a column for each predicted one", "dim")
-    return [head, axes, Text(), pictures.HeatMap(counts, names), Text(), table]
+    return [head, axes, Text(), HeatMap(counts, names), Text(), table]
 
 
 def mistakes(trained: Predictor, dataset: Dataset, limit: int, title: str = "") -> list[RenderableType]:
     """Return the images with a wrong prediction, in descending order of its probability."""
-    if not is_image(dataset):
+    if not has_images(dataset):
         raise ValueError(f"mistakes are shown as images; these examples have the shape {dataset.x.shape[1:]}")
     p = trained.predict_proba(dataset.x)
     predicted = p.argmax(axis=1)
@@ -486,7 +496,7 @@ def mistakes(trained: Predictor, dataset: Dataset, limit: int, title: str = "") 
         return [Text(f"{prefix(title)}no mistakes in {len(p)} examples", "bold")]
     order = wrong[np.argsort(-p[wrong, predicted[wrong]], kind="stable")][:limit]
     tiles = [
-        photograph(
+        example_tile(
             dataset, dataset.x[n], f"{example_label(dataset, n)}\npredicted {trained.classes[k]} ({p[n, k]:.0%})"
         )
         for n, k in zip(order, predicted[order], strict=True)
@@ -494,7 +504,7 @@ def mistakes(trained: Predictor, dataset: Dataset, limit: int, title: str = "") 
     head = f"{prefix(title)}{len(wrong)} mistake{'s' * (len(wrong) != 1)} in {len(p)} examples"
     if len(order) < len(wrong):
         head += f"; the {len(order)} most confident"
-    return [Text(head, "bold"), Text(), pictures.Gallery(tiles, lines=40)]
+    return [Text(head, "bold"), Text(), Gallery(tiles, lines=40)]
 
 
 def prefix(title: str) -> str:
@@ -518,8 +528,8 @@ def curves(
         logarithmic = log and measure == "loss"
         groups = [
             [
-                plots.Curve(
-                    name, *run[measure, part], plots.LINES[k % len(plots.LINES)], part,
+                Curve(
+                    name, *run[measure, part], LINES[k % len(LINES)], part,
                     dashed=part == "training" and len(parts) > 1, marker=k if len(names) > 1 else None,
                 )
                 for part in parts
@@ -529,12 +539,12 @@ def curves(
         ]  # fmt: skip
         every = [curve for group in groups for curve in group]
         ends = min(float(curve.x.min()) for curve in every), max(float(curve.x.max()) for curve in every)
-        low, high = plots.limits(every, logarithmic)
+        low, high = limits(every, logarithmic)
         if measure == "loss" and not log:
             low = min(low, 0.0)
         if measure == "accuracy":
             low, high = max(low, 0.0), min(high, 1.0)
-        plot = plots.Plot(
+        plot = Plot(
             measure + ", logarithmic" * logarithmic, every, (low, high), ends, logarithmic,
             percent=measure == "accuracy", vector=vector,
         )  # fmt: skip
@@ -542,7 +552,7 @@ def curves(
         of_run = f"{plot.title}, {{}}" if len(names) > 1 else plot.title
         single += [plot._replace(title=of_run.format(group[0].name), curves=group) for group in groups]
     legend = Text("last loss, best accuracy and its epoch", "dim")
-    return [plots.Panels(common, common if vector else single), legend, ends_of_runs(names, measured)]
+    return [Panels(common, common if vector else single), legend, ends_of_runs(names, measured)]
 
 
 def measures(history: Sequence[dict[str, Any]]) -> dict[tuple[str, str], tuple[Array, Array]]:
@@ -581,7 +591,13 @@ def statistics(trained: Predictor, dataset: Dataset, limit: int) -> list[Rendera
     rows = intermediates.layer_statistics(trained.model, loss, trained.params, trained.state, x, targets)
     head = Text(f"activations and gradients of {len(some)} examples", "bold")
     return [
-        Text.assemble(head, ("\na full bar is the largest value; a column less, half a power of ten less", "dim")),
+        Text.assemble(
+            head,
+            (
+                "\nbars are logarithmic: a column less is half a power of ten",
+                "dim",
+            ),
+        ),
         statistics_table(rows),
         Text(),
         *(Text(warning, "bold red") for warning in warnings(rows)),
@@ -606,11 +622,11 @@ def statistics_table(rows: Sequence[intermediates.LayerStatistics]) -> FoldingTa
     return FoldingTable("layer", [row.path for row in rows], columns)
 
 
-def log_bars(values: Sequence[float], style: str) -> list[pictures.Bar]:
+def log_bars(values: Sequence[float], style: str) -> list[Bar]:
     """Return bars whose lengths are logarithms: from the largest value down to a ten-thousandth of it."""
     top = max((value for value in values if math.isfinite(value)), default=0.0)
     lengths = [1 + math.log10(v / top) / 4 if 0 < v <= top else float(v > top) for v in values]
-    return [pictures.Bar(length, 8, style) for length in lengths]
+    return [Bar(length, 8, style) for length in lengths]
 
 
 def format_fraction(fraction: float, style: str = "") -> Text:
@@ -648,18 +664,18 @@ def network(trained: Predictor) -> tuple[Layer, Tree, Tree]:
 def select_examples(dataset: Dataset, examples: Sequence[int]) -> Array:
     """Return some of the examples."""
     if max(examples) >= len(dataset.x):
-        raise UsageError(f"--example {max(examples)}: the data has {len(dataset.x)}, from 0")
+        raise UsageError(f"--example {max(examples)}: the data has {len(dataset.x)}, from 0 to {len(dataset.x) - 1}")
     return dataset.x[list(examples)]
 
 
-def is_image(dataset: Dataset) -> bool:
+def has_images(dataset: Dataset) -> bool:
     """Return whether the examples are images (h, w, c)."""
     return dataset.x.ndim == 4
 
 
-def photograph(dataset: Dataset, image: Array, caption: str = "") -> pictures.Tile:
+def example_tile(dataset: Dataset, image: Array, caption: str = "") -> Tile:
     """Return an image as a tile, on the scale of the whole data."""
-    return pictures.photograph(image, float(dataset.x.min()), float(dataset.x.max()), caption)
+    return photograph(image, float(dataset.x.min()), float(dataset.x.max()), caption)
 
 
 def example_label(dataset: Dataset, example: int) -> str:

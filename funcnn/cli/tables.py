@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 from rich import box
@@ -12,12 +13,14 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from funcnn.cli.console import ASCII_BOX, encodable
-from funcnn.cli.pictures import Bar
+from funcnn.characters import encodable
+from funcnn.cli.pictures.tiles import Bar
 
-__all__ = ["Column", "FoldingTable"]
+__all__ = ["Column", "FoldingTable", "table"]
 
 INDENT = "  "
+# box.SIMPLE in ASCII; rich's own choice would have bars between the columns.
+ASCII_BOX = box.Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
 
 
 class Column(NamedTuple):
@@ -28,7 +31,7 @@ class Column(NamedTuple):
     name : str
         May have several lines. A column of bars has none: they show the figures of the column before.
     cells : sequence of str, Text or Bar
-        One for each row; ``""`` where a row has no such figure.
+        One for each row; ``""`` where a row has no value.
     """
 
     name: str
@@ -57,15 +60,22 @@ class FoldingTable(NamedTuple):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         columns = list(self.columns)
         while True:
-            table = self._table(columns, options.encoding)
-            if Measurement.get(console, options.update(max_width=1000), table).maximum <= options.max_width:
-                yield table
+            if self._width(columns, console) <= options.max_width:
+                yield self._table(columns, options.encoding)
                 return
             bars = [k for k, column in enumerate(columns) if not column.name]
             if not bars:
                 break
             del columns[bars[-1]]
         yield from self._list(options)
+
+    def fits(self, console: Console) -> bool:
+        """Return whether the console is wide enough for all columns side by side."""
+        return self._width(self.columns, console) <= console.width
+
+    def _width(self, columns: Sequence[Column], console: Console) -> int:
+        unlimited = console.options.update(max_width=1_000_000)
+        return Measurement.get(console, unlimited, self._table(columns, console.encoding)).maximum
 
     def _table(self, columns: Sequence[Column], encoding: str) -> Table:
         lines = box.SIMPLE if encodable("─", encoding) else ASCII_BOX
@@ -99,6 +109,16 @@ class FoldingTable(NamedTuple):
                     line.append("  ")
                 line.append_text(pair)
             yield line
+
+
+def table(names: Sequence[str], rows: Sequence[Sequence[str | Text | Bar]]) -> FoldingTable:
+    """Return a table of rows. ``names`` are those of the columns; a row that ends early is filled with ``""``."""
+    columns = list(zip_longest(*rows, fillvalue="")) or [()]
+    columns += [("",) * len(rows)] * (len(names) - len(columns))
+    head, *others = names
+    return FoldingTable(
+        head, [str(name) for name in columns[0]], [Column(*column) for column in zip(others, columns[1:], strict=True)]
+    )
 
 
 def _text(cell: str | Text | Bar, encoding: str) -> Text:

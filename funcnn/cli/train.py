@@ -13,7 +13,7 @@ import typer
 
 from funcnn import checkpoint, tree
 from funcnn.checkpoint import Checkpoint
-from funcnn.cli import console, loop, runs
+from funcnn.cli import console, report, runs, training_loop
 from funcnn.cli.console import UsageError
 from funcnn.cli.history import read_history
 from funcnn.cli.recipes import RECIPES, WITH_DROPOUT, ModelName, OptimizerName, ScheduleName
@@ -41,6 +41,7 @@ CHECKPOINTS = "Checkpoints"
 
 
 def main(
+    *,
     model: Annotated[
         ModelName | None,
         typer.Option(
@@ -67,21 +68,30 @@ def main(
     image_size: Annotated[
         int | None,
         typer.Option(
+            metavar="PIXELS",
             min=1,
             max=1024,
             help="Resize all images to this height and width. By default those of a folder are resized to the most "
-            "common size among them, at most 64 pixels a side, and all others are left as they are.",
+            "common size among them, at most 64 pixels a side, and all others are not resized.",
         ),
     ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
-            min=1, help=f"Number of passes over the training data. {per_model('epochs')}", rich_help_panel=TRAINING
+            metavar="N",
+            min=1,
+            help=f"Number of passes over the training data. {per_model('epochs')}",
+            rich_help_panel=TRAINING,
         ),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help=f"Number of examples in a step. {per_model('batch_size')}", rich_help_panel=TRAINING),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help=f"Number of examples in a step. {per_model('batch_size')}",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     optimizer: Annotated[
         OptimizerName | None,
@@ -95,7 +105,10 @@ def main(
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            min=0.0, help=f"Learning rate at its peak. {per_model('learning_rate')}", rich_help_panel=TRAINING
+            metavar="RATE",
+            min=0.0,
+            help=f"Learning rate at its peak. {per_model('learning_rate')}",
+            rich_help_panel=TRAINING,
         ),
     ] = None,
     schedule: Annotated[
@@ -107,11 +120,15 @@ def main(
         ),
     ] = None,
     weight_decay: Annotated[
-        float | None, typer.Option(min=0.0, help=f"Weight decay. {per_model('weight_decay')}", rich_help_panel=TRAINING)
+        float | None,
+        typer.Option(
+            metavar="RATE", min=0.0, help=f"Weight decay. {per_model('weight_decay')}", rich_help_panel=TRAINING
+        ),
     ] = None,
     dropout: Annotated[
         float | None,
         typer.Option(
+            metavar="RATE",
             min=0.0,
             max=0.99,
             help=f"Dropout rate at the dense layers of {', '.join(WITH_DROPOUT)}. {per_model('dropout')}",
@@ -121,9 +138,10 @@ def main(
     shift: Annotated[
         int | None,
         typer.Option(
+            metavar="PIXELS",
             min=0,
             max=8,
-            help="Augmentation: shift a random half of the images by up to so many pixels in each direction; 0 for "
+            help="Augmentation: shift a random half of the images by up to this many pixels in each direction; 0 for "
             "none. " + per_model("shift"),
             rich_help_panel=TRAINING,
         ),
@@ -133,7 +151,7 @@ def main(
         typer.Option(
             min=0,
             metavar="N",
-            help="Stop when the validation loss has not fallen for N epochs, and take the parameters of the epoch "
+            help="Stop when the validation loss has not fallen for N epochs, and restore the parameters of the epoch "
             "where it was lowest; 0 for never. (default 0)",
             show_default=False,
             rich_help_panel=TRAINING,
@@ -142,6 +160,7 @@ def main(
     seed: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=0,
             max=2**32 - 1,
             help="Seed of the split, the initial weights, the order of examples, dropout and shifts. (default 0)",
@@ -152,6 +171,7 @@ def main(
     threads: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=1,
             help="Largest number of threads, by default the number of cores; small steps stay on one thread. The "
             "same number gives the same figures.",
@@ -172,22 +192,29 @@ def main(
         typer.Option(
             metavar="DIR",
             help="Write a checkpoint to this folder after each epoch. Without it, a run writes one each minute, and "
-            "one after Ctrl-C, to a new folder: checkpoints/1, checkpoints/2, ...",
+            "one after Ctrl-C, to a new folder, such as checkpoints/1.",
             rich_help_panel=CHECKPOINTS,
         ),
     ] = None,
     checkpoint_every: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="STEPS", help="Write a checkpoint after so many steps instead.", rich_help_panel=CHECKPOINTS
+            min=1,
+            metavar="STEPS",
+            help="Write a checkpoint each time this many steps are done.",
+            rich_help_panel=CHECKPOINTS,
         ),
     ] = None,
     keep: Annotated[
-        int, typer.Option(min=1, help="Number of checkpoints that stay, the newest.", rich_help_panel=CHECKPOINTS)
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Number of checkpoints to keep, the newest.", rich_help_panel=CHECKPOINTS
+        ),
     ] = KEEP,
     validation: Annotated[
         float | None,
         typer.Option(
+            metavar="FRACTION",
             min=0.0,
             max=0.9,
             help="Fraction of the data to validate on after each epoch; 0 for none. (default 0.1)",
@@ -198,6 +225,7 @@ def main(
     test: Annotated[
         float | None,
         typer.Option(
+            metavar="FRACTION",
             min=0.01,
             max=0.9,
             help="Fraction of the data to test on at the end. (default 0.2)",
@@ -208,9 +236,10 @@ def main(
     folds: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=2,
-            help="Cross-validate instead: for each of so many folds, stratified and shuffled, train on the others and "
-            "test on it. No model is saved.",
+            help="Cross-validate instead, with this many folds, stratified and shuffled: train on all but one and test "
+            "on that one, for each. No model is saved.",
             rich_help_panel=EVALUATION,
         ),
     ] = None,
@@ -239,7 +268,7 @@ def main(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the results as one JSON object.", rich_help_panel=OUTPUT)
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the results alone.", rich_help_panel=OUTPUT)] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the results.", rich_help_panel=OUTPUT)] = False,
 ) -> None:
     given = {
         "model": model, "data": data, "image_size": image_size, "epochs": epochs, "batch_size": batch_size,
@@ -249,7 +278,7 @@ def main(
     }  # fmt: skip
     if folds and (output or resume or checkpoints or checkpoint_every or history or early_stopping):
         raise UsageError(
-            "--folds trains several networks and keeps none: it does not go with --output, --history, "
+            "--folds trains several networks and keeps none: it cannot be combined with --output, --history, "
             "--early-stopping, or checkpoints"
         )
     if history_steps and not history:
@@ -289,10 +318,10 @@ def main(
         network, initial = runs.start(run, dataset, splits)
     print_summary(network, initial, log)
     log(f"{len(splits.train)} examples to train on, {len(splits.validation)} to validate, {len(splits.test)} to test")
-    policy = loop.CheckpointPolicy(checkpoints, checkpoint_every, keep, history, history_steps)
+    policy = training_loop.CheckpointPolicy(checkpoints, checkpoint_every, keep, history, history_steps)
     try:
-        current = loop.train(run, network, initial, dataset, splits, policy=policy, quiet=quiet)
-    except loop.InterruptedRun as interrupted:
+        current = training_loop.train(run, network, initial, dataset, splits, policy=policy, quiet=quiet)
+    except training_loop.InterruptedRun as interrupted:
         options = {
             "--output": output, "--history": history, "--history-steps": history_steps, "--threads": threads,
             "--checkpoint-every": checkpoint_every, "--keep": keep if keep != KEEP else None, "--json": as_json,
@@ -303,19 +332,19 @@ def main(
     if best:
         current = current._replace(train_state=current.train_state._replace(params=best.params, state=best.state))
         log(f"the best of {current.train_state.epoch} epochs was number {best.epoch}")
-    confusion = loop.confusion_on_test(run, network, current, dataset, splits)
+    confusion = training_loop.confusion_on_test(run, network, current, dataset, splits)
     if output:
         checkpoint.save(output, current._replace(train_state=current.train_state._replace(opt_state={}), best=None))
         log(f"saved {tree.size(current.train_state.params):,} parameters to {output}")
     if as_json:
         epochs_done = {"epochs": current.train_state.epoch, "best_epoch": best.epoch if best else None}
-        print(json.dumps({**epochs_done, **console.report_figures(confusion, dataset.classes)}))
+        print(json.dumps({**epochs_done, **report.report_figures(confusion, dataset.classes)}))
     else:
-        console.print_report(console.results_console(), "test", confusion, dataset.classes)
+        report.print_report(console.results_console(), "test", confusion, dataset.classes)
 
 
 def check_options(run: Run, dropout: float | None) -> None:
-    """Refuse options that do not go together, before any file is read."""
+    """Refuse options that cannot be combined, before any file is read."""
     if run.data not in BUILTIN and not Path(run.data).exists():
         raise UsageError(
             f"--data {run.data} is neither a file, nor a folder, nor one of scikit-learn's: {', '.join(BUILTIN)}"
@@ -323,17 +352,17 @@ def check_options(run: Run, dropout: float | None) -> None:
     if run.data in TABLES:
         check_table(run)
     if dropout is not None and run.model not in WITH_DROPOUT:
-        raise UsageError(f"--dropout does not go with --model {run.model}, which has none")
+        raise UsageError(f"--dropout cannot be combined with --model {run.model}, which has no dropout layers")
     if run.learning_rate == 0 or not np.isfinite(run.learning_rate + run.weight_decay):
         raise UsageError("--learning-rate must be above 0, and --weight-decay finite")
     if run.validation + run.test >= 1:
-        raise UsageError(f"--validation {run.validation} and --test {run.test} leave nothing to train on")
+        raise UsageError(f"--validation {run.validation} and --test {run.test} leave no examples to train on")
     if run.early_stopping and not run.validation:
-        raise UsageError("--early-stopping watches the validation data: --validation must be above 0")
+        raise UsageError("--early-stopping needs validation data: --validation must be above 0")
 
 
 def check_table(run: Run) -> None:
-    """Refuse options that are for images alone."""
+    """Refuse options that only apply to images."""
     if run.model != ModelName.mlp:
         raise UsageError(f"--model {run.model} takes images; --data {run.data} has none: use --model mlp")
     if run.shift:
@@ -341,13 +370,13 @@ def check_table(run: Run) -> None:
 
 
 def check_data(run: Run, dataset: Dataset, folds: int | None) -> None:
-    """Refuse options that do not go with the data."""
+    """Refuse options that do not fit the data."""
     if dataset.x.ndim == 2:
         check_table(run)
     if folds:
         rarest = int(np.bincount(dataset.labels, minlength=len(dataset.classes)).min())
         if folds > rarest:
-            raise UsageError(f"--folds {folds}: the rarest class has {rarest} examples, fewer than that")
+            raise UsageError(f"--folds {folds} must be at most {rarest}: the rarest class has {rarest} examples")
 
 
 def print_summary(network: Layer, initial: Checkpoint, log: Callable[[str], None]) -> None:
@@ -369,20 +398,20 @@ def cross_validate(run: Run, dataset: Dataset, folds: int, as_json: bool, quiet:
         if i == 1:
             print_summary(network, initial, log)
             log(f"{len(dataset.x)} examples in {folds} folds")
-        current = loop.train(run, network, initial, dataset, splits, label=f"fold {i}/{folds}  ", quiet=quiet)
-        confusions.append(loop.confusion_on_test(run, network, current, dataset, splits))
+        current = training_loop.train(run, network, initial, dataset, splits, label=f"fold {i}/{folds}  ", quiet=quiet)
+        confusions.append(training_loop.confusion_on_test(run, network, current, dataset, splits))
     rights, counts = [int(c.trace()) for c in confusions], [int(c.sum()) for c in confusions]
     total = sum(confusions[1:], confusions[0])
     if as_json:
         each = [{"examples": n, "right": right} for right, n in zip(rights, counts, strict=True)]
-        print(json.dumps({"folds": each, **console.report_figures(total, dataset.classes)}))
+        print(json.dumps({"folds": each, **report.report_figures(total, dataset.classes)}))
     else:
-        console.print_folds(console.results_console(), rights, counts)
-        console.print_report(console.results_console(), "mean", total, dataset.classes)
+        report.print_folds(console.results_console(), rights, counts)
+        report.print_report(console.results_console(), "mean", total, dataset.classes)
 
 
 def command(folder: Path, options: dict[str, Any]) -> str:
-    """Return the command that resumes a run from its folder, as a shell takes it.
+    """Return the shell command that resumes a run from its folder.
 
     Options that are None or False are left out; those that are True have no value.
     """

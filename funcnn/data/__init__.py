@@ -1,9 +1,9 @@
-"""Data: where examples come from, how they are scaled and split, and what is done to batches on their way to the model.
+"""Data: reading, scaling and splitting examples, and drawing and augmenting batches of them.
 
 `open` reads labelled examples from built-in sets, .npz files and folders of images into a `Dataset`; `hold_out` and
-`split` say which of them to train on; `batches` which come together in a step; `random_shift`, `random_flip`,
-`random_crop`, `cutout` and `mixup` change batches at random, by a key. NumPy is all that is needed, but for image files
-(Pillow) and the built-in sets (scikit-learn).
+`split` hold examples out for validation and test; `batches` draws the batches of an epoch; `random_shift`,
+`random_flip`, `random_crop`, `cutout` and `mixup` augment a batch at random, by a key. Only image files (Pillow) and
+the built-in sets (scikit-learn) need more than NumPy.
 """
 
 from funcnn.data.augmentation import cutout, mixup, one_hot, random_crop, random_flip, random_shift

@@ -1,4 +1,4 @@
-"""What changes training batches at random on their way to the model: pure functions of a key and arrays.
+"""Augmentation: random changes to training batches. Each is a pure function of a key and arrays.
 
 Each takes floating arrays, whose first axis counts the examples, and raises TypeError for other dtypes and ValueError
 for shapes and options that do not fit.
@@ -46,8 +46,7 @@ def one_hot(labels: Array, classes: int) -> Array:
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"one_hot: labels must be integers, not {labels.dtype}")
-    if not checks.is_int(classes) or classes < 1:
-        raise ValueError(f"one_hot: classes is an int >= 1, not {classes!r}")
+    checks.count("one_hot", "classes", classes)
     if labels.size and not (labels.min() >= 0 and labels.max() < classes):
         raise ValueError(
             f"one_hot: labels must lie in 0..{classes - 1} for {classes} classes; "
@@ -59,7 +58,7 @@ def one_hot(labels: Array, classes: int) -> Array:
 
 
 def random_shift(key: Key, x: Array, max_shift: int = 1, *, fraction: float = 1.0) -> Array:
-    """Shift images, each by its own random number of cells, on each axis up to ``max_shift`` either way.
+    """Shift each image by a random number of positions, from -max_shift to max_shift, on each spatial axis.
 
     Parameters
     ----------
@@ -85,10 +84,8 @@ def random_shift(key: Key, x: Array, max_shift: int = 1, *, fraction: float = 1.
     array([2., 3., 4., 0.])
     """
     x = checks.images("random_shift", x)
-    if not checks.is_int(max_shift) or max_shift < 0:
-        raise ValueError(f"random_shift: max_shift is an int >= 0, not {max_shift!r}")
-    if not 0 <= fraction <= 1:
-        raise ValueError(f"random_shift: fraction must be in [0, 1], got {fraction}")
+    checks.count("random_shift", "max_shift", max_shift, least=0)
+    checks.fraction("random_shift", "fraction", fraction)
     n, size = x.shape[0], x.shape[1:-1]
     rng = generator(key)
     starts = rng.integers(0, 2 * max_shift, (len(size), n), endpoint=True)
@@ -97,7 +94,7 @@ def random_shift(key: Key, x: Array, max_shift: int = 1, *, fraction: float = 1.
 
 
 def random_crop(key: Key, x: Array, size: PerAxis, *, padding: Padding = 0) -> Array:
-    """Cut a window out of each image, each at its own random place.
+    """Cut a window out of each image at a random position.
 
     Parameters
     ----------
@@ -106,7 +103,7 @@ def random_crop(key: Key, x: Array, size: PerAxis, *, padding: Padding = 0) -> A
     size : int or tuple of int, >= 1
         Of the windows; an int applies to every spatial axis.
     padding : int, tuple of int, tuple of (lo, hi)
-        Cells of zeros to add around the images first, as in `funcnn.ops.pad`.
+        Zeros to add around the images first, as in `funcnn.ops.pad`.
 
     Returns
     -------
@@ -126,31 +123,31 @@ def random_crop(key: Key, x: Array, size: PerAxis, *, padding: Padding = 0) -> A
     x = checks.images("random_crop", x)
     g = geometry("random_crop", x.shape[1:-1], size, padding=padding)
     rng = generator(key)
-    starts = [rng.integers(0, places, len(x)) for places in g.out]
+    starts = [rng.integers(0, windows, len(x)) for windows in g.out]
     return _cut(pad(x, g.padding), starts, g.window)
 
 
 def _cut(x: Array, starts: Iterable[Array], size: tuple[int, ...]) -> Array:
     """Cut a window of ``size`` out of each image, at the image's own ``starts``, (N,) for each spatial axis."""
     n, rank = len(x), len(size)
-    cells = [
+    indices = [
         (start[:, None] + np.arange(s)).reshape(n, *(s if b == a else 1 for b in range(rank)))
         for a, (s, start) in enumerate(zip(size, starts, strict=True))
     ]
-    return x[np.arange(n).reshape(n, *(1,) * rank), *cells]
+    return x[np.arange(n).reshape(n, *(1,) * rank), *indices]
 
 
 def random_flip(key: Key, x: Array, *, axis: int = -2, probability: float = 0.5) -> Array:
-    """Mirror images at random, each for itself.
+    """Mirror each image with a given probability.
 
     Parameters
     ----------
     key : tuple of int
     x : array (N, S..., C)
     axis : int
-        Of ``x``, one of the spatial ones. -2 is the last of them: left and right change places.
+        Of ``x``, one of the spatial ones. -2 is the last of them: left and right are swapped.
     probability : float in [0, 1]
-        Of an image to be mirrored.
+        That an image is mirrored.
 
     Returns
     -------
@@ -169,15 +166,14 @@ def random_flip(key: Key, x: Array, *, axis: int = -2, probability: float = 0.5)
     """
     x = checks.images("random_flip", x)
     if checks.axis("random_flip", axis, x.ndim) in (0, x.ndim - 1):
-        raise ValueError(f"random_flip: axis {axis} of x {x.shape} is not a spatial one")
-    if not 0 <= probability <= 1:
-        raise ValueError(f"random_flip: probability must be in [0, 1], got {probability}")
+        raise ValueError(f"random_flip: axis must be a spatial axis of x {x.shape}, got {axis}")
+    checks.fraction("random_flip", "probability", probability)
     flipped = generator(key).random((len(x), *(1,) * (x.ndim - 1))) < probability
     return np.where(flipped, np.flip(x, axis), x)
 
 
 def cutout(key: Key, x: Array, size: PerAxis) -> Array:
-    """Set a square of each image to 0, centred on any of its cells and clipped where it reaches beyond the border.
+    """Set a square of each image to 0, centred on a random position and clipped at the border.
 
     T. DeVries and G. Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, 2017
     (arXiv:1708.04552).
@@ -187,7 +183,8 @@ def cutout(key: Key, x: Array, size: PerAxis) -> Array:
     key : tuple of int
     x : array (N, S..., C)
     size : int or tuple of int, >= 1
-        Of the square; an int applies to every spatial axis. An even size reaches one cell farther to the front.
+        Of the square; an int applies to every spatial axis. An even size reaches one position farther before the centre
+        than after it.
 
     Returns
     -------
@@ -208,11 +205,11 @@ def cutout(key: Key, x: Array, size: PerAxis) -> Array:
     sizes = per_axis("cutout", "size", size, x.ndim - 2)
     rng = generator(key)
     inside = np.ones((len(x), *(1,) * (x.ndim - 1)), bool)
-    for axis, (cells, width) in enumerate(zip(x.shape[1:-1], sizes, strict=True), start=1):
-        start = rng.integers(0, max(cells, 1), len(x)) - width // 2
-        offset = np.arange(cells) - start[:, None]
+    for axis, (length, width) in enumerate(zip(x.shape[1:-1], sizes, strict=True), start=1):
+        start = rng.integers(0, max(length, 1), len(x)) - width // 2
+        offset = np.arange(length) - start[:, None]
         within = (offset >= 0) & (offset < width)
-        inside = inside & within.reshape(len(x), *(cells if a == axis else 1 for a in range(1, x.ndim)))
+        inside = inside & within.reshape(len(x), *(length if a == axis else 1 for a in range(1, x.ndim)))
     return np.where(inside, x.dtype.type(0), x)
 
 
@@ -229,7 +226,7 @@ def mixup(key: Key, x: Array, targets: Array, *, alpha: float = 0.2) -> tuple[Ar
     targets : array of float (N, ...)
         Probabilities (N, C), such as `one_hot` makes of labels, or real outcomes.
     alpha : float > 0
-        Small: mostly one of the two examples. 1: all proportions alike.
+        Small: mostly one of the two examples. 1: all proportions are equally likely.
 
     Returns
     -------
@@ -244,7 +241,7 @@ def mixup(key: Key, x: Array, targets: Array, *, alpha: float = 0.2) -> tuple[Ar
     Notes
     -----
     (x_i, t_i) becomes lambda_i (x_i, t_i) + (1 - lambda_i) (x_j, t_j), j from a random permutation of the batch,
-    lambda_i from Beta(alpha, alpha). Each pair has a lambda of its own, as in the paper's formula; to draw one for the
+    lambda_i from Beta(alpha, alpha). Each pair has its own lambda, as in the paper's formula; to draw one for the
     whole batch, as is often done, has the same expectation and varies more.
 
     Examples

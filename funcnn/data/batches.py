@@ -1,4 +1,4 @@
-"""Batches: which examples come together in a step of training."""
+"""Batches: the examples of each training step."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from funcnn import checks
 from funcnn.keys import Key, generator
 from funcnn.tree import Array
 
@@ -13,14 +14,14 @@ __all__ = ["batches"]
 
 
 def batches(n: int, batch_size: int, *, key: Key | None = None) -> Iterator[Array]:
-    """Yield arrays of indices that go through 0..n-1 once, the last one shorter if need be.
+    """Yield the indices 0..n-1 in arrays of ``batch_size``; the last may be shorter.
 
     Parameters
     ----------
     n, batch_size : int >= 1
     key : tuple of int, optional
-        Shuffles. Without it, the indices come in order, and what comes in order should be in no order already: data
-        sorted by class does not train.
+        Shuffles the indices. Without it they come in order; then the data themselves must be shuffled, since data
+        sorted by class do not train.
 
     Returns
     -------
@@ -28,8 +29,8 @@ def batches(n: int, batch_size: int, *, key: Key | None = None) -> Iterator[Arra
 
     Raises
     ------
-    ValueError
-        If there are no examples, or ``batch_size`` is below 1.
+    TypeError, ValueError
+        If a number is not an int, there are no examples, or ``batch_size`` is below 1.
 
     Examples
     --------
@@ -38,7 +39,7 @@ def batches(n: int, batch_size: int, *, key: Key | None = None) -> Iterator[Arra
     >>> sorted(int(i) for b in batches(5, 2, key=(0,)) for i in b)
     [0, 1, 2, 3, 4]
     """
-    if n < 1 or batch_size < 1:
-        raise ValueError(f"batches: needs at least 1 example and batches of at least 1, got {n} and {batch_size}")
+    checks.count("batches", "n", n)
+    checks.count("batches", "batch_size", batch_size)
     order = np.arange(n) if key is None else generator(key).permutation(n)
     return (order[start : start + batch_size] for start in range(0, n, batch_size))

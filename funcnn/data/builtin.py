@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
+from funcnn import extras
 from funcnn.tree import Array
 
 __all__ = ["BUILTIN", "breast_cancer", "digits", "iris", "wine"]
@@ -26,7 +27,7 @@ def digits() -> tuple[Array, Array]:
     Raises
     ------
     ImportError
-        If scikit-learn is not installed (``pip install funcnn[estimators]``).
+        If scikit-learn (extra ``estimators``) is not installed.
 
     Examples
     --------
@@ -65,7 +66,7 @@ def breast_cancer() -> tuple[Array, Array]:
     Raises
     ------
     ImportError
-        If scikit-learn is not installed (``pip install funcnn[estimators]``).
+        If scikit-learn (extra ``estimators``) is not installed.
 
     Examples
     --------
@@ -89,7 +90,7 @@ def iris() -> tuple[Array, Array]:
     Raises
     ------
     ImportError
-        If scikit-learn is not installed (``pip install funcnn[estimators]``).
+        If scikit-learn (extra ``estimators``) is not installed.
 
     Examples
     --------
@@ -112,7 +113,7 @@ def wine() -> tuple[Array, Array]:
     Raises
     ------
     ImportError
-        If scikit-learn is not installed (``pip install funcnn[estimators]``).
+        If scikit-learn (extra ``estimators``) is not installed.
 
     Examples
     --------
@@ -128,7 +129,7 @@ def _datasets() -> ModuleType:
     try:
         return importlib.import_module("sklearn.datasets")
     except ImportError as error:
-        raise ImportError(f"the data come with scikit-learn: pip install 'funcnn[estimators]' ({error})") from None
+        raise extras.missing("scikit-learn's data sets need scikit-learn", "estimators", error) from None
 
 
 _SETS: dict[str, tuple[Callable[[], tuple[Array, Array]], list[str]]] = {

@@ -1,4 +1,4 @@
-"""Images: reading files, and bringing arrays into the form in which networks see them.
+"""Images: reading files, and converting arrays to the values, channels and size that a network was trained on.
 
 Images are arrays (N, height, width, channels) of float32 from 0 to 1. Files and arrays take the same path, in NumPy:
 values, channels, size. So a network that was trained on files gives the same outputs for the arrays that they decode
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import checks
+from funcnn import checks, extras
 from funcnn.tree import Array
 
 __all__ = ["describe_shape", "image_files", "open_images", "resize", "to_channels", "to_examples"]
@@ -30,14 +30,14 @@ LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
 
 
 def to_examples(x: Any, *, where: str = "to_examples", uint8_divisor: float | None = 255) -> Array:
-    """Return a raw array as the examples that training sees.
+    """Convert a raw array to examples of float32, as training uses them.
 
     Parameters
     ----------
     x : array-like (N, features), (N, height, width) or (N, height, width, channels)
         Of numbers. A stack (N, height, width) of grey images gets an axis of one channel.
     where : str
-        Begins the messages of errors: a file's name, for example.
+        What error messages begin with: a file's name, for example.
     uint8_divisor : float or None
         What images of uint8 are divided by; None leaves them as they are. Rows of features are never divided.
 
@@ -59,14 +59,14 @@ def to_examples(x: Any, *, where: str = "to_examples", uint8_divisor: float | No
     """
     x = np.asarray(x)
     if x.dtype.kind not in "biuf":
-        raise ValueError(f"{where}: x is of {x.dtype}, not of numbers")
+        raise ValueError(f"{where}: x must be of numbers, not {x.dtype}")
     if x.ndim not in (2, 3, 4) or not x.size:
         raise ValueError(
             f"{where}: x {x.shape} must be (N, features), (N, height, width) or (N, height, width, channels)"
         )
     if x.ndim == 4 and x.shape[1] in (1, 3, 4) and x.shape[3] not in (1, 2, 3, 4):
         raise ValueError(
-            f"{where}: x {x.shape} has its channels first; funcnn wants them last, (N, height, width, channels)"
+            f"{where}: x must be (N, height, width, channels), with the channels last, not first: got {x.shape}"
         )
     pixels = x.dtype == np.uint8 and x.ndim > 2 and uint8_divisor is not None
     x = x[..., None] if x.ndim == 3 else x
@@ -77,8 +77,7 @@ def to_examples(x: Any, *, where: str = "to_examples", uint8_divisor: float | No
     bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
     if bad.any():
         raise ValueError(
-            f"{where}: {bad.sum()} of {len(x)} examples of x have values that are not finite, the first is number "
-            f"{bad.argmax()}"
+            f"{where}: x must be finite; {bad.sum()} of {len(x)} examples are not, the first is number {bad.argmax()}"
         )
     return x
 
@@ -153,9 +152,7 @@ def resize(x: Array, size: tuple[int, int]) -> Array:
     x = checks.floating("resize: x", x)
     if x.ndim != 4 or 0 in x.shape[1:3]:
         raise ValueError(f"resize: x {x.shape} must be images (N, height, width, channels)")
-    if len(size) != 2 or not all(checks.is_int(s) and s >= 1 for s in size):
-        raise ValueError(f"resize: size must be (height, width), two ints >= 1, not {size}")
-    size = (int(size[0]), int(size[1]))
+    size = _check_size("resize", size)
     if x.shape[1:3] == size:
         return x
     if all(new % old == 0 for new, old in zip(size, x.shape[1:3], strict=True)):
@@ -164,6 +161,12 @@ def resize(x: Array, size: tuple[int, int]) -> Array:
         if x.shape[axis] != new:
             x = _resize_axis(x, axis, new)
     return x
+
+
+def _check_size(where: str, size: Any) -> tuple[int, int]:
+    if np.shape(size) != (2,) or not all(checks.is_int(s) and s >= 1 for s in size):
+        raise ValueError(f"{where}: size must be (height, width), two ints >= 1, not {size!r}")
+    return int(size[0]), int(size[1])
 
 
 def _resize_axis(x: Array, axis: int, new: int) -> Array:
@@ -200,7 +203,16 @@ def image_files(folder: str | os.PathLike[str]) -> list[Path]:
     Returns
     -------
     list of Path
-        Files with the suffix of an image format (.png, .jpg, ...), whatever is in them; hidden files are left out.
+        Files with the suffix of an image format (.png, .jpg, ...); they are not opened. Hidden files are left out.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("b.png", "a.jpg", "notes.txt"):
+    ...         Path(folder, name).touch()
+    ...     [path.name for path in image_files(folder)]
+    ['a.jpg', 'b.png']
     """
     return sorted(
         Path(where, name)
@@ -231,18 +243,29 @@ def open_images(
     Raises
     ------
     ValueError
-        If there are no paths, or ``channels`` is neither 1 nor 3.
+        If there are no paths, ``size`` is not two ints >= 1, or ``channels`` is neither 1 nor 3.
     OSError, ImportError
-        If a file cannot be read, naming it; if Pillow is not installed (``pip install funcnn[images]``).
+        If a file cannot be read, naming it; if Pillow (extra ``images``) is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("L", (6, 4), color=51).save(f"{folder}/grey.png")
+    ...     x = open_images(image_files(folder))
+    >>> x.shape, round(float(x.max()), 4)
+    ((1, 4, 6, 1), 0.2)
     """
     if not len(paths):
-        raise ValueError("open_images: no paths of images")
+        raise ValueError("open_images: paths must have at least one image")
+    size = None if size is None else _check_size("open_images", size)
     if channels not in (None, 1, 3):
-        raise ValueError(f"images have 1 channel or 3, and the network takes {channels}")
+        raise ValueError(f"open_images: channels must be 1 or 3, as images have, got {channels}")
     Image = _pillow()
     if size is None or channels is None:
-        seen = [_open(Image, path, lambda image: (_upright(image).size, _is_grey(image))) for path in paths]
-        size = size or _usual_size([s for s, _ in seen])
+        seen = [_open(Image, path, lambda image: (_apply_orientation(image).size, _is_grey(image))) for path in paths]
+        size = size or _most_common_size([s for s, _ in seen])
         channels = channels or (1 if all(grey for _, grey in seen) else 3)
 
     x = np.empty((len(paths), *size, channels), np.float32)
@@ -254,7 +277,7 @@ def open_images(
 
 def _pixels(Image: Any, image: Any) -> Array:
     """Return an image as an array of uint8 (height, width) or (height, width, 3)."""
-    image = _upright(image)
+    image = _apply_orientation(image)
     if image.mode.startswith("I"):  # 16 bits
         image = Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).round().astype(np.uint8))
     return np.asarray(image.convert("L" if _is_grey(image) else "RGB"), np.uint8)
@@ -264,7 +287,7 @@ def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError(f"images need Pillow: pip install 'funcnn[images]' ({error})") from None
+        raise extras.missing("images need Pillow", "images", error) from None
     return Image
 
 
@@ -276,7 +299,7 @@ def _open(Image: Any, path: str | os.PathLike[str], f: Callable[[Any], Any]) -> 
         raise OSError(f"cannot read the image {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _upright(image: Any) -> Any:
+def _apply_orientation(image: Any) -> Any:
     """Return a photograph turned as its EXIF orientation says."""
     from PIL import ImageOps
 
@@ -287,7 +310,7 @@ def _is_grey(image: Any) -> bool:
     return image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
 
 
-def _usual_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def _most_common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Return height and width that most images have, scaled to `LARGEST_SIDE` at most; of several, the smallest."""
     counts = Counter(sizes)
     width, height = min(counts, key=lambda size: (-counts[size], size))
@@ -296,7 +319,7 @@ def _usual_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 def describe_shape(shape: Sequence[int]) -> str:
-    """Say in words what an example of a shape is.
+    """Describe the shape of an example in words.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ def mean_and_std(
     ----------
     x : array (N, ...)
     axes : int, tuple of int or None
-        To average over: 0 for each feature by itself, all but the last for each channel, None for all values alike.
+        To average over: 0 for one mean per feature, all but the last for one per channel, None for one of all values.
     sample_weight : array (N,), optional
         >= 0, not all 0: a weight of k counts as k repeats of the example. ``axes`` must contain 0.
 
@@ -67,7 +67,7 @@ def _sample_weight(x: Array, axes: int | tuple[int, ...] | None, sample_weight: 
         raise ValueError(f"mean_and_std: with sample_weight, axes {axes} must contain 0")
     if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
         raise ValueError("mean_and_std: sample_weight must be finite, >= 0 and not all 0")
-    return weight
+    return np.ldexp(weight, -np.frexp(weight.max())[1])  # so that sums do not overflow; a power of 2 rounds nothing
 
 
 def _others(axes: int | tuple[int, ...], ndim: int) -> set[int]:
@@ -103,7 +103,7 @@ def standardize(x: Array, mean: Array, std: Array) -> Array:
     mean, std = np.asarray(mean, x.dtype), np.asarray(std, x.dtype)
     for name, given in (("mean", mean), ("std", std)):
         if given.ndim > x.ndim or any(g not in (1, s) for g, s in zip(given.shape[::-1], x.shape[::-1], strict=False)):
-            raise ValueError(f"standardize: {name} {given.shape} does not go with x {x.shape}")
+            raise ValueError(f"standardize: {name} must broadcast to the shape of x, {x.shape}, got {given.shape}")
     if (std < 0).any():
         raise ValueError(f"standardize: std must be >= 0, got {std.min()}")
     return (x - mean) / np.where(std == 0, x.dtype.type(1), std)

@@ -1,8 +1,9 @@
-"""Labelled data from where users have them: built-in sets, .npz files, folders of images."""
+"""Labelled data from built-in sets, .npz files and folders of images."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,10 @@ from funcnn.data.images import SUFFIXES, image_files, open_images, to_examples
 from funcnn.tree import Array
 
 __all__ = ["Dataset", "match_classes", "open", "open_array"]
+
+
+# Up to here, every whole number is a float64 of its own.
+_EXACT_FLOATS = 2**53
 
 
 class Dataset(NamedTuple):
@@ -28,6 +33,12 @@ class Dataset(NamedTuple):
     classes : list of str
     names : sequence of str
         Of the files, where each example is a file; else empty.
+
+    Examples
+    --------
+    >>> dataset = Dataset(np.zeros((3, 2), np.float32), np.array([0, 1, 0]), ["cat", "dog"])
+    >>> [dataset.classes[label] for label in dataset.labels]
+    ['cat', 'dog', 'cat']
     """
 
     x: Array
@@ -37,7 +48,11 @@ class Dataset(NamedTuple):
 
 
 def open(
-    source: str | os.PathLike[str], image_size: tuple[int, int] | None = None, channels: int | None = None
+    source: str | os.PathLike[str],
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    *,
+    min_classes: int = 2,
 ) -> Dataset:
     """Read a data set.
 
@@ -51,6 +66,8 @@ def open(
         longer than 64 pixels. Other sources are left as they are.
     channels : 1 or 3, optional
         Of images of a folder; by default 1 if none of them has colours.
+    min_classes : int
+        How many classes must have examples: 2 to train, 1 is enough to evaluate.
 
     Returns
     -------
@@ -60,7 +77,7 @@ def open(
     Raises
     ------
     ValueError, OSError, ImportError
-        If there is no such data set, or something is wrong in it; the message names file and numbers.
+        If the data set does not exist or is invalid; the message names file and numbers.
 
     Examples
     --------
@@ -72,9 +89,9 @@ def open(
         return Dataset(*load_builtin(str(source)))
     path = Path(source)
     if path.is_dir():
-        return _folder(path, image_size, channels)
+        return _folder(path, image_size, channels, min_classes)
     if path.suffix == ".npz" or path.is_file():
-        return _npz(path)
+        return _npz(path, min_classes)
     raise ValueError(
         f"no data {source}: it is neither a folder of images, nor an .npz file, nor one of {', '.join(BUILTIN)}"
     )
@@ -96,20 +113,29 @@ def open_array(path: str | os.PathLike[str]) -> Array:
     ------
     ValueError, OSError
         If the file cannot be read or has no such array, naming it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/images.npz", x=np.full((2, 4, 4), 255, np.uint8))
+    ...     x = open_array(f"{folder}/images.npz")
+    >>> x.shape, float(x.max())
+    ((2, 4, 4, 1), 1.0)
     """
     return _examples(Path(path), _arrays(Path(path)))
 
 
 def match_classes(dataset: Dataset, classes: Sequence[str], where: str = "match_classes") -> Dataset:
-    """Return a data set whose labels count the classes of a model, by the names of its own classes.
+    """Renumber the labels of a data set to index the classes of a model, matched by name.
 
     Parameters
     ----------
     dataset : Dataset
     classes : sequence of str
-        Of the model. Some may be missing in the data set.
+        The model's classes. Some may be missing in the data set.
     where : str
-        Begins the messages of errors.
+        What error messages begin with.
 
     Returns
     -------
@@ -118,7 +144,7 @@ def match_classes(dataset: Dataset, classes: Sequence[str], where: str = "match_
     Raises
     ------
     ValueError
-        If there are classes that the model does not know.
+        If the data set has classes that the model does not know.
 
     Examples
     --------
@@ -128,7 +154,7 @@ def match_classes(dataset: Dataset, classes: Sequence[str], where: str = "match_
     """
     unknown = [name for name in dataset.classes if name not in classes]
     if unknown:
-        raise ValueError(f"{where}: the model knows {', '.join(classes)}, and not {', '.join(unknown)}")
+        raise ValueError(f"{where}: the model knows {', '.join(classes)}, not {', '.join(unknown)}")
     to = np.array([classes.index(name) for name in dataset.classes])
     return dataset._replace(labels=to[dataset.labels], classes=list(classes))
 
@@ -139,7 +165,7 @@ def _examples(path: Path, arrays: dict[str, Array]) -> Array:
     return to_examples(arrays["x"], where=str(path))
 
 
-def _npz(path: Path) -> Dataset:
+def _npz(path: Path, min_classes: int) -> Dataset:
     arrays = _arrays(path)
     if "y" not in arrays:
         raise ValueError(f"{path}: needs arrays x and y, and has {', '.join(arrays) or 'none'}")
@@ -147,25 +173,34 @@ def _npz(path: Path) -> Dataset:
     if y.shape == (len(y), 1):
         y = y[:, 0]
     if y.ndim != 1 or len(y) != len(x):
-        raise ValueError(f"{path}: x {x.shape} has {len(x)} examples, and y {y.shape} must have one label for each")
+        raise ValueError(
+            f"{path}: y must have one label for each of the {len(x)} examples of x {x.shape}, got {y.shape}"
+        )
     if y.dtype.kind == "f":
         if not (np.isfinite(y).all() and (y == np.round(y)).all()):
+            raise ValueError(f"{path}: y must be whole numbers or names, got {y[y != np.round(y)][0]}")
+        if np.abs(y).max(initial=0) > _EXACT_FLOATS:
             raise ValueError(
-                f"{path}: y has labels such as {y[y != np.round(y)][0]}; labels are whole numbers or names"
+                f"{path}: y has labels up to {np.abs(y).max():g}, too large to be whole numbers in {y.dtype}"
             )
         y = y.astype(np.int64)
     if y.dtype.kind not in "biuUS":
-        raise ValueError(f"{path}: y is of {y.dtype}; labels are whole numbers or names")
+        raise ValueError(f"{path}: y must be whole numbers or names, not {y.dtype}")
     if y.dtype.kind == "S":
         y = np.char.decode(y)
     found, labels = np.unique(y, return_inverse=True)
     classes = [str(c) for c in found]
     if "classes" in arrays:
         names = [str(c) for c in arrays["classes"].ravel()]
-        if y.dtype.kind not in "iu" or found[0] < 0 or found[-1] >= len(names):
+        if y.dtype.kind not in "biu":
+            raise ValueError(f"{path}: classes names the numbers of y, and y is of names such as {found[0]}")
+        if found[0] < 0 or found[-1] >= len(names):
             raise ValueError(f"{path}: classes has {len(names)} names, y goes from {found[0]} to {found[-1]}")
+        twice = [name for name, times in Counter(names).items() if times > 1]
+        if twice:
+            raise ValueError(f"{path}: classes has {', '.join(twice)} more than once")
         classes, labels = names, y
-    return _checked(str(path), Dataset(x, labels.astype(np.int64), classes))
+    return _checked_dataset(str(path), Dataset(x, labels.astype(np.int64), classes), min_classes)
 
 
 def _arrays(path: Path) -> dict[str, Array]:
@@ -173,6 +208,9 @@ def _arrays(path: Path) -> dict[str, Array]:
 
     try:
         with path.open("rb") as opened:
+            if opened.read(2) not in (b"PK", b"\x93N"):  # of zip and of .npy files; NumPy takes all others for pickles
+                raise ValueError("it is no zip archive")
+            opened.seek(0)
             file = np.load(opened, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array, not x and y")
@@ -187,14 +225,16 @@ def _array(file: Any, name: str) -> Array:
     try:
         return file[name]
     except ValueError as error:
-        raise ValueError(f"array {name} cannot be read ({error}); names are to be saved as str") from None
+        raise ValueError(f"array {name} cannot be read ({error}); names must be saved as str") from None
 
 
-def _folder(path: Path, image_size: tuple[int, int] | None, channels: int | None) -> Dataset:
+def _folder(path: Path, image_size: tuple[int, int] | None, channels: int | None, min_classes: int) -> Dataset:
     folders = sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
-    if len(folders) < 2:
-        found = f"only {folders[0].name}" if folders else "none"
-        raise ValueError(f"{path}: needs a sub-folder of images for each class, at least two; there is {found}")
+    if len(folders) < min_classes:
+        found = f"only {', '.join(folder.name for folder in folders)}" if folders else "none"
+        raise ValueError(
+            f"{path}: needs a sub-folder of images for each class, {_at_least(min_classes)}; there is {found}"
+        )
     files = {folder: image_files(folder) for folder in folders}
     empty = [folder.name for folder, inside in files.items() if not inside]
     if empty:
@@ -203,12 +243,17 @@ def _folder(path: Path, image_size: tuple[int, int] | None, channels: int | None
     labels = np.repeat(np.arange(len(folders)), [len(inside) for inside in files.values()])
     x = open_images(paths, image_size, channels)
     names = [str(file.relative_to(path)) for file in paths]
-    return _checked(str(path), Dataset(x, labels, [folder.name for folder in folders], names))
+    return _checked_dataset(str(path), Dataset(x, labels, [folder.name for folder in folders], names), min_classes)
 
 
-def _checked(where: str, dataset: Dataset) -> Dataset:
+def _at_least(n: int) -> str:
+    return f"at least {('zero', 'one', 'two')[n] if 0 <= n <= 2 else n}"
+
+
+def _checked_dataset(where: str, dataset: Dataset, min_classes: int) -> Dataset:
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
-    if (counts > 0).sum() < 2:
-        only = dataset.classes[int(counts.argmax())]
-        raise ValueError(f"{where}: all {len(dataset.x)} examples are of one class, {only}; needs at least two")
+    found = [name for name, n in zip(dataset.classes, counts, strict=True) if n]
+    if len(found) < min_classes:
+        names = f"one class, {found[0]}" if len(found) == 1 else f"{len(found)} classes, {', '.join(found)}"
+        raise ValueError(f"{where}: all {len(dataset.x)} examples are of {names}; needs {_at_least(min_classes)}")
     return dataset

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from funcnn import checks
 from funcnn.keys import Key, generator
 from funcnn.tree import Array
 
@@ -15,12 +17,18 @@ __all__ = ["Splits", "hold_out", "split"]
 
 
 class Splits(NamedTuple):
-    """Which examples are for what.
+    """The indices of the examples for training, validation and test.
 
     Attributes
     ----------
     train, validation, test : arrays of int
         Indices: of the examples to train on, to validate on after each epoch, and to test on at the end.
+
+    Examples
+    --------
+    >>> splits = hold_out(np.array([0, 1] * 5), test=0.2, key=(0,))
+    >>> [len(part) for part in splits]
+    [8, 0, 2]
     """
 
     train: Array
@@ -40,7 +48,7 @@ def hold_out(
         Fractions of all examples; 0 for none.
     key : tuple of int
     classes : sequence of str, optional
-        Names for labels 0, 1, ..., for errors. All of them must be there.
+        Names of the labels 0, 1, ..., for errors. Each class must have examples.
 
     Returns
     -------
@@ -50,8 +58,8 @@ def hold_out(
     Raises
     ------
     TypeError, ValueError
-        If the labels are not ints, the fractions leave nothing to train on, a class has not an example for each part,
-        or a part has not an example for each class.
+        If the labels are not ints, the fractions leave nothing to train on, or there are too few examples for each part
+        to have one of each class.
 
     Examples
     --------
@@ -65,15 +73,19 @@ def hold_out(
         raise TypeError(f"hold_out: labels must be integers (N,), not {labels.dtype} {labels.shape}")
     if not (test >= 0 and validation >= 0 and test + validation < 1):
         raise ValueError(f"hold_out: test {test} and validation {validation} must be >= 0 and sum to less than 1")
-    counts = np.bincount(labels, minlength=len(classes or ()))
-    present = np.arange(len(counts)) if classes is not None else np.flatnonzero(counts)
+    if labels.size and (labels.min() < 0 or (classes is not None and labels.max() >= len(classes))):
+        below = "" if classes is None else f" and below {len(classes)}, the number of classes"
+        raise ValueError(f"hold_out: labels must be >= 0{below}; they go from {labels.min()} to {labels.max()}")
+    present, counts = np.unique(labels, return_counts=True)
+    if classes is not None:
+        present, counts = np.arange(len(classes)), np.bincount(labels, minlength=len(classes))
     needed = 1 + bool(test) + bool(validation)
-    if len(present) and counts[present].min() < needed:
-        rarest = int(present[counts[present].argmin()])
+    if len(present) and counts.min() < needed:
+        rarest = int(present[counts.argmin()])
         uses = ["train", *["validate"] * bool(validation), *["test"] * bool(test)]
         to = ", ".join(uses[:-1]) + "," * (len(uses) > 2) + " and " + uses[-1] if len(uses) > 1 else uses[0]
         raise ValueError(
-            f"class {classes[rarest] if classes is not None else rarest} has {counts[rarest]} of {len(labels)} "
+            f"class {classes[rarest] if classes is not None else rarest} has {counts.min()} of {len(labels)} "
             f"examples; to {to} takes at least {needed} of each class"
         )
     tested, validated, trained = split(len(labels), [test, validation], key=key, stratify=labels)
@@ -88,7 +100,7 @@ def hold_out(
 
 
 def split(n: int, fractions: Sequence[float], *, key: Key, stratify: Array | None = None) -> tuple[Array, ...]:
-    """Cut the indices 0..n-1, shuffled, into parts.
+    """Shuffle the indices 0..n-1 and split them into parts.
 
     Parameters
     ----------
@@ -126,29 +138,32 @@ def split(n: int, fractions: Sequence[float], *, key: Key, stratify: Array | Non
     >>> [labels[part].tolist() for part in split(9, [1 / 3], key=(0,), stratify=labels)]
     [[0, 0, 1], [0, 0, 1, 1, 0, 0]]
     """
-    if min(fractions, default=0) < 0 or sum(fractions) > 1:
+    if not checks.is_int(n) or n < 0:
+        raise ValueError(f"split: n must be an int >= 0, not {n!r}")
+    # 1 up to rounding, as of fractions such as 0.1 and 0.7
+    if not all(f >= 0 for f in fractions) or not math.fsum(fractions) <= 1 + 1e-9:
         raise ValueError(f"split: fractions must be >= 0 and sum to at most 1, got {list(fractions)}")
-    ends = [round(n * f) for f in itertools.accumulate(fractions)]
+    ends = [min(n, round(n * f)) for f in itertools.accumulate(fractions)]
     rng = generator(key)
     order = rng.permutation(n)
     if stratify is None:
         return tuple(np.split(order, ends))
     if np.shape(stratify) != (n,):
-        raise ValueError(f"split: stratify needs one label for each of {n} indices, not shape {np.shape(stratify)}")
+        raise ValueError(f"split: stratify must have one label for each of {n} indices, got shape {np.shape(stratify)}")
     classes, labels = np.unique(stratify, return_inverse=True)
     sizes = np.diff([0, *ends, n])
     parts = []
     for part, size in enumerate(sizes[:-1]):
         counts = np.bincount(labels[order], minlength=len(classes))
-        later = int(np.count_nonzero(sizes[part + 1 :]))
-        due = _due(counts, int(size), later, rng.random(len(classes)))
+        later = int(np.count_nonzero(sizes[part + 1 :] >= len(classes)))
+        due = _examples_per_class(counts, int(size), later, rng.random(len(classes)))
         taken = _ranks(labels[order]) < due[labels[order]]
         parts.append(order[taken])
         order = order[~taken]
     return (*parts, order)
 
 
-def _due(counts: Array, size: int, later: int, lots: Array) -> Array:
+def _examples_per_class(counts: Array, size: int, later: int, lots: Array) -> Array:
     """Return how many examples of each class belong in a part.
 
     Parameters
@@ -158,7 +173,7 @@ def _due(counts: Array, size: int, later: int, lots: Array) -> Array:
     size : int
         Of the part.
     later : int
-        How many parts with examples come after it.
+        How many parts that are large enough to hold all classes come after it.
     lots : array of float (classes,)
         What decides between equal remainders.
     """
@@ -166,10 +181,10 @@ def _due(counts: Array, size: int, later: int, lots: Array) -> Array:
     quota = size * counts  # times total, so that all remainders are exact
     lowest = np.minimum(counts > later, size)
     highest = counts - np.minimum(later, np.maximum(counts - 1, 0))
+    if size < len(counts):  # too small to hold all classes, so it leaves them to the later parts that can
+        highest = counts - np.minimum(later, counts)
     if lowest.sum() > size:
         lowest = np.zeros_like(counts)
-    if highest.sum() < size:
-        highest = counts
     due = np.clip(quota // total, lowest, highest)
     while missing := size - due.sum():
         step = 1 if missing > 0 else -1

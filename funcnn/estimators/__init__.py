@@ -5,13 +5,12 @@
 which every other part of funcnn can use.
 """
 
+from funcnn import extras
+
 try:
     import sklearn  # noqa: F401
 except ImportError as error:
-    raise ImportError(
-        "funcnn.estimators needs scikit-learn, which funcnn's extra 'estimators' installs: "
-        "pip install 'funcnn[estimators]'"
-    ) from error
+    raise extras.missing("funcnn.estimators needs scikit-learn", "estimators", error) from None
 
 from funcnn.estimators.classifier import ConvNetClassifier
 from funcnn.estimators.regressor import ConvNetRegressor

@@ -1,10 +1,11 @@
-"""What the estimators have in common: checks of data and parameters, scaling, the training loop."""
+"""The common base of the estimators: checks of data and parameters, scaling, the training loop."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from html import escape
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -32,14 +33,12 @@ from funcnn.summary import format_summary, summary
 from funcnn.training import Augmentation, Epoch, EpochIterator, TrainState, fit, predict, start
 from funcnn.tree import Array
 
-__all__ = ["BaseConvNet", "mean_and_scale"]
-
 # The estimators' names of optimizers and schedules, and those of `funcnn.optim.by_name`.
 SOLVERS = {"adamw": "adamw", "adam": "adam", "sgd": "momentum"}
 SCHEDULES = {"one_cycle": "one-cycle", "cosine": "cosine", "constant": "constant"}
-# Up to so many numbers are trained on in float64: float32 would save too little time to notice.
+# Data of at most so many numbers are trained in float64: float32 would hardly be faster.
 _SMALL_SET = 1 << 12
-# The default number of epochs: _EPOCHS, or more where those would make fewer than _UPDATES updates.
+# The default number of epochs: _EPOCHS, or more if those are fewer than _UPDATES steps.
 _EPOCHS, _UPDATES = 10, 450
 _BATCH_SIZE = 32
 
@@ -61,7 +60,7 @@ class TrainingData(NamedTuple):
 
 
 class BaseConvNet(BaseEstimator):  # type: ignore[misc]
-    """The common part of classifier and regressor, which say what targets, loss and score are."""
+    """The common part of classifier and regressor, which define targets, loss and score."""
 
     image_shape_: tuple[int, ...]
     network_: Network
@@ -93,6 +92,10 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         ------
         ValueError, TypeError
             If the data or a parameter does not fit; if the training diverges.
+
+        Examples
+        --------
+        See `ConvNetClassifier` and `ConvNetRegressor`.
         """
         self._check_parameters()
         training_data = self._training_data(X, y, sample_weight, first=True)
@@ -111,8 +114,8 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         self._clear_record(validation is not None)
         records = self._recorded(self._epochs(model, optimizer, training_data, train_state, epochs), model, validation)
         best: BestEpoch | None = None
-        with closing(with_progress(records, epochs, quiet=not self.verbose, describe=self._progress)) as shown:
-            for epoch in shown:
+        with closing(with_progress(records, epochs, quiet=not self.verbose, describe=self._progress)) as progress:
+            for epoch in progress:
                 train_state = epoch.train_state
                 value = -self.validation_scores_[-1] if self.early_stopping and self.validation_scores_ else epoch.loss
                 best = update_best(best, value, train_state, min_delta=self.tol)
@@ -277,7 +280,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         if not hasattr(X, "iloc") and _ndim(X) > 2:
             images = check_array(X, allow_nd=True, dtype="numeric")
             if images.ndim > 4:
-                raise ValueError(f"X has shape {images.shape}; expected (n, features), (n, h, w) or (n, h, w, c)")
+                raise ValueError(f"X must be (n, features), (n, h, w) or (n, h, w, c), got shape {images.shape}")
             shape = (*images.shape[1:], 1)[:3]
             if not reset and shape != self.image_shape_:
                 raise ValueError(f"X has images of shape {shape}, but was fitted on {self.image_shape_}")
@@ -302,7 +305,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
 
     def _validation_data(self, X_val: Any, y_val: Any) -> tuple[Array, Array] | None:
         if (X_val is None) != (y_val is None):
-            raise ValueError("X_val and y_val belong together; only one of them was given")
+            raise ValueError("X_val and y_val must be given together; only one of them was")
         if X_val is None:
             return None
         x, y = self._rows(X_val, reset=False), self._targets(y_val)
@@ -346,7 +349,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         if self.augment != "auto":
             augment: Augmentation | None = self.augment
             return augment
-        return _shift if is_image(self.image_shape_) else None
+        return partial(data.random_shift, max_shift=1, fraction=0.5) if is_image(self.image_shape_) else None
 
     def _batch_size(self, n: int) -> int:
         return min(_BATCH_SIZE if self.batch_size == "auto" else int(self.batch_size), n)
@@ -362,7 +365,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         )
 
     def _check_parameters(self) -> None:
-        """Refuse parameters out of range before any computation."""
+        """Raise an error for parameters out of range, before any computation."""
         self._check_count("n_iter_no_change", self.n_iter_no_change)
         if self.max_iter is not None:
             self._check_count("max_iter", self.max_iter)
@@ -435,15 +438,10 @@ def mean_and_scale(x: Array, weight: Array | None, axis: int | None) -> tuple[An
     return (mean[0], scale[0]) if axis == 0 else (np.float64(mean.item()), np.float64(scale.item()))
 
 
-def _shift(key: Key, images: Array) -> Array:
-    """Shift half of the images by up to a pixel."""
-    return data.random_shift(key, images, 1, fraction=0.5)
-
-
 def _ndim(X: Any) -> int:
     try:
         return np.asarray(X).ndim
-    except ValueError:  # rows of different lengths, for which scikit-learn has an error message of its own
+    except ValueError:  # rows of different lengths, for which scikit-learn has its own error message
         return 2
 
 

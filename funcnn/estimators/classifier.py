@@ -14,8 +14,8 @@ from sklearn.utils.validation import _check_y
 
 from funcnn import losses
 from funcnn.estimators.base import BaseConvNet
-from funcnn.gradients import Loss
 from funcnn.layer import Layer
+from funcnn.losses import Loss
 from funcnn.ops import log_softmax
 from funcnn.tree import Array
 
@@ -71,7 +71,7 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     validation_fraction : float in (0, 1)
         The fraction of the examples to hold out, stratified by class where each class can be in both parts.
     n_iter_no_change : int
-        Training stops after so many epochs in a row without an improvement of more than ``tol``.
+        Training stops after this many epochs in a row without an improvement of more than ``tol``.
     tol : float >= 0
     warm_start : bool
         Whether a later fit starts from the parameters of the one before.
@@ -196,10 +196,19 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         ------
         ValueError
             As `fit`; if ``classes`` is missing in the first call, differs in a later one, or lacks a class of y.
+
+        Examples
+        --------
+        >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]])
+        >>> net = ConvNetClassifier(channels=(4,), random_state=0)
+        >>> for first in (0, 2):
+        ...     net = net.partial_fit(X[first : first + 2], [0, 1], classes=[0, 1])
+        >>> len(net.loss_curve_)
+        2
         """
         if isinstance(self.class_weight, str):
             raise ValueError(
-                f"class_weight {self.class_weight!r} needs all of y at once, which partial_fit never has; give the "
+                f"class_weight {self.class_weight!r} needs the whole of y, which partial_fit does not have; give the "
                 "weights as a dict"
             )
         if not hasattr(self, "params_"):
@@ -210,20 +219,91 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         return self._partial_fit(X, y, sample_weight, classes=classes)
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable class of each row or image, (n,)."""
+        """Return the most probable class of each row or image.
+
+        Parameters
+        ----------
+        X : array-like (n, features), (n, h, w) or (n, h, w, c)
+            Of the shape that the estimator was fitted on.
+
+        Returns
+        -------
+        array (n,)
+
+        Examples
+        --------
+        >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]), ["low", "low", "high", "high"]
+        >>> net = ConvNetClassifier(channels=(4,), random_state=0).fit(X, y)
+        >>> net.predict(X)
+        array(['low', 'low', 'high', 'high'], dtype='<U4')
+        """
         outputs = self._outputs(X)
         return self.classes_[outputs.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the probabilities of the classes, (n, n_classes), in the order of ``classes_``."""
+        """Return the probability of each class for each row or image.
+
+        Parameters
+        ----------
+        X : array-like (n, features), (n, h, w) or (n, h, w, c)
+            Of the shape that the estimator was fitted on.
+
+        Returns
+        -------
+        array (n, n_classes)
+            In the order of ``classes_``.
+
+        Examples
+        --------
+        >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]), ["low", "low", "high", "high"]
+        >>> net = ConvNetClassifier(channels=(4,), random_state=0).fit(X, y)
+        >>> net.classes_, net.predict_proba(X).sum(axis=1).round(6)
+        (array(['high', 'low'], dtype='<U4'), array([1., 1., 1., 1.]))
+        """
         return np.exp(self.predict_log_proba(X))
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithms of the probabilities, (n, n_classes)."""
+        """Return the logarithm of the probability of each class for each row or image.
+
+        Parameters
+        ----------
+        X : array-like (n, features), (n, h, w) or (n, h, w, c)
+            Of the shape that the estimator was fitted on.
+
+        Returns
+        -------
+        array (n, n_classes)
+            In the order of ``classes_``.
+
+        Examples
+        --------
+        >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]), ["low", "low", "high", "high"]
+        >>> net = ConvNetClassifier(channels=(4,), random_state=0).fit(X, y)
+        >>> np.allclose(np.exp(net.predict_log_proba(X)), net.predict_proba(X))
+        True
+        """
         return log_softmax(self._outputs(X))[0]
 
     def decision_function(self, X: Any) -> Array:
-        """Return the logits (n, n_classes); of two classes, the second's minus the first's, (n,)."""
+        """Return the logits for each row or image.
+
+        Parameters
+        ----------
+        X : array-like (n, features), (n, h, w) or (n, h, w, c)
+            Of the shape that the estimator was fitted on.
+
+        Returns
+        -------
+        array (n, n_classes)
+            For two classes, array (n,): the logit of the second minus that of the first.
+
+        Examples
+        --------
+        >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]), ["low", "low", "high", "high"]
+        >>> net = ConvNetClassifier(channels=(4,), random_state=0).fit(X, y)
+        >>> net.decision_function(X) > 0
+        array([ True,  True, False, False])
+        """
         outputs = self._outputs(X)
         return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
 

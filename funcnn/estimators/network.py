@@ -10,8 +10,6 @@ import numpy as np
 from funcnn import models
 from funcnn.layer import Layer
 
-__all__ = ["ACTIVATIONS", "Network", "build", "check_outputs", "default_model", "is_image", "pair"]
-
 # scikit-learn's names of activations, and those of funcnn.models.
 ACTIVATIONS: Mapping[str, str] = {
     "identity": "identity",
@@ -28,7 +26,7 @@ _SMALLEST_IMAGE = 8
 
 
 class Network(NamedTuple):
-    """What the network of a fitted estimator is built from.
+    """The plain description from which the network of a fitted estimator is built.
 
     Attributes
     ----------
@@ -79,7 +77,7 @@ def build(network: Network) -> Layer:
 
 
 def check_outputs(model: Layer, network: Network) -> None:
-    """Refuse a model whose outputs do not have the shape ``(network.outputs,)``.
+    """Raise an error if the model's outputs do not have the shape ``(network.outputs,)``.
 
     Raises
     ------
@@ -89,7 +87,7 @@ def check_outputs(model: Layer, network: Network) -> None:
     out_shape = model.init((0,), network.image_shape)[2]
     if out_shape != (network.outputs,):
         raise ValueError(
-            f"the model's output for images of {network.image_shape} is {out_shape}; expected ({network.outputs},)"
+            f"the model's output for images of {network.image_shape} must be ({network.outputs},), not {out_shape}"
         )
 
 
@@ -126,7 +124,7 @@ def default_model(
      'dropout_rate': [None, 0.5], 'image_shape': [1, 30, 1]}
     """
     widths = np.atleast_1d(hidden).tolist()
-    # Neighbouring features of a table have nothing in common that a maximum would keep.
+    # Max pooling is for images: neighbouring columns of a table are unrelated.
     window = pair(pool) if np.ndim(pool) or is_image(image_shape) else (1, 1)
     return {
         "name": "convnet",
@@ -145,7 +143,7 @@ def default_model(
 
 
 def is_image(image_shape: tuple[int, ...]) -> bool:
-    """Say whether examples of this shape are scaled, pooled and augmented as images are.
+    """Return whether examples of this shape are scaled, pooled and augmented as images are.
 
     Examples
     --------
@@ -170,5 +168,5 @@ def pair(value: Any) -> tuple[Any, Any]:
     """
     values = np.atleast_1d(value).tolist()
     if len(values) > 2:
-        raise ValueError(f"kernel_size and pool are a number or a pair of them, not {value!r}")
+        raise ValueError(f"kernel_size and pool must be a number or a pair of them, not {value!r}")
     return (values[0], values[-1])

@@ -13,8 +13,8 @@ from sklearn.utils.validation import _check_y
 
 from funcnn import losses
 from funcnn.estimators.base import BaseConvNet, TrainingData, mean_and_scale
-from funcnn.gradients import Loss
 from funcnn.layer import Layer
+from funcnn.losses import Loss
 from funcnn.tree import Array
 
 __all__ = ["ConvNetRegressor"]
@@ -120,11 +120,38 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
         Returns
         -------
         self
+
+        Examples
+        --------
+        >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]), np.arange(4.0)
+        >>> net = ConvNetRegressor(channels=(4,), random_state=0)
+        >>> for first in (0, 2):
+        ...     net = net.partial_fit(X[first : first + 2], y[first : first + 2])
+        >>> len(net.loss_curve_)
+        2
         """
         return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> Array:
-        """Return the prediction for each row or image: (n,), or (n, outputs) if y was of that shape."""
+        """Return the prediction for each row or image.
+
+        Parameters
+        ----------
+        X : array-like (n, features), (n, h, w) or (n, h, w, c)
+            Of the shape that the estimator was fitted on.
+
+        Returns
+        -------
+        array (n,)
+            If y had the shape (n, outputs), array (n, outputs).
+
+        Examples
+        --------
+        >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]), [0.0, 1.0, 2.0, 3.0]
+        >>> net = ConvNetRegressor(channels=(4,), random_state=0).fit(X, y)
+        >>> net.predict(X).round()
+        array([0., 1., 2., 3.])
+        """
         return self._shaped(self._outputs(X))
 
     def _shaped(self, outputs: Array) -> Array:

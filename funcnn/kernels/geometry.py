@@ -14,6 +14,8 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+import numpy as np
+
 from funcnn.checks import is_int
 
 T = TypeVar("T")
@@ -77,7 +79,7 @@ def geometry(
 
 
 def cached_by_shapes(f: Callable[..., T]) -> Callable[..., T]:
-    """Cache the last 1,024 results of a function of shapes and options; converts lists among these to tuples."""
+    """Cache the last 1,024 results of a function of shapes and options; converts lists and arrays to tuples."""
     cached = lru_cache(maxsize=1024, typed=True)(f)
 
     @wraps(cached)
@@ -85,16 +87,27 @@ def cached_by_shapes(f: Callable[..., T]) -> Callable[..., T]:
         try:
             return cached(*args)
         except TypeError:  # raised by f, or because a list is not hashable
-            if (hashable := _to_tuple(args)) == args:
+            if _is_hashable(args):
                 raise
-        return cached(*hashable)
+        args = to_tuple(args)
+        return cached(*args) if _is_hashable(args) else f(*args)  # f knows what is wrong with the option
 
     return cached_f
 
 
-def _to_tuple(option: Any) -> Any:
-    """Convert lists, also nested ones, to tuples."""
-    return tuple(_to_tuple(o) for o in option) if isinstance(option, (list, tuple)) else option
+def to_tuple(option: Any) -> Any:
+    """Convert lists and arrays, also nested ones, to tuples."""
+    if isinstance(option, np.ndarray):
+        option = option.tolist()
+    return tuple(to_tuple(o) for o in option) if isinstance(option, (list, tuple)) else option
+
+
+def _is_hashable(args: tuple[Any, ...]) -> bool:
+    try:
+        hash(args)
+    except TypeError:
+        return False
+    return True
 
 
 @cached_by_shapes
@@ -184,7 +197,7 @@ def _transposed_geometry(
 
 def per_axis(op: str, name: str, option: Any, rank: int, *, least: int = 1) -> tuple[int, ...]:
     """Return an option as one int per spatial axis; it must be an int >= ``least`` or a tuple of them."""
-    option = _to_tuple(option)
+    option = to_tuple(option)
     values = option if isinstance(option, tuple) else (option,) * rank
     if not all(is_int(v) for v in values):
         raise TypeError(f"{op}: {name} must be an int or a tuple of {rank} ints, not {option!r}")
@@ -200,7 +213,7 @@ def layer_option(op: str, name: str, option: Any, rank: int | None = None, *, le
 
     Without ``rank``, for a layer that takes any number of spatial axes, an int stays an int.
     """
-    option = _to_tuple(option)
+    option = to_tuple(option)
     if rank is not None:
         return per_axis(op, name, option, rank, least=least)
     values = per_axis(op, name, option, len(option) if isinstance(option, tuple) else 1, least=least)
@@ -212,7 +225,7 @@ def layer_padding(op: str, padding: Any, rank: int | None = None) -> Any:
 
     Without ``rank``, for a layer that takes any number of spatial axes, an int stays an int.
     """
-    padding = _to_tuple(padding)
+    padding = to_tuple(padding)
     if padding == "same":
         return padding
     if rank is not None or isinstance(padding, tuple):

@@ -16,7 +16,6 @@ from funcnn.layers.activations import (
     hard_tanh,
     leaky_relu,
     log_sigmoid,
-    log_softmax,
     mish,
     prelu,
     relu,
@@ -24,12 +23,11 @@ from funcnn.layers.activations import (
     selu,
     sigmoid,
     silu,
-    softmax,
     softplus,
     softsign,
     tanh,
 )
-from funcnn.layers.convolution import (
+from funcnn.layers.conv import (
     conv1d,
     conv2d,
     conv3d,
@@ -43,8 +41,9 @@ from funcnn.layers.convolution import (
     separable_conv2d,
     separable_conv3d,
 )
-from funcnn.layers.dense import dense, embedding
+from funcnn.layers.dense import dense
 from funcnn.layers.dropout import dropout
+from funcnn.layers.embedding import embedding
 from funcnn.layers.normalization import (
     batch_norm,
     group_norm,
@@ -68,6 +67,7 @@ from funcnn.layers.shaping import (
     space_to_depth,
     upsample,
 )
+from funcnn.layers.softmax import log_softmax, softmax
 
 __all__ = [
     "adaptive_avg_pool",

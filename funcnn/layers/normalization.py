@@ -167,7 +167,7 @@ def _scale_and_bias(
     bias_init: Initializer,
 ) -> Tree:
     if not in_shape:
-        raise ValueError(f"{name}: takes examples of shape (..., channels), got ()")
+        raise ValueError(f"{name}: examples must be of shape (..., channels), got ()")
     return {"scale": scale_init(fold_in(key, 0), shape), "bias": bias_init(fold_in(key, 1), shape)}
 
 

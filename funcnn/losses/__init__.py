@@ -13,9 +13,16 @@ Every loss raises a TypeError for arrays of a wrong dtype, and a ValueError if s
 out of range, or the weights sum to 0.
 """
 
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 from funcnn.losses.binary import hinge, sigmoid_binary_cross_entropy
 from funcnn.losses.classification import cross_entropy, focal, kl_divergence, nll, softmax_cross_entropy
 from funcnn.losses.regression import huber, mae, mse
+from funcnn.tree import Array
+
+# ``loss(predictions, targets, *, sample_weight=None) -> value, vjp``
+Loss: TypeAlias = Callable[..., tuple[Any, Callable[[Any], Array]]]
 
 __all__ = [
     "cross_entropy",

@@ -52,8 +52,8 @@ def check_class_targets(
 ) -> tuple[Array, Array, bool, Array | None, Any]:
     """Check the arguments of a classification loss; return scores, target, hard, the positions' weights and their sum.
 
-    ``hard`` tells whether the target is integer labels (N, ...), else it is probabilities (N, ..., C); smoothing
-    converts labels to probabilities. The weights are None if all are 1. Scores of weight 0 are replaced by ``blank``,
+    ``hard`` is True if the target is integer labels (N, ...), False for probabilities (N, ..., C); smoothing converts
+    labels to probabilities. The weights are None if all are 1. Scores of weight 0 are replaced by ``blank``,
     for which the loss and its gradient are finite.
     """
     scores = checks.floating(f"{loss}: predictions", scores)
@@ -70,23 +70,37 @@ def check_class_targets(
         weight = _times(weight, (~ignored).astype(scores.real.dtype))
         note = f"; {ignored.sum()} labels are ignore_index = {ignore_index}"
     total = _total(loss, weight, math.prod(positions), scores, note)
-    smoothing = float(label_smoothing)
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"{loss}: label_smoothing must be in [0, 1), got {smoothing}")
+    smoothing = check_label_smoothing(loss, label_smoothing)
     if smoothing:
         one_hot = scatter(np.ones(positions, scores.real.dtype), target, scores) if hard else target
         target, hard = (1 - smoothing) * one_hot + smoothing / scores.shape[-1], False
     return scores if weight is None else _without_unweighted(scores, weight, blank), target, hard, weight, total
 
 
-def real_weights(loss: str, name: str, weight: Any, like: Array) -> Array:
-    """Check that weights are finite and >= 0; return them in the real dtype of ``like``."""
+def check_label_smoothing(loss: str, label_smoothing: float) -> float:
+    """Return the fraction of the target that label smoothing spreads evenly over the classes; raise if out of range."""
+    smoothing = float(label_smoothing)
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"{loss}: label_smoothing must be in [0, 1), got {smoothing}")
+    return smoothing
+
+
+def real_weights(loss: str, name: str, weight: Any, like: Array, *, relative: bool = False) -> Array:
+    """Check that weights are finite and >= 0; return them in the real dtype of ``like``.
+
+    If only their ratios count (``relative``), they are scaled where they would underflow or overflow in that dtype.
+    """
     weight = np.asarray(weight)
     if weight.dtype.kind not in "biuf":
         raise TypeError(f"{loss}: {name} must be real numbers, not {weight.dtype}")
     if not (np.isfinite(weight) & (weight >= 0)).all():
         raise ValueError(f"{loss}: {name} must be finite and >= 0, got {weight[~(weight >= 0) | np.isinf(weight)][0]}")
-    return weight.astype(like.real.dtype)
+    dtype = like.real.dtype
+    if relative and weight.size and (largest := weight.max()) > 0:
+        limit = 2.0 ** (np.finfo(dtype).maxexp // 2)
+        if not 1 / limit <= largest <= limit:
+            weight = weight / largest
+    return weight.astype(dtype)
 
 
 def weighted_mean(loss: Array, weight: Array | None, total: Any) -> Any:
@@ -158,17 +172,17 @@ def _class_targets(loss: str, scores: Array, labels: Any, ignore_index: int | No
     if labels.ndim == scores.ndim:
         if labels.shape != scores.shape:
             raise ValueError(
-                f"{loss}: predictions {scores.shape} and target probabilities {labels.shape} differ in shape"
+                f"{loss}: target probabilities must have the predictions' shape {scores.shape}, got {labels.shape}"
             )
         if ignore_index is not None:
-            raise ValueError(f"{loss}: ignore_index = {ignore_index} needs integer labels, not probabilities")
+            raise ValueError(f"{loss}: labels must be integers for ignore_index = {ignore_index}, not probabilities")
         target = labels.astype(scores.real.dtype)
         if not ((target >= 0).all() and (abs(target.sum(axis=-1) - 1) < 1e-3).all()):
             raise ValueError(f"{loss}: target probabilities must be >= 0 and sum to 1 over the last axis")
         return target, None
     if labels.shape != scores.shape[:-1]:
         raise ValueError(
-            f"{loss}: labels {labels.shape} do not match predictions {scores.shape}; expected {scores.shape[:-1]}"
+            f"{loss}: labels must have shape {scores.shape[:-1]} for predictions {scores.shape}, got {labels.shape}"
         )
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{loss}: labels must be integers, not {labels.dtype}")
@@ -197,11 +211,11 @@ def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def _class_weights(loss: str, class_weight: Any, target: Array, scores: Array, hard: bool) -> Array:
     """Return the weight of each position's class, or the mean of the classes' weights under its probabilities."""
-    class_weight = real_weights(loss, "class_weight", class_weight, scores)
+    class_weight = real_weights(loss, "class_weight", class_weight, scores, relative=True)
     if class_weight.shape != scores.shape[-1:]:
         raise ValueError(
-            f"{loss}: class_weight has shape {class_weight.shape}; expected {scores.shape[-1:]} for predictions "
-            f"{scores.shape}"
+            f"{loss}: class_weight must have shape {scores.shape[-1:]} for predictions {scores.shape}, got "
+            f"{class_weight.shape}"
         )
     if hard:
         return class_weight[target]
@@ -214,9 +228,9 @@ def _example_weights(loss: str, sample_weight: Any, shape: tuple[int, ...], like
     weight = np.asarray(sample_weight)
     if weight.shape not in (shape, shape[:1]):
         raise ValueError(
-            f"{loss}: sample_weight has shape {weight.shape}; expected {shape[:1]} for predictions {like.shape}"
+            f"{loss}: sample_weight must have shape {shape[:1]} for predictions {like.shape}, got {weight.shape}"
         )
-    weight = real_weights(loss, "sample_weight", weight, like)
+    weight = real_weights(loss, "sample_weight", weight, like, relative=True)
     return np.ones(shape, weight.dtype) * broadcast_leading(weight, shape)
 
 

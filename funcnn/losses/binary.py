@@ -13,6 +13,7 @@ import numpy as np
 
 from funcnn.losses.arguments import (
     broadcast_leading,
+    check_label_smoothing,
     check_paired_targets,
     example_cotangents,
     example_means,
@@ -64,9 +65,7 @@ def sigmoid_binary_cross_entropy(
     z, t, weight, total = check_paired_targets(name, logits, targets, sample_weight)
     if not ((t >= 0) & (t <= 1)).all():
         raise ValueError(f"{name}: targets must lie in [0, 1]; got values from {t.min()} to {t.max()}")
-    smoothing = float(label_smoothing)
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"{name}: label_smoothing must be in [0, 1), got {smoothing}")
+    smoothing = check_label_smoothing(name, label_smoothing)
     if smoothing:
         t = (1 - smoothing) * t + smoothing / 2
     positive = t if pos_weight is None else t * _pos_weight(name, pos_weight, z)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.kernels.rows import row_max, row_sum
+from funcnn.kernels.last_axis import row_max, row_sum
 from funcnn.losses.arguments import (
     check_class_targets,
     example_cotangents,

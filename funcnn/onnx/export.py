@@ -11,15 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
 import funcnn
-from funcnn import ops
-from funcnn.combinators import parallel, serial
+from funcnn import ops, tree
+from funcnn.combinators import combined_layers, parallel, serial
 from funcnn.kernels.geometry import Geometry, geometry, per_axis, transposed_geometry
 from funcnn.layer import Layer, OpForward, add_location, op_and_options
 from funcnn.ops.conv import depthwise_conv
@@ -65,7 +64,8 @@ def to_onnx(
     Raises
     ------
     ValueError
-        If a layer is not one of `funcnn.layers`, or has an option that opset 17 lacks. Its note has the layer's path.
+        If a layer is not one of `funcnn.layers`, has an option that opset 17 lacks, or does not fit ``params``,
+        ``state`` or ``in_shape``; a note has its path. If there is an ``offset`` or ``scale`` for ids.
 
     Examples
     --------
@@ -76,8 +76,14 @@ def to_onnx(
     >>> [node.op_type for node in graph.node]
     ['Transpose', 'Conv', 'Relu', 'Transpose', 'Flatten', 'MatMul', 'Add', 'Relu', 'MatMul', 'Add']
     """
-    graph = _Graph([], [], {})
     takes_ids = _takes_ids(model)
+    if takes_ids and (offset is not None or scale is not None):
+        raise ValueError("to_onnx: offset and scale are for inputs of floats, and the model's inputs are ids")
+    params, state = (tree.map(np.asarray, leaves) for leaves in (params, state))
+    # one example says in which layer parameters or in_shape do not fit
+    example = np.zeros((1, *in_shape), np.int64 if takes_ids else np.float32)
+    model.forward(params, example, state, train=False)
+    graph = _Graph([], [], {})
     x = _Value("x", ("N", *in_shape), False)
     y = x
     for operator, number in (("Sub", offset), ("Div", scale)):
@@ -172,9 +178,10 @@ class _Graph(NamedTuple):
 
 def _takes_ids(layer: Layer) -> bool:
     """Return whether the model's first layer is an embedding, whose input is integer ids."""
-    if layer.children:
-        return _takes_ids(layer.children[0])
-    return op_and_options(layer)[0] is ops.embedding
+    layers = combined_layers(layer)
+    if not layers:
+        return op_and_options(layer)[0] is ops.embedding
+    return _takes_ids(layers[0])
 
 
 def _layer(graph: _Graph, path: str, layer: Layer, params: Tree, state: Tree, x: _Value) -> _Value:
@@ -182,7 +189,7 @@ def _layer(graph: _Graph, path: str, layer: Layer, params: Tree, state: Tree, x:
     if op is serial or op is parallel:
         join = options.get("join")
         outputs, y = [], x
-        for i, child in enumerate(layer.children):
+        for i, child in enumerate(combined_layers(layer)):
             name = f"{i}_{child.name}"
             inside = f"{path} / {name}" if path else name
             try:
@@ -192,7 +199,7 @@ def _layer(graph: _Graph, path: str, layer: Layer, params: Tree, state: Tree, x:
                 raise
             outputs.append(y)
         return _join(graph, path or layer.name, join, outputs) if join else y
-    write = _WRITERS.get(op) if isinstance(op, FunctionType) else None
+    write = _WRITERS.get(op)
     if write is None:
         raise ValueError(
             f"{layer.name}: cannot be exported to ONNX; only layers of funcnn.layers, with their forward unchanged, "
@@ -202,21 +209,24 @@ def _layer(graph: _Graph, path: str, layer: Layer, params: Tree, state: Tree, x:
 
 
 def _join(graph: _Graph, path: str, join: Any, xs: list[_Value]) -> _Value:
-    operators = {ops.add: "Add", ops.multiply: "Mul", ops.concat: "Concat"}
-    if join not in operators:
+    operator = next((name for op, name in _JOINS if op is join), None)
+    if operator is None:
         raise ValueError(
             f"parallel: cannot be exported to ONNX with the join {join!r}, only with add, multiply or concat"
         )
     if join is ops.concat:
         xs = [graph.channels_last(path, x) for x in xs]
         shape = (*xs[0].shape[:-1], sum(x.shape[-1] for x in xs))
-        return graph.add(path, "Concat", xs, shape, axis=-1)
+        return graph.add(path, operator, xs, shape, axis=-1)
     if len({x.channels_first for x in xs}) > 1:
         xs = [graph.channels_last(path, x) for x in xs]
     y = xs[0]
     for x in xs[1:]:
-        y = graph.add(path, operators[join], [y, x], y.shape, channels_first=y.channels_first)
+        y = graph.add(path, operator, [y, x], y.shape, channels_first=y.channels_first)
     return y
+
+
+_JOINS = ((ops.add, "Add"), (ops.multiply, "Mul"), (ops.concat, "Concat"))
 
 
 # --- one function for each op: (graph, path, node, params, state, x) -> y, node the layer's OpForward ----------------
@@ -342,13 +352,13 @@ def _pool(operator: str) -> Callable[..., _Value]:
             dilation=options["dilation"],
         )  # fmt: skip
         # with ceil_mode, g.padding includes the positions beyond the padding of the options
-        g = window_geometry(ceil_mode=options["ceil_mode"])
+        g = _without_unread_padding(window_geometry(ceil_mode=options["ceil_mode"]))
         attributes = _attributes(g)
         if operator == "MaxPool":
             attributes["dilations"] = g.dilation
         elif any(step > 1 for step in g.dilation):
             raise ValueError(f"avg_pool: dilation {g.dilation} needs ONNX opset 19 or later, not {OPSET}")
-        elif options["count_include_pad"] and g != window_geometry():
+        elif options["count_include_pad"] and g != _without_unread_padding(window_geometry()):
             raise ValueError(
                 "avg_pool: count_include_pad and ceil_mode cannot be exported together: ONNX would also count the "
                 "positions beyond the padding"
@@ -356,9 +366,26 @@ def _pool(operator: str) -> Callable[..., _Value]:
         else:
             attributes["count_include_pad"] = int(options["count_include_pad"])
         x = graph.channels_first(path, x)
+        if operator == "MaxPool" and any(max(pair) >= k for pair, k in zip(g.padding, g.window, strict=True)):
+            # runtimes refuse a pooling with such padding, which only dilated windows have
+            lows, highs = zip(*g.padding, strict=True)
+            x = graph.add(
+                path, "Pad", [x, np.array([0, 0, *lows, 0, 0, *highs]), np.float32(-math.inf)], x.shape,
+                channels_first=True,
+            )  # fmt: skip
+            attributes["pads"] = [0] * (2 * x.rank)
         return graph.add(path, operator, [x], (x.shape[0], *g.out, x.shape[-1]), channels_first=True, **attributes)
 
     return write
+
+
+def _without_unread_padding(g: Geometry) -> Geometry:
+    """Return the geometry without the padding at the end that no window reaches, if the stride passes over it."""
+    ends = [(o - 1) * t + d * (k - 1) + 1 for o, t, d, k in zip(g.out, g.stride, g.dilation, g.window, strict=True)]
+    padding = tuple(
+        (lo, min(hi, max(0, end - s - lo))) for (lo, hi), end, s in zip(g.padding, ends, g.size, strict=True)
+    )
+    return g._replace(padding=padding)
 
 
 def _adaptive(operator: str) -> Callable[..., _Value]:
@@ -436,6 +463,10 @@ def _pad(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x
         raise ValueError(f"pad: mode 'wrap' needs ONNX opset 19 or later, not {OPSET}")
     x = graph.channels_last(path, x)
     g = geometry("pad", x.shape[1:-1], 1, padding=node.options["widths"])
+    if mode == "reflect" and any(max(pair) >= s for pair, s in zip(g.padding, g.size, strict=True)):
+        raise ValueError(
+            f"pad: ONNX reflects an axis once, so mode 'reflect' needs widths {g.padding} less than the size {g.size}"
+        )
     los, his = zip(*g.padding, strict=True)
     shape = (x.shape[0], *(s + lo + hi for s, lo, hi in zip(x.shape[1:-1], los, his, strict=True)), x.shape[-1])
     value = [np.float32(node.options["value"])] if mode == "constant" else []

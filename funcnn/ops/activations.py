@@ -48,15 +48,7 @@ def relu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 
 def leaky_relu(x: Array, slope: float = 0.01) -> tuple[Array, Callable[[Any], Array]]:
-    """Leaky rectified linear unit: x where x > 0, else slope * x.
-
-    Parameters
-    ----------
-    slope : float
-
-    Notes
-    -----
-    dx = dy where x > 0, else slope * dy.
+    """Leaky rectified linear unit: x where x > 0, else slope * x, so that dx is dy there, else slope * dy.
 
     Examples
     --------
@@ -195,11 +187,7 @@ def relu6(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 
 def hard_tanh(x: Array) -> tuple[Array, Callable[[Any], Array]]:
-    """The tangent line of tanh at 0, clipped to [-1, 1].
-
-    Notes
-    -----
-    dx = dy where -1 < x <= 1, else 0.
+    """The tangent line of tanh at 0, clipped to [-1, 1]; dx = dy where -1 < x <= 1, else 0.
 
     Examples
     --------
@@ -267,10 +255,6 @@ def hard_swish(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 def elu(x: Array, alpha: float = 1.0) -> tuple[Array, Callable[[Any], Array]]:
     """Exponential linear unit: x where x > 0, else alpha (exp(x) - 1).
-
-    Parameters
-    ----------
-    alpha : float
 
     Notes
     -----

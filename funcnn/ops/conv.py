@@ -82,7 +82,7 @@ def conv(
         db      = sum_{n,o} dy[n,o]
 
     With groups, the same holds within each group. ``groups = I`` with O = m*I is the depthwise convolution with
-    multiplier m: each channel has m filters of its own, so C channels give C*m maps, each computed from one channel.
+    multiplier m: each channel has its own m filters, so C channels give C*m maps, each computed from one channel.
     (An ordinary convolution, groups=1, sums over the channels and gives O maps for any number of input channels.)
 
     In float32, the rounding error is about 1e-6 of the largest entry of y, dx or dw. "winograd", which "auto" takes for
@@ -233,7 +233,7 @@ def conv_transpose(
     which is `conv`'s dx. It is linear in x and in w. The adjoint of an adjoint is the original map, so
 
         dx[n,s] = sum_k dy[n, s*stride + k*dilation - lo] w[k]          conv of dy
-        dw[k]   = sum_{n,s} dy[n, s*stride + k*dilation - lo]^T x[n,s]  conv's dw, with dy and x exchanged
+        dw[k]   = sum_{n,s} dy[n, s*stride + k*dilation - lo]^T x[n,s]  conv's dw, with dy and x swapped
         db      = sum_{n,t} dy[n,t]
 
     ``torch.nn.ConvTranspose2d`` keeps the same ``w`` as (in, out/groups, kernel...), Keras as (kernel..., out, in).

@@ -395,6 +395,6 @@ def _count_positions(op: str, g: Geometry, counted_padding: tuple[tuple[int, int
         along = ((positions >= -lo) & (positions < g.size[a] + hi)).sum(axis=1)
         count *= along.reshape(-1, *(1,) * (count.ndim - a - 1))
     if not count.all():
-        raise ValueError(f"{op}: a window lies in the padding alone: {g}")
+        raise ValueError(f"{op}: a window is entirely in the padding: {g}")
     count.flags.writeable = False
     return count

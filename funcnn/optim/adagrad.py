@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn.optim.optimizer import Optimizer, check_range, check_rate
-from funcnn.optim.recurrence import recurrence
+from funcnn.optim.per_array import recurrence
 from funcnn.optim.schedules import Schedule
 from funcnn.tree import Array
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from funcnn import tree
 from funcnn.optim.optimizer import Optimizer, apply_updates, check_range, find_part
-from funcnn.optim.recurrence import running
+from funcnn.optim.per_array import running
 from funcnn.tree import Array, Tree
 
 

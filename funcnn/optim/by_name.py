@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
+from funcnn import checks
 from funcnn.optim.adagrad import adagrad
 from funcnn.optim.adam import adam, adamw, nadam, radam
 from funcnn.optim.lamb import lamb
@@ -61,7 +63,7 @@ def by_name(
     ----------
     name : {"sgd", "momentum", "adam", "adamw", "nadam", "radam", "rmsprop", "adagrad", "lion", "lamb"}
         "momentum" is `sgd` with Nesterov momentum of 0.9; the others are the functions of these names.
-    learning_rate : float
+    learning_rate : float >= 0
         The constant learning rate, or the highest of the schedule.
     schedule : {"constant", "linear", "exponential", "cosine", "warmup-cosine", "one-cycle"}
         "linear" and "cosine" fall from ``learning_rate`` to 0; "exponential" falls to a hundredth of it;
@@ -78,9 +80,9 @@ def by_name(
 
     Raises
     ------
-    ValueError
-        If a name is not among the choices, which the message lists; if a schedule needs ``steps``; if the optimizer or
-        the schedule refuses a number.
+    TypeError, ValueError
+        If a name is not among the choices, which the message lists; if a schedule needs ``steps``; if a number is out
+        of its range.
 
     Examples
     --------
@@ -94,6 +96,10 @@ def by_name(
         raise ValueError(f"by_name: the optimizer must be one of {', '.join(OPTIMIZERS)}, got {name!r}")
     if schedule not in SCHEDULES:
         raise ValueError(f"by_name: the schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
+    if not (math.isfinite(learning_rate) and learning_rate >= 0):
+        raise ValueError(f"by_name: learning_rate must be a finite number >= 0, got {learning_rate}")
+    if steps is not None:
+        checks.count("by_name", "steps", steps)
     if steps is None and schedule != "constant":
-        raise ValueError(f"by_name: the schedule {schedule!r} needs the number of steps")
+        raise ValueError(f"by_name: steps must be given for the schedule {schedule!r}")
     return OPTIMIZERS[name](SCHEDULES[schedule](learning_rate, 1 if steps is None else steps), weight_decay)

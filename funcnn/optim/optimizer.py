@@ -21,6 +21,14 @@ class Optimizer(NamedTuple):
         ``init(params) -> opt_state``, a tree of arrays.
     update : callable
         ``update(grads, opt_state, params) -> updates, opt_state``. `apply_updates` adds the updates to the parameters.
+
+    Examples
+    --------
+    >>> descent = Optimizer(lambda params: {}, lambda grads, opt_state, params: ({"w": -0.1 * grads["w"]}, opt_state))
+    >>> params = {"w": np.array([1.0, 2.0])}
+    >>> updates, opt_state = descent.update({"w": np.array([10.0, 0.0])}, descent.init(params), params)
+    >>> apply_updates(params, updates)
+    {'w': array([0., 2.])}
     """
 
     init: Callable[[Tree], Tree]

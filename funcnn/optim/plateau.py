@@ -20,6 +20,10 @@ class Plateau(NamedTuple):
         ``init(rate) -> state``, a dict of arrays; ``state["learning_rate"]`` is the rate.
     update : callable
         ``update(state, value) -> state``, where ``value`` is the metric, such as an epoch's loss.
+
+    Examples
+    --------
+    See `reduce_on_plateau`.
     """
 
     init: Callable[[float], Tree]

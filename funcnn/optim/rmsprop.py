@@ -6,7 +6,7 @@ import numpy as np
 
 from funcnn import tree
 from funcnn.optim.optimizer import Optimizer, chain, check_range, check_rate
-from funcnn.optim.recurrence import running
+from funcnn.optim.per_array import running
 from funcnn.optim.schedules import Schedule
 from funcnn.optim.sgd import sgd
 from funcnn.optim.weight_decay import add_params

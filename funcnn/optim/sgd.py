@@ -34,9 +34,9 @@ def sgd(
     Notes
     -----
     g = gradient + weight_decay * p;  m <- momentum * m + (1 - dampening) g;  p <- p - learning_rate * (g + momentum * m
-    if nesterov else m). The learning rate multiplies m, so a change of it takes full effect at once, as in PyTorch and
-    optax; in Keras it multiplies the gradient that is added to m. Y. Nesterov 1983; I. Sutskever et al., On the
-    importance of initialization and momentum in deep learning, 2013.
+    if nesterov else m). The learning rate multiplies m, so a change of it takes full effect in the next step, as in
+    PyTorch and optax; in Keras it multiplies the gradient that is added to m. Y. Nesterov 1983; I. Sutskever et al., On
+    the importance of initialization and momentum in deep learning, 2013.
 
     Examples
     --------

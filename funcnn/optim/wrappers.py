@@ -29,7 +29,7 @@ def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:
 
     Notes
     -----
-    All gradients have the same weight, whatever the sizes of their batches. Gradients accumulated at the end of an
+    All gradients have the same weight, also if their batches differ in size. Gradients accumulated at the end of an
     epoch stay in the state for the next epoch. Transformations that count updates of the parameters, such as
     `average_params`, must be inside: ``accumulate(chain(sgd(0.1), average_params(0.9)), 2)``.
 

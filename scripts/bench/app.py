@@ -52,6 +52,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command(help=__doc__)
 def main(
+    *,
     job: Annotated[list[JobName] | None, typer.Option(help="Measure only this job; may be repeated.")] = None,
     framework: Annotated[
         list[Framework] | None, typer.Option(help="Measure only this framework; may be repeated.")
@@ -96,10 +97,11 @@ def main(
 ) -> None:
     instead = sweep + methods + overhead
     if sources and (not page_file or job or framework or threads or instead or output):
-        raise UsageError("--from measures nothing: it goes with --page FILE alone")
+        raise UsageError("--from measures nothing: it can only be combined with --page FILE")
     if instead and (job or framework or threads or instead > 1):
         raise UsageError(
-            "--sweep, --methods and --overhead each go with --rounds, --seconds-per-round, --json, --page alone"
+            "--sweep, --methods and --overhead can each be combined only with --rounds, --seconds-per-round, --json, "
+            "--page"
         )
     for path in (page_file, Path(output) if output not in ("", "-") else None):
         if path:

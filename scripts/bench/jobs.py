@@ -90,7 +90,7 @@ class Task(NamedTuple):
     weights : list of array
         In the order of the layers, w before b, in funcnn's layout: (kernel..., in, out).
     batches : list of (array (N, H, W, C), array of int (N,))
-        Used in turn.
+        Used one after the other, again from the first after the last.
     threads : int
         How many cores to use.
     """
@@ -157,7 +157,8 @@ LEARNING_RATE = 1e-3
 # The estimator and the cold start train by AdamW and a one-cycle schedule, as `funcnn train` trains convnet.
 PEAK_RATE, WEIGHT_DECAY, BATCH_SIZE, EPOCHS = 8e-3, 0.05, 24, 30
 ENDLESS = 10**6  # steps of the estimator's schedule: more than are ever timed
-# The accuracy at which the cold start ends, on so many images. The others make 60 full batches.
+# The accuracy at which the cold start ends, and the number of images that it is measured on. The others make 60 full
+# batches.
 ACCURACY, HELD_OUT = 0.97, 357
 
 

@@ -1,4 +1,4 @@
-"""Measure the frameworks: each in processes of its own, which take turns round by round."""
+"""Measure the frameworks: each in its own processes, which take turns round by round."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Outcome(NamedTuple):
     peaks : list of int
         For each process, its largest resident memory in bytes.
     epochs : list of int
-        For each process of a cold start, the epochs until the network reached the accuracy asked for.
+        For each process of a cold start, the epochs until the network reached the target accuracy.
     """
 
     status: str
@@ -115,7 +115,7 @@ def worker_environment() -> dict[str, str]:
 def worker(framework: Framework, cores: str) -> Iterator[Callable[[Any], Any]]:
     """Start a process for a framework; yield the function that sends it a message and returns its answer.
 
-    The process leads a session of its own, so that Ctrl-C reaches this program alone, which then kills the process and
+    The process leads its own session, so that Ctrl-C reaches only this program, which then kills the process and
     all that it has started.
     """
     connection, of_worker = Pipe()
@@ -241,7 +241,7 @@ def check_loss(losses: dict[Framework, float], framework: Framework, task: jobs.
 def measure_cold_start(
     frameworks: Sequence[Framework], effort: Effort, advance: Callable[[], None]
 ) -> dict[Framework, Outcome]:
-    """Time whole processes: import, load the digits, train the default network to the accuracy asked for, save it."""
+    """Time whole processes: import, load the digits, train the default network to the target accuracy, save it."""
     seconds: dict[Framework, list[list[float]]] = {f: [] for f in frameworks}
     epochs: dict[Framework, list[int]] = {f: [] for f in frameworks}
     failures: dict[Framework, str] = {}

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from bench.report import announce
-from bench.sweep import Run, conv_run, in_turns
-from funcnn.cli.console import new_table, print_whole
+from bench.sweep import Run, conv_run, times_in_alternation
+from funcnn.cli.tables import table
 from funcnn.kernels.conv.dispatch import METHODS
 
 KERNELS, STRIDES, SIDES = (1, 2, 3, 5, 7), (1, 2), (8, 16, 32, 64)
@@ -107,7 +107,7 @@ def compare(shape: Shape, rounds: int, seconds: float) -> Comparison:
             runs[method], trials[method] = run, _seconds(run)
     limit = TOO_SLOW * min(trials.values())
     runs = {"auto": run_by("auto"), **{method: run for method, run in runs.items() if trials[method] <= limit}}
-    times = in_turns(list(runs.values()), rounds, seconds)
+    times = times_in_alternation(list(runs.values()), rounds, seconds)
     return Comparison(shape, {method: min(own) for method, own in zip(runs, times, strict=True)})
 
 
@@ -140,12 +140,13 @@ def report(console: Console, found: Sequence[Comparison]) -> None:
     good = sum(one.ratio() <= TOLERANCE for one in found)
     title = f"the choice is the fastest method, or within {TOLERANCE - 1:.0%} of it, for {good} of {len(found)} shapes"
     console.print(title, style="bold", soft_wrap=True)
-    table = new_table("worst", "stride", "channels", "groups", "side", "batch", "us", "best", "method", "ratio")
+    rows = []
     for one in sorted(found, key=Comparison.ratio, reverse=True)[:WORST]:
         shape, best = one.shape, one.best()
-        table.add_row(
+        rows.append((
             f"{shape.kernel}x{shape.kernel}", str(shape.stride), f"{shape.in_channels} to {shape.out_channels}",
             str(shape.groups), str(shape.side), str(shape.batch()), f"{1e6 * one.seconds['auto']:,.0f}",
             f"{1e6 * one.seconds[best]:,.0f}", best, f"{one.ratio():.2f}",
-        )  # fmt: skip
-    print_whole(console, table)
+        ))  # fmt: skip
+    names = ("worst", "stride", "channels", "groups", "side", "batch", "us", "best", "method", "ratio")
+    console.print(table(names, rows))

@@ -14,13 +14,13 @@ from unittest import mock
 from rich.console import Console
 
 from funcnn.cli.app import app
-from funcnn.cli.console import new_table, print_whole
+from funcnn.cli.tables import table
 
 EPOCHS = 10
-ALONE = "training alone"
+BASELINE = "training alone"
 # Each way of running the command: its options beside those of all.
 WAYS = {
-    ALONE: ("--quiet",),
+    BASELINE: ("--quiet",),
     "a checkpoint per epoch": ("--quiet", "--checkpoints", "checkpoints"),
     "history of epochs and steps": ("--quiet", "--history", "history.jsonl", "--history-steps"),
     "live progress": (),
@@ -50,17 +50,22 @@ def measure_overhead(console: Console, rounds: int, cores: int, epochs: int = EP
     for _ in range(rounds + 1):
         for name, options in WAYS.items():
             seconds[name].append(_seconds([*common, *options]))
-    alone = seconds[ALONE][1:]  # the first round also imports and fills caches
+    baseline = seconds[BASELINE][1:]  # the first round also imports and fills caches
     rows: list[dict[str, Any]] = [
-        {"way": name, "seconds": own[1:], "more": median(t / a - 1 for t, a in zip(own[1:], alone, strict=True))}
+        {"way": name, "seconds": own[1:], "more": median(t / a - 1 for t, a in zip(own[1:], baseline, strict=True))}
         for name, own in seconds.items()
     ]
-    table = new_table(f"{epochs} epochs of the default training", "s", "best", "more")
-    for row in rows:
-        more = "" if row["way"] == ALONE else f"{row['more']:+.1%}"
-        table.add_row(row["way"], f"{median(row['seconds']):.3f}", f"{min(row['seconds']):.3f}", more)
+    shown = [
+        (
+            row["way"],
+            f"{median(row['seconds']):.3f}",
+            f"{min(row['seconds']):.3f}",
+            "" if row["way"] == BASELINE else f"{row['more']:+.1%}",
+        )
+        for row in rows
+    ]
     console.print(f"Checkpoints, history and progress: medians of {rounds} rounds", style="bold")
-    print_whole(console, table)
+    console.print(table((f"{epochs} epochs of the default training", "s", "best", "more"), shown))
     return rows
 
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench import jobs
 from bench.measuring import Effort, Framework, Outcome, times_funcnn
-from funcnn.cli.console import new_table, print_whole
+from funcnn.cli.tables import table
 
 COLD_START = "cold start"
 
@@ -23,17 +23,17 @@ def show_job(console: Console, name: str, outcomes: dict[Framework, Outcome]) ->
     cold = name == COLD_START
     job = jobs.JOBS.get(name)
     unit = "a process" if job is None else f"a step of {job.batch}" if job.train else f"a call of {job.batch}"
-    table = new_table(name, "s" if cold else "us", "best", "/ funcnn", "epochs" if cold else "MB")
+    rows: list[tuple[str, ...]] = []
     for framework, outcome in outcomes.items():
         if outcome.status != "ok":
-            table.add_row(framework, outcome.status)
+            rows.append((framework, outcome.status))
             continue
         last = median(outcome.epochs) if cold else max(outcome.peaks) / 1e6
         ratio = f"{ratios[framework]:.2f}" if framework in ratios else ""
         times = (_time(t, cold) for t in (outcome.median(), outcome.best()))
-        table.add_row(framework, *times, ratio, f"{last:.0f}")
+        rows.append((framework, *times, ratio, f"{last:.0f}"))
     console.print(f"{name}, {unit}: median and best round", style="bold")
-    print_whole(console, table)
+    console.print(table((name, "s" if cold else "us", "best", "/ funcnn", "epochs" if cold else "MB"), rows))
     for framework, outcome in outcomes.items():
         if outcome.reason:
             console.print(f"{framework}: {outcome.reason}", markup=False, soft_wrap=True)
@@ -46,16 +46,16 @@ def _time(seconds: float, cold: bool) -> str:
 
 def show_summary(console: Console, results: dict[str, dict[Framework, Outcome]]) -> None:
     """Print for each job the times of funcnn and of the fastest other framework."""
-    table = new_table("job", "funcnn", "fastest other", "its time", "its time / funcnn's")
+    rows = []
     for name, outcomes in results.items():
         ratios, cold = times_funcnn(outcomes), name == COLD_START
         if ratios:
             other = min(ratios, key=lambda f: ratios[f])
             own, its = (_time(outcomes[f].median(), cold) for f in (Framework.funcnn, other))
-            table.add_row(name, own, other, its, f"{ratios[other]:.2f}")
-    if table.row_count:
+            rows.append((name, own, other, its, f"{ratios[other]:.2f}"))
+    if rows:
         console.print("Medians; above 1, funcnn is the fastest", style="bold")
-        print_whole(console, table)
+        console.print(table(("job", "funcnn", "fastest other", "its time", "its time / funcnn's"), rows))
 
 
 @contextmanager

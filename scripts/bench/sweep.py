@@ -11,9 +11,9 @@ import numpy as np
 from rich.console import Console
 
 from bench.report import announce
-from bench.worker import steps_taking
+from bench.worker import steps_for
 from funcnn import gradients, layers, losses, ops, serial
-from funcnn.cli.console import new_table, print_whole
+from funcnn.cli.tables import table
 from funcnn.tree import Array
 
 Run = Callable[[int], object]
@@ -112,9 +112,9 @@ def net_run(batch: int, side: int, channels: int) -> Run:
     return run
 
 
-def in_turns(runs: Sequence[Run], rounds: int, seconds: float) -> list[list[float]]:
+def times_in_alternation(runs: Sequence[Run], rounds: int, seconds: float) -> list[list[float]]:
     """Return the times of each run in every round; the runs take turns of about ``seconds``."""
-    steps = [steps_taking(run, seconds) for run in runs]
+    steps = [steps_for(run, seconds) for run in runs]
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
         for run, count, own in zip(runs, steps, times, strict=True):
@@ -136,14 +136,15 @@ def measure_sweep(console: Console, rounds: int, seconds: float) -> dict[str, li
     found = {}
     for one in series():
         announce(one.title)
-        times = [median(own) for own in in_turns([one.make(size) for size in one.sizes], rounds, seconds)]
+        times = [median(own) for own in times_in_alternation([one.make(size) for size in one.sizes], rounds, seconds)]
         scale = 1000 if one.unit.startswith("1000") else 1
         each = [scale * t / one.count(size) for size, t in zip(one.sizes, times, strict=True)]
-        table = new_table("size", "us", f"us / {one.unit}")
-        for size, t, per_unit in zip(one.sizes, times, each, strict=True):
-            table.add_row(str(size), f"{1e6 * t:,.0f}", f"{1e6 * per_unit:,.2f}")
+        rows = [
+            (str(size), f"{1e6 * t:,.0f}", f"{1e6 * per_unit:,.2f}")
+            for size, t, per_unit in zip(one.sizes, times, each, strict=True)
+        ]
         console.print(one.title, style="bold")
-        print_whole(console, table)
+        console.print(table(("size", "us", f"us / {one.unit}"), rows))
         for smaller, larger in slower_than_larger(one.sizes, times):
             console.print(f"{smaller} takes longer than {larger}")
         console.print()

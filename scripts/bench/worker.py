@@ -37,7 +37,7 @@ def serve(framework: str, connection: Connection) -> None:
         task, seconds = connection.recv()
         run = load_function(framework, "make_run")(task)
         connection.send(run(CHECKED_STEPS))
-        steps = steps_taking(run, seconds)
+        steps = steps_for(run, seconds)
         while connection.recv() == "round":
             gc.collect()
             run(1 + steps // 10)  # threads wake up, caches fill
@@ -45,7 +45,7 @@ def serve(framework: str, connection: Connection) -> None:
             run(steps)
             connection.send((time.perf_counter() - start) / steps)
         connection.send(peak_memory())
-    except EOFError:  # the program that asked has ended
+    except EOFError:  # the parent process has ended
         pass
     except Exception as error:  # a failure is this framework's result; the others continue
         connection.send(f"{type(error).__name__}: {error}")
@@ -61,7 +61,7 @@ def load_function(framework: str, name: str) -> Any:
     return partial(function, compiled=True) if framework == "torch-compile" else function
 
 
-def steps_taking(run: Any, seconds: float) -> int:
+def steps_for(run: Any, seconds: float) -> int:
     """Return how many steps take about ``seconds``, found by running steps for at least that long."""
     steps, first_start = 1, time.perf_counter()
     while True:

@@ -16,27 +16,26 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
-from rich import box
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
-from funcnn.cli.console import UsageError
+from funcnn.cli.console import UsageError, results_console
+from funcnn.cli.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
 # The modules and packages of funcnn that are mutated. Each is run against its own tests, tests/NAME/ and
 # tests/test_NAME.py, and its own doctests.
-PLACES = (
+MODULES = (
     "kernels", "ops", "losses", "optim", "layers", "combinators", "derivatives", "attribution", "intermediates",
     "initializers", "data", "metrics", "gradients", "data_parallel", "fusion",
 )  # fmt: skip
-# The tests elsewhere that check a place, too.
+# The tests elsewhere that check a module, too.
 MORE_TESTS = {
     "kernels": ("tests/ops", "tests/test_data_parallel.py"),
     "ops": ("tests/test_data_parallel.py",),
     "losses": ("tests/ops/test_hard_values.py",),
-    "layers": ("tests/ops/test_normalization.py",),
-    "combinators": ("tests/layers",),
+    "layers": ("tests/ops/test_normalization.py", "tests/test_layer.py", "tests/test_combinators.py"),
+    "combinators": ("tests/test_layer.py",),
 }
 # Seconds. A mutant that makes the tests run longer than this is detected, too.
 TIMEOUT = 120.0
@@ -106,25 +105,25 @@ def _changes(node: ast.AST) -> Iterator[tuple[ast.AST, str, object, object]]:
         yield node, "value", node.value, 1.5 * node.value + 0.25
 
 
-def place_of(path: Path) -> str:
-    """Return the entry of `PLACES` that a file of funcnn/ belongs to."""
+def module_of(path: Path) -> str:
+    """Return the entry of `MODULES` that a file of funcnn/ belongs to."""
     return path.parts[1].removesuffix(".py")
 
 
-def source_of(place: str) -> Path:
-    """Return the module or package of a place, relative to the repository."""
-    package = Path("funcnn", place)
+def source_of(module: str) -> Path:
+    """Return the module or package of a module, relative to the repository."""
+    package = Path("funcnn", module)
     return package if (ROOT / package).is_dir() else package.with_suffix(".py")
 
 
-def tests_for(place: str) -> list[str]:
-    """Return the arguments of pytest for a place: its doctests and its tests.
+def tests_for(module: str) -> list[str]:
+    """Return the arguments of pytest for a module: its doctests and its tests.
 
     A package is given as a whole, since pytest would import the module ``funcnn.ops.conv`` over the function of the
     same name.
     """
-    mirrored = [test for test in (f"tests/{place}", f"tests/test_{place}.py") if (ROOT / test).exists()]
-    return [source_of(place).as_posix(), *mirrored, *MORE_TESTS.get(place, ())]
+    mirrored = [test for test in (f"tests/{module}", f"tests/test_{module}.py") if (ROOT / test).exists()]
+    return [source_of(module).as_posix(), *mirrored, *MORE_TESTS.get(module, ())]
 
 
 def is_detected(copy: Path, mutant: Mutant) -> bool:
@@ -133,7 +132,7 @@ def is_detected(copy: Path, mutant: Mutant) -> bool:
     original = target.read_text(encoding="utf-8")
     target.write_text(mutant.source, encoding="utf-8")
     try:
-        return not passes(copy, tests_for(place_of(mutant.path)))
+        return not passes(copy, tests_for(module_of(mutant.path)))
     finally:
         target.write_text(original, encoding="utf-8")
 
@@ -154,12 +153,13 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command(help=__doc__)
 def main(
+    *,
     sample: Annotated[int, typer.Option(min=1, help="How many mutants to try, drawn at random.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="The seed of the random sample.")] = 0,
     only: Annotated[str, typer.Option(help="Mutate only files whose path contains this.")] = "",
     jobs: Annotated[int, typer.Option(min=1, help="How many test runs at the same time.")] = os.cpu_count() or 1,
 ) -> None:
-    files = sorted(path for place in PLACES for path in sources(place) if only in path.as_posix())
+    files = sorted(path for module in MODULES for path in sources(module) if only in path.as_posix())
     found = [mutant for path in files for mutant in mutants(path, (ROOT / path).read_text(encoding="utf-8"))]
     if not found:
         raise UsageError(f"no file to mutate has {only!r} in its path")
@@ -167,33 +167,33 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         copies: SimpleQueue[Path] = SimpleQueue()
         for job in range(jobs):
-            copies.put(_copied(Path(folder) / str(job)))
+            copies.put(_copy_project(Path(folder) / str(job)))
 
-        def tried(mutant: Mutant) -> bool:
+        def detect(mutant: Mutant) -> bool:
             copy = copies.get()
             try:
                 return is_detected(copy, mutant)
             finally:
                 copies.put(copy)
 
-        unchanged = _copied(Path(folder) / "unchanged")
-        for place in sorted({place_of(mutant.path) for mutant in sampled}):
-            if not passes(unchanged, tests_for(place)):
-                raise ValueError(f"the tests of funcnn/{place} fail without any mutant: run make test")
+        unchanged = _copy_project(Path(folder) / "unchanged")
+        for module in sorted({module_of(mutant.path) for mutant in sampled}):
+            if not passes(unchanged, tests_for(module)):
+                raise ValueError(f"the tests of funcnn/{module} fail without any mutant: run make test")
         console = Console(stderr=True)
         with ThreadPoolExecutor(jobs) as pool:
-            results = list(track(pool.map(tried, sampled), "mutants", total=len(sampled), console=console))
+            results = list(track(pool.map(detect, sampled), "mutants", total=len(sampled), console=console))
     _report(sampled, results, len(found))
 
 
-def sources(place: str) -> list[Path]:
-    """Return the files of a place, relative to the repository."""
-    source = ROOT / source_of(place)
+def sources(module: str) -> list[Path]:
+    """Return the files of a module, relative to the repository."""
+    source = ROOT / source_of(module)
     files = sorted(source.rglob("*.py")) if source.is_dir() else [source]
     return [file.relative_to(ROOT) for file in files if file.name != "__init__.py"]
 
 
-def _copied(copy: Path) -> Path:
+def _copy_project(copy: Path) -> Path:
     for part in ("funcnn", "tests"):
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", copy)
@@ -201,19 +201,14 @@ def _copied(copy: Path) -> Path:
 
 
 def _report(sampled: list[Mutant], results: list[bool], total: int) -> None:
-    console = Console()
-    table = Table("file", "mutants", "detected", box=box.SIMPLE)
+    console, rows = results_console(), []
     for path in sorted({mutant.path for mutant in sampled}):
         of_file = [detected for mutant, detected in zip(sampled, results, strict=True) if mutant.path == path]
-        table.add_row(path.as_posix(), str(len(of_file)), str(sum(of_file)))
-    console.print(table)
+        rows.append((path.as_posix(), str(len(of_file)), str(sum(of_file))))
+    console.print(table(("file", "mutants", "detected"), rows))
     console.print(f"{sum(results)} of {len(results)} mutants detected ({total} are possible)")
     for mutant, detected in zip(sampled, results, strict=True):
         if not detected:
-            place = f"{mutant.path.as_posix()}:{mutant.number}"
-            console.print(
-                f"not detected: {place}: {mutant.before} -> {mutant.after} in {mutant.line}",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+            line = f"{mutant.path.as_posix()}:{mutant.number}"
+            change = f"{mutant.before} -> {mutant.after} in {mutant.line}"
+            console.print(f"not detected: {line}: {change}", soft_wrap=True)

@@ -1,5 +1,8 @@
 """The ``funcnn`` command as a whole: its entry points, and what holds for every sub-command."""
 
+import ast
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -7,8 +10,10 @@ from pathlib import Path
 
 import commands
 import pytest
+import typer
 
 import funcnn
+from funcnn.cli import app, plain_help, train
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("train", "evaluate", "predict", "inspect", "show", "export")
@@ -49,7 +54,17 @@ def test_without_the_extra_one_line_names_it(package):
     program = ("-c", f"import sys; sys.modules[{package!r}] = None; from funcnn.cli import main; main()")
     result = commands.run("train", program=program)
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == f"funcnn: the command needs {package}: pip install 'funcnn[cli]'\n"
+    assert result.stderr == f"funcnn: the command needs {package}: pip install 'funcnn[cli]', or '.[cli]' in a clone\n"
+
+
+def test_all_packages_that_are_missing_are_named():
+    program = (
+        "-c",
+        "import sys; sys.modules.update(typer=None, rich=None, safetensors=None); from funcnn.cli import main; main()",
+    )
+    assert commands.run(program=program).stderr == (
+        "funcnn: the command needs typer, rich and safetensors: pip install 'funcnn[cli]', or '.[cli]' in a clone\n"
+    )
 
 
 def test_a_mistake_before_the_sub_command_is_the_command_s():
@@ -58,18 +73,102 @@ def test_a_mistake_before_the_sub_command_is_the_command_s():
     assert result.stderr.endswith("(see funcnn --help)\n") and result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "show"])
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_help_in_any_encoding(name, encoding):
+def help_of(*names, **environment):
+    """Return the lines of a help text."""
     result = subprocess.run(
-        [sys.executable, "-m", "funcnn", name, "--help"],
+        [sys.executable, "-m", "funcnn", *names, "--help"],
         capture_output=True,
-        env=commands.ENVIRONMENT | {"PYTHONIOENCODING": encoding, "COLUMNS": "50", "LANG": "C"},
+        env=commands.ENVIRONMENT | {"COLUMNS": "50", "LANG": "C"} | environment,
     )
     assert result.returncode == 0 and result.stderr == b""
-    # an ellipsis that the encoding lacks is printed as its escape
-    lines = result.stdout.decode(encoding).replace(r"\u2026", "~").splitlines()
+    return result.stdout.decode(environment["PYTHONIOENCODING"]).splitlines()
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "show"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_help_in_any_encoding(name, encoding):
+    lines = help_of(name, PYTHONIOENCODING=encoding)
     assert all(len(line) <= 50 for line in lines)
+    assert not any("\\" in line or "\u2026" in line for line in lines)
+
+
+def commands_below(command):
+    yield command
+    for sub_command in getattr(command, "commands", {}).values():
+        yield from commands_below(sub_command)
+
+
+def test_narrow_help_of_every_command_has_its_options_whole():
+    for command in commands_below(typer.main.get_command(app.app)):
+        context = command.make_context(command.name, [], resilient_parsing=True)
+        text = "\n".join(plain_help.help_lines(command, context, 50))
+        options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
+        assert set(options) <= set(re.findall(r"--[\w-]+", text))
+        for described in (command, *getattr(command, "commands", {}).values()):
+            assert " ".join(described.help.split()) in " ".join(text.split())
+        assert all(len(line) <= 50 for line in text.splitlines())
+
+
+def test_help_of_a_common_terminal_has_every_option_whole():
+    shown = re.findall(r"--[\w-]+", "\n".join(help_of("train", PYTHONIOENCODING="utf-8", COLUMNS="80")))
+    (command,) = (c for c in commands_below(typer.main.get_command(app.app)) if c.name == "train")
+    assert {option for parameter in command.params for option in parameter.opts} <= set(shown)
+
+
+def test_narrow_help_keeps_names_and_groups():
+    lines = help_of("train", PYTHONIOENCODING="utf-8")
+    assert {"Options:", "Checkpoints:", "Evaluation:", "Output:"} <= set(lines)
+    assert {name for line in lines for name in re.findall(r"breast-cancer|scikit-learn|one-cycle", line)} == {
+        "breast-cancer", "scikit-learn", "one-cycle",
+    }  # fmt: skip
+    lines = help_of(PYTHONIOENCODING="utf-8")
+    start = lines.index("  train") + 1
+    assert " ".join(map(str.strip, lines[start : start + 3])) == train.__doc__.strip().rstrip()
+
+
+def test_no_sub_command_is_help():
+    result = commands.run(env=commands.ENVIRONMENT | {"COLUMNS": "50"})
+    assert (result.returncode, result.stderr) == (2, "")
+    assert result.stdout.split() == commands.run("--help", env=commands.ENVIRONMENT | {"COLUMNS": "50"}).stdout.split()
+
+
+NARROW = commands.ENVIRONMENT | {"PYTHONIOENCODING": "utf-8", "COLUMNS": "50"}
+
+
+def test_help_in_a_narrow_terminal_cuts_no_word_off():
+    shown = commands.run("--help", env=NARROW).stdout
+    assert "--install-completion" in shown and "--show-completion" in shown
+    for name in COMMANDS:
+        module = importlib.import_module(f"funcnn.cli.{name}")
+        assert " ".join(module.__doc__.split()) in " ".join(shown.split())
+    for arguments in (["train"], ["evaluate"], ["show", "attribution"], ["show", "confusion"], ["show", "curves"]):
+        narrow = commands.run(*arguments, "--help", env=NARROW).stdout
+        wide = commands.run(*arguments, "--help", env=NARROW | {"COLUMNS": "120"}).stdout
+        assert "\u2026" not in narrow and "\u2500" not in narrow and "\u2500" in wide
+        options = set(re.findall(r"--[a-z-]+", wide))
+        assert len(options) > 4 and options <= set(re.findall(r"--[a-z-]+", narrow))
+
+
+def test_help_names_values_in_words():
+    for arguments in (["train"], ["evaluate"], ["show", "features"], ["show", "attribution"]):
+        shown = commands.run(*arguments, "--help").stdout
+        assert not re.search(r"<(int|float|list)", shown)
+
+
+def test_errors_have_no_words_of_a_library_s_own():
+    wrong = commands.run("train", "--model", "convent")
+    assert wrong.returncode == 2 and "Value error" not in wrong.stderr and "'convent' is not one of" in wrong.stderr
+    assert commands.run("inspect").stderr == ("funcnn inspect: Missing argument 'MODEL' (see funcnn inspect --help)\n")
+
+
+def test_options_are_passed_by_name():
+    for command in commands_below(typer.main.get_command(app.app)):
+        if command.params:
+            parameters = inspect.signature(command.callback).parameters.values()
+            assert all(p.kind is p.KEYWORD_ONLY for p in parameters), command.name
+    for path in (ROOT / "scripts").glob("*/app.py"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        assert all(not node.args.args for node in body if getattr(node, "name", "") == "main"), path
 
 
 def test_no_file_on_the_path_hides_a_module_of_the_standard_library():

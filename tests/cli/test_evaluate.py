@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from functools import partial
 
 import commands
@@ -11,13 +12,24 @@ import pytest
 run = partial(commands.run, "evaluate")
 
 
-def test_evaluation(place):
-    told = json.loads(run("net.safetensors", "more", "--json", cwd=place).stdout)
-    assert told["examples"] == 15 and told["accuracy"] > 0.7 and told["loss"] > 0
-    assert [row["class"] for row in told["classes"]] == ["circle", "square", "triangle"]
-    assert np.sum(told["confusion"]) == 15 and np.trace(told["confusion"]) == told["right"]
-    held_out = run("net.safetensors", "shapes", "--part", "test", cwd=place)
+def test_evaluation(trained_folder):
+    printed = json.loads(run("net.safetensors", "more", "--json", cwd=trained_folder).stdout)
+    assert printed["examples"] == 15 and printed["accuracy"] > 0.7 and printed["loss"] > 0
+    assert [row["class"] for row in printed["classes"]] == ["circle", "square", "triangle"]
+    assert np.sum(printed["confusion"]) == 15 and np.trace(printed["confusion"]) == printed["right"]
+    held_out = run("net.safetensors", "shapes", "--part", "test", cwd=trained_folder)
     assert re.match(r"test accuracy [\d.]+% \(\d+ of 60\)", held_out.stdout) and held_out.stderr == ""
+
+
+def test_data_may_have_one_of_the_classes(trained_folder):
+    (trained_folder / "circles").mkdir(exist_ok=True)
+    if not (trained_folder / "circles" / "circle").exists():
+        shutil.copytree(trained_folder / "more" / "circle", trained_folder / "circles" / "circle")
+    result = run("net.safetensors", "circles", "--json", cwd=trained_folder)
+    rows = json.loads(result.stdout)["classes"]
+    assert result.stderr == "" and [row["examples"] for row in rows] == [5, 0, 0]
+    empty = run("net.safetensors", "circles/circle", cwd=trained_folder)
+    assert empty.returncode == 1 and "for each class, at least one; there is none" in empty.stderr
 
 
 FAILURES = {
@@ -29,7 +41,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(("options", "code", "message"), FAILURES.values(), ids=FAILURES)
-def test_failures_are_one_line_on_stderr(place, options, code, message):
-    result = run(*options, cwd=place)
+def test_failures_are_one_line_on_stderr(trained_folder, options, code, message):
+    result = run(*options, cwd=trained_folder)
     assert result.returncode == code and message in result.stderr
     assert result.stderr.startswith("funcnn evaluate: ") and len(result.stderr.splitlines()) == 1

@@ -51,6 +51,10 @@ def test_figures(folder, constant_times, monkeypatch):
     assert conv["multiply_adds"] == 4 * 4 * 40 * 9 * 4
     assert (conv["weight_bytes"], conv["output_bytes"]) == (4 * conv["parameters"], 4 * 4 * 4 * 40)
     assert (conv["forward_us"], conv["backward_us"]) == (1.0, 1000.0)
+    sizes = sum(np.prod(row["shape"], dtype=int) for row in record["weights"])
+    assert sizes == sum(row["parameters"] for row in layers.values())
+    (row,) = (row for row in record["weights"] if row["weights"] == "3_conv2d/w")
+    assert row["min"] < row["mean"] < row["max"] and row["std"] > 0 and row["not_finite"] == 0
     _, out, _ = screens.command(monkeypatch, "inspect", folder / "nan.safetensors", "--json")
     weights = {row["weights"]: row for row in json.loads(out)["weights"]}
     assert [path for path, row in weights.items() if row["not_finite"]] == ["0_conv2d/w"]
@@ -73,6 +77,7 @@ def test_every_figure_on_any_output(width, encoding, folder, constant_times, mon
     for mode in ("terminal", "pipe", "NO_COLOR"):
         code, out, errors = screens.command(monkeypatch, "inspect", file, width=width, encoding=encoding, mode=mode)
         assert code == 0 and not errors and out.startswith("convnet(outputs=3")
+        assert "\ntrained on grey.npz, 30 examples: " in out
         assert max(map(cell_len, out.splitlines())) <= (200 if mode == "pipe" else width)
         words = out.split()
         for figure in set(figures):
@@ -81,9 +86,9 @@ def test_every_figure_on_any_output(width, encoding, folder, constant_times, mon
 
 
 def test_on_a_narrow_terminal_without_unicode(folder):
-    shown, code = commands.on_a_terminal(
+    output, code = commands.on_a_terminal(
         "inspect", folder / "grey.safetensors", "--rounds", 1, columns=50, PYTHONIOENCODING="ascii"
     )
-    assert code == 0 and shown.isascii()
-    lines = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in shown.splitlines()]
+    assert code == 0 and output.isascii()
+    lines = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in output.splitlines()]
     assert "3_conv2d" in lines and max(map(len, lines)) <= 50

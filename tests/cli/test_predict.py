@@ -13,9 +13,9 @@ import shapes
 run = partial(commands.run, "predict")
 
 
-def test_predictions(place):
-    np.savez(place / "some.npz", x=np.zeros((2, 24, 24, 3), np.uint8))
-    table = run("net.safetensors", "more/square", "more/circle/000.png", "some.npz", cwd=place)
+def test_predictions(trained_folder):
+    np.savez(trained_folder / "some.npz", x=np.zeros((2, 24, 24, 3), np.uint8))
+    table = run("net.safetensors", "more/square", "more/circle/000.png", "some.npz", cwd=trained_folder)
     rows = list(csv.DictReader(io.StringIO(table.stdout)))
     names = [*(f"more/square/{i:03}.png" for i in range(5)), "more/circle/000.png", "some.npz[0]", "some.npz[1]"]
     assert [row["input"] for row in rows] == names and table.stderr == ""
@@ -26,7 +26,7 @@ def test_predictions(place):
         assert float(row["probability"]) == max(probabilities.values())
     assert sum(row["class"] == "square" for row in rows[:5]) >= 4
     assert rows[6] | {"input": ""} == rows[7] | {"input": ""}
-    lines = run("net.safetensors", "more/square", "--json", cwd=place).stdout.splitlines()
+    lines = run("net.safetensors", "more/square", "--json", cwd=trained_folder).stdout.splitlines()
     for line, row in zip(map(json.loads, lines), rows[:5], strict=True):
         assert line["input"] == row["input"] and line["class"] == row["class"]
         assert line["probabilities"] == {name: float(row[name]) for name in shapes.CLASSES}
@@ -47,7 +47,7 @@ def test_rows_of_numbers_of_two_classes(tmp_path):
     np.savez(tmp_path / "rows.npz", x=x, y=y)
     broken = run("kept", "rows.npz", cwd=tmp_path)
     assert broken.returncode == 1 and broken.stdout == "input,class,probability,left,right\n"
-    assert "rows.npz: 1 of 120 examples of x have values that are not finite, the first is number 7" in broken.stderr
+    assert "rows.npz: x must be finite; 1 of 120 examples are not, the first is number 7" in broken.stderr
 
 
 FAILURES = {
@@ -59,7 +59,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(("options", "code", "message"), FAILURES.values(), ids=FAILURES)
-def test_failures_are_one_line_on_stderr(place, options, code, message):
-    result = run(*options, cwd=place)
+def test_failures_are_one_line_on_stderr(trained_folder, options, code, message):
+    result = run(*options, cwd=trained_folder)
     assert result.returncode == code and message in result.stderr
     assert result.stderr.startswith("funcnn predict: ") and len(result.stderr.splitlines()) == 1

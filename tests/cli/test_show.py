@@ -1,7 +1,5 @@
 """Pictures of trained models: from the arrays, in the terminal, in files."""
 
-import base64
-import io
 import json
 import re
 import sys
@@ -12,12 +10,12 @@ import commands
 import numpy as np
 import pytest
 import screens
-from PIL import Image
 from rich.cells import cell_len
 from saved_models import CLASSES, EPOCHS, save
 
 from funcnn import attribution, files, metrics, predictor, tree
-from funcnn.cli import app, canvas, console, pictures, runs, show
+from funcnn.cli import app, console, runs, show
+from funcnn.cli.pictures import tiles
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +115,14 @@ def test_every_picture_on_any_output(options, folder, monkeypatch):
 
 
 def test_colours_without_block_characters_are_backgrounds():
-    tile = pictures.heat(np.linspace(0, 1, 16).reshape(4, 4), 1.0)
-    rows = screens.printed([pictures.Gallery([tile])], 40, file=screens.encoded("ascii"))[:4]
+    tile = tiles.heat(np.linspace(0, 1, 16).reshape(4, 4), 1.0)
+    rows = screens.printed([tiles.Gallery([tile])], 40, file=screens.encoded("ascii"))[:4]
     colours = np.array([[tuple(background.triplet) for _, _, background in row] for row in rows])
     np.testing.assert_array_equal(colours[:, ::2], tile.pixels)
     np.testing.assert_array_equal(colours[:, 1::2], tile.pixels)
     assert {c for row in rows for c, _, _ in row} == {" "}
-    rows = screens.printed([pictures.Gallery([tile])], 40, file=screens.encoded("ascii"), color_system=None)[:4]
-    densities = [[pictures.ASCII_SHADES.index(c) / 4 for c, _, _ in row[::2]] for row in rows]
+    rows = screens.printed([tiles.Gallery([tile])], 40, file=screens.encoded("ascii"), color_system=None)[:4]
+    densities = [[tiles.ASCII_SHADES.index(c) / 4 for c, _, _ in row[::2]] for row in rows]
     np.testing.assert_allclose(densities, tile.shades, atol=0.13)
 
 
@@ -181,12 +179,12 @@ def test_a_model_is_judged_by_what_it_has_not_seen(tmp_path, monkeypatch):
 def test_kernels_are_the_weights(folder):
     trained, _ = opened(folder, "grey")
     w = trained.params["0_conv2d"]["w"]
-    gallery = next(r for r in show.kernels(trained, None, 64) if isinstance(r, pictures.Gallery))
+    gallery = next(r for r in show.kernels(trained, None, 64) if isinstance(r, tiles.Gallery))
     for k, tile in enumerate(gallery.tiles):
         np.testing.assert_allclose(tile.shades * np.abs(w).max(), w[:, :, 0, k], rtol=1e-5, atol=1e-7)
 
     w = trained.params["3_conv2d"]["w"]
-    gallery = next(r for r in show.kernels(trained, "3_conv2d", 5) if isinstance(r, pictures.Gallery))
+    gallery = next(r for r in show.kernels(trained, "3_conv2d", 5) if isinstance(r, tiles.Gallery))
     norms = {f"{i}>{o}": np.linalg.norm(w[:, :, i, o]) for i in range(4) for o in range(40)}
     assert {tile.caption for tile in gallery.tiles} == set(sorted(norms, key=norms.get)[-5:])
 
@@ -233,31 +231,17 @@ def test_a_table_of_runs_says_how_they_ended(folder, monkeypatch, capsys):
 
 def test_statistics_tell_what_died_and_what_explodes(folder):
     trained, dataset = opened(folder, "dead", "grey")
-    told = [text.plain for text in show.statistics(trained, dataset, 30)[3:]]
-    assert told[0] == "2_relu: 100% of the units are dead"
-    assert re.fullmatch(r"activations \(std\) go from [\d.]+ at 0_conv2d to 0 at 3_conv2d", told[1])
-    assert told[2].startswith("gradients (norm) go from 0 at 0_conv2d to ")
+    warnings = [text.plain for text in show.statistics(trained, dataset, 30)[3:]]
+    assert warnings[0] == "2_relu: 100% of the units are dead"
+    assert re.fullmatch(r"activations \(std\) go from [\d.]+ at 0_conv2d to 0 at 3_conv2d", warnings[1])
+    assert warnings[2].startswith("gradients (norm) go from 0 at 0_conv2d to ")
     with np.errstate(over="ignore"):
         huge = trained._replace(params=tree.map(lambda leaf: leaf * np.float32(1e30), trained.params))
     *_, worry = show.statistics(huge, dataset, 30)
     assert worry.plain.endswith("not finite any more")
 
 
-def test_a_picture_in_a_file_is_the_one_on_the_terminal(folder, tmp_path, monkeypatch, capsys):
-    tile = pictures.heat(np.linspace(0, 1, 16).reshape(4, 4), 1.0)
-    for theme in (canvas.DARK, canvas.LIGHT):
-        drawn = canvas.draw(pictures.Gallery([tile]), 40, theme)
-        half = canvas.CELL_HEIGHT // 2
-        np.testing.assert_array_equal(drawn.pixels[: 16 * half : 4 * half, :: 4 * canvas.CELL_WIDTH], tile.pixels)
-        picture = ElementTree.fromstring(canvas.svg(drawn))
-        (image,) = picture.iter("{http://www.w3.org/2000/svg}image")
-        embedded = Image.open(io.BytesIO(base64.b64decode(image.get("href").partition("base64,")[2])))
-        np.testing.assert_array_equal(np.asarray(embedded), drawn.pixels)
-        enlarged = np.asarray(Image.open(io.BytesIO(canvas.png(drawn, enlarge=2))))
-        margin = 2 * canvas.MARGIN
-        np.testing.assert_array_equal(enlarged[margin:-margin:2, margin:-margin:2], drawn.pixels)
-        assert tuple(enlarged[0, 0]) == tuple(theme.background_color)
-
+def test_a_picture_is_saved_in_the_format_of_its_file(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     for suffix in ("svg", "PNG"):
         path = tmp_path / f"confusion.{suffix}"
@@ -292,7 +276,11 @@ def test_without_pillow_it_says_what_to_install(folder, tmp_path, monkeypatch, c
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.delitem(sys.modules, "PIL.ImageDraw", raising=False)
     code, _, errors = command(monkeypatch, capsys, "kernels", folder / "no.safetensors", "--save", tmp_path / "k.png")
-    assert code == 1 and "pip install 'funcnn[images]'; or save as .svg" in errors and len(errors.splitlines()) == 1
+    assert (
+        code == 1
+        and "save as .svg): pip install 'funcnn[images]', or '.[images]' in a clone" in errors
+        and len(errors.splitlines()) == 1
+    )
     code, _, _ = command(monkeypatch, capsys, "kernels", folder / "grey.safetensors", "--save", tmp_path / "k.svg")
     assert code == 0 and [path.name for path in tmp_path.iterdir()] == ["k.svg"]
 
@@ -351,7 +339,7 @@ FAILURES = {
         "no maps at 8_dense, but at 0_conv2d, 1_max_pool",
     ),
     "no images": (["mistakes", "mlp.safetensors", "mlp.npz"], 1, "mistakes are shown as images; these examples have"),
-    "no history": (["curves", "broken.jsonl"], 1, "broken.jsonl is no history of a run: line 1"),
+    "no history": (["curves", "broken.jsonl"], 1, "broken.jsonl is not a history of a run: line 1"),
     "no file": (["curves", "no.jsonl"], 1, "cannot read no.jsonl: No such file or directory"),
     "a part of other data": (
         ["confusion", *GREY, "--part", "test"],

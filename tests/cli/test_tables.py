@@ -8,8 +8,9 @@ import screens
 from rich.cells import cell_len
 from rich.text import Text
 
-from funcnn.cli.pictures import Bar
-from funcnn.cli.tables import Column, FoldingTable
+from funcnn.cli.console import results_console
+from funcnn.cli.pictures.tiles import Bar
+from funcnn.cli.tables import Column, FoldingTable, table
 
 NAMES = ["0_conv2d", "a/rather/deep/path/of/layers/in/blocks/in/blocks/10_dense", "total"]
 TABLE = FoldingTable(
@@ -56,5 +57,20 @@ def test_wide_it_has_bars_then_none_then_it_is_a_list():
 def test_text_is_no_markup():
     table = FoldingTable("[bold]", ["[red]x"], [Column("[a]", ["[b]"])])
     for width in (5, 80):
-        shown = "".join(c for row in screens.printed([table], width) for c, _, _ in row)
-        assert np.all([part in re.sub(r"\s", "", shown) for part in ("[red]x", "[a]", "[b]")])
+        output = "".join(c for row in screens.printed([table], width) for c, _, _ in row)
+        assert np.all([part in re.sub(r"\s", "", output) for part in ("[red]x", "[a]", "[b]")])
+
+
+def test_rows_that_end_early_are_filled():
+    filled = table(("job", "us", "MB"), [("funcnn", "1", "2"), ("torch", "failed")])
+    assert filled == FoldingTable("job", ["funcnn", "torch"], [Column("us", ("1", "failed")), Column("MB", ("2", ""))])
+    assert table(("job", "us"), []) == FoldingTable("job", [], [Column("us", ())])
+
+
+def test_in_a_pipe_a_table_is_as_wide_as_it_needs_to_be(capsys):
+    figures = [list(map(str, range(start, start + 99))) for start in (1000, 2000)]
+    results_console().print(
+        table(("layer", *(f"figure {i}" for i in range(99))), [("a", *figures[0]), ("b", *figures[1])])
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and [lines[2].split(), lines[3].split()] == [["a", *figures[0]], ["b", *figures[1]]]

@@ -46,7 +46,7 @@ def test_piped_it_prints_a_plain_line_for_each_epoch_and_results_apart(tmp_path)
     assert run("--model", "seed", "--epochs", 3, "--seed", 1).stdout != first.stdout
 
 
-def test_quiet_shows_results_alone():
+def test_quiet_shows_only_results():
     result = run("--model", "mlp", "--epochs", 2, "--quiet")
     assert result.returncode == 0 and result.stderr == ""
     assert result.stdout.startswith("test accuracy")
@@ -118,26 +118,26 @@ def test_options(options):
 
 
 def test_on_a_terminal_progress_is_live_and_coloured():
-    shown, code = on_a_terminal("--model", "seed", "--epochs", 4)
+    output, code = on_a_terminal("--model", "seed", "--epochs", 4)
     assert code == 0
-    assert "\x1b[" in shown and "━" in shown
-    assert "epoch 4/4" in shown and "test accuracy" in shown
-    assert re.search(r"\x1b\[(\d+;)*3\dm", shown)
+    assert "\x1b[" in output and "━" in output
+    assert "epoch 4/4" in output and "test accuracy" in output
+    assert re.search(r"\x1b\[(\d+;)*3\dm", output)
 
 
 def test_no_color_is_honoured():
-    shown, code = on_a_terminal("--model", "seed", "--epochs", 2, NO_COLOR="1")
-    assert code == 0 and "epoch 2/2" in shown
-    assert not re.search(r"\x1b\[(\d+;)*[349]\d(;\d+)*m", shown)
+    output, code = on_a_terminal("--model", "seed", "--epochs", 2, NO_COLOR="1")
+    assert code == 0 and "epoch 2/2" in output
+    assert not re.search(r"\x1b\[(\d+;)*[349]\d(;\d+)*m", output)
 
 
 @pytest.mark.parametrize("columns", [30, 50, 80])
 def test_a_narrow_terminal_loses_no_result(columns):
-    shown, code = on_a_terminal("--model", "seed", "--epochs", 2, columns=columns)
+    output, code = on_a_terminal("--model", "seed", "--epochs", 2, columns=columns)
     assert code == 0
-    assert "…" not in shown
+    assert "…" not in output
     progress = [
-        line for line in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "\n", shown).splitlines() if line.startswith("epoch 2/2")
+        line for line in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "\n", output).splitlines() if line.startswith("epoch 2/2")
     ]
     assert progress and all(len(line) <= columns for line in progress)
 
@@ -166,12 +166,12 @@ def test_ctrl_c_writes_a_checkpoint_and_prints_the_command_that_resumes(start, e
         "--checkpoint-every", "100", "--keep", "2",
     )  # fmt: skip
     run_options = ("--model", "seed", "--epochs", 3000)
-    shown, code = commands.start_on_a_terminal(
+    output, code = commands.start_on_a_terminal(
         (*command, *run_options, *options), interrupt_at=b"/3000  loss", cwd=tmp_path, PATH=path
     )
-    assert code == 130 and "Traceback" not in shown
-    # on one line of its own, so that the shell takes it as it stands
-    found = re.search(r"funcnn train: interrupted after step (\d+); to resume: (.*)\r\n", shown)
+    assert code == 130 and "Traceback" not in output
+    # on its own line, so that it can be pasted into a shell
+    found = re.search(r"funcnn train: interrupted after step (\d+); to resume: (.*)\r\n", output)
     assert sorted(os.listdir(tmp_path)) == ["checkpoints", "h.jsonl", "my  net.safetensors"]
     assert (tmp_path / "my  net.safetensors").read_bytes() == b"an older file"
     saved = checkpoint.latest(tmp_path / "checkpoints" / "1").checkpoint
@@ -179,7 +179,7 @@ def test_ctrl_c_writes_a_checkpoint_and_prints_the_command_that_resumes(start, e
     words = shlex.split(found[2])
     assert tuple(words[: len(resume)]) == resume and words[len(resume) :][:2] == ["--resume", "checkpoints/1"]
     assert sorted(words[len(resume) + 2 :]) == sorted(options)
-    # the run without its schedule's later part is over soon
+    # without the later part of its schedule the run ends soon
     epochs = saved.train_state.epoch + 1
     rest = subprocess.run(
         f"{found[2]} --epochs {epochs} --json",
@@ -209,14 +209,14 @@ FAILURES = {
     "rate of 0": (("--learning-rate", 0), 2, "--learning-rate must be above 0"),
     "rate that is no number": (("--learning-rate", "inf"), 2, "--learning-rate must be above 0"),
     "dropout of 1": (("--dropout", 1), 2, "Invalid value for '--dropout'"),
-    "dropout without any": (("--model", "seed", "--dropout", 0.5), 2, "--dropout does not go with --model seed"),
+    "dropout without any": (("--model", "seed", "--dropout", 0.5), 2, "--dropout cannot be combined with --model seed"),
     "features for images": (
         ("--data", "breast-cancer"),
         2,
         "--model convnet takes images; --data breast-cancer has none",
     ),
     "features shifted": (("--data", "breast-cancer", "--model", "mlp", "--shift", 1), 2, "--shift moves images"),
-    "nothing left": (("--validation", 0.5, "--test", 0.5), 2, "leave nothing to train on"),
+    "nothing left": (("--validation", 0.5, "--test", 0.5), 2, "leave no examples to train on"),
     "no threads": (("--threads", 0), 2, "Invalid value for '--threads'"),
     "one fold": (("--folds", 1), 2, "Invalid value for '--folds'"),
     "too many folds": (("--folds", 200), 2, "the rarest class has 174 examples"),
@@ -264,8 +264,8 @@ def rows(path):
 
 def test_a_killed_run_is_resumed_exactly_past_a_damaged_checkpoint(tmp_path):
     options = ("--model", "mlp", "--dropout", 0.3, "--early-stopping", 50, "--quiet", "--history-steps")
-    alone = run(*options, "--output", "a.safetensors", "--history", "a.jsonl", cwd=tmp_path)
-    assert alone.returncode == 0, alone.stderr
+    uninterrupted = run(*options, "--output", "a.safetensors", "--history", "a.jsonl", cwd=tmp_path)
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
 
     keeping = ("--checkpoints", "kept", "--checkpoint-every", 7)
     command = [sys.executable, "-m", "funcnn", "train", *map(str, (*options, *keeping)), "--history", "b.jsonl"]
@@ -279,18 +279,18 @@ def test_a_killed_run_is_resumed_exactly_past_a_damaged_checkpoint(tmp_path):
     newest = max((tmp_path / "kept").glob("step-*"))
     newest.write_bytes(newest.read_bytes()[:-1])
     other = run("--resume", "kept", "--epochs", 40, cwd=tmp_path)
-    assert other.returncode == 2 and "--epochs 40 does not go with --resume: the run has 30" in other.stderr
+    assert other.returncode == 2 and "--epochs 40 cannot be combined with --resume: the run has 30" in other.stderr
 
     (tmp_path / "thesis.tex").write_text("years of work\n")
     mistaken = run("--resume", "kept", "--history", "thesis.tex", cwd=tmp_path)
-    assert mistaken.returncode == 1 and "thesis.tex is no history of a run: line 1" in mistaken.stderr
+    assert mistaken.returncode == 1 and "thesis.tex is not a history of a run: line 1" in mistaken.stderr
     assert (tmp_path / "thesis.tex").read_text() == "years of work\n"
 
     rest = run(
         "--resume", "kept", "--quiet", "--output", "b.safetensors", "--history", "b.jsonl", "--history-steps",
         "--checkpoint-every", 7, cwd=tmp_path,
     )  # fmt: skip
-    assert rest.returncode == 0 and rest.stdout == alone.stdout
+    assert rest.returncode == 0 and rest.stdout == uninterrupted.stdout
     warning = (
         rf"funcnn train: warning: kept/{newest.name} is damaged.*; resuming from the one before, kept/step-\d+.safe.*\n"
     )
@@ -306,7 +306,10 @@ def test_a_killed_run_is_resumed_exactly_past_a_damaged_checkpoint(tmp_path):
     assert [row["step"] for row in histories[0] if row["record"] == "step"] == [*range(1, 1201)]
 
     output = run("--resume", "b.safetensors", cwd=tmp_path)
-    assert output.returncode == 1 and "b.safetensors is a model without its optimizer's state" in output.stderr
+    assert (
+        output.returncode == 1
+        and "b.safetensors is a model file of --output, without the optimizer's state" in output.stderr
+    )
 
 
 def test_early_stopping_takes_the_best_epoch(tmp_path):
@@ -314,10 +317,10 @@ def test_early_stopping_takes_the_best_epoch(tmp_path):
     result = run(*options, "--json", "--output", "net.safetensors", "--history", "h.jsonl", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     losses = [row["validation_loss"] for row in rows(tmp_path / "h.jsonl")]
-    told = json.loads(result.stdout)
-    assert told["epochs"] == len(losses) < 200
-    assert told["best_epoch"] == 1 + int(np.argmin(losses)) == len(losses) - 2
-    assert f"the best of {len(losses)} epochs was number {told['best_epoch']}" in result.stderr
+    printed = json.loads(result.stdout)
+    assert printed["epochs"] == len(losses) < 200
+    assert printed["best_epoch"] == 1 + int(np.argmin(losses)) == len(losses) - 2
+    assert f"the best of {len(losses)} epochs was number {printed['best_epoch']}" in result.stderr
 
 
 def test_a_run_builds_its_model_once(tmp_path, monkeypatch):

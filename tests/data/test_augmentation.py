@@ -52,9 +52,16 @@ def test_shift_is_pure():
     assert data.random_shift((0,), x[:0]).shape == (0, 4, 4, 1)
 
 
-@pytest.mark.parametrize("max_shift", [-1, 0.5, True])
-def test_shift_by_what_is_no_number_of_cells(max_shift):
-    with pytest.raises(ValueError, match="max_shift is an int >= 0"):
+@pytest.mark.parametrize(
+    ("max_shift", "error", "message"),
+    [
+        (-1, ValueError, "at least 0, got -1"),
+        (0.5, TypeError, "an int, not 0.5"),
+        (True, TypeError, "an int, not True"),
+    ],
+)
+def test_shift_by_an_invalid_number_of_positions(max_shift, error, message):
+    with pytest.raises(error, match=f"random_shift: max_shift must be {message}"):
         data.random_shift((0,), normal(1, 4, 4, 1), max_shift)
 
 
@@ -64,16 +71,16 @@ def test_shift_by_what_is_no_number_of_cells(max_shift):
         (lambda: data.one_hot(np.ones(3), 3), TypeError, "one_hot: labels must be integers, not float64"),
         (lambda: data.one_hot(np.array([0, 3]), 3), ValueError, r"labels must lie in 0\.\.2 .* from 0 to 3"),
         (lambda: data.one_hot(np.array([-1]), 3), ValueError, "from -1 to -1"),
-        (lambda: data.one_hot(np.array([0]), 0), ValueError, "classes is an int >= 1, not 0"),
+        (lambda: data.one_hot(np.array([0]), 0), ValueError, "classes must be at least 1, got 0"),
         (
             lambda: data.random_flip((0,), normal(2, 4, 4, 1), axis=0),
             ValueError,
-            r"axis 0 of x .* is not a spatial one",
+            r"axis must be a spatial axis of x .*, got 0",
         ),
-        (lambda: data.random_flip((0,), normal(2, 4, 4, 1), axis=-1), ValueError, "is not a spatial one"),
+        (lambda: data.random_flip((0,), normal(2, 4, 4, 1), axis=-1), ValueError, "must be a spatial axis"),
         (lambda: data.random_flip((0,), normal(2, 4, 4, 1), axis=4), ValueError, "random_flip: axis 4 is out of range"),
         (lambda: data.random_flip((0,), normal(2, 4, 1), probability=1.5), ValueError, r"must be in \[0, 1\], got 1.5"),
-        (lambda: data.random_flip((0,), normal(2, 4)), ValueError, r"random_flip: x has shape \(2, 4\)"),
+        (lambda: data.random_flip((0,), normal(2, 4)), ValueError, r"random_flip: x must be .* got shape \(2, 4\)"),
         (
             lambda: data.random_crop((0,), normal(2, 4, 4, 1), 5),
             ValueError,
@@ -128,18 +135,18 @@ def test_every_crop_is_a_window_of_its_image_and_all_windows_occur(shape, size, 
     widths = padding if isinstance(padding, tuple) else ((padding, padding),) * rank
     assert y.shape == (shape[0], *window, shape[-1])
     around = np.pad(x, ((0, 0), *widths, (0, 0)))
-    places = [range(s - w + 1) for s, w in zip(around.shape[1:-1], window, strict=True)]
-    seen = [set() for _ in places]
+    starts = [range(s - w + 1) for s, w in zip(around.shape[1:-1], window, strict=True)]
+    seen = [set() for _ in starts]
     for image, crop in zip(around, y, strict=True):
         matches = [
             start
-            for start in itertools.product(*places)
+            for start in itertools.product(*starts)
             if np.array_equal(crop, image[tuple(slice(a, a + w) for a, w in zip(start, window, strict=True))])
         ]
         assert len(matches) == 1
         for axis, start in enumerate(matches[0]):
             seen[axis].add(start)
-    assert seen == [set(p) for p in places]
+    assert seen == [set(p) for p in starts]
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((400, 5, 1), -2), ((400, 3, 4, 2), 1), ((400, 2, 3, 4, 1), -2)])
@@ -154,7 +161,7 @@ def test_half_of_the_images_are_mirrored(shape, axis):
 
 
 @pytest.mark.parametrize(("shape", "size"), [((200, 7, 2), 3), ((400, 5, 6, 2), (2, 3)), ((90, 3, 3, 3, 1), 9)])
-def test_a_square_is_cut_out_around_any_cell(shape, size):
+def test_a_square_is_cut_out_around_any_position(shape, size):
     x = 1 + abs(normal(*shape))
     y = data.cutout((2,), x, size)
     sizes = size if isinstance(size, tuple) else (size,) * (len(shape) - 2)
@@ -183,7 +190,7 @@ def test_mixup_takes_targets_along_with_examples(alpha):
     )  # x is linear in targets
     np.testing.assert_allclose(mixed_targets.sum(1), 1, rtol=1e-6)
     assert (np.count_nonzero(mixed_targets, axis=1) <= 2).all()
-    # each of the two shares is from Beta(alpha, alpha): mean 1/2, variance 1/4 / (2 alpha + 1)
+    # each of the two proportions is from Beta(alpha, alpha): mean 1/2, variance 1/4 / (2 alpha + 1)
     share = mixed_targets[np.arange(500), labels]
     assert abs(share.mean() - 0.5) < 0.08
     assert abs(share.var() - 0.25 / (2 * alpha + 1)) < 0.03

@@ -21,7 +21,7 @@ def test_batches_are_shuffled_by_their_key():
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize(("n", "size"), [(0, 3), (3, 0)])
-def test_no_batches(n, size):
-    with pytest.raises(ValueError, match=f"at least 1, got {n} and {size}"):
+@pytest.mark.parametrize(("n", "size", "name"), [(0, 3, "n"), (3, 0, "batch_size")])
+def test_no_batches(n, size, name):
+    with pytest.raises(ValueError, match=f"batches: {name} must be at least 1, got 0"):
         data.batches(n, size)

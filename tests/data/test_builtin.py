@@ -15,7 +15,7 @@ def test_digits():
 
 def test_digits_are_those_that_scikit_learn_loads(monkeypatch):
     bunch = load_digits()
-    for found in (True, False):  # read from scikit-learn's file, and where that is no longer in its place
+    for found in (True, False):  # read from scikit-learn's file, and where that is not found
         x, labels = data.digits()
         assert np.array_equal(x[..., 0] * 16, bunch.images) and np.array_equal(labels, bunch.target), found
         monkeypatch.setattr("pathlib.Path.is_file", lambda self: False)

@@ -25,7 +25,7 @@ def test_resizing():
     np.testing.assert_allclose(smaller.mean(), x.mean(), rtol=0.05)
 
 
-def test_photographs_are_turned_as_the_camera_says(tmp_path):
+def test_photographs_are_rotated_by_their_exif_orientation(tmp_path):
     image = Image.fromarray(np.array([[0, 255], [0, 255], [0, 255]], np.uint8))
     exif = image.getexif()
     exif[0x0112] = 6  # to be turned a quarter
@@ -39,7 +39,7 @@ def test_photographs_are_turned_as_the_camera_says(tmp_path):
         ((20, 30), (7, 11)),  # smaller
         ((7, 11), (20, 30)),  # larger
         ((13, 9), (5, 21)),  # one axis smaller, the other larger
-        ((13, 9), (13, 4)),  # one axis alone
+        ((13, 9), (13, 4)),  # one axis only
         ((13, 9), (27, 9)),
         ((13, 9), (26, 5)),  # a whole multiple on one axis
         ((1, 1), (3, 1)),
@@ -72,7 +72,7 @@ def test_resizing_many_sizes():
             np.testing.assert_allclose(data.resize(x, new), by_pillow(x, new), atol=1e-5, err_msg=f"{old} {new}")
 
 
-def test_resizing_is_pure_and_each_image_goes_by_itself():
+def test_resizing_is_pure_and_independent_for_each_image():
     x = RNG.random((5, 9, 7, 2)).astype(np.float32)
     x.flags.writeable = False
     whole = data.resize(x, (4, 5))
@@ -133,14 +133,14 @@ def test_raw_arrays_become_examples():
     assert data.to_examples(x) is x
     with pytest.raises(ValueError, match=r"to_examples: x \(3,\) must be"):
         data.to_examples(np.ones(3))
-    with pytest.raises(ValueError, match=r"here: 1 of 2 examples of x .* not finite, the first is number 1"):
+    with pytest.raises(ValueError, match=r"here: x must be finite; 1 of 2 examples are not, the first is number 1"):
         data.to_examples([[1.0, 2.0], [np.inf, 2.0]], where="here")
 
 
 def test_no_images_and_channels_that_files_do_not_have(tmp_path):
-    with pytest.raises(ValueError, match="no paths of images"):
+    with pytest.raises(ValueError, match="paths must have at least one image"):
         data.open_images([])
-    with pytest.raises(ValueError, match="images have 1 channel or 3, and the network takes 2"):
+    with pytest.raises(ValueError, match="channels must be 1 or 3, as images have, got 2"):
         data.open_images([tmp_path / "1.png"], (4, 4), 2)
 
 
@@ -153,3 +153,10 @@ def test_image_files_are_those_of_all_folders_below(tmp_path):
         "b.PNG",
         "below/deeper/c.tiff",
     ]
+
+
+@pytest.mark.parametrize("size", [3, (3,), (3, 0), (2.0, 3), "8x8", (3, 3, 3)])
+def test_a_size_is_two_ints(size):
+    for call in (lambda: data.resize(np.ones((1, 4, 4, 1)), size), lambda: data.open_images(["image.png"], size)):
+        with pytest.raises(ValueError, match=r"size must be \(height, width\), two ints >= 1, not"):
+            call()

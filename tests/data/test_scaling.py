@@ -43,12 +43,12 @@ def test_many_values_are_summed_in_double_precision():
         (
             lambda: data.standardize(np.ones((4, 3)), np.ones(4), 1.0),
             ValueError,
-            r"mean \(4,\) does not go .* \(4, 3\)",
+            r"mean must broadcast to the shape of x, \(4, 3\), got \(4,\)",
         ),
         (
             lambda: data.standardize(np.ones(3), 0.0, np.ones((2, 3))),
             ValueError,
-            r"std \(2, 3\) does not go with x \(3",
+            r"std must broadcast to the shape of x, \(3",
         ),
         (lambda: data.standardize(np.ones(3), 0.0, -1.0), ValueError, "standardize: std must be >= 0, got -1"),
     ],
@@ -71,7 +71,7 @@ def test_weights_are_repeats(axes):
         np.testing.assert_allclose(data.mean_and_std(x, axes, weight * factor)[1], std, rtol=1e-12)
 
 
-def test_what_varies_in_examples_of_no_weight_alone_is_constant():
+def test_features_that_vary_only_in_examples_of_no_weight_are_constant():
     x = np.stack([np.full(1000, 0.1), normal(1000)], axis=1).astype(np.float32)
     x[-1] = 7
     mean, std = data.mean_and_std(x, sample_weight=np.arange(1000) < 999)
@@ -101,3 +101,10 @@ def test_without_weights_the_results_are_numpys_bit_for_bit():
         mean, std = data.mean_and_std(x, axes)
         assert np.array_equal(mean, x.mean(axis=axes, dtype=np.float64, keepdims=True).astype(np.float32))
         assert np.array_equal(std, x.std(axis=axes, dtype=np.float64, keepdims=True).astype(np.float32))
+
+
+@pytest.mark.parametrize("scale", [5e-324, 1e308])
+def test_weights_of_any_size(scale):
+    x = np.arange(6.0).reshape(3, 2)
+    of_any, of_one = (data.mean_and_std(x, sample_weight=np.full(3, s)) for s in (scale, 1.0))
+    assert all(np.array_equal(a, b) for a, b in zip(of_any, of_one, strict=True))

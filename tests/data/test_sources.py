@@ -52,20 +52,32 @@ def test_arrays(npz):
 ARRAYS = {
     "nothing": ({}, "needs arrays x and y, and has none"),
     "no labels": ({"x": X, "labels": Y}, "needs arrays x and y, and has x, labels"),
-    "other lengths": ({"x": X, "y": Y[:5]}, r"x \(6, 5, 4, 3\) has 6 examples, and y \(5,\) must have one label for"),
-    "probabilities": ({"x": X, "y": np.eye(6)}, r"y \(6, 6\) must have one label for each"),
-    "labels between": ({"x": X, "y": Y + 0.5}, r"y has labels such as 3\.5; labels are whole numbers or names"),
-    "labels missing": ({"x": X, "y": Y + np.nan}, "y has labels such as nan"),
+    "other lengths": (
+        {"x": X, "y": Y[:5]},
+        r"y must have one label for each of the 6 examples of x \(6, 5, 4, 3\), got \(5,\)",
+    ),
+    "probabilities": ({"x": X, "y": np.eye(6)}, r"y must have one label for each .*, got \(6, 6\)"),
+    "labels between": ({"x": X, "y": Y + 0.5}, r"y must be whole numbers or names, got 3\.5"),
+    "labels missing": ({"x": X, "y": Y + np.nan}, "y must be whole numbers or names, got nan"),
     "names as objects": ({"x": X, "y": np.array(list("abcabc"), object)}, "array y cannot be read .*saved as str"),
     "one class": ({"x": X, "y": 0 * Y}, "all 6 examples are of one class, 0; needs at least two"),
     "too few names": ({"x": X, "y": Y, "classes": np.array(["a", "b"])}, "classes has 2 names, y goes from 1 to 7"),
+    "names and classes": (
+        {"x": X, "y": Y.astype(str), "classes": np.array(["a", "b"])},
+        "classes names the numbers of y, and y is of names such as 1",
+    ),
+    "one name twice": ({"x": X, "y": Y % 2, "classes": np.array(["a", "a"])}, "classes has a more than once"),
+    "float labels that are no numbers of their own": ({"x": X, "y": Y * 1e300}, r"y has labels up to .*e\+300"),
     "no values": ({"x": X[:0], "y": Y[:0]}, r"x \(0, 5, 4, 3\) must be \(N, features\)"),
     "one axis": ({"x": Y, "y": Y}, r"x \(6,\) must be \(N, features\)"),
     "volumes": ({"x": X[None], "y": Y[:1]}, r"x \(1, 6, 5, 4, 3\) must be \(N, features\)"),
-    "channels first": ({"x": X.transpose(0, 3, 1, 2).repeat(2, 3), "y": Y}, r"x \(6, 3, 5, 8\) has its channels first"),
-    "text": ({"x": np.full((6, 2), "a"), "y": Y}, "x is of <U1, not of numbers"),
-    "not finite": ({"x": np.where(X[4].max() < X, np.nan, X), "y": Y}, r"\d of 6 examples of x .* not finite"),
-    "too large": ({"x": X * 1e39, "y": Y}, "examples of x have values that are not finite, the first is number 0"),
+    "channels first": (
+        {"x": X.transpose(0, 3, 1, 2).repeat(2, 3), "y": Y},
+        r"the channels last, not first: got \(6, 3, 5, 8\)",
+    ),
+    "text": ({"x": np.full((6, 2), "a"), "y": Y}, "x must be of numbers, not <U1"),
+    "not finite": ({"x": np.where(X[4].max() < X, np.nan, X), "y": Y}, r"x must be finite; \d of 6 examples are not"),
+    "too large": ({"x": X * 1e39, "y": Y}, "x must be finite; .* examples are not, the first is number 0"),
 }
 
 
@@ -93,6 +105,23 @@ def test_a_single_array_and_a_missing_file(npz):
         data.open("missing")
 
 
+@pytest.mark.parametrize("content", [b"plain text\n", b"\x89PNG\r\n\x1a\n", b""])
+def test_a_file_that_is_no_npz_is_not_said_to_be_a_pickle(tmp_path, content):
+    (tmp_path / "some.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"some\.png: not an \.npz file") as caught:
+        data.open(tmp_path / "some.png")
+    assert "pickle" not in str(caught.value)
+
+
+def test_to_evaluate_one_class_is_enough(npz, folder):
+    one = data.open(saved(npz, x=X, y=0 * Y), min_classes=1)
+    assert one.classes == ["0"] and not one.labels.any()
+    with pytest.raises(ValueError, match="for each class, at least 4; there is only circle, square, triangle"):
+        data.open(folder, min_classes=4)
+    with pytest.raises(ValueError, match="all 6 examples are of 2 classes, 0, 1; needs at least 3"):
+        data.open(saved(npz, x=X, y=np.arange(6) % 2), min_classes=3)
+
+
 def test_a_folder_of_images(folder):
     found = data.open(str(folder))
     assert found.x.shape == (6, 24, 24, 3) and found.x.dtype == np.float32 and 0 <= found.x.min() < found.x.max() <= 1
@@ -114,12 +143,12 @@ def test_images_of_many_kinds_get_one_size(folder):
     }
     for name, image in kinds.items():
         image.save(folder / "circle" / name)
-    (folder / "circle" / "notes.txt").write_text("no image, and not taken for one")
+    (folder / "circle" / "notes.txt").write_text("not an image, and not read as one")
     found = data.open(str(folder))
     assert found.x.shape == (12, 24, 24, 3)  # most are of 24x24
-    alone = data.open(str(folder), image_size=(40, 30), channels=1)
+    opened = data.open(str(folder), image_size=(40, 30), channels=1)
     for name in ("grey.png", "deep.png", "transparent.png"):
-        np.testing.assert_allclose(alone.x[alone.names.index(f"circle/{name}"), ..., 0] * 255, grey, atol=1.01)
+        np.testing.assert_allclose(opened.x[opened.names.index(f"circle/{name}"), ..., 0] * 255, grey, atol=1.01)
 
 
 def test_grey_images_have_one_channel_and_large_ones_are_made_smaller(tmp_path):
@@ -155,11 +184,11 @@ def test_folders_that_are_no_data(tmp_path):
 def test_classes_go_by_their_names():
     dataset = data.Dataset(X, np.array([0, 1, 0, 1, 0, 0]), ["c", "a"])
     assert data.match_classes(dataset, ["a", "b", "c"], "new").labels.tolist() == [2, 0, 2, 0, 2, 2]
-    with pytest.raises(ValueError, match="new: the model knows a, b, and not c"):
+    with pytest.raises(ValueError, match="new: the model knows a, b, not c"):
         data.match_classes(dataset, ["a", "b"], "new")
 
 
-def test_open_takes_paths_and_leaves_raw_arrays_alone(npz):
+def test_open_takes_paths_and_does_not_change_raw_arrays(npz):
     saved(npz, x=(255 * X).astype(np.uint8), y=Y)
     np.testing.assert_array_equal(data.open(npz, image_size=(2, 2)).x, data.open_array(str(npz)))
     np.testing.assert_array_equal(data.open_array(npz), data.to_examples((255 * X).astype(np.uint8)))
@@ -179,3 +208,8 @@ def test_classes_that_a_model_knows_may_be_missing():
     dataset = data.Dataset(X, Y, list("abcdefgh"))
     matched = data.match_classes(dataset, list("hgfedcba"))
     assert [matched.classes[i] for i in matched.labels] == [dataset.classes[i] for i in Y]
+
+
+def test_classes_of_labels_that_are_true_or_false(npz):
+    dataset = data.open(saved(npz, x=X, y=Y.min() < Y, classes=np.array(["no", "yes"])))
+    assert dataset.classes == ["no", "yes"] and dataset.labels.tolist() == (Y.min() < Y).astype(int).tolist()

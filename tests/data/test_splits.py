@@ -1,4 +1,4 @@
-"""Splits: parts of the asked sizes, each class in proportion and in every part."""
+"""Splits: parts of the requested sizes, each class in proportion and in every part."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,9 @@ def test_classes_too_small_for_all_parts():
     assert [len(p) for p in parts] == [20, 20, 60]
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(100))
     assert [len(p) for p in data.split(0, [0.5], key=(0,), stratify=np.zeros(0, int))] == [0, 0]
-    with pytest.raises(ValueError, match=r"split: stratify needs one label for each of 100 indices, not shape \(99,\)"):
+    with pytest.raises(
+        ValueError, match=r"split: stratify must have one label for each of 100 indices, got shape \(99,\)"
+    ):
         data.split(100, [0.2], key=(0,), stratify=labels[:99])
 
 
@@ -84,6 +86,35 @@ def test_rare_classes_are_in_the_smallest_part_when_it_is_the_last():
     assert np.bincount(labels[parts[1]]).tolist() == [2, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("counts", "fractions"),
+    [
+        ([22, 5, 23, 3], [0.811, 0.068, 0.033]),
+        ([5, 5, 5, 14], [0.763, 0.104]),
+        ([32, 11, 3], [0.869, 0.045]),
+        ([3, 11, 7, 3, 6, 3, 9], [0.562, 0.156]),
+        ([4, 3, 12, 2], [0.019, 0.686, 0.087]),
+    ],
+)
+def test_a_part_without_room_for_all_classes_leaves_them_to_those_with_room(counts, fractions):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    for key in range(20):
+        parts = data.split(len(labels), fractions, key=(key,), stratify=labels)
+        assert min(map(len, parts)) < len(counts)
+        often = np.array(counts) >= sum(len(part) > 0 for part in parts)
+        for part in parts:
+            if len(part) >= len(counts):
+                assert np.bincount(labels[part], minlength=len(counts))[often].min() >= 1
+
+
+def test_fractions_that_sum_to_1_up_to_rounding_leave_nothing():
+    for fractions in ([0.1] * 10, [0.7, 0.2, 0.1], [0.1, 0.2, 0.7 + 2e-16], [1 / 3] * 3):
+        assert len(data.split(30, fractions, key=(0,))[-1]) == 0
+    for n, fractions in ((10, [np.nan]), (10, [0.5, 0.51]), (10, [1.2, -0.3]), (-1, [0.5]), (2.5, [0.5])):
+        with pytest.raises(ValueError, match=r"split: (fractions must be >= 0 and sum to at most 1|n must be an int)"):
+            data.split(n, fractions, key=(0,))
+
+
 def test_parts_without_room_for_all_classes():
     labels = np.arange(100) % 10
     parts = data.split(100, [0.05, 0.9], key=(0,), stratify=labels)
@@ -114,6 +145,8 @@ def test_hold_out():
         (list(range(10)) * 4, (0.5, 0.1), None, "validation would have 4 of 40 examples, too few for one of each of"),
         ([0, 1] * 9, (0.5, 0.5), None, r"test 0.5 and validation 0.5 must be >= 0 and sum to less than 1"),
         ([0, 1] * 9, (-0.1, 0.5), None, "test -0.1 and validation 0.5 must be >= 0"),
+        ([0, 1, -1] * 9, (0.2, 0.0), None, "hold_out: labels must be >= 0; they go from -1 to 1"),
+        ([0, 5] * 9, (0.2, 0.0), ["a", "b"], "labels must be >= 0 and below 2, the number of classes; .* 0 to 5"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_held_out(labels, fractions, classes, message):

@@ -59,7 +59,7 @@ def test_read_only_memory_maps(tmp_path):
     assert ConvNetClassifier(**SMALL).fit(x, LABELS[:50]).predict(x).shape == (50,)
 
 
-def test_image_shape_can_be_said():
+def test_image_shape_can_be_given():
     net = ConvNetClassifier(image_shape=(4, 16), **SMALL).fit(DIGITS[:50], LABELS[:50])
     assert net.image_shape_ == (4, 16, 1)
     with pytest.raises(ValueError, match=r"image_shape \(3, 5\) does not fit the data, which has 64 features"):
@@ -144,14 +144,14 @@ def test_early_stopping_after_the_first_epoch_without_improvement():
     assert plain.n_iter_ == 3 and plain.best_loss_ == min(plain.loss_curve_)
 
 
-def test_a_validation_set_alone_stops_nothing():
+def test_a_validation_set_without_early_stopping_stops_nothing():
     net = ConvNetClassifier(**SMALL).fit(DIGITS[:99], LABELS[:99], X_val=DIGITS[99:150], y_val=LABELS[99:150])
     assert len(net.validation_scores_) == net.n_iter_ == 4 and net.loss_ == net.loss_curve_[-1]
-    with pytest.raises(ValueError, match="X_val and y_val belong together"):
+    with pytest.raises(ValueError, match="X_val and y_val must be given together"):
         net.fit(DIGITS[:99], LABELS[:99], X_val=DIGITS[99:150])
 
 
-def test_partial_fit_goes_on():
+def test_partial_fit_continues():
     net = ConvNetClassifier(**{**SMALL, "channels": (8,), "hidden_layer_sizes": (32,)})
     scores = [net.partial_fit(DIGITS, LABELS, classes=range(10)).score(DIGITS, LABELS) for _ in range(3)]
     assert scores[0] < scores[2] > 0.8 and net.n_iter_ == 3
@@ -184,9 +184,9 @@ def test_verbose_tells_of_every_epoch_on_stderr(capsys):
 def test_verbose_shows_the_validation_score_and_the_epoch_that_stopped_it(capsys):
     net = ConvNetClassifier(**SMALL, verbose=True, early_stopping=True, n_iter_no_change=1, tol=10.0)
     net.fit(DIGITS[:50], LABELS[:50])
-    shown = re.findall(r"epoch (\d)/4  loss \d\.\d+  validation (\d\.\d{4})\n", capsys.readouterr().err)
-    assert shown == [(str(i), f"{score:.4f}") for i, score in enumerate(net.validation_scores_, start=1)]
-    assert len(shown) == 2
+    printed = re.findall(r"epoch (\d)/4  loss \d\.\d+  validation (\d\.\d{4})\n", capsys.readouterr().err)
+    assert printed == [(str(i), f"{score:.4f}") for i, score in enumerate(net.validation_scores_, start=1)]
+    assert len(printed) == 2
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_parameters_out_of_range(parameters, words):
         (DIGITS[:20], LABELS[:20], np.ones(19), r"sample_weight.shape == \(19,\), expected \(20,\)"),
         (DIGITS[:20], LABELS[:20], np.zeros(20), "zero"),
         (DIGITS[:20], LABELS[:20], -np.ones(20), "[Nn]egative"),
-        (np.zeros((2, 2, 2, 2, 2)), LABELS[:2], None, r"expected \(n, features\), \(n, h, w\) or"),
+        (np.zeros((2, 2, 2, 2, 2)), LABELS[:2], None, r"must be \(n, features\), \(n, h, w\) or"),
     ],
 )
 def test_bad_data(x, y, weights, words):

@@ -25,7 +25,7 @@ def test_digits_in_five_folds():
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # MLPClassifier's
 @pytest.mark.parametrize("load", [load_breast_cancer, load_wine, load_iris])
-def test_tables_are_classified_about_as_well_as_by_mlp_classifier(load):
+def test_accuracy_on_tables_is_about_that_of_mlp_classifier(load):
     scores = [
         cross_val_score(
             make_pipeline(StandardScaler(), classifier),

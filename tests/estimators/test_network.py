@@ -24,7 +24,7 @@ def test_a_model_of_ones_own():
     for model in (small_net, small_net((8, 8, 1), 10)):
         net = clone(ConvNetClassifier(model=model, max_iter=5, random_state=0)).fit(DIGITS, LABELS)
         assert list(net.params_) == ["0_flatten", "1_dense"] and net.score(DIGITS, LABELS) > 0.9
-    with pytest.raises(ValueError, match=r"output for images of \(8, 8, 1\) is \(3,\); expected \(10,\)"):
+    with pytest.raises(ValueError, match=r"output for images of \(8, 8, 1\) must be \(10,\), not \(3,\)"):
         ConvNetClassifier(model=serial(layers.flatten(), layers.dense(3))).fit(DIGITS, LABELS)
     with pytest.raises(TypeError, match="must return a funcnn Layer"):
         ConvNetClassifier(model=lambda image_shape, n_outputs: None).fit(DIGITS, LABELS)

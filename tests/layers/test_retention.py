@@ -24,7 +24,7 @@ ENTRY = np.dtype(np.float32).itemsize
 # layer, shape of an example, which of x and y its gradient needs, and how many bytes for each entry of x besides
 KEPT = {
     "adaptive_avg_pool": (layers.adaptive_avg_pool(8), SHAPE, "", 0),
-    "adaptive_max_pool": (layers.adaptive_max_pool(8), SHAPE, "", 0.75),  # winners along one axis, then the other
+    "adaptive_max_pool": (layers.adaptive_max_pool(8), SHAPE, "", 0.75),  # argmax along one axis, then the other
     "avg_pool": (layers.avg_pool(2), SHAPE, "", 0),
     "batch_norm": (layers.batch_norm(), SHAPE, "x", 0),
     "celu": (layers.celu(), SHAPE, "x", 0),
@@ -55,7 +55,7 @@ KEPT = {
     "leaky_relu": (layers.leaky_relu(), SHAPE, "", 1),  # the branch
     "log_sigmoid": (layers.log_sigmoid(), SHAPE, "x", 0),
     "log_softmax": (layers.log_softmax(), SHAPE, "y", 0),
-    "max_pool": (layers.max_pool(2), SHAPE, "", 0.25),  # the winner's number in each window
+    "max_pool": (layers.max_pool(2), SHAPE, "", 0.25),  # the argmax of each window
     "mish": (layers.mish(), SHAPE, "", ENTRY),  # the derivative
     "pad": (layers.pad(1), SHAPE, "", 0),
     "prelu": (layers.prelu(), SHAPE, "x", 0),
@@ -84,7 +84,7 @@ COMPOSED = {
         2 * ENTRY,
     ),
     "overlapping max_pool": (layers.max_pool(3, stride=2, padding=1), "", 0.8125),
-    # at once: neither the convolution's whole output nor its positive part, but the winner's number in each window
+    # fused: neither the convolution's whole output nor its positive part, but the argmax of each window
     "conv, relu, max_pool": (serial(conv2d(4, 3, padding="same"), relu(), layers.max_pool(2)), "xy", 0.25),
     "conv, max_pool": (serial(conv2d(4, 3, padding="same"), layers.max_pool(2)), "x", 0.25),
     "relu, max_pool": (serial(relu(), layers.max_pool(2)), "y", 0.25),

@@ -10,7 +10,7 @@ from funcnn import losses
 SOFT = oracles.softmax(normal(5, 3, seed=1))
 
 
-def test_options_of_binary_outcomes_that_say_nothing_change_no_bit():
+def test_neutral_options_of_binary_losses_change_no_bit():
     for dtype in (np.float32, np.float64):
         z = normal(5, 3).astype(dtype)
         value, vjp = losses.sigmoid_binary_cross_entropy(z, SOFT)
@@ -60,7 +60,7 @@ def test_hinge_has_no_gradient_from_its_kink_on():
     assert losses.hinge(np.array([np.inf]), np.array([-1]))[0] == np.inf
 
 
-def test_hinge_says_how_to_convert_other_targets():
+def test_the_error_of_hinge_tells_how_to_convert_other_targets():
     scores = normal(3)
     for targets in (np.array([1, 0, 1]), np.array([True, True, True])):
         with pytest.raises(ValueError, match=r"hinge: targets must be -1 or 1.*np\.where\(targets.*, 1, -1\) converts"):

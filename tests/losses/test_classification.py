@@ -26,11 +26,11 @@ by_class = pytest.mark.parametrize("loss", CLASSIFICATION)
         (np.array([0, 1, -1, 0, 0]), ValueError, "got values from -1 to 1"),
         (np.array([0.0, 1.0, 2.0, 0.0, 0.0]), TypeError, "labels must be integers, not float64"),
         (np.array([True, False, True, True, True]), TypeError, "labels must be integers, not bool"),
-        (np.array([0, 1, 2, 0]), ValueError, r"labels \(4,\) do not match predictions \(5, 3\); expected \(5,\)"),
-        (SOFT[:, :2], ValueError, r"predictions \(5, 3\) and target probabilities \(5, 2\) differ"),
+        (np.array([0, 1, 2, 0]), ValueError, r"labels must have shape \(5,\) for predictions \(5, 3\), got \(4,\)"),
+        (SOFT[:, :2], ValueError, r"target probabilities must have the predictions' shape \(5, 3\), got \(5, 2\)"),
         (2 * SOFT, ValueError, "target probabilities must be >= 0 and sum to 1"),
         (np.array([[2.0, -1.0, 0.0]] * 5), ValueError, "target probabilities must be >= 0 and sum to 1"),
-        (np.array(1), ValueError, r"labels \(\)"),
+        (np.array(1), ValueError, r"labels must have shape \(5,\) .*, got \(\)"),
     ],
 )
 def test_bad_labels_are_named(loss, labels, error, message):
@@ -129,7 +129,7 @@ def test_label_smoothing_mixes_in_the_uniform_distribution(loss):
         explicit, explicit_vjp = loss(SOFT, 0.9 * probs + 0.1 / 3, sample_weight=WEIGHTS)
         np.testing.assert_allclose(value, explicit, rtol=1e-14)
         np.testing.assert_allclose(vjp(1.0), explicit_vjp(1.0), rtol=1e-12)
-        check_vjp(lambda p: loss(p, labels, label_smoothing=0.1), SOFT, strict=True)  # noqa: B023 - called at once
+        check_vjp(lambda p: loss(p, labels, label_smoothing=0.1), SOFT, strict=True)  # noqa: B023 - called immediately
 
 
 @by_class
@@ -172,7 +172,7 @@ def test_a_label_may_be_ignored_in_unsigned_integers():
     [{"class_weight": np.ones(3)}, {"label_smoothing": 0.0}, {"ignore_index": -100}],
     ids=["class_weight", "label_smoothing", "ignore_index"],
 )
-def test_options_that_say_nothing_change_no_bit(loss, dtype, options):
+def test_neutral_options_change_no_bit(loss, dtype, options):
     for labels in (LABELS, SOFT[::-1]):
         if labels is not LABELS and "ignore_index" in options:
             continue
@@ -186,7 +186,7 @@ def test_options_that_say_nothing_change_no_bit(loss, dtype, options):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"class_weight": np.ones(2)}, ValueError, r"class_weight has shape \(2,\); expected \(3,\) for .*\(5, 3\)"),
+        ({"class_weight": np.ones(2)}, ValueError, r"class_weight must have shape \(3,\) for .*\(5, 3\), got \(2,\)"),
         ({"class_weight": [1.0, -2.0, 1.0]}, ValueError, "class_weight must be finite and >= 0, got -2.0"),
         ({"class_weight": [1.0, np.nan, 1.0]}, ValueError, "class_weight must be finite and >= 0, got nan"),
         ({"class_weight": ["a", "b", "c"]}, TypeError, "class_weight must be real numbers"),
@@ -213,7 +213,7 @@ def test_bad_options_are_named(loss, options, error, message):
 def test_labels_beside_the_ignored_ones_are_still_checked(loss):
     with pytest.raises(ValueError, match=r"0\.\.2 for 3 classes or be ignore_index = -1; got values from 1 to 3"):
         loss(SOFT, np.array([1, -1, 3, 2, -1]), ignore_index=-1)
-    with pytest.raises(ValueError, match="ignore_index = -1 needs integer labels, not probabilities"):
+    with pytest.raises(ValueError, match="labels must be integers for ignore_index = -1, not probabilities"):
         loss(SOFT, SOFT, ignore_index=-1)
 
 

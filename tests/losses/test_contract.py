@@ -203,13 +203,23 @@ def test_one_example(loss, predictions, targets, definition):
 
 
 @every_case
+@pytest.mark.parametrize("scale", [1e-60, 1e60])
+def test_only_the_ratios_of_weights_count(loss, predictions, targets, definition, scale):
+    single = predictions.astype(np.float32)
+    expected, expected_vjp = loss(single, targets, sample_weight=WEIGHTS)
+    value, vjp = loss(single, targets, sample_weight=scale * WEIGHTS)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(vjp(1.0), expected_vjp(1.0), rtol=1e-4, atol=1e-7)
+
+
+@every_case
 def test_weight_k_counts_like_k_repetitions(loss, predictions, targets, definition):
     times = np.array([1, 3, 0, 2, 1])
     value, vjp = loss(predictions, targets, sample_weight=times)
     repeated, repeated_vjp = loss(predictions.repeat(times, axis=0), targets.repeat(times, axis=0))
     np.testing.assert_allclose(value, repeated, rtol=1e-12)
-    shares = repeated_vjp(1.0)
-    summed = [shares[end - k : end].sum(axis=0) for end, k in zip(times.cumsum(), times, strict=True)]
+    parts = repeated_vjp(1.0)
+    summed = [parts[end - k : end].sum(axis=0) for end, k in zip(times.cumsum(), times, strict=True)]
     np.testing.assert_allclose(vjp(1.0), summed, rtol=1e-12)
 
 
@@ -233,7 +243,7 @@ def test_no_examples_and_no_weight_have_no_mean(loss, predictions, targets, defi
 @every_case
 def test_bad_weights_are_named(loss, predictions, targets, definition):
     for weights, error, message in [
-        (np.ones(4), ValueError, r"sample_weight has shape \(4,\); expected \(5,\)"),
+        (np.ones(4), ValueError, r"sample_weight must have shape \(5,\) .*, got \(4,\)"),
         (-np.ones(5), ValueError, "must be finite and >= 0"),
         (np.full(5, np.inf), ValueError, "must be finite and >= 0"),
         (np.array(["a"] * 5), TypeError, "must be real numbers"),

@@ -1,6 +1,8 @@
 """Models written as ONNX: the checker accepts them, and another runtime computes the same."""
 
 import inspect
+import subprocess
+import sys
 
 import numpy as np
 import onnxruntime
@@ -54,9 +56,12 @@ CASES = {
         (L.max_pool(2), IMAGE),
         (L.max_pool(3, stride=2, padding=1, ceil_mode=True), COLOURED),
         (L.max_pool((2, 3), stride=1, dilation=2), IMAGE),
+        (L.max_pool(2, stride=3, padding=1, dilation=2, ceil_mode=True), IMAGE),
+        (L.max_pool(2, padding=((2, 2), (0, 1)), stride=(2, 3), dilation=4), COLOURED),
         (L.max_pool(2), ROW),
     ],
     "avg_pool": [
+        (L.avg_pool(2, stride=3, padding=((0, 0), (0, 2))), (9, 8, 4)),
         (L.avg_pool(2), IMAGE),
         (L.avg_pool(3, stride=2, padding=1, ceil_mode=True), COLOURED),
         (L.avg_pool(3, stride=2, padding=1, count_include_pad=True), IMAGE),
@@ -174,7 +179,7 @@ def test_scaling_probabilities_and_metadata():
 
 
 @pytest.mark.parametrize(
-    ("layer", "words", "place"),
+    ("layer", "words", "path"),
     [
         (parameterless("mine", lambda x: ops.relu(x)), "mine: cannot be exported to ONNX", "0_serial / 1_mine"),
         (L.pad(1, mode="wrap"), "needs ONNX opset 19 or later, not 17", "0_serial / 1_pad"),
@@ -185,13 +190,38 @@ def test_scaling_probabilities_and_metadata():
             "0_serial / 1_avg_pool",
         ),
         (L.avg_pool(2, dilation=(1, 2)), r"dilation \(1, 2\) needs ONNX opset 19", "0_serial / 1_avg_pool"),
+        (L.pad((9, 6), mode="reflect"), r"less than the size \(9, 7\)", "0_serial / 1_pad"),
         (side_by_side(L.relu(), join=lambda x: ops.relu(x)), "with the join", "0_serial / 1_parallel"),
     ],
-    ids=["one's own", "wrap", "uneven", "ceil_mode", "dilation", "join"],
+    ids=["unknown op", "wrap", "uneven", "ceil_mode", "dilation", "reflect", "join"],
 )
-def test_what_cannot_be_written_is_named(layer, words, place):
+def test_what_cannot_be_written_is_named(layer, words, path):
     model = serial(serial(L.relu(), layer))
     params, state, _ = model.init((0,), IMAGE)
     with pytest.raises(ValueError, match=words) as error:
         to_onnx(model, params, state, IMAGE)
-    assert error.value.__notes__ == [f"in layer {place}"]
+    assert error.value.__notes__ == [f"in layer {path}"]
+
+
+def test_ids_are_not_scaled():
+    model = layers.embedding(5, 3)
+    params, state, _ = model.init((0,), (4,))
+    with pytest.raises(ValueError, match="offset and scale are for inputs of floats"):
+        to_onnx(model, params, state, (4,), offset=1.0)
+
+
+def test_parameters_and_shapes_that_do_not_fit_are_the_layers_errors():
+    model = serial(layers.flatten(), layers.dense(3))
+    params, state, _ = model.init((0,), (2, 2, 1))
+    with pytest.raises(ValueError, match="serial: params must have exactly the keys"):
+        to_onnx(model, {}, state, (2, 2, 1))
+    with pytest.raises(ValueError) as raised:
+        to_onnx(model, params, state, (3, 2, 1))
+    assert raised.value.__notes__ == ["in layer 1_dense"]
+
+
+def test_without_onnx_the_error_names_the_extra():
+    probe = "import sys; sys.modules['onnx'] = None; from funcnn.onnx import to_onnx"
+    run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    last = run.stderr.splitlines()[-1]
+    assert run.returncode == 1 and last.startswith("ImportError: funcnn.onnx needs onnx: pip install 'funcnn[onnx]'")

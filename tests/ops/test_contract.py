@@ -11,7 +11,7 @@ IMAGES = distinct(2, 4, 5, 3)
 MATRIX = distinct(3, 5)
 AFFINE = {"scale": normal(3), "bias": normal(3, seed=1)}
 
-# name: the op as a function of its differentiable arguments alone, and arguments
+# name: the op as a function of its differentiable arguments, and arguments
 OPS = {
     "add": (ops.add, (normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2))),
     "avg_pool": (lambda x: ops.avg_pool(x, 2), (IMAGES,)),
@@ -98,7 +98,7 @@ def test_memory_layout_does_not_matter(f, args):
     y, vjp = f(*args)[:2]
     dy = normal(*y.shape)
     for name in layouts(MATRIX):
-        laid_out = [tree.map(lambda a: layouts(a)[name], arg) for arg in args]  # noqa: B023 - called at once
+        laid_out = [tree.map(lambda a: layouts(a)[name], arg) for arg in args]  # noqa: B023 - called immediately
         y2, vjp2 = f(*laid_out)[:2]
         np.testing.assert_allclose(y2, y, rtol=1e-12, atol=1e-13, err_msg=name)
         expected, got = (as_tree(v(c)) for v, c in ((vjp, dy), (vjp2, layouts(dy)[name])))

@@ -17,7 +17,7 @@ GEOMETRIES = {
     "1-D, stride and dilation": ((2, 14, 2), (3, 2, 3), {"stride": 3, "dilation": 2}),
     "2-D": ((2, 6, 5, 3), (3, 3, 3, 4), {}),
     "the article's": ((2, 8, 8, 1), (3, 3, 1, 1), {}),
-    "several tiles of Winograd's and strips": ((2, 9, 23, 3), (3, 3, 3, 5), {"padding": 1}),
+    "several tiles of Winograd's method and row blocks": ((2, 9, 23, 3), (3, 3, 3, 5), {"padding": 1}),
     "3x3 with asymmetric padding": ((2, 5, 7, 2), (3, 3, 2, 3), {"padding": ((0, 2), (3, 1))}),
     "even, oblong kernel": ((2, 6, 7, 2), (2, 4, 2, 3), {}),
     "stride that does not divide": ((2, 7, 8, 2), (3, 3, 2, 3), {"stride": 2}),
@@ -36,7 +36,7 @@ GEOMETRIES = {
     "same, stride": ((2, 7, 8, 2), (3, 3, 2, 3), {"padding": "same", "stride": (2, 3)}),
     "same, stride larger than the kernel": ((2, 7, 8, 2), (2, 1, 2, 3), {"padding": "same", "stride": 4}),
     "dilation": ((2, 9, 8, 2), (3, 3, 2, 3), {"dilation": (2, 3)}),
-    "everything at once": (
+    "all options together": (
         (2, 9, 10, 4),
         (3, 2, 2, 6),
         {"stride": (2, 1), "padding": ((1, 2), (0, 1)), "dilation": (1, 3), "groups": 2},
@@ -123,12 +123,12 @@ def test_every_entry_of_the_gradient_against_the_loops(method):
     y, vjp = ops.conv({"w": w, "b": b}, x, method=method, **options)
     dy = normal(*y.shape, seed=3)
     dparams, dx = vjp(dy)
-    for array, gradient, place in ((x, dx, 0), (w, dparams["w"], 1), (b, dparams["b"], 2)):
+    for array, gradient, position in ((x, dx, 0), (w, dparams["w"], 1), (b, dparams["b"], 2)):
         for index in np.ndindex(*array.shape):
             unit = np.zeros_like(array)
             unit[index] = 1.0
-            arguments = [x, w, np.zeros_like(b)] if place != 2 else [x, np.zeros_like(w), b]
-            arguments[place] = unit
+            arguments = [x, w, np.zeros_like(b)] if position != 2 else [x, np.zeros_like(w), b]
+            arguments[position] = unit
             expected = (oracles.conv(*arguments, **options) * dy).sum()
             np.testing.assert_allclose(gradient[index], expected, rtol=1e-12, atol=1e-12)
 
@@ -162,21 +162,21 @@ def test_memory_layout_does_not_matter(options, method):
                 np.testing.assert_allclose(a, b2, rtol=1e-12, atol=1e-12, err_msg=name)
 
 
-def test_eight_cells_and_three_taps_give_six():
+def test_eight_positions_and_three_taps_give_six():
     x = np.zeros((1, 8, 8, 1))
     params = {"w": np.zeros((3, 3, 1, 1)), "b": np.zeros(1)}
     assert ops.conv(params, x)[0].shape == (1, 6, 6, 1)
     assert ops.conv(params, x, padding=1)[0].shape == (1, 8, 8, 1)  # padding counts on both sides
 
 
-def test_depthwise_filters_each_channel_alone():
+def test_depthwise_filters_each_channel_separately():
     x, w = normal(2, 6, 6, 3), normal(3, 3, 1, 6)
     y, _ = ops.conv({"w": w, "b": np.zeros(6)}, x, groups=3)
     for channel in range(3):
-        alone, _ = ops.conv(
+        expected, _ = ops.conv(
             {"w": w[..., 2 * channel : 2 * channel + 2], "b": np.zeros(2)}, x[..., channel : channel + 1]
         )
-        np.testing.assert_allclose(y[..., 2 * channel : 2 * channel + 2], alone, rtol=1e-12)
+        np.testing.assert_allclose(y[..., 2 * channel : 2 * channel + 2], expected, rtol=1e-12)
 
 
 def test_input_gradient_can_be_left_out():
@@ -190,7 +190,7 @@ def test_input_gradient_can_be_left_out():
 BAD = {
     "channels": ({}, (2, 8, 8, 5), {}, ValueError, r"x \(2, 8, 8, 5\) has 5 channels, but w \(3, 3, 2, 4\) .* takes 2"),
     "rank": ({}, (2, 8, 2), {}, ValueError, r"x \(2, 8, 2\) has 1 spatial axes, so w must have 3 axes"),
-    "no spatial axis": ({}, (2, 8), {}, ValueError, r"expected \(N, spatial\.\.\., C\)"),
+    "no spatial axis": ({}, (2, 8), {}, ValueError, r"x must be \(N, spatial\.\.\., C\)"),
     "kernel too large": (
         {},
         (2, 2, 8, 2),

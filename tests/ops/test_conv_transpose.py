@@ -31,7 +31,7 @@ GEOMETRIES = {
     "groups": ((2, 3, 4, 6), (3, 3, 2, 6), {"groups": 3}),
     "one group for each channel": ((2, 3, 4, 3), (3, 3, 1, 3), {"groups": 3, "stride": 2}),
     "one pixel": ((2, 1, 1, 3), (4, 4, 2, 3), {}),
-    "everything at once": (
+    "all options together": (
         (2, 3, 4, 4),
         (3, 2, 3, 4),
         {"stride": (2, 3), "padding": ((1, 2), (0, 1)), "dilation": (1, 2), "groups": 2, "output_padding": (1, 0)},

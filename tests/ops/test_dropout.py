@@ -39,7 +39,7 @@ def test_rate_out_of_range(rate):
 def test_key_and_axes_are_checked():
     with pytest.raises(ValueError, match="a key is needed"):
         ops.dropout(np.ones(3), rate=0.5, key=None)
-    with pytest.raises(TypeError, match="a key is a tuple of ints"):
+    with pytest.raises(TypeError, match="a key must be a tuple of ints"):
         ops.dropout(np.ones(3), rate=0.5, key=7)
     with pytest.raises(ValueError, match="axis 4 is out of range"):
         ops.dropout(np.ones(3), rate=0.5, key=(0,), shared_axes=(4,))

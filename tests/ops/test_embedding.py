@@ -58,7 +58,7 @@ def first_of_the_pair(result):
     return y, lambda dy: vjp(dy)[0]
 
 
-def test_rows_start_with_unit_variance_whatever_the_size():
+def test_rows_start_with_unit_variance_for_any_size():
     for vocabulary, features in ((2000, 4), (4, 2000)):
         w = layers.embedding(vocabulary, features).init((0,), (3,))[0]["w"]
         assert abs(w.var() - 1) < 0.05

@@ -78,7 +78,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("pool", WHOLE.values(), ids=WHOLE.keys())
-def test_the_maximum_of_an_image_is_its_first_nan_or_else_its_first_largest_cell(pool):
+def test_the_maximum_of_an_image_is_its_first_nan_or_else_its_first_maximum(pool):
     for values, first in (
         ([0, INF, 0, 0, 0, NAN, NAN, 0, 0], 5),
         ([0, -INF, 0, INF, 0, 0, INF, 0, 0], 3),
@@ -111,7 +111,7 @@ def test_windows_of_minus_infinity_send_their_gradient_where_other_equal_numbers
 
 @pytest.mark.parametrize("f", [ops.softmax, ops.log_softmax])
 @pytest.mark.parametrize("row", [[INF, 0.0, 1.0], [INF, INF, 0.0], [-INF, -INF, -INF]], ids=str)
-def test_a_softmax_that_is_undefined_is_nan_in_its_row_alone(f, row):
+def test_an_undefined_softmax_is_nan_only_in_its_row(f, row):
     x = normal(3, 3)
     expected, expected_vjp = f(x)
     x[1] = row

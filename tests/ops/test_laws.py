@@ -81,7 +81,7 @@ class Windows(NamedTuple):
 
 @st.composite
 def geometries(draw, *, dilated=True, inside=False):
-    """Windows on one to three axes; ``inside``: none of them lies in the padding alone, as pooling wants it."""
+    """Windows on one to three axes; ``inside``: none of them is entirely in the padding, as pooling requires."""
     axes = []
     rank = draw(small(3))
     for _ in range(rank):
@@ -101,7 +101,7 @@ image_shapes = st.lists(small(4), min_size=1, max_size=3).map(lambda size: (3, *
 
 @pytest.fixture(scope="module", params=[0, 1 << 30], ids=["large", "tiny"])
 def road(request):
-    """Convolutions by the automatic choice, with all images taken for large ones or for tiny ones."""
+    """Convolutions by the automatic choice, with all images treated as large or as tiny."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("_TOEPLITZ_ENTRIES", "_TOEPLITZ_IMAGES"):
             patch.setattr(dispatch, name, request.param)
@@ -140,21 +140,21 @@ every_op = pytest.mark.parametrize("name", EXAMPLEWISE)
 @every_op
 @FEW
 @given(order=st.permutations(range(5)), cut=st.integers(0, 5), seed=seeds)
-def test_a_batch_in_pieces_in_any_order_equals_the_batch(name, order, cut, seed):
+def test_a_split_batch_in_any_order_equals_the_batch(name, order, cut, seed):
     f, *shapes = EXAMPLEWISE[name]
     args = arguments(shapes, 5, seed)
     y, vjp = f(*args)
     dy = normal(*y.shape, seed=seed)
     whole = each(vjp(dy))
     sums = [tree.map(np.zeros_like, c) if isinstance(c, dict) else None for c in whole]
-    for piece in (order[:cut], order[cut:]):
-        y_piece, vjp_piece = f(*(arg if isinstance(arg, dict) else arg[piece] for arg in args))
-        assert_same(y_piece, y[piece])
-        for i, (got, expected) in enumerate(zip(each(vjp_piece(dy[piece])), whole, strict=True)):
+    for part in (order[:cut], order[cut:]):
+        y_part, vjp_part = f(*(arg if isinstance(arg, dict) else arg[part] for arg in args))
+        assert_same(y_part, y[part])
+        for i, (got, expected) in enumerate(zip(each(vjp_part(dy[part])), whole, strict=True)):
             if isinstance(expected, dict):
                 sums[i] = tree.map(np.add, sums[i], got)
             else:
-                assert_same(got, expected[piece])
+                assert_same(got, expected[part])
     for total, expected in zip(sums, whole, strict=True):
         if isinstance(expected, dict):
             assert_same(total, expected)
@@ -286,7 +286,7 @@ def test_a_convolution_follows_its_image(road, case, shift):
 
 @LAWS
 @given(case=convolutions)
-def test_a_single_bright_cell_shows_the_kernel_mirrored(road, case):
+def test_an_impulse_gives_the_mirrored_kernel(road, case):
     w = normal(*case.window, 1, 3, seed=case.seed)
     x = np.ones((1, *(1 for _ in case.size), 1))
     y, _ = ops.conv(unbiased(w), x, padding=tuple(k - 1 for k in case.window))
@@ -582,9 +582,9 @@ def test_norms_are_special_cases_of_each_other(shape, eps, seed):
     everywhere = tree.map(lambda leaf: np.broadcast_to(leaf, x.shape[1:]), params)
     same(ops.group_norm(params, x, 1, eps=eps), ops.layer_norm(everywhere, x, axes=whole, eps=eps))
     # an example at a time, normalising over the batch is normalising the instance
-    alone = ops.instance_norm(params, x[:1], eps=1e-3)[0]
+    of_one = ops.instance_norm(params, x[:1], eps=1e-3)[0]
     if np.prod(size) > 1:
-        assert_same(ops.batch_norm(params, x[:1], eps=1e-3)[0], alone)
+        assert_same(ops.batch_norm(params, x[:1], eps=1e-3)[0], of_one)
     # a row of mean 0 has its mean square for its variance
     centred = x - x.mean(axis=-1, keepdims=True)
     assert_same(ops.rms_norm(params, centred, eps=eps)[0], ops.layer_norm(params, centred, eps=eps)[0])

@@ -168,11 +168,11 @@ def test_bad_input_is_named(pool):
         pool(x, 0)
     with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
         pool(x, 2, stride=0)
-    with pytest.raises(ValueError, match=r"a window lies in the padding alone: input \(4, 4\), window \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"a window is entirely in the padding: input \(4, 4\), window \(2, 2\)"):
         pool(x, 2, padding=2)
     with pytest.raises(TypeError, match="x has dtype uint8"):
         pool(np.zeros((1, 4, 4, 1), np.uint8), 2)
-    with pytest.raises(ValueError, match=r"x has shape \(4, 4\); expected \(N, spatial"):
+    with pytest.raises(ValueError, match=r"x must be \(N, spatial.*, got shape \(4, 4\)"):
         pool(normal(4, 4), 2)
 
 
@@ -248,5 +248,5 @@ def test_avg_pool_with_dilation(dilation, count_include_pad):
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 2, 2, 2, 2, 3)])
 def test_images_have_one_to_three_spatial_axes(shape):
-    with pytest.raises(ValueError, match=r"expected .* with 1 to 3 spatial axes"):
+    with pytest.raises(ValueError, match=r"x must be .* with 1 to 3 spatial axes"):
         ops.global_avg_pool(normal(*shape))

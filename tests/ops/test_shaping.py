@@ -11,7 +11,7 @@ SHAPES = {"1-D": (2, 5, 3), "2-D": (2, 4, 5, 3), "3-D": (2, 3, 4, 2, 1)}
 
 
 def source(i, size, mode):
-    """Which position lies ``i`` positions from the first one, for an image that goes on in that way."""
+    """The position that is ``i`` positions after the first one, for an image continued in that mode."""
     if mode == "edge":
         return min(max(i, 0), size - 1)
     if mode == "wrap":
@@ -29,12 +29,12 @@ def test_pad(shape, mode, pair):
     y, _ = ops.pad(x, (pair,) * rank, mode=mode, value=-1.5)
     assert y.shape == (shape[0], *(s + sum(pair) for s in shape[1:-1]), shape[-1])
     for position in np.ndindex(*y.shape[1:-1]):
-        in_channels = [i - pair[0] for i in position]
-        if mode == "constant" and not all(0 <= i < s for i, s in zip(in_channels, shape[1:-1], strict=True)):
+        origin = [i - pair[0] for i in position]
+        if mode == "constant" and not all(0 <= i < s for i, s in zip(origin, shape[1:-1], strict=True)):
             assert (y[:, *position] == -1.5).all()
         else:
             assert np.array_equal(
-                y[:, *position], x[:, *(source(i, s, mode) for i, s in zip(in_channels, shape[1:-1], strict=True))]
+                y[:, *position], x[:, *(source(i, s, mode) for i, s in zip(origin, shape[1:-1], strict=True))]
             )
     check_vjp(lambda x: ops.pad(x, (pair,) * rank, mode=mode, value=-1.5), x, strict=True)
 
@@ -62,9 +62,9 @@ def test_depth_to_space_and_back(blocks):
     x = normal(2, *range(2, 2 + rank), 5 * int(np.prod(each)))
     y, vjp = ops.depth_to_space(x, blocks)
     for position in np.ndindex(*y.shape[1:-1]):
-        out_channels = tuple(i // k for i, k in zip(position, each, strict=True))
+        block_position = tuple(i // k for i, k in zip(position, each, strict=True))
         number = int(np.ravel_multi_index([i % k for i, k in zip(position, each, strict=True)], each))
-        assert np.array_equal(y[:, *position], x[:, *out_channels, 5 * number : 5 * number + 5])
+        assert np.array_equal(y[:, *position], x[:, *block_position, 5 * number : 5 * number + 5])
     back, back_vjp = ops.space_to_depth(y, blocks)
     assert np.array_equal(back, x) and np.array_equal(vjp(y), x) and np.array_equal(back_vjp(x), y)
     check_vjp(lambda x: ops.depth_to_space(x, blocks), x, strict=True)

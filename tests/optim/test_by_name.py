@@ -62,8 +62,12 @@ def test_by_default_the_rate_is_constant_and_nothing_decays():
     [
         (("sdg", RATE), "the optimizer must be one of sgd, momentum, adam, adamw, .*lamb, got 'sdg'"),
         (("sgd", RATE, "one_cycle", 5), "the schedule must be one of constant, linear, .*one-cycle, got 'one_cycle'"),
-        (("sgd", RATE, "linear"), "the schedule 'linear' needs the number of steps"),
+        (("sgd", RATE, "linear"), "steps must be given for the schedule 'linear'"),
         (("sgd", RATE, "cosine", 0), "steps"),
+        (("sgd", RATE, "constant", 0), "by_name: steps must be at least 1, got 0"),
+        (("sgd", -0.1), r"learning_rate must be a finite number >= 0, got -0\.1"),
+        (("sgd", float("nan")), "learning_rate must be a finite number >= 0, got nan"),
+        (("sgd", float("inf")), "learning_rate must be a finite number >= 0, got inf"),
     ],
 )
 def test_unknown_names(arguments, words):

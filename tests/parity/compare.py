@@ -14,7 +14,7 @@ import torch
 
 from funcnn import tree
 
-# Scalars of some optimizers' states have the default dtype whatever the parameters': NAdam's product of momenta.
+# Scalars of some optimizers' states have the default dtype for parameters of any dtype: NAdam's product of momenta.
 torch.set_default_dtype(torch.float64)
 
 RTOL = 1e-9
@@ -31,7 +31,7 @@ class Case(NamedTuple):
 
 
 def cases(table, count=40):
-    """Draw each function's cases: arguments of pytest.mark.parametrize, with the label, which comes first, as id."""
+    """Draw each function's cases: arguments of pytest.mark.parametrize, with the label, the first item, as id."""
     drawn = [
         (name, draw(np.random.default_rng([zlib.crc32(name.encode()), i])))
         for name, draw in table.items()

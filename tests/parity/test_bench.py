@@ -36,7 +36,7 @@ NAMES = ["seed", "digits32", "lenet", "vgg", "bnnet", "resnet", "estimator", "pr
 def test_the_same_losses(name, memory_format, modules, monkeypatch):
     jobs, with_funcnn, with_torch = modules
     network = jobs.NETWORKS[jobs.JOBS[name].network]
-    # what is dropped at random differs, whatever the weights
+    # different units are dropped at random, with the same weights, too
     certain = tuple(layer for layer in network.layers if not isinstance(layer, jobs.Dropout))
     monkeypatch.setitem(jobs.NETWORKS, jobs.JOBS[name].network, network._replace(layers=certain))
     if name == "estimator":

@@ -1,6 +1,6 @@
 """Every loss over random shapes and options against PyTorch's.
 
-Where PyTorch averages in the same way its own mean is asked for, else its losses of single entries are averaged here.
+Where PyTorch averages in the same way its own mean is used, else its losses of single entries are averaged here.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ def weighted(loss, weight):
 # classes
 
 
-def classified(ours, to_predictions, theirs_of):
+def class_loss(ours, to_predictions, theirs_of):
     """A loss over classes; PyTorch's is cross_entropy of "logits" or nll_loss, of "log_probs" or the log of "probs"."""
 
     def draw(rng):
@@ -52,7 +52,7 @@ def classified(ours, to_predictions, theirs_of):
 
         def theirs(scores):
             scores = scores.log() if theirs_of == "probs" else scores
-            return torch_classified(scores, target, of_logits=theirs_of == "logits", **options)
+            return torch_class_loss(scores, target, of_logits=theirs_of == "logits", **options)
 
         given = {name: option is not None for name, option in options.items() if name.endswith("weight")}
         text = label(x=scores.shape, soft=soft, smoothing=options["label_smoothing"], ignore=ignored, **given)
@@ -61,7 +61,7 @@ def classified(ours, to_predictions, theirs_of):
     return draw
 
 
-def torch_classified(scores, target, *, of_logits, class_weight, label_smoothing, ignore_index, sample_weight):
+def torch_class_loss(scores, target, *, of_logits, class_weight, label_smoothing, ignore_index, sample_weight):
     classes = scores.shape[-1]
     target, scores = torch.tensor(target), channels_first(scores)
     soft = target.is_floating_point()
@@ -147,8 +147,8 @@ def paired(ours, theirs, draw_target, draw_options=None):
             each = theirs(x, torch.tensor(target), reduction="none", **options)
             return weighted(each, map_batches(sample_weight, each))
 
-        shown = {name: np.shape(option) or option for name, option in options.items()}
-        text = label(x=shape, **shown, sample_weight=sample_weight is not None)
+        printed = {name: np.shape(option) or option for name, option in options.items()}
+        text = label(x=shape, **printed, sample_weight=sample_weight is not None)
         return Case(text, lambda x: ours(x, target, sample_weight=sample_weight, **options), theirs_weighted, (x,))
 
     return draw
@@ -213,18 +213,18 @@ def huber(x, target, *, delta, reduction):
 
 # name in funcnn.losses: what draws a case
 LOSSES = {
-    "cross_entropy": classified(losses.cross_entropy, softmax, "probs"),
+    "cross_entropy": class_loss(losses.cross_entropy, softmax, "probs"),
     "focal": focal,
     "hinge": paired(losses.hinge, margin, signs),
     "huber": paired(losses.huber, huber, numbers, delta),
     "kl_divergence": kl_divergence,
     "mae": paired(losses.mae, F.l1_loss, numbers),
     "mse": paired(losses.mse, F.mse_loss, numbers),
-    "nll": classified(losses.nll, log_softmax, "log_probs"),
+    "nll": class_loss(losses.nll, log_softmax, "log_probs"),
     "sigmoid_binary_cross_entropy": paired(
         losses.sigmoid_binary_cross_entropy, binary_cross_entropy, yes_or_no, binary_options
     ),
-    "softmax_cross_entropy": classified(losses.softmax_cross_entropy, unchanged, "logits"),
+    "softmax_cross_entropy": class_loss(losses.softmax_cross_entropy, unchanged, "logits"),
 }
 
 NOT_COMPARED: dict[str, str] = {}

@@ -35,7 +35,7 @@ def tied(rng, x):
 def conv(rng):
     rank = rng.integers(1, 4)
     window, stride, dilation = some(rng, rank, 1, 4), some(rng, rank, 1, 3), some(rng, rank, 1, 3)
-    groups, inner, outer = some(rng, 3, 1, 3)
+    groups, in_channels, out_channels = some(rng, 3, 1, 3)
     padding = pairs = tuple(some(rng, 2, 0, 3) for _ in window)
     kind = rng.choice(["int", "pairs", "same"])
     if kind == "int":
@@ -44,9 +44,9 @@ def conv(rng):
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
     least = [max(span - lo - hi, 1) for span, (lo, hi) in zip(spans, pairs, strict=True)]
     if kind == "same":
-        padding, stride = "same", (1,) * rank  # PyTorch has "same" without strides alone
-    x = normal(rng, 2, *(s + int(rng.integers(0, 5)) for s in least), inner * groups)
-    params = {"w": normal(rng, *window, inner, outer * groups), "b": normal(rng, outer * groups)}
+        padding, stride = "same", (1,) * rank  # PyTorch has "same" only without strides
+    x = normal(rng, 2, *(s + int(rng.integers(0, 5)) for s in least), in_channels * groups)
+    params = {"w": normal(rng, *window, in_channels, out_channels * groups), "b": normal(rng, out_channels * groups)}
     if without_bias := rng.random() < 0.25:
         del params["b"]
 
@@ -64,20 +64,22 @@ def conv(rng):
         )
         return channels_last(y)
 
-    text = label(x=x.shape, k=window, stride=stride, padding=padding, dilation=dilation, groups=groups, out=outer)
+    text = label(
+        x=x.shape, k=window, stride=stride, padding=padding, dilation=dilation, groups=groups, out=out_channels
+    )
     return Case(text, ours, theirs, (params, x))
 
 
 def conv_transpose(rng):
     rank = rng.integers(1, 4)
     window, stride, dilation = some(rng, rank, 1, 4), some(rng, rank, 1, 3), some(rng, rank, 1, 3)
-    groups, inner, outer = some(rng, 3, 1, 3)
+    groups, in_channels, out_channels = some(rng, 3, 1, 3)
     extra = tuple(int(rng.integers(0, s)) for s in stride)
     size = some(rng, rank, 1, 4)
     room = [(s - 1) * t + d * (k - 1) + e for s, t, d, k, e in zip(size, stride, dilation, window, extra, strict=True)]
     padding = tuple(int(rng.integers(0, min(3, r // 2) + 1)) for r in room)
-    x = normal(rng, 2, *size, inner * groups)
-    params = {"w": normal(rng, *window, outer, inner * groups), "b": normal(rng, outer * groups)}
+    x = normal(rng, 2, *size, in_channels * groups)
+    params = {"w": normal(rng, *window, out_channels, in_channels * groups), "b": normal(rng, out_channels * groups)}
 
     def ours(params, x):
         return ops.conv_transpose(
@@ -106,10 +108,10 @@ def pool_geometry(rng, dilated):
     window, stride = some(rng, rank, 1, 4), some(rng, rank, 1, 4)
     dilation = some(rng, rank, 1, 3) if dilated else (1,) * rank
     padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in window)
-    # at least one window, and none in the padding alone
+    # at least one window, and none entirely in the padding
     least = [max(d * (k - 1) + 1 - 2 * p, d) for d, k, p in zip(dilation, window, padding, strict=True)]
     if rank == 3:
-        least = np.maximum(least, window)  # asked by PyTorch's avg_pool3d, padding or not
+        least = np.maximum(least, window)  # required by PyTorch's avg_pool3d, with and without padding
     x = normal(rng, 2, *(s + int(rng.integers(0, 6)) for s in least), 2)
     return x, window, {"stride": stride, "padding": padding, "ceil_mode": bool(rng.random() < 0.5)}, dilation
 
@@ -166,7 +168,7 @@ def global_avg_pool(rng):
 
 
 def global_max_pool(rng):
-    # not amax, which shares the gradient out among ties
+    # not amax, which divides the gradient among ties
     x = tied(rng, normal(rng, *shape_of(rng)))
     return Case(label(x=x.shape), ops.global_max_pool, lambda x: x.flatten(1, -2).max(1).values, (x,))
 
@@ -204,7 +206,7 @@ def last_axes(rng):
 
 
 def at_the_end(f, axes):
-    """PyTorch normalises the last axes alone, so bring them there and back."""
+    """PyTorch only normalises the last axes, so move them to the end and back."""
 
     def moved(params, x):
         end = range(-len(axes), 0)
@@ -271,8 +273,8 @@ def instance_norm(rng):
 
 
 def dense(rng):
-    shape, outer = shape_of(rng, rank=rng.integers(0, 3)), int(rng.integers(1, 6))
-    params = {"w": normal(rng, shape[-1], outer), "b": normal(rng, outer)}
+    shape, out_channels = shape_of(rng, rank=rng.integers(0, 3)), int(rng.integers(1, 6))
+    params = {"w": normal(rng, shape[-1], out_channels), "b": normal(rng, out_channels)}
     if without_bias := rng.random() < 0.25:
         del params["b"]
 
@@ -282,7 +284,7 @@ def dense(rng):
     def ours(params, x):
         return ops.dense(params, x, bias=not without_bias)
 
-    return Case(label(x=shape, out=outer, bias="b" in params), ours, theirs, (params, normal(rng, *shape)))
+    return Case(label(x=shape, out=out_channels, bias="b" in params), ours, theirs, (params, normal(rng, *shape)))
 
 
 def embedding(rng):
@@ -346,8 +348,8 @@ def pad(rng):
     shape = shape_of(rng, least=2)
     mode = str(rng.choice(["constant", "reflect", "edge", "wrap"]))
     # PyTorch mirrors or repeats the image once
-    most = {"constant": 5, "edge": 5, "reflect": min(shape[1:-1]) - 1, "wrap": min(shape[1:-1])}[mode]
-    widths = tuple(some(rng, 2, 0, most) for _ in shape[1:-1])
+    widest = {"constant": 5, "edge": 5, "reflect": min(shape[1:-1]) - 1, "wrap": min(shape[1:-1])}[mode]
+    widths = tuple(some(rng, 2, 0, widest) for _ in shape[1:-1])
     theirs_mode = {"edge": "replicate", "wrap": "circular"}.get(mode, mode)
     value = 1.5 if mode == "constant" else 0.0
 
@@ -476,7 +478,7 @@ OPS = {
 }
 
 NOT_COMPARED = {
-    "dropout": "its random numbers come from a key, PyTorch's from a generator of its own",
+    "dropout": "its random numbers come from a key, PyTorch's from its own generator",
 }
 
 
@@ -490,8 +492,8 @@ def test_value_and_gradients(case):
     check(case)
 
 
-# In these, PyTorch rounds a constant of the derivative to single precision (1 / alpha and 1 / 6) whatever x is; above,
-# the same functions are written otherwise.
+# In these, PyTorch rounds a constant of the derivative to single precision (1 / alpha and 1 / 6) for any dtype of x;
+# above, the same functions are written in another way.
 ROUNDED = {
     "celu": elementwise(ops.celu, F.celu, alpha),
     "hard_sigmoid": elementwise(ops.hard_sigmoid, F.hardsigmoid),

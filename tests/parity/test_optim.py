@@ -115,7 +115,7 @@ NOISE = [{path: np.random.default_rng([t]).standard_normal(leaf.shape) for path,
 
 
 def gradients(flat, t):
-    """Those of (p + noise)^2 / 2: they depend on the parameters, so errors would go on."""
+    """Those of (p + noise)^2 / 2: they depend on the parameters, so an error affects all later steps."""
     return {path: p + NOISE[t][path] for path, p in flat.items()}
 
 
@@ -213,7 +213,7 @@ AROUND = {
 
 
 @pytest.mark.parametrize(("ours", "theirs", "prepare"), AROUND.values(), ids=AROUND.keys())
-def test_trajectory_with_what_goes_around(ours, theirs, prepare):
+def test_trajectory_with_wrappers(ours, theirs, prepare):
     check_trajectory(ours, theirs, prepare)
 
 
@@ -372,6 +372,7 @@ NOT_COMPARED = {
     "adaptive_clip": "PyTorch has none",
     "apply_if_finite": "PyTorch has none but for its gradient scaler, which also changes its scale",
     "average_params": "PyTorch's average starts with the initial parameters, which do not count here",
+    "by_name": "chooses one of the optimizers and schedules compared here",
     "averaged_params": "reads what average_params keeps",
     "lamb": "PyTorch has none",
     "learning_rate": "reads the state",

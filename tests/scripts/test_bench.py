@@ -22,7 +22,7 @@ from funcnn.cli.recipes import RECIPES, ModelName
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench"
 SHORT = ("--rounds", 2, "--processes", 1, "--seconds-per-round", 0.005)
-ALONE = ("--framework", "funcnn", *SHORT)
+FUNCNN_ONLY = ("--framework", "funcnn", *SHORT)
 run = partial(commands.run, program=(SCRIPT,))
 on_a_terminal = partial(commands.on_a_terminal, program=(SCRIPT,))
 
@@ -67,7 +67,7 @@ def fake(folder, name, source):
 
 
 def test_piped_it_prints_a_table_for_each_job_and_progress_apart():
-    result = run("--job", "seed", "--job", "cold-start", *ALONE)
+    result = run("--job", "seed", "--job", "cold-start", *FUNCNN_ONLY)
     assert result.returncode == 0, result.stderr
     assert result.stderr == "measuring seed\nmeasuring cold start\n"
     assert not CONTROL.search(result.stdout)
@@ -75,10 +75,10 @@ def test_piped_it_prints_a_table_for_each_job_and_progress_apart():
     assert re.search(r"cold start, a process.*\n.*\n.*\nfuncnn +\d+\.\d\d +\d+\.\d\d +\d+\n", result.stdout)
 
 
-def test_json_alone_on_stdout_or_in_a_file_beside_the_tables(tmp_path):
+def test_json_only_on_stdout_or_in_a_file_beside_the_tables(tmp_path):
     path = tmp_path / "figures.json"
-    only = run("--job", "seed", "--json", "-", *ALONE)
-    both = run("--job", "seed", "--json", path, *ALONE)
+    only = run("--job", "seed", "--json", "-", *FUNCNN_ONLY)
+    both = run("--job", "seed", "--json", path, *FUNCNN_ONLY)
     assert only.returncode == both.returncode == 0
     assert both.stdout.startswith("seed, a step")
     for text in (only.stdout, path.read_text()):
@@ -110,7 +110,7 @@ def test_a_framework_that_is_not_installed_is_named_and_the_others_are_measured(
 
 def test_a_framework_that_fails_is_named_and_the_others_are_measured(tmp_path):
     env = fake(tmp_path, "torch", "raise ImportError('libtorch.so: no such file\\nand more')")
-    result = run("--job", "seed", "--job", "cold-start", "--framework", "torch", *ALONE, env=env)
+    result = run("--job", "seed", "--job", "cold-start", "--framework", "torch", *FUNCNN_ONLY, env=env)
     assert result.returncode == 1
     assert re.search(r"^torch +failed", result.stdout, re.MULTILINE)
     assert re.search(r"^funcnn +\d", result.stdout, re.MULTILINE)
@@ -217,7 +217,7 @@ def test_a_worker_imports_nothing_that_its_framework_does_not_need():
 
 def test_rounds_take_as_long_as_asked(scripts):
     worker, taken = scripts("bench.worker"), []
-    steps = worker.steps_taking(lambda n: (taken.append(n), time.sleep(0.0005 * n)), 0.02)
+    steps = worker.steps_for(lambda n: (taken.append(n), time.sleep(0.0005 * n)), 0.02)
     assert 10 <= steps <= 45 and sum(taken) >= steps / 2
 
 
@@ -228,21 +228,21 @@ def test_threads_bind_the_worker_to_so_many_cores(tmp_path):
 
 
 def test_on_a_terminal_progress_is_live():
-    shown, code = on_a_terminal("--job", "seed", *ALONE)
-    assert code == 0 and "\x1b[" in shown and "━" in shown and "seed, a step of 64" in shown
-    assert "measuring" not in shown
+    output, code = on_a_terminal("--job", "seed", *FUNCNN_ONLY)
+    assert code == 0 and "\x1b[" in output and "━" in output and "seed, a step of 64" in output
+    assert "measuring" not in output
 
 
 def test_a_narrow_terminal_without_colour_loses_no_figure():
-    shown, code = on_a_terminal("--job", "seed", *ALONE, columns=30, NO_COLOR="1")
+    output, code = on_a_terminal("--job", "seed", *FUNCNN_ONLY, columns=30, NO_COLOR="1")
     assert code == 0
-    assert not re.search(r"\x1b\[(\d+;)*[349]\d(;\d+)*m", shown)
-    # a table that does not fit is printed row by row: its name, and below it a line for each figure
-    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", shown).splitlines()
-    at = next(i for i, line in enumerate(lines) if line.split()[-1:] == ["funcnn"])
-    figures = [line.split() for line in lines[at + 1 :] if line.startswith("  ")]
-    assert [figure[0] for figure in figures] == ["us", "best", "/", "MB"] and "…" not in shown
-    assert all(float(figure[-1]) > 0 for figure in figures if figure[0] != "/")
+    assert not re.search(r"\x1b\[(\d+;)*[349]\d(;\d+)*m", output)
+    # a table that does not fit is printed row by row: its name, and below it each figure after its column's name
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", output).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.split() == ["funcnn"])
+    words = " ".join(line for line in lines[at + 1 :] if line.startswith("  ")).split()
+    assert words[0::2] == ["us", "best", "MB"] and "…" not in output
+    assert all(float(figure.replace(",", "")) > 0 for figure in words[1::2])
 
 
 def test_ctrl_c_ends_the_workers(tmp_path):
@@ -401,7 +401,7 @@ def test_all_tables_of_a_page_are_rectangular_and_sections_are_in_the_order_of_t
 
 
 def test_measuring_writes_the_page_that_its_figures_give(tmp_path):
-    measured = run("--job", "seed", "--json", "a.json", "--page", "a.md", *ALONE, cwd=tmp_path)
+    measured = run("--job", "seed", "--json", "a.json", "--page", "a.md", *FUNCNN_ONLY, cwd=tmp_path)
     written = run("--from", "a.json", "--page", "b.md", cwd=tmp_path)
     assert (measured.returncode, written.returncode) == (0, 0), measured.stderr + written.stderr
     assert (written.stdout, written.stderr) == ("", "")
@@ -423,7 +423,7 @@ def test_a_page_of_other_files_is_refused(tmp_path, content):
     assert len(result.stderr.splitlines()) == 1 and not (tmp_path / "x.md").exists()
 
 
-def test_the_overhead_of_each_way_is_against_training_alone(scripts, monkeypatch, capsys):
+def test_the_overhead_of_each_way_is_relative_to_training_alone(scripts, monkeypatch, capsys):
     overhead = scripts("bench.overhead")
     delays = iter([9.0, 9.0, 9.0, 9.0, 1.0, 1.1, 1.2, 1.3, 2.0, 2.4, 2.8, 2.0])
     monkeypatch.setattr(overhead, "_seconds", lambda arguments: next(delays))
@@ -441,8 +441,8 @@ def test_the_overhead_is_that_of_the_command_with_options_that_it_has(scripts, m
 
 
 FAILURES = {
-    "two tables at once": (("--sweep", "--methods"), 2, "--overhead each go with"),
-    "a sweep of a job": (("--sweep", "--job", "seed"), 2, "--overhead each go with"),
+    "two tables": (("--sweep", "--methods"), 2, "--overhead can each be combined only with"),
+    "a sweep of a job": (("--sweep", "--job", "seed"), 2, "--overhead can each be combined only with"),
     "unknown job": (("--job", "alexnet"), 2, "'alexnet' is not one of"),
     "unknown framework": (("--framework", "numpy"), 2, "'numpy' is not one of"),
     "a page from figures while measuring": (
@@ -450,7 +450,11 @@ FAILURES = {
         2,
         "--from measures",
     ),
-    "figures without a page": (("--from", "x.json"), 2, "--from measures nothing: it goes with --page FILE alone"),
+    "figures without a page": (
+        ("--from", "x.json"),
+        2,
+        "--from measures nothing: it can only be combined with --page FILE",
+    ),
     "no figures": (("--from", "x.json", "--page", "x.md"), 1, "No such file or directory: 'x.json'"),
     "a page in a missing folder": (
         ("--page", "missing/x.md"),

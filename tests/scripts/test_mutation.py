@@ -59,14 +59,14 @@ def test_each_mutant_is_the_whole_source_with_one_change(mutation):
         assert sum(a != b for a, b in zip(source.splitlines(), whole, strict=True)) == 1
 
 
-def test_every_place_has_files_and_tests_that_exist(mutation):
-    assert mutation.MORE_TESTS.keys() <= set(mutation.PLACES)
-    for place in mutation.PLACES:
-        source, *tests = mutation.tests_for(place)
+def test_every_module_has_files_and_tests_that_exist(mutation):
+    assert mutation.MORE_TESTS.keys() <= set(mutation.MODULES)
+    for module in mutation.MODULES:
+        source, *tests = mutation.tests_for(module)
         assert (ROOT / source).exists()
         assert tests and all((ROOT / test).exists() for test in tests)
-        files = mutation.sources(place)
-        assert files and {mutation.place_of(path) for path in files} == {place}
+        files = mutation.sources(module)
+        assert files and {mutation.module_of(path) for path in files} == {module}
 
 
 def test_modules_in_folders_below_are_mutated_too(mutation):

@@ -22,7 +22,7 @@ from funcnn.tree import Array
 # The cost model of `_length`; ``scripts/bench --methods`` measures again whether its choices are the fastest.
 
 _MAX_WIDTH = 128  # columns of a product: beyond these, the products by 0 cost more than wider matrices gain
-_VECTOR = 16  # columns that are multiplied at once: a product's width counts as the next multiple
+_VECTOR = 16  # columns that are multiplied in one step: a product's width counts as the next multiple
 COPY = 33  # multiply-adds that take as long as copying one number
 _ROW = 500  # multiply-adds: the fixed cost of adding one row of positions to dx
 

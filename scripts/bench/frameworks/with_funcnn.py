@@ -86,7 +86,7 @@ def make_run(task: Task) -> Callable[[int], float]:
 
 
 def train_digits(seed: int, path: Path) -> tuple[int, float]:
-    """Train the default network to the accuracy asked for, save it, and return the epochs and the accuracy."""
+    """Train the default network to the target accuracy, save it, and return the epochs and the accuracy."""
     x, labels, test_x, test_labels = jobs.split_digits(data.digits)
     model = models.convnet(10)
     optimizer = make_optimizer(Job("estimator"), jobs.EPOCHS * len(x) // jobs.BATCH_SIZE)

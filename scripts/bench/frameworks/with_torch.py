@@ -148,7 +148,7 @@ def step(
 def train_digits(
     seed: int, path: Path, memory_format: torch.memory_format = torch.contiguous_format, compiled: bool = False
 ) -> tuple[int, float]:
-    """Train the default network to the accuracy asked for, save it, and return the epochs and the accuracy."""
+    """Train the default network to the target accuracy, save it, and return the epochs and the accuracy."""
     x, labels, test_x, test_labels = jobs.split_digits()
     images, targets = _images(x, memory_format), torch.from_numpy(labels)
     test_images, test_targets = _images(test_x, memory_format), torch.from_numpy(test_labels)

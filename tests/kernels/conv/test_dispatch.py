@@ -1,4 +1,4 @@
-"""The choice of the method: Winograd's in float32 unless exactness is asked for, the definition in float64."""
+"""The choice of the method: Winograd's in float32 unless exactness is requested, the definition in float64."""
 
 import numpy as np
 import pytest

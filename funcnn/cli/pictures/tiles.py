@@ -23,7 +23,7 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-from funcnn.cli.console import encodable, printable
+from funcnn.characters import encodable, printable
 from funcnn.tree import Array
 
 T = TypeVar("T")
@@ -106,18 +106,6 @@ def _to_bytes(x: Array) -> Array:
     return np.rint(x).astype(np.uint8)
 
 
-def resized(values: Array, shape: tuple[int, int]) -> Array:
-    """Return values (h, w) on another grid over the same area, interpolated linearly between the cells' centres."""
-    down, across = (_interpolation(*sizes) for sizes in zip(values.shape, shape, strict=True))
-    return down @ values @ across.T
-
-
-def _interpolation(old: int, new: int) -> Array:
-    """Return the matrix (new, old) whose rows are the weights of the old cells."""
-    centres = (np.arange(new) + 0.5) * old / new - 0.5
-    return np.stack([np.interp(centres, np.arange(old), unit) for unit in np.eye(old)], axis=1)
-
-
 class Layout(NamedTuple):
     """How a gallery fills a console.
 
@@ -178,7 +166,7 @@ class Gallery(NamedTuple):
         half_blocks = _has_half_blocks(console, options)
         height, width = self.tiles[0].shades.shape
         across = 1 if half_blocks else 2  # characters for a pixel
-        captions = [printable(console, tile.caption) for tile in self.tiles]
+        captions = [printable(tile.caption, console.encoding) for tile in self.tiles]
         longest = max(cell_len(line) for caption in captions for line in caption.split("\n"))
         room = (options.max_width + GAP) // self.group - GAP
         if room < SMALLEST_MAP * across and self.group > 1:
@@ -214,7 +202,7 @@ class Gallery(NamedTuple):
                     yield Segment(" " * (cell + GAP - sum(segment.cell_length for segment in part)))
                 yield from parts[-1]
                 yield Segment.line()
-            captions = [_wrapped(printable(console, tile.caption), cell) for tile in row]
+            captions = [_wrapped(printable(tile.caption, console.encoding), cell) for tile in row]
             for lines_of_captions in zip_longest(*captions, fillvalue=""):
                 yield Segment("".join(set_cell_size(line, cell + GAP) for line in lines_of_captions).rstrip())
                 yield Segment.line()
@@ -360,7 +348,7 @@ class HeatMap(NamedTuple):
     names: Sequence[str]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        counts, names = self.confusion, [printable(console, name) for name in self.names]
+        counts, names = self.confusion, [printable(name, console.encoding) for name in self.names]
         fractions = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
         label = min(max(cell_len(name) for name in names), max(options.max_width // 4, 4))
         digits = len(str(counts.max()))
@@ -382,7 +370,7 @@ class HeatMap(NamedTuple):
             line = Text(set_cell_size(_shortened(name, label, options.encoding), label) + " ", "bold")
             for j, count in enumerate(row):
                 text = _centred(str(count) if count else zero, cell)
-                line.append(text, _on(colours(fractions[i, j], VIRIDIS)) if coloured else "bold" if i == j else "")
+                line.append(text, _text_on(colours(fractions[i, j], VIRIDIS)) if coloured else "bold" if i == j else "")
             yield line
 
 
@@ -396,7 +384,7 @@ def _centred(text: str, width: int) -> str:
     return " " * left + text + " " * (width - cell_len(text) - left)
 
 
-def _on(colour: Array) -> Style:
+def _text_on(colour: Array) -> Style:
     """Return the style of text on a colour: black or white, whichever has more contrast."""
     lightness = float(colour @ [0.299, 0.587, 0.114])
     black_or_white = (0, 0, 0) if lightness > 128 else (255, 255, 255)

@@ -497,4 +497,4 @@ def _window(name: str, kernel_size: PerAxis, rank: int) -> tuple[int, ...]:
 def _check_rank(name: str, in_shape: tuple[int, ...], rank: int) -> None:
     if len(in_shape) != rank + 1:
         axes = ("length", "height, width", "depth, height, width")[rank - 1]
-        raise ValueError(f"{name}: takes examples of shape ({axes}, channels), got {in_shape}")
+        raise ValueError(f"{name}: examples must be of shape ({axes}, channels), got {in_shape}")

@@ -8,33 +8,33 @@ import pytest
 import screens
 from PIL import Image
 
-from funcnn.cli import canvas, plots
+from funcnn.cli.pictures import curves, rendering
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def test_curves_go_through_their_points():
     x, y = np.arange(1.0, 6.0), np.array([5.0, 3.0, np.nan, 1.0, 2.0])
-    plot = plots.Plot("loss", [plots.Curve("run", x, y)], (1.0, 5.0), (1.0, 5.0), rows=4)
+    plot = curves.Plot("loss", [curves.Curve("run", x, y)], (1.0, 5.0), (1.0, 5.0), rows=4)
     rows = screens.printed([plot], 3 + 20)[1:5]
     dots = np.zeros((16, 40), bool)
     for i, row in enumerate(rows):
         for j, (character, _, _) in enumerate(row[3:]):
             bits = ord(character) - 0x2800 if character != " " else 0
-            for bit, (column, k) in enumerate(plots.DOTS):
+            for bit, (column, k) in enumerate(curves.DOTS):
                 dots[4 * i + k, 2 * j + column] = bits >> bit & 1
     columns = (x[[0, 1, 3, 4]] - 1) / 4 * 39
     for at, value in zip(columns, y[[0, 1, 3, 4]], strict=True):
         near = np.flatnonzero(dots[:, round(at)])
         assert np.abs(near - (5 - value) / 4 * 15).min() <= 1.0
     assert dots.any(axis=0).all()  # without a gap
-    flat = plots.Curve("", x, np.ones(5))
-    assert plots.limits([flat]) == (0.5, 1.5) and plots.limits([flat], log=True) == (0.5, 2.0)
+    flat = curves.Curve("", x, np.ones(5))
+    assert curves.limits([flat]) == (0.5, 1.5) and curves.limits([flat], log=True) == (0.5, 2.0)
 
 
-def run(name="run", marker=None, dashed=True, colour=plots.LINES[0]):
+def run(name="run", marker=None, dashed=True, colour=curves.LINES[0]):
     x = np.arange(1.0, 31.0)
-    training = plots.Curve(name, x, 2 / x, colour, "training", dashed, marker)
+    training = curves.Curve(name, x, 2 / x, colour, "training", dashed, marker)
     return [training, training._replace(y=2 / x + 0.1, part="validation", dashed=False)]
 
 
@@ -61,7 +61,7 @@ def text_of(plot, width, **options):
     ],
 )
 def test_ticks_are_round(low, high, options, expected):
-    values, labels = plots.ticks(low, high, 5, **options)
+    values, labels = curves.ticks(low, high, 5, **options)
     assert labels == expected
     assert all(low * (1 - 1e-6) <= value <= high * (1 + 1e-6) or low < 0 for value in values)
 
@@ -71,7 +71,7 @@ def test_many_limits_have_between_two_and_five_ticks_inside_them():
     for _ in range(300):
         low = rng.normal() * 10.0 ** rng.integers(-6, 7)
         high = low + rng.uniform(0.01, 1) * 10.0 ** rng.integers(-3, 7)
-        values, labels = plots.ticks(low, high, 5)
+        values, labels = curves.ticks(low, high, 5)
         assert len(set(labels)) == len(values)
         np.testing.assert_allclose([float(label) for label in labels], values, rtol=1e-6, atol=1e-9 * abs(high - low))
         margin = 1e-6 * (high - low)
@@ -83,7 +83,7 @@ def test_many_limits_have_between_two_and_five_ticks_inside_them():
 
 
 def test_axes_are_labelled_at_any_encoding():
-    plot = plots.Plot("loss", run(), (0.0, 2.1), (1.0, 30.0))
+    plot = curves.Plot("loss", run(), (0.0, 2.1), (1.0, 30.0))
     for options in ({}, {"color_system": None}, {"file": screens.encoded("ascii")}):
         lines = text_of(plot, 50, **options)
         assert lines[0] == "loss" and [line for line in lines if line.strip() == "epoch"]
@@ -95,7 +95,7 @@ def test_axes_are_labelled_at_any_encoding():
 
 
 def test_training_and_validation_differ_without_colour():
-    plot = plots.Plot("loss", run(), (0.0, 2.1), (1.0, 30.0))
+    plot = curves.Plot("loss", run(), (0.0, 2.1), (1.0, 30.0))
     marks = "".join(text_of(plot, 50, file=screens.encoded("ascii"), color_system=None))
     marks.encode("ascii")
     assert marks.count("*") > 30 and marks.count(".") > 10
@@ -106,38 +106,38 @@ def test_training_and_validation_differ_without_colour():
         assert 0.4 < np.mean(halves) <= most and (curve.dashed or np.mean(halves) > 0.9)
 
 
-def test_several_runs_share_axes_only_where_they_can_be_told_apart():
-    runs = [run("first"), run("second", colour=plots.LINES[1])]
-    plot = plots.Plot("loss", [*runs[0], *runs[1]], (0.0, 2.1), (1.0, 30.0))
-    single = [plot._replace(title=f"loss, {curves[0].name}", curves=curves) for curves in runs]
-    panels = plots.Panels([plot], single)
+def test_several_runs_share_axes_only_where_they_can_be_distinguished():
+    runs = [run("first"), run("second", colour=curves.LINES[1])]
+    plot = curves.Plot("loss", [*runs[0], *runs[1]], (0.0, 2.1), (1.0, 30.0))
+    single = [plot._replace(title=f"loss, {of_run[0].name}", curves=of_run) for of_run in runs]
+    panels = curves.Panels([plot], single)
     shared = text_of(panels, 60)
     assert "loss" in shared and any("first" in line and "second" in line for line in shared)
     assert any("training" in line and "validation" in line for line in shared)
     for options in ({"no_color": True}, {"file": screens.encoded("cp1252")}):
-        alone = text_of(panels, 60, **options)
-        assert "loss, first" in alone and "loss, second" in alone and "loss" not in alone
+        separate = text_of(panels, 60, **options)
+        assert "loss, first" in separate and "loss, second" in separate and "loss" not in separate
 
 
 def test_lines_in_a_file_go_through_their_points():
-    curves = [*run("first", 0), *run("second", 1, colour=plots.LINES[1])]
-    plot = plots.Plot("loss", curves, (0.0, 2.1), (1.0, 30.0), vector=True)
-    drawn = canvas.draw(plot, 60)
-    picture = ElementTree.fromstring(canvas.svg(drawn))
+    both = [*run("first", 0), *run("second", 1, colour=curves.LINES[1])]
+    plot = curves.Plot("loss", both, (0.0, 2.1), (1.0, 30.0), vector=True)
+    drawn = rendering.draw(plot, 60)
+    picture = ElementTree.fromstring(rendering.svg(drawn))
     lines = [e for e in picture.iter(SVG + "polyline") if len(e.get("points").split()) == 30]
     assert len(lines) == 4 and [bool(e.get("stroke-dasharray")) for e in lines] == [True, False, True, False]
     assert len({e.get("stroke") for e in lines}) == 2
-    for line, curve in zip(lines, curves, strict=True):
+    for line, curve in zip(lines, both, strict=True):
         x, y = np.array([point.split(",") for point in line.get("points").split()], float).T
         for positions, values in ((x, curve.x), (y, curve.y)):  # both axes are linear
             slope, offset = np.polyfit(values, positions, 1)
             np.testing.assert_allclose(slope * values + offset, positions, atol=0.05)
-        assert x.min() >= 0 and x.max() <= 60 * canvas.CELL_WIDTH and np.polyfit(curve.y, y, 1)[0] < 0
+        assert x.min() >= 0 and x.max() <= 60 * rendering.CELL_WIDTH and np.polyfit(curve.y, y, 1)[0] < 0
     texts = list(picture.itertext())
     for text in ("loss", "epoch", "0.5", "1.0", "first", "second", "training", "validation"):
         assert text in texts
     markers = {len(e.get("points").split()) for e in picture.iter(SVG + "polygon")}
-    assert markers == {plots.MARKERS[0][0], plots.MARKERS[1][0]}
+    assert markers == {curves.MARKERS[0][0], curves.MARKERS[1][0]}
     # no line is of pixels: the page itself is blank
     assert (drawn.pixels == drawn.theme.background_color).all() and not drawn.words
     height = drawn.pixels.shape[0]
@@ -146,11 +146,11 @@ def test_lines_in_a_file_go_through_their_points():
 
 def test_a_png_has_the_same_lines():
     x = np.array([1.0, 30.0])
-    flat = plots.Curve("run", x, np.ones(2), part="validation")
+    flat = curves.Curve("run", x, np.ones(2), part="validation")
     for dashed, least, most in ((False, 0.99, 1.0), (True, 0.5, 0.75)):
-        plot = plots.Plot("loss", [flat._replace(dashed=dashed)], (0.3, 1.6), (1.0, 30.0), vector=True)
-        image = np.asarray(Image.open(io.BytesIO(canvas.png(canvas.draw(plot, 60))))).astype(int)
-        blue = np.abs(image - plots.LINES[0]).sum(axis=-1) < 100
+        plot = curves.Plot("loss", [flat._replace(dashed=dashed)], (0.3, 1.6), (1.0, 30.0), vector=True)
+        image = np.asarray(Image.open(io.BytesIO(rendering.png(rendering.draw(plot, 60))))).astype(int)
+        blue = np.abs(image - curves.LINES[0]).sum(axis=-1) < 100
         rows = np.flatnonzero(blue[: 14 * 32].any(axis=1))  # the legend is below
         columns = np.flatnonzero(blue[rows].any(axis=0))
         drawn = blue[rows][:, columns[0] : columns[-1] + 1].any(axis=0)
@@ -158,8 +158,8 @@ def test_a_png_has_the_same_lines():
 
 
 def test_a_single_epoch_is_a_point():
-    point = plots.Curve("run", np.ones(1), np.ones(1), part="training")
-    plot = plots.Plot("loss", [point], plots.limits([point]), (1.0, 1.0))
+    point = curves.Curve("run", np.ones(1), np.ones(1), part="training")
+    plot = curves.Plot("loss", [point], curves.limits([point]), (1.0, 1.0))
     assert any(ord(c) > 0x2800 for line in text_of(plot, 50)[1:13] for c in line)
-    picture = ElementTree.fromstring(canvas.svg(canvas.draw(plot._replace(vector=True), 50)))
+    picture = ElementTree.fromstring(rendering.svg(rendering.draw(plot._replace(vector=True), 50)))
     assert len(list(picture.iter(SVG + "polygon"))) == 1

@@ -1,4 +1,4 @@
-"""The loop of a run: train epoch by epoch, keep checkpoints and history on the way, stop early."""
+"""The loop of a run: train epoch by epoch, write checkpoints and history, stop early."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from funcnn.stopping import update_best
 from funcnn.training import Epoch, Step
 from funcnn.tree import Array
 
-# Seconds between two checkpoints of a run whose command line does not say when to write them.
+# Seconds between two checkpoints of a run without --checkpoints and --checkpoint-every.
 INTERVAL = 60.0
 
 
@@ -53,7 +54,7 @@ class CheckpointPolicy(NamedTuple):
     history_steps: bool = False
 
 
-class InterruptedRun(Exception):  # noqa: N818 it is no error
+class InterruptedRun(Exception):  # noqa: N818 not an error
     """Ctrl-C, after which the run's checkpoint is in a folder.
 
     Attributes
@@ -123,22 +124,23 @@ def train(
         epochs=run.epochs,
         batch_size=run.batch_size,
         resume=initial.train_state,
-        augment=(lambda key, images: data.random_shift(key, images, run.shift, fraction=0.5)) if run.shift else None,
+        augment=partial(data.random_shift, max_shift=run.shift, fraction=0.5) if run.shift else None,
         validation=(x[splits.validation], targets[splits.validation]) if measures and len(splits.validation) else None,
         metrics=measures,
         threads=run.threads,
     ).steps()
     steps = -(-len(splits.train) // run.batch_size)
-    shown = with_progress(
+    displayed = with_progress(
         records,
         run.epochs,
         label=label,
         quiet=quiet,
         epochs_done=initial.train_state.epoch,
+        steps_done=len(initial.train_state.losses),
         steps_per_epoch=steps,
     )
-    # both are closed here, so that no live line is left on the terminal when Ctrl-C is reported
-    with closing(shown), closing(checkpoints_of(run, initial, shown)) as states:
+    # Close both here: no live line may be left on the terminal when Ctrl-C is reported.
+    with closing(displayed), closing(checkpoints_of(run, initial, displayed)) as states:
         current = store(initial, states, policy) if policy else [initial, *states][-1]
     console.logger(quiet)(label + format_duration(initial, current))
     return current
@@ -197,7 +199,7 @@ def store(initial: Checkpoint, states: Iterator[Checkpoint], policy: CheckpointP
 
 
 def is_due(policy: CheckpointPolicy, current: training.TrainState, seconds: float) -> bool:
-    """Return whether it is time for a checkpoint, so many seconds after the last one."""
+    """Return whether it is time for a checkpoint, ``seconds`` after the last one."""
     if policy.every:
         return current.step % policy.every == 0 and len(current.losses) > 0
     return seconds >= INTERVAL or (policy.folder is not None and len(current.losses) == 0)

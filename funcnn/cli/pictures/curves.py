@@ -19,8 +19,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from funcnn.cli.console import encodable
-from funcnn.cli.pictures import RGB, batched, has_colour
+from funcnn.characters import encodable
+from funcnn.cli.pictures.tiles import RGB, batched, has_colour
 from funcnn.tree import Array
 
 # M. Okabe and K. Ito, Color Universal Design, 2008; all of middle lightness

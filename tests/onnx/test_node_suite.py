@@ -37,7 +37,7 @@ LISTED = {
     "random numbers of another generator, see test_dropout_scales_what_it_keeps_as_onnx_does": """
         test_training_dropout_default test_training_dropout_default_mask test_training_dropout
         test_training_dropout_mask""",
-    "resizing that is not to the nearest cell": """
+    "resizing that is not to the nearest position": """
         test_resize_upsample_scales_linear test_resize_upsample_scales_linear_align_corners
         test_resize_downsample_scales_linear test_resize_downsample_scales_linear_align_corners
         test_resize_upsample_scales_cubic test_resize_upsample_scales_cubic_align_corners
@@ -51,7 +51,7 @@ LISTED = {
         test_resize_downsample_sizes_linear_antialias test_resize_downsample_scales_cubic_antialias
         test_resize_downsample_sizes_cubic_antialias test_resize_downsample_scales_linear_half_pixel_symmetric
         test_resize_upsample_scales_linear_half_pixel_symmetric""",
-    "resizing to the nearest cell, but of another grid than that of repeated cells": """
+    "resizing to the nearest position, but of another grid than that of repeated positions": """
         test_resize_upsample_sizes_nearest_floor_align_corners
         test_resize_upsample_sizes_nearest_round_prefer_ceil_asymmetric
         test_resize_upsample_sizes_nearest_ceil_half_pixel""",

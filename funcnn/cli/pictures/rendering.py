@@ -24,8 +24,9 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.terminal_theme import TerminalTheme
 
-from funcnn.cli.pictures import RGB
-from funcnn.cli.plots import DASHES, Label, Stroke, vector
+from funcnn import extras
+from funcnn.cli.pictures.curves import DASHES, Label, Stroke, vector
+from funcnn.cli.pictures.tiles import RGB
 from funcnn.tree import Array
 
 DARK = TerminalTheme(
@@ -205,7 +206,7 @@ def check_pillow() -> None:
     try:
         import PIL.ImageDraw  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"PNG needs Pillow: pip install 'funcnn[images]'; or save as .svg ({error})") from None
+        raise extras.missing("PNG needs Pillow (SVG does not: save as .svg)", "images", error) from None
 
 
 def _font(size: int):  # type: ignore[no-untyped-def]  # Pillow's type, which need not be installed

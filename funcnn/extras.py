@@ -1,0 +1,36 @@
+"""The extras of the package: what to install where a part needs more than NumPy."""
+
+from __future__ import annotations
+
+__all__ = ["install", "missing"]
+
+
+def install(extra: str) -> str:
+    """Return how to install an extra.
+
+    Examples
+    --------
+    >>> install("images")
+    "pip install 'funcnn[images]', or '.[images]' in a clone"
+    """
+    return f"pip install 'funcnn[{extra}]', or '.[{extra}]' in a clone"
+
+
+def missing(need: str, extra: str, error: ImportError) -> ImportError:
+    """Return the error for a package that is not installed, in one line.
+
+    Parameters
+    ----------
+    need : str
+        What needs which package.
+    extra : str
+        The extra that installs it.
+    error : ImportError
+        The failed import.
+
+    Examples
+    --------
+    >>> missing("images need Pillow", "images", ImportError("No module named 'PIL'"))
+    ImportError("images need Pillow: pip install 'funcnn[images]', or '.[images]' in a clone (No module named 'PIL')")
+    """
+    return ImportError(f"{need}: {install(extra)} ({error})")
