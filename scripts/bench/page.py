@@ -42,11 +42,12 @@ def page(files: Sequence[dict[str, Any]]) -> str:
 def of_jobs(figures: dict[str, Any]) -> Iterator[str]:
     """Yield the section of the jobs."""
     effort, measured = figures["effort"], figures["jobs"]
+    processes = f"{effort['processes']} fresh process{'es' * (effort['processes'] != 1)}"
     yield "## Frameworks side by side"
     yield ""
     yield (
-        f"Every framework has the same networks, initial weights and batches. Each job runs in {effort['processes']} "
-        f"fresh processes per framework; the frameworks take turns in rounds of about {effort['seconds_per_round']:g} "
+        f"Every framework has the same networks, initial weights and batches. Each job runs in {processes} "
+        f"per framework; the frameworks take turns in rounds of about {effort['seconds_per_round']:g} "
         f"seconds, {effort['rounds']} per process. A framework that reaches another loss is refused, not timed. "
         "*Quartiles* are of all rounds; *process medians* are the lowest and the highest median of a process."
     )
