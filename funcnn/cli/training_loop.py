@@ -178,8 +178,9 @@ def store(initial: Checkpoint, states: Iterator[Checkpoint], policy: CheckpointP
     folder, written = policy.folder, time.monotonic()
     try:
         with history_writer(policy.history, policy.history_steps, initial) as history:
-            for current in states:
-                history.write(current)
+            for state in states:
+                history.write(state)
+                current = state  # only now: wherever Ctrl-C comes, the history is not behind the checkpoint
                 if is_due(policy, current.train_state, time.monotonic() - written):
                     history.flush()  # the history in the file is never behind the checkpoint
                     folder = folder or new_folder()
