@@ -314,9 +314,9 @@ def per_example_gradients(
     out this sum. Your own op has no rule: the layer's VJP is then called once for each example, with a dy that is 0 for
     all others, so the cost is quadratic in N.
 
-    For 256 of the digits, a loop over batches of one takes 7 times as long with `funcnn.models.convnet` and 70 times
-    as long with `funcnn.models.seed_convnet` (123 against 17 ms and 33 against 0.45 ms, single precision, the best of
-    25 calls on one core). The larger network spends most of its 17 ms on writing 54 MB of gradients.
+    For 256 of the digits, a loop over batches of one takes 7.6 times as long with `funcnn.models.convnet` and 52 times
+    as long with `funcnn.models.seed_convnet` (160 against 21 ms and 25 against 0.48 ms, single precision, the best of 8
+    and 25 calls on one core). The larger network spends most of its 21 ms on writing 54 MB of gradients.
 
     Examples
     --------
