@@ -8,8 +8,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
+from funcnn import streams
 from funcnn.characters import printable
 from funcnn.training import Epoch, Step
 
@@ -43,6 +45,7 @@ def with_progress(
     In a terminal or a notebook one line with a bar is redrawn, never wider than the terminal; it advances
     with each step if ``records`` has steps. Elsewhere (a pipe, a file, a dumb terminal) a line is printed after each
     epoch. Each epoch's line appears before the epoch is yielded. ``NO_COLOR`` and the encoding of stderr are honoured.
+    Where stderr cannot be written (it is closed, a full disk, a pipe without a reader), training goes on without.
 
     Parameters
     ----------
@@ -103,15 +106,16 @@ def with_progress(
         per_epoch = (time.monotonic() - started) / (epoch.epoch - epochs_done - steps_done / len(epoch.losses))
         return {**parts, "left": _time_left(per_epoch * (total_epochs - epoch.epoch))}
 
-    console = _live_console()
+    stderr = streams.guard(sys.stderr)
+    console = _live_console(stderr)
     if console is not None:
         yield from _live(records, parts_of, console, label, total_epochs, epochs_done, steps_per_epoch)
         return
     for record in records:
         if isinstance(record, Epoch):
             line = label + "  ".join(parts_of(record).values())
-            encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-            print(printable(line, encoding, "replace"), file=sys.stderr, flush=True)
+            with suppress(OSError, ValueError):  # of a stream that a caller has put in the place of stderr
+                print(printable(line, getattr(stderr, "encoding", None) or "utf-8", "replace"), file=stderr, flush=True)
         yield record
 
 
@@ -179,13 +183,13 @@ def _live(
             yield record
 
 
-def _live_console() -> Console | None:
+def _live_console(stderr: TextIO) -> Console | None:
     """Return rich's console for stderr if a line can be redrawn there, else None."""
     try:
         from rich.console import Console
     except ImportError:
         return None
-    console = Console(stderr=True)
+    console = Console(file=stderr)
     return console if console.is_jupyter or (console.is_terminal and not console.is_dumb_terminal) else None
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import io
+import json
+import math
 import os
 import shutil
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 
+from funcnn import streams
+from funcnn.characters import visible
 from funcnn.cli.plain_help import adapt_help
 
 # The class of every error that typer finds in a command line; not every version gives it a public name.
@@ -36,7 +42,8 @@ def run(app: typer.Typer, name: str | None = None, arguments: Sequence[str] | No
     """Run the app and exit: 0 on success, 2 for a wrong command line, 1 for a failure, 130 for Ctrl-C.
 
     Errors and warnings are one line on stderr, after the command's name. Mistakes of the program itself keep their
-    traceback.
+    traceback. What cannot be written to stderr is dropped; results that cannot be written to stdout are a failure, the
+    last one: files are written before. A terminal that hangs up interrupts as Ctrl-C does.
 
     Parameters
     ----------
@@ -48,26 +55,67 @@ def run(app: typer.Typer, name: str | None = None, arguments: Sequence[str] | No
     """
     name = name or os.path.basename(sys.argv[0])
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    streams.occupy_descriptors()
+    stdout, stderr = streams.guard(sys.stdout, _results_lost), streams.guard(sys.stderr)
+    with redirect_stdout(stdout), redirect_stderr(stderr), _interrupted_by_hangup():
+        try:
+            code = _run(app, name, arguments)
+        finally:
+            with suppress(OSError):  # reported, if it was not a failure already
+                stdout.flush()
+    sys.exit(code)
+
+
+def _results_lost(error: Exception) -> None:
+    if isinstance(error, BrokenPipeError):
+        raise error
+    raise OSError(f"cannot write the results to stdout: {getattr(error, 'strerror', None) or error}")
+
+
+@contextmanager
+def _interrupted_by_hangup() -> Iterator[None]:
+    """Raise KeyboardInterrupt when the terminal hangs up, unless that is ignored, as after ``nohup``."""
+
+    def interrupt(*_: Any) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a shell sends another one
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # else a checkpoint is being written after Ctrl-C
+            raise KeyboardInterrupt
+
+    if (
+        not hasattr(signal, "SIGHUP")  # Windows
+        or threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGHUP, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def _run(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
+    """Run the app, report errors, and return the exit code."""
     command = typer.main.get_command(app)
     adapt_help(command)
     path = _command_path(command, name, arguments)
-    _escape_unencodable_characters()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: _print_error(f"{path}: warning: {message}")
-            code = command.main(arguments, prog_name=name, standalone_mode=False)
+            code = command.main(list(arguments), prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except Interrupted as interrupted:
-        print(f"{path}: {interrupted}", file=sys.stderr)  # with a command to paste, in which spaces matter
-        sys.exit(130)
+        _print_error(f"{path}: {interrupted}")
+        return 130
     except BrokenPipeError:  # the reader, such as head, has closed the pipe, so an error message has no use
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except (UsageError, _TyperUsageError) as error:
         message = getattr(error, "format_message", error.__str__)()
         message = message.replace(": Value error, ", ": ").rstrip(".")  # pydantic's words, in some versions of typer
+        message = " ".join(message.split())  # typer's lists of choices have a line for each
         if message:  # none where the command line is empty and the help has been printed
             _print_error(f"{path}: {message} (see {path} --help)")
         code = 2
@@ -77,7 +125,7 @@ def run(app: typer.Typer, name: str | None = None, arguments: Sequence[str] | No
         code = 1
     if code == 130:  # some versions of typer return this for Ctrl-C
         _print_error(f"{path}: interrupted")
-    sys.exit(code or 0)
+    return code or 0
 
 
 def _command_path(command: Any, name: str, arguments: Sequence[str]) -> str:
@@ -91,19 +139,13 @@ def _command_path(command: Any, name: str, arguments: Sequence[str]) -> str:
     return " ".join(path)
 
 
-def _escape_unencodable_characters() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
-
-
 def warn(message: str) -> None:
     """Warn of something that is not an error, in one line on stderr."""
     warnings.warn(message, stacklevel=2)
 
 
 def _print_error(message: str) -> None:
-    print(" ".join(message.split()), file=sys.stderr)
+    print(visible(message), file=sys.stderr)
 
 
 def invocation(sub_command: str) -> list[str]:
@@ -127,9 +169,28 @@ def logger(quiet: bool) -> Callable[[str], None]:
 
     def log(message: str) -> None:
         if not quiet:
-            print(message, file=sys.stderr, flush=True)
+            print(visible(message), file=sys.stderr, flush=True)
 
     return log
+
+
+def json_line(record: Mapping[str, Any]) -> str:
+    """Return a record as one line of strict JSON, which has no NaN and no infinity: they become null.
+
+    Examples
+    --------
+    >>> json_line({"loss": float("inf"), "classes": [{"recall": 0.5}]})
+    '{"loss": null, "classes": [{"recall": 0.5}]}'
+    """
+    return json.dumps(_finite(record), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def results_console() -> Console:

@@ -10,6 +10,7 @@ import numpy as np
 import typer
 
 from funcnn import predictor
+from funcnn.characters import visible
 from funcnn.cli import console
 from funcnn.cli.options import AsJson, ModelFile
 from funcnn.files import check_writable, write_atomic
@@ -63,7 +64,7 @@ def main(
     }
     by = " and ".join(checked_by)
     line = f"wrote {file}: {report['nodes']} nodes, {report['bytes']:,} bytes, opset {report['opset']}, checked by {by}"
-    print(json.dumps(report) if as_json else line)
+    print(console.json_line(report) if as_json else visible(line))
 
 
 def check(content: bytes, trained: predictor.Predictor, probabilities: bool) -> list[str]:

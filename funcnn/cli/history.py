@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from funcnn import optim
 from funcnn.checkpoint import Checkpoint
+from funcnn.cli.console import json_line
 from funcnn.files import write_atomic
 from funcnn.training import Epoch
 
@@ -71,14 +72,14 @@ def history_writer(path: Path | None, steps: bool, initial: Checkpoint) -> Itera
         step_rows = [row for row in read_history(path) if row["record"] == "step"]
         rows += [row for row in step_rows if row["step"] <= initial.train_state.step]
     rows.sort(key=lambda row: (row["step"], row["record"] == "epoch"))
-    write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
+    write_atomic(path, "".join(json_line(row) + "\n" for row in rows))
     try:
         with open(path, "a", encoding="utf-8") as file:
 
             def write(current: Checkpoint) -> None:
                 train_state = current.train_state
                 if not len(train_state.losses):  # an epoch has just ended
-                    file.write(json.dumps({"record": "epoch", **current.history[-1]}) + "\n")
+                    file.write(json_line({"record": "epoch", **current.history[-1]}) + "\n")
                     file.flush()
                 elif steps:
                     row = {
@@ -88,7 +89,7 @@ def history_writer(path: Path | None, steps: bool, initial: Checkpoint) -> Itera
                         "loss": float(train_state.losses[-1]),
                         "learning_rate": optim.learning_rate(train_state.opt_state),
                     }
-                    file.write(json.dumps(row) + "\n")
+                    file.write(json_line(row) + "\n")
 
             yield HistoryWriter(write, file.flush)
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from statistics import median
 from typing import Annotated, Any
 
@@ -12,7 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from funcnn import predictor, tree
-from funcnn.cli.console import results_console
+from funcnn.characters import visible
+from funcnn.cli.console import json_line, results_console
 from funcnn.cli.options import AsJson, ModelFile
 from funcnn.cli.tables import Column, FoldingTable
 from funcnn.data import describe_shape
@@ -33,7 +33,7 @@ def main(
     if as_json:
         record = {"model": trained.description["model"], "data": trained.description["data"]}
         record |= {"versions": trained.description.get("versions"), "history": trained.history}
-        print(json.dumps({**record, "batch_size": batch_size, "layers": layers, "weights": weights}))
+        print(json_line({**record, "batch_size": batch_size, "layers": layers, "weights": weights}))
         return
     console = results_console()
     show_origin(console, trained)
@@ -118,7 +118,7 @@ def show_origin(console: Console, trained: Predictor) -> None:
     if "versions" in trained.description:
         lines.append(", ".join(f"{name} {value}" for name, value in trained.description["versions"].items()))
     for line in lines:
-        console.print(Text(line, overflow="fold"))
+        console.print(Text(visible(line), overflow="fold"))
     console.print()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from funcnn.characters import printable
+from funcnn.characters import printable, visible
 from funcnn.cli.tables import FoldingTable, table
 from funcnn.tree import Array
 
@@ -22,7 +22,7 @@ def print_report(console: Console, title: str, confusion: Array, names: Sequence
         for row in report["classes"]
     ]
     accuracy, right, count = report["accuracy"], report["right"], report["examples"]
-    console.print(Text(f"{title} accuracy {accuracy:.2%} ({right} of {count})", "bold"), soft_wrap=True)
+    console.print(Text(f"{visible(title)} accuracy {accuracy:.2%} ({right} of {count})", "bold"), soft_wrap=True)
     console.print(table(("class", "examples", "precision", "recall"), rows))
     console.print("Confusion matrix: a row for each true class, a column for each predicted one")
     print_confusion(console, confusion, names)

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from funcnn import attribution, files, intermediates, metrics, predictor, tree
+from funcnn.characters import visible
 from funcnn.cli import runs
 from funcnn.cli.console import UsageError, logger
 from funcnn.cli.history import read_history
@@ -230,7 +231,7 @@ def history(path: Path) -> list[dict[str, Any]]:
 def show_or_save(picture: Sequence[RenderableType], save: Path | None, light: bool, columns: int) -> None:
     """Print a picture, or write it to a file."""
     if save is None:
-        console = Console(highlight=False)
+        console = Console(highlight=False, markup=False, emoji=False)
         for renderable in picture:
             console.print(renderable)
         return
@@ -318,7 +319,7 @@ def features(
         for k in np.argsort(-p, kind="stable")[:10]:
             if p[k] < 0.0005:
                 break
-            table.add_row(Text(trained.classes[k]), Bar(float(p[k]), 20, "blue"), f"{p[k]:.1%}")
+            table.add_row(Text(visible(trained.classes[k])), Bar(float(p[k]), 20, "blue"), f"{p[k]:.1%}")
         after = [Text("largest predicted probabilities", "bold"), table]
     return [FeaturePage(before, maps, after, lines, bool(layers))]
 
@@ -434,7 +435,9 @@ def attributions(
     columns = [(method, compute[method]()) for method in methods]
     tiles = []
     for n, example in enumerate(examples):
-        explained = f"{'score of' if of else 'predicted'} {trained.classes[classes[n]]} ({p[n, classes[n]]:.0%})"
+        explained = (
+            f"{'score of' if of else 'predicted'} {visible(trained.classes[classes[n]])} ({p[n, classes[n]]:.0%})"
+        )
         tiles.append(example_tile(dataset, images[n], f"{example_label(dataset, example)}\n{explained}"))
         tiles += [attribution_tile(method, result[n], dataset.x.shape[1:3]) for method, result in columns]
     title = "Red (+) and yellow raise the score of the class, blue (-) lowers it"
@@ -479,7 +482,7 @@ def confusion(trained: Predictor, dataset: Dataset, title: str = "") -> list[Ren
     for k in np.argsort(-wrong, axis=None, kind="stable")[:8]:
         i, j = divmod(int(k), len(names))
         if wrong[i, j]:
-            table.add_row(Text(f"{names[i]} predicted as {names[j]}"), f"{wrong[i, j]} of {counts[i].sum()}")
+            table.add_row(Text(visible(f"{names[i]} predicted as {names[j]}")), f"{wrong[i, j]} of {counts[i].sum()}")
     head = Text(f"{prefix(title)}accuracy {right / counts.sum():.2%} ({right} of {counts.sum()})", "bold")
     axes = Text("a row for each true class, a column for each predicted one", "dim")
     return [head, axes, Text(), HeatMap(counts, names), Text(), table]
@@ -497,7 +500,9 @@ def mistakes(trained: Predictor, dataset: Dataset, limit: int, title: str = "") 
     order = wrong[np.argsort(-p[wrong, predicted[wrong]], kind="stable")][:limit]
     tiles = [
         example_tile(
-            dataset, dataset.x[n], f"{example_label(dataset, n)}\npredicted {trained.classes[k]} ({p[n, k]:.0%})"
+            dataset,
+            dataset.x[n],
+            f"{example_label(dataset, n)}\npredicted {visible(trained.classes[k])} ({p[n, k]:.0%})",
         )
         for n, k in zip(order, predicted[order], strict=True)
     ]
@@ -509,7 +514,7 @@ def mistakes(trained: Predictor, dataset: Dataset, limit: int, title: str = "") 
 
 def prefix(title: str) -> str:
     """Return the title with a colon, or nothing if it is empty."""
-    return f"{title}: " if title else ""
+    return f"{visible(title)}: " if title else ""
 
 
 def curves(
@@ -519,6 +524,7 @@ def curves(
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
+    names = [visible(name) for name in names]
     measured = [measures(history) for history in histories]
     for path, run in zip(paths, measured, strict=True):
         if not run:
@@ -681,4 +687,4 @@ def example_tile(dataset: Dataset, image: Array, caption: str = "") -> Tile:
 def example_label(dataset: Dataset, example: int) -> str:
     """Return the true class of an example, and its file or its number."""
     name = Path(dataset.names[example]).name if dataset.names else f"#{example}"
-    return f"true {dataset.classes[dataset.labels[example]]} ({name})"
+    return visible(f"true {dataset.classes[dataset.labels[example]]} ({name})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -338,7 +337,7 @@ def main(
         log(f"saved {tree.size(current.train_state.params):,} parameters to {output}")
     if as_json:
         epochs_done = {"epochs": current.train_state.epoch, "best_epoch": best.epoch if best else None}
-        print(json.dumps({**epochs_done, **report.report_figures(confusion, dataset.classes)}))
+        print(console.json_line({**epochs_done, **report.report_figures(confusion, dataset.classes)}))
     else:
         report.print_report(console.results_console(), "test", confusion, dataset.classes)
 
@@ -404,7 +403,7 @@ def cross_validate(run: Run, dataset: Dataset, folds: int, as_json: bool, quiet:
     total = sum(confusions[1:], confusions[0])
     if as_json:
         each = [{"examples": n, "right": right} for right, n in zip(rights, counts, strict=True)]
-        print(json.dumps({"folds": each, **report.report_figures(total, dataset.classes)}))
+        print(console.json_line({"folds": each, **report.report_figures(total, dataset.classes)}))
     else:
         report.print_folds(console.results_console(), rights, counts)
         report.print_report(console.results_console(), "mean", total, dataset.classes)

@@ -11,8 +11,9 @@ import base64
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO, StringIO
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
@@ -44,7 +45,7 @@ LIGHT = TerminalTheme(
 CELL_WIDTH, CELL_HEIGHT, MARGIN = 8, 16, 12
 FONTS = ("DejaVuSansMono.ttf", "Menlo.ttc", "consola.ttf", "LiberationMono-Regular.ttf")
 
-WORDS = re.compile(r"[!-~]+(?: [!-~]+)*|[^ ]")  # ASCII with single spaces, or a single other character
+ASCII_WORDS = re.compile(r"[!-~]+(?: [!-~]+)*")  # with single spaces
 
 
 class Word(NamedTuple):
@@ -71,7 +72,7 @@ def draw(renderable: RenderableType, columns: int, theme: TerminalTheme = DARK) 
     """Print on a canvas of a width in columns (characters)."""
     console = Console(
         file=StringIO(), width=columns, force_terminal=True, color_system="truecolor", no_color=False,
-        legacy_windows=False, highlight=False, _environ={},
+        legacy_windows=False, highlight=False, markup=False, emoji=False, _environ={},
     )  # fmt: skip
     lines = console.render_lines(renderable, console.options.update(width=columns, height=None), pad=False)
     width = max((Segment.get_line_length(line) for line in lines), default=0)
@@ -91,12 +92,26 @@ def draw(renderable: RenderableType, columns: int, theme: TerminalTheme = DARK) 
             front, back = _colours(style or Style(), theme)
             cells = pixels[row * CELL_HEIGHT : (row + 1) * CELL_HEIGHT, column * CELL_WIDTH :]
             cells[:, : cell_len(text) * CELL_WIDTH] = back
-            for found in WORDS.finditer(text):
-                at = cell_len(text[: found.start()])
-                if not _paint(cells[:, at * CELL_WIDTH : (at + 1) * CELL_WIDTH], found[0], front):
-                    words.append(Word(row, column + at, found[0], front, bool(style and style.bold)))
+            for at, word in _words(text):
+                if not _paint(cells[:, at * CELL_WIDTH : (at + 1) * CELL_WIDTH], word, front):
+                    words.append(Word(row, column + at, word, front, bool(style and style.bold)))
             column += cell_len(text)
     return Canvas(pixels, words, theme, strokes, labels)
+
+
+def _words(text: str) -> Iterator[tuple[int, str]]:
+    """Yield where each word of a line begins, and the word: ASCII, or a single other character with its accents."""
+    starts = [i for i, character in enumerate(text) if i == 0 or cell_len(character)]
+    column = 0
+    for is_ascii, letters in groupby((text[i:j] for i, j in pairwise([*starts, len(text)])), str.isascii):
+        if is_ascii:
+            run = "".join(letters)
+            yield from ((column + found.start(), found[0]) for found in ASCII_WORDS.finditer(run))
+            column += len(run)
+        else:
+            for letter in letters:
+                yield column, letter
+                column += cell_len(letter)
 
 
 def svg(canvas: Canvas) -> bytes:
@@ -166,7 +181,9 @@ def png(canvas: Canvas, enlarge: int = 2) -> bytes:
         pen.text(at, text, colour, font, anchor=anchor, stroke_width=0.4 * enlarge if bold else 0)
 
     for word in canvas.words:
-        for i, letter in enumerate(word.text):  # each letter in its cell, for any font
+        for i, letter in (
+            enumerate(word.text) if word.text.isascii() else [(0, word.text)]
+        ):  # each in its cell, for any font
             write(word.column + i, word.row + 0.78, letter, word.colour, word.bold, "ls")
     for label in canvas.labels:
         write(label.x, label.y, label.text, label.colour, label.bold, PILLOW_ANCHORS[label.anchor])

@@ -15,7 +15,7 @@ from itertools import zip_longest
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.color import Color
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
@@ -166,8 +166,8 @@ class Gallery(NamedTuple):
         half_blocks = _has_half_blocks(console, options)
         height, width = self.tiles[0].shades.shape
         across = 1 if half_blocks else 2  # characters for a pixel
-        captions = [printable(tile.caption, console.encoding) for tile in self.tiles]
-        longest = max(cell_len(line) for caption in captions for line in caption.split("\n"))
+        captions = [_caption_lines(tile, console) for tile in self.tiles]
+        longest = max(cell_len(line) for lines in captions for line in lines)
         room = (options.max_width + GAP) // self.group - GAP
         if room < SMALLEST_MAP * across and self.group > 1:
             return self._replace(group=self.group // 2).layout(console, options)
@@ -202,15 +202,21 @@ class Gallery(NamedTuple):
                     yield Segment(" " * (cell + GAP - sum(segment.cell_length for segment in part)))
                 yield from parts[-1]
                 yield Segment.line()
-            captions = [_wrapped(printable(tile.caption, console.encoding), cell) for tile in row]
+            captions = [_wrapped(_caption_lines(tile, console), cell) for tile in row]
             for lines_of_captions in zip_longest(*captions, fillvalue=""):
                 yield Segment("".join(set_cell_size(line, cell + GAP) for line in lines_of_captions).rstrip())
                 yield Segment.line()
             yield Segment.line()
 
 
-def _wrapped(caption: str, width: int) -> list[str]:
-    return [part for line in caption.split("\n") if line for part in textwrap.wrap(line, width)]
+def _caption_lines(tile: Tile, console: Console) -> list[str]:
+    return [printable(line, console.encoding) for line in tile.caption.split("\n")]
+
+
+def _wrapped(lines: Sequence[str], width: int) -> list[str]:
+    """Break lines between words; those with wide characters anywhere."""
+    parts = [part for line in lines if line for part in textwrap.wrap(line, width)]
+    return [line for part in parts for line in (chop_cells(part, width) if cell_len(part) > width else [part])]
 
 
 def _zooms(width: int, smallest: int, half_blocks: bool) -> Iterator[tuple[int, int]]:
