@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import numpy as np
@@ -37,13 +36,13 @@ def main(
             "the model was trained on most of these examples; --part test evaluates it on those it has not seen"
         )
 
-    probabilities = trained.predict_proba(selected.dataset.x, threads=threads)
-    labels = selected.dataset.labels
-    confusion = metrics.confusion_matrix(probabilities, labels, len(trained.classes))
-    with np.errstate(divide="ignore"):
-        loss = float(-np.log(probabilities[np.arange(len(labels)), labels]).mean())
+    logits = trained.outputs(selected.dataset.x, threads=threads)
+    labels, classes = selected.dataset.labels, len(trained.classes)
+    confusion = metrics.confusion_matrix(logits, labels, classes)
     if as_json:
-        print(json.dumps({"loss": loss, **report.report_figures(confusion, trained.classes)}))
+        _, loss_of = predictor.loss_for(classes)
+        loss, _ = loss_of(logits.astype(np.float64), predictor.targets_for(labels, classes))
+        print(console.json_line({"loss": float(loss), **report.report_figures(confusion, trained.classes)}))
     else:
         report.print_report(
             console.results_console(), str(part) if part is not Part.all else data, confusion, trained.classes

@@ -1,9 +1,12 @@
-"""Predict the classes of images or rows of numbers: a line for each, with the probability of every class."""
+"""Predict the classes of images or rows of numbers: a line for each, with the probability of every class.
+
+Probabilities are rounded to six digits after the point. Where a name begins with a character that makes a spreadsheet
+compute (=, +, -, @), an apostrophe before it makes it text in the CSV.
+"""
 
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,8 @@ from typing import Annotated
 import typer
 
 from funcnn import predictor
+from funcnn.characters import visible
+from funcnn.cli import console
 from funcnn.cli.options import ModelFile, Threads
 from funcnn.data import image_files, open_array, open_images
 from funcnn.tree import Array
@@ -32,23 +37,40 @@ def main(
 ) -> None:
     trained = predictor.load(model)
     known = [(path, files_of(path)) for path in inputs]  # errors come before the first line of results
-    table = csv.writer(sys.stdout, lineterminator="\n")
-    if not as_json:
-        table.writerow(["input", "class", "probability", *trained.classes])
+    table, classes = csv.writer(sys.stdout, lineterminator="\n"), [csv_text(name) for name in trained.classes]
+    header = [] if as_json else ["input", "class", "probability", *classes]
     for path, files in known:
         for names, x in examples(path, files, trained.in_shape):
             try:
                 probabilities = trained.predict_proba(x, threads=threads)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
+            if header:  # only now: nothing is printed where the first input has an error
+                table.writerow(header)
+                header = []
             for name, row in zip(names, probabilities, strict=True):
                 best = int(row.argmax())
                 if as_json:
                     each = {c: round(float(p), 6) for c, p in zip(trained.classes, row, strict=True)}
                     line = {"input": name, "class": trained.classes[best], "probability": each[trained.classes[best]]}
-                    print(json.dumps({**line, "probabilities": each}))
+                    print(console.json_line({**line, "probabilities": each}))
                 else:
-                    table.writerow([name, trained.classes[best], f"{row[best]:.6f}", *(f"{p:.6f}" for p in row)])
+                    table.writerow([csv_text(name), classes[best], f"{row[best]:.6f}", *(f"{p:.6f}" for p in row)])
+
+
+def csv_text(name: str) -> str:
+    """Return a name as a CSV cell that no spreadsheet computes; numbers stay numbers.
+
+    After OWASP, CSV Injection. Tabs and line breaks, which may begin a formula as well, are escaped.
+    """
+    name = visible(name)
+    if not name.startswith(tuple("=+-@＝＋－＠")):
+        return name
+    try:
+        float(name)
+    except ValueError:
+        return f"'{name}"
+    return name
 
 
 def files_of(path: Path) -> list[Path] | None:

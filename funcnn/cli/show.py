@@ -435,9 +435,8 @@ def attributions(
     columns = [(method, compute[method]()) for method in methods]
     tiles = []
     for n, example in enumerate(examples):
-        explained = (
-            f"{'score of' if of else 'predicted'} {visible(trained.classes[classes[n]])} ({p[n, classes[n]]:.0%})"
-        )
+        name = visible(trained.classes[classes[n]])
+        explained = f"{'score of' if of else 'predicted'} {name} ({p[n, classes[n]]:.0%})"
         tiles.append(example_tile(dataset, images[n], f"{example_label(dataset, example)}\n{explained}"))
         tiles += [attribution_tile(method, result[n], dataset.x.shape[1:3]) for method, result in columns]
     title = "Red (+) and yellow raise the score of the class, blue (-) lowers it"
@@ -498,12 +497,9 @@ def mistakes(trained: Predictor, dataset: Dataset, limit: int, title: str = "") 
     if not len(wrong):
         return [Text(f"{prefix(title)}no mistakes in {len(p)} examples", "bold")]
     order = wrong[np.argsort(-p[wrong, predicted[wrong]], kind="stable")][:limit]
+    names = [visible(name) for name in trained.classes]
     tiles = [
-        example_tile(
-            dataset,
-            dataset.x[n],
-            f"{example_label(dataset, n)}\npredicted {visible(trained.classes[k])} ({p[n, k]:.0%})",
-        )
+        example_tile(dataset, dataset.x[n], f"{example_label(dataset, n)}\npredicted {names[k]} ({p[n, k]:.0%})")
         for n, k in zip(order, predicted[order], strict=True)
     ]
     head = f"{prefix(title)}{len(wrong)} mistake{'s' * (len(wrong) != 1)} in {len(p)} examples"

@@ -13,7 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from funcnn.characters import encodable, visible
+from funcnn.characters import encodable, printable
 from funcnn.cli.pictures.tiles import Bar
 
 __all__ = ["Column", "FoldingTable", "table"]
@@ -85,12 +85,12 @@ class FoldingTable(NamedTuple):
             justify = "right" if column.name else "left"
             table.add_column(Text(column.name), justify=justify, no_wrap=True, vertical="bottom")  # type: ignore[arg-type]
         for k, name in enumerate(self.rows):
-            table.add_row(Text(visible(name)), *(_text(column.cells[k], encoding) for column in columns))
+            table.add_row(Text(printable(name, encoding)), *(_text(column.cells[k], encoding) for column in columns))
         return table
 
     def _list(self, options: ConsoleOptions) -> RenderResult:
         for k, name in enumerate(self.rows):
-            yield Text(visible(name), "bold", overflow="fold")
+            yield Text(printable(name, options.encoding), "bold", overflow="fold")
             pairs: list[Text] = []
             for column in self.columns:
                 cell = _text(column.cells[k], options.encoding)
@@ -124,4 +124,4 @@ def table(names: Sequence[str], rows: Sequence[Sequence[str | Text | Bar]]) -> F
 def _text(cell: str | Text | Bar, encoding: str) -> Text:
     if isinstance(cell, Bar):
         return cell.text(encoding)
-    return Text(visible(cell)) if isinstance(cell, str) else cell
+    return Text(printable(cell, encoding)) if isinstance(cell, str) else cell

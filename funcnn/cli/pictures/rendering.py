@@ -181,9 +181,8 @@ def png(canvas: Canvas, enlarge: int = 2) -> bytes:
         pen.text(at, text, colour, font, anchor=anchor, stroke_width=0.4 * enlarge if bold else 0)
 
     for word in canvas.words:
-        for i, letter in (
-            enumerate(word.text) if word.text.isascii() else [(0, word.text)]
-        ):  # each in its cell, for any font
+        letters = word.text if word.text.isascii() else [word.text]  # each in its cell, for any font
+        for i, letter in enumerate(letters):
             write(word.column + i, word.row + 0.78, letter, word.colour, word.bold, "ls")
     for label in canvas.labels:
         write(label.x, label.y, label.text, label.colour, label.bold, PILLOW_ANCHORS[label.anchor])
