@@ -13,10 +13,11 @@ __all__ = ["guard", "occupy_descriptors"]
 
 
 class _Guarded(io.RawIOBase):
-    """Bytes to a file until it fails: then ``failed(error)`` is called, once, and the rest is dropped."""
+    """Bytes to a stream's file until it fails: then ``failed(error)`` is called, once, and the rest is dropped."""
 
-    def __init__(self, target: Any, failed: Callable[[Exception], None] | None) -> None:
-        self.target, self.failed = target, failed
+    def __init__(self, stream: TextIO | None, failed: Callable[[Exception], None] | None) -> None:
+        self.stream, self.failed = stream, failed  # the stream, too, lest it is collected and closes its file
+        self.target: Any = stream and getattr(stream.buffer, "raw", stream.buffer)
         self.broken = False
 
     def writable(self) -> bool:
@@ -85,7 +86,7 @@ def guard(stream: TextIO | None, failed: Callable[[Exception], None] | None = No
     with suppress(OSError, ValueError):  # the first write will find the same
         stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(_Guarded(getattr(stream.buffer, "raw", stream.buffer), failed)),
+        io.BufferedWriter(_Guarded(stream, failed)),
         stream.encoding,
         "backslashreplace",
         line_buffering=stream.line_buffering,

@@ -1,9 +1,12 @@
 """The progress display: lines in a pipe, a live line on a terminal, and what a narrow or plain one gets."""
 
 import io
+import os
+import pty
 import re
 import subprocess
 import sys
+import threading
 
 import commands
 import numpy as np
@@ -46,6 +49,48 @@ def test_the_line_of_an_epoch_is_printed_before_it_is_yielded(capsys):
         if epoch.epoch == 2:
             break
     assert lines(capsys) == []
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", ">&- 2>&-", "| true"])
+def test_training_goes_on_where_stderr_cannot_be_written(redirection, tmp_path):
+    program = "from test_progress import *; list(with_progress(epochs(3), 3)); open('done', 'x').close()"
+    shell = f'exec 3>&2; "$0" -c "{program}" {redirection}'.replace("| true", "2>&1 >&3 | true")
+    environment = commands.ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
+    ended = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", shell, sys.executable], capture_output=True, env=environment, cwd=tmp_path
+    )
+    assert ended.returncode == 0 and ended.stdout + ended.stderr == b""
+    assert [file.name for file in tmp_path.iterdir()] == ["done"]  # and it is empty
+    assert (tmp_path / "done").stat().st_size == 0
+
+
+def test_training_goes_on_without_a_stderr_or_with_a_broken_one_of_the_caller(monkeypatch):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError("full")
+
+    for stream in (None, Full()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert len(list(with_progress(epochs(2), 2))) == 2
+
+
+def test_training_goes_on_when_the_terminal_hangs_up(monkeypatch):
+    control, terminal = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm-256color")
+    failed = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    with open(terminal, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        for epoch in with_progress(epochs(3), 3):
+            if epoch.epoch == 1:
+                assert b"epoch" in os.read(control, 4096)
+                os.close(control)
+    assert epoch.epoch == 3 and not failed
+
+
+def test_a_label_that_is_a_control_sequence_is_shown(capsys):
+    list(with_progress(epochs(1), 1, label="\x1b[2J\n"))
+    assert lines(capsys)[0].startswith(r"\x1b[2J\nepoch 1/1")
 
 
 def test_accuracies_a_label_and_the_epochs_before(capsys):

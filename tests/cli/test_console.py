@@ -1,7 +1,20 @@
-"""The command's console: encodings of every kind."""
+"""The command's console: streams that cannot be written, encodings of every kind, names that are no text."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import commands
 import numpy as np
+import pytest
+import screens
+
+from funcnn import checkpoint
+from funcnn.cli import app, console
 
 
 def test_every_command_on_a_narrow_terminal_in_small_encodings(tmp_path):
@@ -21,3 +34,132 @@ def test_every_command_on_a_narrow_terminal_in_small_encodings(tmp_path):
             output, code = commands.on_a_terminal(*command, columns=50, cwd=tmp_path, encoding=encoding, **environment)
             assert code == 0 and "Traceback" not in output, output
             assert command[0] == "export" or all(name in output for name in names)
+
+
+TRAIN = ("train", "--data", "rows.npz", "--model", "mlp", "--epochs", "2", "--output", "net.safetensors")
+TRAIN = (*TRAIN, "--history", "history.jsonl", "--checkpoints", "kept", "--json")
+OTHERS = {
+    "evaluate": ("evaluate", "net.safetensors", "rows.npz"),
+    "predict": ("predict", "net.safetensors", "rows.npz"),
+    "inspect": ("inspect", "net.safetensors", "--rounds", "1"),
+    "show": ("show", "confusion", "net.safetensors", "rows.npz"),
+    "export": ("export", "net.safetensors", "net.onnx"),
+}
+
+
+def make_rows(folder):
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.array(["a", "=b\x1b[2J\n"]), 20)
+    np.savez(folder / "rows.npz", x=rng.standard_normal((40, 3)), y=y)
+
+
+def redirected(redirection, command, folder, *, program=commands.FUNCNN):
+    """Run a program by a shell that redirects its streams."""
+    words = ["bash", "-c", f'"$@" {redirection}', "bash", sys.executable, *program, *command]
+    return subprocess.run(words, capture_output=True, text=True, env=commands.ENVIRONMENT, cwd=folder, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def rows_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rows")
+    make_rows(folder)
+    assert redirected("", TRAIN, folder).returncode == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "reason"),
+    [
+        ("2>/dev/full", 0, None),
+        ("2>&-", 0, None),
+        ("<&- 2>&-", 0, None),
+        (">/dev/full", 1, "No space left on device"),
+        (">&-", 1, "it is closed"),
+        (">&- 2>&-", 1, None),
+        (">/dev/full 2>/dev/full", 1, None),
+    ],
+)
+def test_a_run_survives_streams_that_cannot_be_written(tmp_path, redirection, code, reason):
+    make_rows(tmp_path)
+    ended = redirected(redirection, TRAIN, tmp_path)
+    assert ended.returncode == code
+    if code == 0:
+        assert len(json.loads(ended.stdout)["classes"]) == 2 and ended.stderr == ""
+    else:
+        assert ended.stdout == ""
+        last = [f"funcnn train: cannot write the results to stdout: {reason}"] if reason else []
+        assert ended.stderr.splitlines()[-1:] == last
+    # everything else is safe, and has no line of the progress
+    assert [json.loads(line)["epoch"] for line in (tmp_path / "history.jsonl").read_text().splitlines()] == [1, 2]
+    assert len(list((tmp_path / "kept").iterdir())) == 2 and (tmp_path / "net.safetensors").exists()
+    assert checkpoint.load(tmp_path / "net.safetensors").train_state.epoch == 2
+
+
+@pytest.mark.parametrize("command", OTHERS.values(), ids=OTHERS)
+def test_results_that_cannot_be_written_are_a_failure_in_one_line(rows_folder, command):
+    name = " ".join(("funcnn", *command[: 1 + (command[0] == "show")]))
+    ended = redirected(">/dev/full", command, rows_folder)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == f"{name}: cannot write the results to stdout: No space left on device"
+    assert len(ended.stderr.splitlines()) == 1 + (command[0] == "evaluate")
+    ended = redirected(">&- 2>&-", command, rows_folder)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "")
+
+
+def test_a_reader_that_leaves_early_gets_no_message(rows_folder):
+    ended = redirected("| head -1; exit ${PIPESTATUS[0]}", OTHERS["predict"], rows_folder)
+    assert ended.stdout == "input,class,probability,'=b\\x1b[2J\\n,a\n" and ended.stderr == ""
+
+
+def test_the_script_of_a_clone_survives_as_well(tmp_path):
+    make_rows(tmp_path)
+    script = Path(__file__).parents[2] / "scripts" / "train.py"
+    ended = redirected("2>&-", TRAIN[1:], tmp_path, program=(script,))
+    assert ended.returncode == 0 and json.loads(ended.stdout)["epochs"] == 2
+
+
+def test_python_without_streams(tmp_path, monkeypatch):
+    make_rows(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    with pytest.raises(SystemExit) as ended:
+        console.run(app.app, "funcnn", TRAIN)
+    assert ended.value.code == 1 and sys.stdout is sys.stderr is None
+    assert (tmp_path / "net.safetensors").exists()
+
+
+def test_a_terminal_that_hangs_up_interrupts_a_run_which_writes_its_checkpoint(tmp_path):
+    make_rows(tmp_path)
+    control, terminal = pty.openpty()
+    options = (*TRAIN[:5], "--epochs", "1000000")
+    words = (sys.executable, *commands.FUNCNN, *options)
+    environment = commands.ENVIRONMENT | {"TERM": "xterm-256color"}
+    process = subprocess.Popen(words, stdin=terminal, stdout=terminal, stderr=terminal, env=environment, cwd=tmp_path)
+    os.close(terminal)
+    shown = b""
+    while b"epoch 5" not in shown:
+        shown += os.read(control, 65536)
+    os.close(control)
+    for _ in range(2):  # from the system and from the shell
+        process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 130
+    assert checkpoint.latest(tmp_path / "checkpoints" / "1")[1].train_state.step > 0
+
+
+def test_json_is_strict():
+    record = {"loss": float("nan"), "rows": [{"a": float("-inf"), "b": 0.5}], "names": ("x\x1b", None, True)}
+    assert (
+        console.json_line(record)
+        == '{"loss": null, "rows": [{"a": null, "b": 0.5}], "names": ["x\\u001b", null, true]}'
+    )
+
+
+def test_messages_show_the_names_in_them_in_one_line(tmp_path, monkeypatch):
+    name = "a\n b\x1b[2J\udce9"
+    code, out, errors = screens.command(monkeypatch, "evaluate", tmp_path / name, "digits")
+    assert code == 1 and out == ""
+    assert errors.startswith("funcnn evaluate: ") and errors.endswith("No such file or directory\n")
+    assert r"a\n b\x1b[2J\xe9" in errors and len(errors.splitlines()) == 1
+    code, _, errors = screens.command(monkeypatch, "train", "--data", f"{name}  [/x]")
+    assert code == 2 and r"a\n b\x1b[2J\xe9  [/x]" in errors

@@ -8,6 +8,8 @@ from functools import partial
 import commands
 import numpy as np
 import pytest
+import saved_models
+import screens
 
 run = partial(commands.run, "evaluate")
 
@@ -30,6 +32,22 @@ def test_data_may_have_one_of_the_classes(trained_folder):
     assert result.stderr == "" and [row["examples"] for row in rows] == [5, 0, 0]
     empty = run("net.safetensors", "circles/circle", cwd=trained_folder)
     assert empty.returncode == 1 and "for each class, at least one; there is none" in empty.stderr
+
+
+def test_the_loss_of_a_wrong_example_is_its_logit(tmp_path, monkeypatch):
+    # two classes, whose logit is 40 for every example: the probability of the first is 4e-18, that of the second rounds
+    # to 1
+    saved_models.save(
+        tmp_path / "net.safetensors", "mlp", {"outputs": 1, "hidden": []}, (2,), ["a", "b"],
+        lambda path, leaf: np.full_like(leaf, 40.0 if path.endswith("b") else 0.0),
+    )  # fmt: skip
+    for names, loss in ((["a"] * 4, 40.0), (["b"] * 4, np.exp(-40.0)), (["a", "b"], 20.0)):
+        np.savez(tmp_path / "rows.npz", x=np.zeros((len(names), 2)), y=names)
+        code, out, _ = screens.command(
+            monkeypatch, "evaluate", tmp_path / "net.safetensors", tmp_path / "rows.npz", "--json"
+        )
+        np.testing.assert_allclose(json.loads(out)["loss"], loss, rtol=1e-6)
+        assert code == 0
 
 
 FAILURES = {

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import shapes
 
+from funcnn.cli.predict import csv_text
+
 run = partial(commands.run, "predict")
 
 
@@ -46,8 +48,14 @@ def test_rows_of_numbers_of_two_classes(tmp_path):
     x[7, 2] = np.inf
     np.savez(tmp_path / "rows.npz", x=x, y=y)
     broken = run("kept", "rows.npz", cwd=tmp_path)
-    assert broken.returncode == 1 and broken.stdout == "input,class,probability,left,right\n"
+    assert broken.returncode == 1 and broken.stdout == ""
     assert "rows.npz: x must be finite; 1 of 120 examples are not, the first is number 7" in broken.stderr
+
+
+def test_a_spreadsheet_computes_no_name():
+    names = ["=1+1", "+1", "-1.5", "-1+2", "@SUM(A1)", "\t=1+1", "\r=1", "cat", "7", "＝1", "a=1", "'"]
+    cells = ["'=1+1", "+1", "-1.5", "'-1+2", "'@SUM(A1)", r"\t=1+1", r"\r=1", "cat", "7", "'＝1", "a=1", "'"]
+    assert list(map(csv_text, names)) == cells
 
 
 FAILURES = {
