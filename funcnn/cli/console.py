@@ -61,8 +61,9 @@ def run(app: typer.Typer, name: str | None = None, arguments: Sequence[str] | No
         try:
             code = _run(app, name, arguments)
         finally:
-            with suppress(OSError):  # reported, if it was not a failure already
+            with suppress(OSError):  # a failure already, or reported
                 stdout.flush()
+            stderr.flush()
     sys.exit(code)
 
 
