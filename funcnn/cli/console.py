@@ -116,7 +116,8 @@ def _run(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
     except (UsageError, _TyperUsageError) as error:
         message = getattr(error, "format_message", error.__str__)()
         message = message.replace(": Value error, ", ": ").rstrip(".")  # pydantic's words, in some versions of typer
-        message = " ".join(message.split())  # typer's lists of choices have a line for each
+        if not isinstance(error, UsageError):
+            message = " ".join(message.split())  # typer's lists of choices have a line for each
         if message:  # none where the command line is empty and the help has been printed
             _print_error(f"{path}: {message} (see {path} --help)")
         code = 2
