@@ -141,7 +141,7 @@ class Predictor(NamedTuple):
         Raises
         ------
         ValueError
-            As `prepare` does.
+            As `prepare` does; if an output is not finite, as of a network whose weights are not.
 
         Examples
         --------
@@ -150,7 +150,14 @@ class Predictor(NamedTuple):
         >>> predictor.outputs([[0.5, 1.0], [1.5, 2.0]]).shape
         (2, 3)
         """
-        return training.predict(self.model, self.params, self.state, self.prepare(x), threads=threads)
+        outputs = training.predict(self.model, self.params, self.state, self.prepare(x), threads=threads)
+        broken = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
+        if broken.size:
+            raise ValueError(
+                f"the network's outputs are not finite for {broken.size} of {len(outputs)} examples, the first is "
+                f"number {broken[0]}: its weights are not finite, or too large"
+            )
+        return outputs
 
     def predict_proba(self, x: Any, *, threads: int | None = None) -> Array:
         """Return the probability of each class for raw examples.

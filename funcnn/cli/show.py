@@ -23,7 +23,7 @@ from funcnn.cli.options import DataSource, ModelFile
 from funcnn.cli.parts import Part, select_part
 from funcnn.cli.pictures import rendering
 from funcnn.cli.pictures.curves import LINES, Curve, Panels, Plot, limits
-from funcnn.cli.pictures.tiles import Bar, Gallery, HeatMap, Scale, Tile, heat, photograph, signed
+from funcnn.cli.pictures.tiles import Bar, Gallery, HeatMap, Name, Scale, Tile, heat, photograph, signed
 from funcnn.cli.tables import Column, FoldingTable
 from funcnn.data import Dataset, resize
 from funcnn.layer import Layer
@@ -319,7 +319,7 @@ def features(
         for k in np.argsort(-p, kind="stable")[:10]:
             if p[k] < 0.0005:
                 break
-            table.add_row(Text(visible(trained.classes[k])), Bar(float(p[k]), 20, "blue"), f"{p[k]:.1%}")
+            table.add_row(Name(trained.classes[k]), Bar(float(p[k]), 20, "blue"), f"{p[k]:.1%}")
         after = [Text("largest predicted probabilities", "bold"), table]
     return [FeaturePage(before, maps, after, lines, bool(layers))]
 
@@ -481,7 +481,7 @@ def confusion(trained: Predictor, dataset: Dataset, title: str = "") -> list[Ren
     for k in np.argsort(-wrong, axis=None, kind="stable")[:8]:
         i, j = divmod(int(k), len(names))
         if wrong[i, j]:
-            table.add_row(Text(visible(f"{names[i]} predicted as {names[j]}")), f"{wrong[i, j]} of {counts[i].sum()}")
+            table.add_row(Name(f"{names[i]} predicted as {names[j]}"), f"{wrong[i, j]} of {counts[i].sum()}")
     head = Text(f"{prefix(title)}accuracy {right / counts.sum():.2%} ({right} of {counts.sum()})", "bold")
     axes = Text("a row for each true class, a column for each predicted one", "dim")
     return [head, axes, Text(), HeatMap(counts, names), Text(), table]

@@ -50,6 +50,19 @@ def test_the_loss_of_a_wrong_example_is_its_logit(tmp_path, monkeypatch):
         assert code == 0
 
 
+def test_outputs_that_are_not_finite_are_an_error(tmp_path, monkeypatch):
+    saved_models.save(
+        tmp_path / "net.safetensors", "mlp", {"outputs": 1, "hidden": []}, (2,), ["a", "b"],
+        lambda path, leaf: np.full_like(leaf, np.nan),
+    )  # fmt: skip
+    np.savez(tmp_path / "rows.npz", x=np.zeros((3, 2)), y=["a", "b", "a"])
+    for command in ("evaluate", "predict"):
+        code, out, errors = screens.command(
+            monkeypatch, command, tmp_path / "net.safetensors", tmp_path / "rows.npz", "--json"
+        )
+        assert code == 1 and out == "" and "outputs are not finite for 3 of 3 examples, the first is numbe" in errors
+
+
 FAILURES = {
     "evaluate a missing model": (("nix", "digits"), 1, "cannot read nix: No such file or directory"),
     "evaluate no data": (("net.safetensors",), 2, "Missing argument 'DATA'"),

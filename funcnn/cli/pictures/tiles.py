@@ -397,6 +397,18 @@ def _text_on(colour: Array) -> Style:
     return Style(color=Color.from_rgb(*black_or_white), bgcolor=Color.from_rgb(*colour.tolist()))
 
 
+class Name(NamedTuple):
+    """A name of anything, in characters that can be seen and that the encoding has, as wide as they are."""
+
+    text: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(printable(self.text, options.encoding))
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, Text(printable(self.text, options.encoding)))
+
+
 class Bar(NamedTuple):
     """A bar that fills a fraction of ``width`` columns, to half a column."""
 

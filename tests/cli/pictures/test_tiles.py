@@ -1,9 +1,13 @@
 """Pictures on a terminal: colours that can be read back as the numbers they stand for, on any width."""
 
+import io
 import re
 
 import numpy as np
 import screens
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
 
 from funcnn.cli.pictures import tiles
 
@@ -62,3 +66,22 @@ def test_names_that_the_encoding_lacks_stay_in_their_columns():
     squares = [tiles.heat(np.eye(8), 1.0, name) for name in names]
     lines = ["".join(c for c, _, _ in row) for row in screens.printed([tiles.Gallery(squares)], 60, **where)]
     assert [lines[8].index(name) for name in ("\\u72d0", "caf\\xe9", "dog")] == [0, 17, 34]
+
+
+def test_names_in_a_table_are_as_wide_as_what_stands_for_them():
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    for name in ("猫", "a\x1b", "dog"):
+        grid.add_row(tiles.Name(name), "1")
+    for encoding, shown in (("utf-8", "猫"), ("ascii", r"\u732b")):
+        file = io.TextIOWrapper(io.BytesIO(), encoding)
+        Console(file=file, width=40, _environ={}).print(grid)
+        file.flush()
+        rows = file.buffer.getvalue().decode(encoding).splitlines()
+        assert [row.split()[0] for row in rows] == [shown, r"a\x1b", "dog"]
+        assert len({cell_len(row.rstrip()) for row in rows}) == 1
+
+
+def test_captions_of_wide_characters_are_broken_and_not_cut():
+    tile = tiles.heat(np.ones((4, 8)), 1.0, "猫" * 30)
+    shown = screens.printed([tiles.Gallery([tile, tile])], 40)
+    assert sum(character == "猫" for row in shown for character, *_ in row) == 60
