@@ -78,7 +78,8 @@ class FoldingTable(NamedTuple):
         return Measurement.get(console, unlimited, self._table(columns, console.encoding)).maximum
 
     def _table(self, columns: Sequence[Column], encoding: str) -> Table:
-        lines = box.SIMPLE if encodable("─", encoding) else ASCII_BOX
+        has_lines = encoding.startswith("utf") and encodable("─", encoding)  # rich draws bars in other encodings
+        lines = box.SIMPLE if has_lines else ASCII_BOX
         table = Table(box=lines, safe_box=False, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
         table.add_column(Text(self.head), no_wrap=True, vertical="bottom")
         for column in columns:
