@@ -44,6 +44,7 @@ from funcnn.layers.conv import (
 from funcnn.layers.dense import dense
 from funcnn.layers.dropout import dropout
 from funcnn.layers.embedding import embedding
+from funcnn.layers.joining import add, concat, multiply
 from funcnn.layers.normalization import (
     batch_norm,
     group_norm,
@@ -72,9 +73,11 @@ from funcnn.layers.softmax import log_softmax, softmax
 __all__ = [
     "adaptive_avg_pool",
     "adaptive_max_pool",
+    "add",
     "avg_pool",
     "batch_norm",
     "celu",
+    "concat",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -105,6 +108,7 @@ __all__ = [
     "log_softmax",
     "max_pool",
     "mish",
+    "multiply",
     "pad",
     "prelu",
     "relu",

@@ -17,8 +17,8 @@ import numpy as np
 from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
 import funcnn
-from funcnn import ops, tree
-from funcnn.combinators import combined_layers, parallel, serial
+from funcnn import combinators, ops, tree
+from funcnn.combinators.mapping import combined_layers
 from funcnn.kernels.geometry import Geometry, geometry, per_axis, transposed_geometry
 from funcnn.layer import Layer, OpForward, add_location, op_and_options
 from funcnn.ops.conv import depthwise_conv
@@ -184,21 +184,27 @@ def _takes_ids(layer: Layer) -> bool:
     return _takes_ids(layers[0])
 
 
-def _layer(graph: _Graph, path: str, layer: Layer, params: Tree, state: Tree, x: _Value) -> _Value:
+def _layer(graph: _Graph, path: str, layer: Layer, params: Tree, state: Tree, x: Any) -> _Value:
+    """Write a layer; x is a `_Value`, or a tuple of them for a layer of several arrays."""
     op, options = op_and_options(layer)
-    if op is serial or op is parallel:
-        join = options.get("join")
-        outputs, y = [], x
-        for i, child in enumerate(combined_layers(layer)):
+    layers = combined_layers(layer)
+    if layers:
+        if op is combinators.frozen:
+            params, state = ({f"0_{layers[0].name}": state[what]} for what in ("params", "state"))
+        ys: list[_Value] = []
+        joined = op is combinators.parallel
+        for i, child in enumerate(layers):
             name = f"{i}_{child.name}"
             inside = f"{path} / {name}" if path else name
+            sources = options["sources"][i] if op is combinators.graph else (-1 if joined else i - 1,)
+            inputs = tuple(ys[source] if source >= 0 else x for source in sources)
             try:
-                y = _layer(graph, inside, child, params[name], state[name], x if join else y)
+                y = _layer(graph, inside, child, params[name], state[name], inputs if len(inputs) > 1 else inputs[0])
             except ValueError as error:
                 add_location(error, name)
                 raise
-            outputs.append(y)
-        return _join(graph, path or layer.name, join, outputs) if join else y
+            ys.append(y)
+        return _join(graph, path or layer.name, options["join"], ys) if joined else ys[-1]
     write = _WRITERS.get(op)
     if write is None:
         raise ValueError(
@@ -208,7 +214,7 @@ def _layer(graph: _Graph, path: str, layer: Layer, params: Tree, state: Tree, x:
     return write(graph, path or layer.name, layer.forward, params, state, x)
 
 
-def _join(graph: _Graph, path: str, join: Any, xs: list[_Value]) -> _Value:
+def _join(graph: _Graph, path: str, join: Any, xs: Sequence[_Value], axis: int = -1) -> _Value:
     operator = next((name for op, name in _JOINS if op is join), None)
     if operator is None:
         raise ValueError(
@@ -216,8 +222,9 @@ def _join(graph: _Graph, path: str, join: Any, xs: list[_Value]) -> _Value:
         )
     if join is ops.concat:
         xs = [graph.channels_last(path, x) for x in xs]
-        shape = (*xs[0].shape[:-1], sum(x.shape[-1] for x in xs))
-        return graph.add(path, operator, xs, shape, axis=-1)
+        shape = list(xs[0].shape)
+        shape[axis] = sum(x.shape[axis] for x in xs)
+        return graph.add(path, operator, xs, shape, axis=axis)
     if len({x.channels_first for x in xs}) > 1:
         xs = [graph.channels_last(path, x) for x in xs]
     y = xs[0]
@@ -240,6 +247,10 @@ def _elementwise(operator: str, option: str = "", **fixed: float) -> Callable[..
         return graph.add(path, operator, [x], x.shape, channels_first=x.channels_first, **attributes)
 
     return write
+
+
+def _joining(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, xs: tuple[_Value, ...]) -> _Value:
+    return _join(graph, path, node.op, xs, node.options.get("axis", -1))
 
 
 def _no_node(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
@@ -513,6 +524,9 @@ def _rearranged(
 
 
 _WRITERS: Mapping[Any, Callable[..., _Value]] = {
+    ops.add: _joining,
+    ops.multiply: _joining,
+    ops.concat: _joining,
     ops.relu: _elementwise("Relu"),
     ops.leaky_relu: _elementwise("LeakyRelu", "slope"),
     ops.prelu: _prelu,

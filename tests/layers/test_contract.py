@@ -12,6 +12,9 @@ from funcnn.testing import check_layer
 
 IMAGE = (5, 6, 4)
 LAYERS = {
+    "add": [(layers.add(), (IMAGE, IMAGE, IMAGE)), (layers.add(), ((4,),))],
+    "concat": [(layers.concat(), (IMAGE, (5, 6, 1))), (layers.concat(axis=1), ((2, 3), (1, 3), (4, 3)))],
+    "multiply": [(layers.multiply(), (IMAGE, IMAGE)), (layers.multiply(), ((4,), (4,), (4,)))],
     "avg_pool": [(layers.avg_pool(2), IMAGE), (layers.avg_pool(3, stride=2, padding=1, count_include_pad=True), IMAGE)],
     "conv1d": [
         (layers.conv1d(3, 3, bias=False), (7, 2)),
@@ -103,8 +106,8 @@ def test_contract_for_one_example(name, layer, in_shape):
 
 
 def test_there_is_a_layer_for_each_op():
-    # those of several arrays are for `parallel`; conv is conv1d, conv2d and conv3d, and its adjoint likewise
-    not_layers = {"add", "concat", "multiply", "conv", "conv_transpose"}
+    # conv is conv1d, conv2d and conv3d, and its adjoint likewise
+    not_layers = {"conv", "conv_transpose"}
     assert set(ops.__all__) - not_layers <= set(layers.__all__)
 
 
@@ -142,6 +145,17 @@ def test_a_layers_options_have_the_defaults_of_its_op(name):
         (lambda: conv2d(4, 3, groups=3).init((0,), IMAGE), ValueError, "groups 3 must divide the 4 input and the 4"),
         (lambda: conv2d(4, 3, stride=0).init((0,), IMAGE), ValueError, "stride must be at least 1"),
         (lambda: dense(4).init((0,), ()), ValueError, r"examples must be of shape \(\.\.\., features\)"),
+        (lambda: layers.concat(0), ValueError, "axis must not be 0, the axis of the examples"),
+        (
+            lambda: layers.add().init((0,), IMAGE),
+            TypeError,
+            r"in_shape must be a tuple of shapes, one for each source of its node, not \(5, 6, 4\)",
+        ),
+        (
+            lambda: layers.add().forward({}, normal(2, 4), {}, train=False),
+            TypeError,
+            "x must be a tuple of arrays, one for each source of its node, not ndarray",
+        ),
         (lambda: dropout(1.0), ValueError, r"rate, the fraction dropped, must be in \[0, 1\), not 1.0"),
     ],
 )

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 
 from funcnn import layers, models, ops, residual, serial, tree
+from funcnn.combinators import frozen, graph
 from funcnn.combinators import parallel as side_by_side
 from funcnn.layer import parameterless
 from funcnn.onnx import to_onnx
@@ -38,6 +39,13 @@ CASES = {
         (L.conv2d(6, 3), IMAGE),
         (L.conv2d(6, (3, 2), stride=(2, 1), padding=((2, 0), (0, 1)), dilation=(1, 2), bias=False), IMAGE),
         (L.conv2d(6, 4, stride=2, padding="same", groups=2), IMAGE),
+    ],
+    "add": [(graph((L.tanh(), -1), (L.sigmoid(), -1), (L.add(), 0, -1, 1)), IMAGE)],
+    "multiply": [(graph((L.conv2d(4, 1), -1), (L.multiply(), 0, -1)), IMAGE)],
+    "concat": [
+        (graph((L.conv2d(2, 1), -1), (L.concat(), 0, -1, 0)), IMAGE),
+        (graph((L.max_pool(2), -1), (L.concat(axis=1), 0, 0)), IMAGE),
+        (graph((L.flatten(), -1), (L.concat(axis=-1), 0, 0)), ROW),
     ],
     "conv3d": [(L.conv3d(3, 2, padding=1), VOLUME)],
     "conv_transpose1d": [(L.conv_transpose1d(5, 3, stride=2, output_padding=1), ROW)],
@@ -95,6 +103,20 @@ COMBINATIONS = {
     ),
     "concatenated": (side_by_side(L.conv2d(2, 3, padding=1), L.identity(), join=ops.concat), IMAGE),
     "multiplied": (serial(side_by_side(L.sigmoid(), L.tanh(), join=ops.multiply), L.flatten()), IMAGE),
+    "a crossing graph": (
+        graph(
+            (L.conv2d(4, 3, padding=1), -1),
+            (L.relu(), 0),
+            (L.conv2d(4, 3, padding=1), 1),
+            (L.batch_norm(), 0),
+            (L.add(), 2, 3, 0),
+            (L.concat(), 4, -1, 1),
+            (L.global_avg_pool(), 5),
+        ),
+        IMAGE,
+    ),
+    "frozen": (serial(frozen(serial(L.conv2d(4, 3), L.batch_norm(), L.dropout(0.5))), L.relu(), L.flatten()), IMAGE),
+    "a frozen graph": (frozen(graph((L.conv2d(2, 1), -1), (L.concat(), -1, 0))), IMAGE),
     "nothing at all": (L.identity(), (5,)),
 }
 MODELS = {
