@@ -31,7 +31,7 @@ from funcnn.kernels.conv.dispatch import AUTO_METHODS, preference
 from funcnn.kernels.geometry import geometry, to_tuple
 from funcnn.kernels.rectifier import rectify, rectify_adjoint
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, OpForward, add_location, op_and_options, output, pull_back
+from funcnn.layer import Layer, OpForward, add_location, op_and_options, pull_back
 from funcnn.tree import Array, Tree
 
 __all__ = ["Segment", "segments"]
@@ -116,6 +116,7 @@ def segments(
 
 def _layer_segment(i: int, name: str, layer: Layer) -> Segment:
     call = layer.forward.call if isinstance(layer.forward, OpForward) else layer.forward
+    combined = layer.forward.output if isinstance(layer.forward, OpForward) else None
 
     def forward(
         params: Tree, x: Array, state: Tree, new_state: Tree, train: bool, key: Key | None
@@ -138,7 +139,10 @@ def _layer_segment(i: int, name: str, layer: Layer) -> Segment:
 
     def output_of_layer(params: Tree, x: Array, state: Tree) -> Array:
         try:
-            return output(layer, params[name], x, state[name])
+            if combined is not None:
+                return combined(params[name], x, state[name])
+            y: Array = call(params[name], x, state[name], train=False)[0]
+            return y
         except (ValueError, TypeError) as error:
             add_location(error, name)
             raise

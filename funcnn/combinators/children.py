@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from funcnn.fusion import Segment
 from funcnn.layer import Layer
 from funcnn.tree import Tree
 
@@ -41,9 +42,24 @@ def check_keys(combinator: str, what: str, given: Tree, names: tuple[str, ...]) 
         )
 
 
-def has_leaves(params: Any) -> bool:
-    """Return whether there is an array in a tree."""
-    return not isinstance(params, dict) or any(map(has_leaves, params.values()))
+def first_with_leaves(segments: Sequence[Segment], params: Tree) -> int:
+    """Return the index of the first segment that has parameters; the number of segments if none has."""
+    for i, segment in enumerate(segments):
+        for name in segment.names:
+            if _has_leaves(params[name]):
+                return i
+    return len(segments)
+
+
+def backward(segments: Sequence[Segment], all_saved: Sequence[Any], dy: Any, dparams: Tree, first: int) -> Any:
+    """Pull dy back to the segment ``first``, of which dx is not needed, or with -1 to dx, which is returned then."""
+    for k in range(len(segments) - 1, max(first, 0) - 1, -1):
+        dy = segments[k].backward(all_saved[k], dy, dparams, k > first)
+    return dy if first < 0 else None
+
+
+def _has_leaves(params: Any) -> bool:
+    return not isinstance(params, dict) or any(map(_has_leaves, params.values()))
 
 
 def sum_cotangents(dxs: Sequence[Any]) -> Any:

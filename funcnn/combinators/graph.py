@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
 from typing import Any, NamedTuple
 
 from funcnn import checks
-from funcnn.combinators.children import check_children, child_names, has_leaves, sum_cotangents
+from funcnn.combinators.children import backward, check_children, child_names, first_with_leaves, sum_cotangents
+from funcnn.combinators.serial import in_sequence
 from funcnn.fusion import Segment, segments
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, OpForward, add_location
@@ -64,13 +65,16 @@ def graph(*nodes: tuple[Any, ...]) -> Layer:
     names = child_names("graph", layers)
     _check_sources(names, sources)
     children = tuple(enumerate(zip(names, layers, sources, strict=True)))
-    steps = _steps(names, layers, sources)
+    chains = _chains(names, layers, sources)
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         params, state, shapes = {}, {}, [*((),) * len(layers), in_shape]
         for i, (name, layer, of_layer) in children:
             try:
-                params[name], state[name], shapes[i] = layer.init(fold_in(key, i), _read(shapes, of_layer))
+                in_shapes: Any = tuple(shapes[source] for source in of_layer)
+                params[name], state[name], shapes[i] = layer.init(
+                    fold_in(key, i), in_shapes if len(in_shapes) > 1 else in_shapes[0]
+                )
             except (ValueError, TypeError) as error:
                 add_location(error, name)
                 raise
@@ -80,99 +84,110 @@ def graph(*nodes: tuple[Any, ...]) -> Layer:
         check_children("graph", names, params, state)
         new_state: Tree = dict(state)
         values, all_saved = [*(None,) * len(layers), x], []  # the input is at -1
-        for segment, segment_sources, last, dropped in steps:
-            values[last], saved = segment.forward(params, _read(values, segment_sources), state, new_state, train, key)
+        for chain in chains:
+            y, saved = _take(values, chain), []
+            for segment in chain.segments:
+                y, of_segment = segment.forward(params, y, state, new_state, train, key)
+                saved.append(of_segment)
+            values[chain.last] = y
             all_saved.append(saved)
-            for source in dropped:
-                values[source] = None
-        y = values[-2]
 
         def graph_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
             # Nodes that are left out have no parameters, so their params, dicts without leaves, serve as gradients.
             dparams = dict(params)
-            leads = [*(False,) * len(layers), input_gradient]
-            for segment, segment_sources, last, _ in steps:
-                leads[last] = any(leads[i] for i in segment_sources) or any(
-                    has_leaves(params[n]) for n in segment.names
-                )
+            leads, firsts = _needed(params, input_gradient)
             dys: list[Any] = [*(None,) * (len(layers) - 1), dy, None]
-            for (segment, segment_sources, last, _), saved in zip(reversed(steps), reversed(all_saved), strict=True):
-                if not leads[last]:
+            for chain, saved, first in zip(reversed(chains), reversed(all_saved), reversed(firsts), strict=True):
+                dx, dys[chain.last] = dys[chain.last], None
+                dx = backward(chain.segments, saved, dx, dparams, first)
+                if first >= 0:  # nothing before the chain needs dx
                     continue
-                dx = segment.backward(saved, dys[last], dparams, any(leads[i] for i in segment_sources))
-                dys[last] = None
-                for i, source in enumerate(segment_sources):
+                dxs = ((chain.source, dx),) if chain.sources is None else zip(chain.sources, dx, strict=True)
+                for source, of_source in dxs:
                     if leads[source]:
-                        of_source = dx if len(segment_sources) == 1 else dx[i]
-                        dys[source] = sum_cotangents([dys[source], of_source])
+                        others = dys[source]
+                        dys[source] = of_source if others is None else sum_cotangents((others, of_source))
             return dparams, dys[-1]
 
         return y, graph_vjp, new_state
 
+    def _needed(params: Tree, input_gradient: bool) -> tuple[list[bool], list[int]]:
+        """Return what leads to parameters, or to the input if its gradient is wanted, and where chains need a gradient.
+
+        The former for each node and the input; the latter for each chain: the index of its first segment that needs a
+        gradient, or -1 if its sources do, too.
+        """
+        leads, firsts = [*(False,) * len(layers), input_gradient], []
+        for chain in chains:
+            first = -1
+            if not (leads[chain.source] if chain.sources is None else any(leads[source] for source in chain.sources)):
+                first = first_with_leaves(chain.segments, params)
+            firsts.append(first)
+            leads[chain.last] = first < len(chain.segments)
+        return leads, firsts
+
     def output(params: Tree, x: Array, state: Tree) -> Array:
         check_children("graph", names, params, state)
         values: list[Any] = [*(None,) * len(layers), x]
-        for segment, segment_sources, last, dropped in steps:
-            values[last] = segment.output(params, _read(values, segment_sources), state)
-            for source in dropped:
-                values[source] = None
-        y: Array = values[-2]
+        for chain in chains:
+            y = _take(values, chain)
+            for segment in chain.segments:
+                y = segment.output(params, y, state)
+            values[chain.last] = y
         return y
 
     def rebuild(*others: Layer) -> Layer:
         return graph(*((layer, *of_layer) for layer, of_layer in zip(others, sources, strict=True)))
 
     options = {"layers": layers, "sources": sources}
-    return Layer("graph", init, OpForward(graph, options, call, output), layers, rebuild)
+    is_sequence = len(chains) == 1 and chains[0].sources is None
+    functions = in_sequence("graph", names, chains[0].segments) if is_sequence else (call, output)
+    return Layer("graph", init, OpForward(graph, options, *functions), layers, rebuild)
 
 
-class _Step(NamedTuple):
-    """A segment of the graph, the sources of its first node, the index of its last, and the outputs not read again."""
+class _Chain(NamedTuple):
+    """Nodes each of which, but the last, is read by the next one alone, which reads nothing else.
 
-    segment: Segment
-    sources: tuple[int, ...]
+    The first has one ``source``, or several ``sources``. ``last`` is the index of the last node. The outputs
+    ``dropped`` are not read again.
+    """
+
+    segments: tuple[Segment, ...]
+    source: int
+    sources: tuple[int, ...] | None
     last: int
     dropped: tuple[int, ...]
 
 
-def _steps(
+def _chains(
     names: tuple[str, ...], layers: tuple[Layer, ...], sources: tuple[tuple[int, ...], ...]
-) -> tuple[_Step, ...]:
-    """Split the nodes into segments, each computed when its first node is due: the nodes after it read nothing else."""
-    parts: list[Segment] = []
-    for chain in _chains(sources):
-        parts += segments([names[i] for i in chain], [layers[i] for i in chain], chain)
-    parts.sort(key=lambda segment: segment.first)
-    index = {name: i for i, name in enumerate(names)}
-    last_read = {source: step for step, segment in enumerate(parts) for source in sources[segment.first]}
+) -> tuple[_Chain, ...]:
+    """Split the nodes into chains, in the order of their first nodes: the nodes after these read no other node."""
+    readers = Counter(source for of_node in sources for source in of_node)
+    by_last: dict[int, list[int]] = {}
+    for i, of_node in enumerate(sources):
+        continued = len(of_node) == 1 and of_node[0] >= 0 and readers[of_node[0]] == 1
+        by_last[i] = [*by_last.pop(of_node[0]), i] if continued else [i]
+    chains = sorted(by_last.values())
+    last_reader = {source: nodes[0] for nodes in chains for source in sources[nodes[0]]}
     return tuple(
-        _Step(
-            segment,
-            sources[segment.first],
-            index[segment.names[-1]],
-            tuple(source for source, last in last_read.items() if last == step and source >= 0),
+        _Chain(
+            segments([names[i] for i in nodes], [layers[i] for i in nodes], nodes),
+            sources[nodes[0]][0],
+            sources[nodes[0]] if len(sources[nodes[0]]) > 1 else None,
+            nodes[-1],
+            tuple(source for source, last in last_reader.items() if last == nodes[0] and source >= 0),
         )
-        for step, segment in enumerate(parts)
+        for nodes in chains
     )
 
 
-def _chains(sources: tuple[tuple[int, ...], ...]) -> list[list[int]]:
-    """Split the nodes into chains, in each of which a node is the only reader of the one before, and reads only it."""
-    readers: list[list[int]] = [[] for _ in sources]
-    for i, of_node in enumerate(sources):
-        for source in of_node:
-            if source >= 0:
-                readers[source].append(i)
-    chains: dict[int, list[int]] = {}  # by the last node
-    for i, of_node in enumerate(sources):
-        continues = len(of_node) == 1 and of_node[0] >= 0 and len(readers[of_node[0]]) == 1
-        chains[i] = [*chains.pop(of_node[0]), i] if continues else [i]
-    return list(chains.values())
-
-
-def _read(values: Sequence[Any], sources: tuple[int, ...]) -> Any:
-    """Return what a node gets as x, or its shape: a value, or a tuple if it has several sources."""
-    return values[sources[0]] if len(sources) == 1 else tuple(values[source] for source in sources)
+def _take(values: list[Any], chain: _Chain) -> Any:
+    """Return what the first node of a chain gets as x, and drop the values that are not read again."""
+    x = values[chain.source] if chain.sources is None else tuple(values[source] for source in chain.sources)
+    for source in chain.dropped:
+        values[source] = None
+    return x
 
 
 def _layers_and_sources(nodes: tuple[Any, ...]) -> tuple[tuple[Layer, ...], tuple[tuple[int, ...], ...]]:

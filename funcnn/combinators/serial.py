@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from funcnn.combinators.children import check_children, child_names, has_leaves
-from funcnn.fusion import segments
+from funcnn.combinators.children import backward, check_children, child_names, first_with_leaves
+from funcnn.fusion import Segment, segments
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, OpForward, add_location
 from funcnn.tree import Array, Tree
@@ -38,7 +39,6 @@ def serial(*layers: Layer) -> Layer:
     """
     names = child_names("serial", layers)
     children = tuple(enumerate(zip(names, layers, strict=True)))
-    parts = segments(names, layers)
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         params, state, shape = {}, {}, in_shape
@@ -50,8 +50,17 @@ def serial(*layers: Layer) -> Layer:
                 raise
         return params, state, shape
 
+    call, output = in_sequence("serial", names, segments(names, layers))
+    return Layer("serial", init, OpForward(serial, {"layers": layers}, call, output), layers, serial)
+
+
+def in_sequence(
+    combinator: str, names: tuple[str, ...], parts: tuple[Segment, ...]
+) -> tuple[Callable[..., Any], Callable[[Tree, Array, Tree], Array]]:
+    """Return ``call`` and ``output`` of an `OpForward` that computes segments one after the other."""
+
     def call(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
-        check_children("serial", names, params, state)
+        check_children(combinator, names, params, state)
         new_state: Tree = {}
         y, all_saved = x, []
         for segment in parts:
@@ -61,27 +70,16 @@ def serial(*layers: Layer) -> Layer:
         def serial_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
             # Without dx, stop at the first layer that has parameters. The layers before it have none, so their params,
             # dicts without leaves, serve as their gradients.
-            last = 0 if input_gradient else _first_with_leaves(names, params)
+            first = -1 if input_gradient else first_with_leaves(parts, params)
             dparams = dict(params)
-            for segment, saved in zip(reversed(parts), reversed(all_saved), strict=True):
-                if segment.first + len(segment.names) <= last:
-                    break
-                dy = segment.backward(saved, dy, dparams, input_gradient or segment.first > last)
-            return dparams, dy if input_gradient else None
+            return dparams, backward(parts, all_saved, dy, dparams, first)
 
         return y, serial_vjp, new_state
 
     def output(params: Tree, x: Array, state: Tree) -> Array:
-        check_children("serial", names, params, state)
+        check_children(combinator, names, params, state)
         for segment in parts:
             x = segment.output(params, x, state)
         return x
 
-    return Layer("serial", init, OpForward(serial, {"layers": layers}, call, output), layers, serial)
-
-
-def _first_with_leaves(names: tuple[str, ...], params: Tree) -> int:
-    for i, name in enumerate(names):
-        if has_leaves(params[name]):
-            return i
-    return len(names)
+    return call, output
