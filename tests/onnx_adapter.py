@@ -321,8 +321,7 @@ def selu(a, x):
 
 
 def hard_sigmoid(a, x):
-    """ONNX's line is alpha x + beta, ours is x / 6 + 1 / 2."""
-    return ops.hard_sigmoid(np.float32(6) * (np.float32(a["alpha"]) * x + np.float32(a["beta"] - 0.5)))[0]
+    return ops.hard_sigmoid(x, a["alpha"], a["beta"])[0]
 
 
 def swish(a, x):
@@ -343,15 +342,8 @@ def prelu(a, x, slope):
 
 
 def clip(a, x, low=None, high=None):
-    """Bounds -1 and 1 make it hard_tanh, any others a relu at each bound."""
-    require(low is not None or high is not None, "clipping without bounds")
-    if (low, high) == (-1, 1):
-        return ops.hard_tanh(x)[0]
-    if low is not None:
-        x = low + ops.relu(x - low)[0]
-    if high is not None:
-        x = high - ops.relu(high - x)[0]
-    return x
+    low, high = (default if bound is None else float(bound) for bound, default in ((low, -np.inf), (high, np.inf)))
+    return ops.clip(x, min(low, high), high)[0]
 
 
 # Losses

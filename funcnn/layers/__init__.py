@@ -9,6 +9,7 @@ of a layer with parameters takes other initializers.
 
 from funcnn.layers.activations import (
     celu,
+    clip,
     elu,
     gelu,
     hard_sigmoid,
@@ -77,6 +78,7 @@ __all__ = [
     "avg_pool",
     "batch_norm",
     "celu",
+    "clip",
     "concat",
     "conv1d",
     "conv2d",

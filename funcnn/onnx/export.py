@@ -239,11 +239,12 @@ _JOINS = ((ops.add, "Add"), (ops.multiply, "Mul"), (ops.concat, "Concat"))
 # --- one function for each op: (graph, path, node, params, state, x) -> y, node the layer's OpForward ----------------
 
 
-def _elementwise(operator: str, option: str = "", **fixed: float) -> Callable[..., _Value]:
-    """Return a writer of one ONNX operator; its attribute alpha is the layer's option ``option``, if there is one."""
+def _elementwise(operator: str, alpha: str = "", beta: str = "") -> Callable[..., _Value]:
+    """Return a writer of one ONNX operator; its attributes alpha and beta are the layer's options of these names."""
 
     def write(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
-        attributes = {"alpha": float(node.options[option])} if option else fixed
+        options = {"alpha": alpha, "beta": beta}
+        attributes = {name: float(node.options[option]) for name, option in options.items() if option}
         return graph.add(path, operator, [x], x.shape, channels_first=x.channels_first, **attributes)
 
     return write
@@ -543,7 +544,8 @@ _WRITERS: Mapping[Any, Callable[..., _Value]] = {
     ops.sigmoid: _elementwise("Sigmoid"),
     ops.log_sigmoid: _formula(lambda apply, x, o: apply("Neg", apply("Softplus", apply("Neg", x)))),
     ops.hard_tanh: _formula(lambda apply, x, o: apply("Clip", x, -1.0, 1.0)),
-    ops.hard_sigmoid: _elementwise("HardSigmoid", alpha=1 / 6, beta=0.5),
+    ops.clip: _formula(lambda apply, x, o: apply("Clip", x, o["lower"], o["upper"])),
+    ops.hard_sigmoid: _elementwise("HardSigmoid", "alpha", "beta"),
     ops.hard_swish: _elementwise("HardSwish"),
     ops.softmax: _softmax("Softmax"),
     ops.log_softmax: _softmax("LogSoftmax"),

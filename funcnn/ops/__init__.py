@@ -14,6 +14,7 @@ parts, so that complex-step differentiation gives exact derivatives.
 
 from funcnn.ops.activations import (
     celu,
+    clip,
     elu,
     gelu,
     hard_sigmoid,
@@ -56,6 +57,7 @@ __all__ = [
     "avg_pool",
     "batch_norm",
     "celu",
+    "clip",
     "concat",
     "conv",
     "conv_transpose",

@@ -29,6 +29,7 @@ KEPT = {
     "avg_pool": (layers.avg_pool(2), SHAPE, "", 0),
     "batch_norm": (layers.batch_norm(), SHAPE, "x", 0),
     "celu": (layers.celu(), SHAPE, "x", 0),
+    "clip": (layers.clip(-1, 1), SHAPE, "x", 0),
     "concat": (graph((layers.concat(), -1, -1)), SHAPE, "", 0),
     "conv1d": (layers.conv1d(4, 3), LINE, "x", 0),
     "conv2d": (conv2d(4, 3, padding="same"), SHAPE, "x", 0),

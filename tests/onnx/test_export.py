@@ -23,12 +23,14 @@ CASES = {
     name: [(getattr(L, name)(), IMAGE), (getattr(L, name)(), (5,))]
     for name in (
         *("relu", "prelu", "relu6", "selu", "silu", "mish", "softplus", "softsign", "tanh", "sigmoid", "log_sigmoid"),
-        *("hard_tanh", "hard_sigmoid", "hard_swish", "leaky_relu", "identity"),
+        *("hard_tanh", "hard_swish", "leaky_relu", "identity"),
     )
 } | {
     "leaky_relu": [(L.leaky_relu(0.3), IMAGE)],
     "elu": [(L.elu(0.7), IMAGE)],
     "celu": [(L.celu(0.7), IMAGE)],
+    "clip": [(L.clip(-0.5, 0.7), IMAGE), (L.clip(upper=0.7), (5,)), (L.clip(), (5,))],
+    "hard_sigmoid": [(L.hard_sigmoid(), IMAGE), (L.hard_sigmoid(0.2, 0.4), (5,))],
     "gelu": [(L.gelu(), IMAGE), (L.gelu(approximate=True), IMAGE)],
     "softmax": [(L.softmax(), (5,)), (serial(L.conv2d(3, 3), L.softmax(axis=1)), IMAGE)],
     "log_softmax": [(L.log_softmax(), (5,)), (L.log_softmax(axis=2), IMAGE)],

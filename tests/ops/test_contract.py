@@ -29,6 +29,7 @@ OPS = {
     "sigmoid": (ops.sigmoid, (MATRIX,)),
     "softmax": (ops.softmax, (MATRIX,)),
     "celu": (ops.celu, (4 * MATRIX,)),
+    "clip": (lambda x: ops.clip(x, -0.6, 1.6), (4 * MATRIX,)),
     "elu": (ops.elu, (4 * MATRIX,)),
     "gelu": (ops.gelu, (4 * MATRIX,)),
     "hard_sigmoid": (ops.hard_sigmoid, (4 * MATRIX,)),

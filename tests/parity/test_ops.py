@@ -434,6 +434,7 @@ OPS = {
     "avg_pool": avg_pool,
     "batch_norm": batch_norm,
     "celu": elementwise(ops.celu, lambda x, alpha: alpha * F.elu(x / alpha), alpha),
+    "clip": elementwise(lambda x: ops.clip(x, -1.5, 2.5), lambda x: torch.clamp(x, -1.5, 2.5)),
     "concat": concat,
     "conv": conv,
     "conv_transpose": conv_transpose,
