@@ -198,6 +198,11 @@ def group_norm(a, x, scale, bias):
     return channels_first(y)
 
 
+def local_response_norm(a, x):
+    y, _ = ops.local_response_norm(channels_last(x), a["size"], alpha=a["alpha"], beta=a["beta"], k=a["bias"])
+    return channels_first(y)
+
+
 def instance_norm(a, x, scale, bias):
     y, _ = ops.instance_norm(affine(scale, bias), channels_last(x), eps=a["epsilon"])
     return channels_first(y)
@@ -448,6 +453,7 @@ OPERATORS = {
     "Identity": identity,
     "InstanceNormalization": instance_norm,
     "LayerNormalization": layer_norm,
+    "LRN": local_response_norm,
     "LeakyRelu": lambda a, x: ops.leaky_relu(x, slope=a["alpha"])[0],
     "LogSoftmax": lambda a, x: ops.log_softmax(x, axis=a["axis"])[0],
     "MatMul": matmul,

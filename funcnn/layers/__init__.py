@@ -48,9 +48,11 @@ from funcnn.layers.embedding import embedding
 from funcnn.layers.joining import add, concat, multiply
 from funcnn.layers.normalization import (
     batch_norm,
+    channel_affine,
     group_norm,
     instance_norm,
     layer_norm,
+    local_response_norm,
     rms_norm,
 )
 from funcnn.layers.pooling import (
@@ -78,6 +80,7 @@ __all__ = [
     "avg_pool",
     "batch_norm",
     "celu",
+    "channel_affine",
     "clip",
     "concat",
     "conv1d",
@@ -106,6 +109,7 @@ __all__ = [
     "instance_norm",
     "layer_norm",
     "leaky_relu",
+    "local_response_norm",
     "log_sigmoid",
     "log_softmax",
     "max_pool",

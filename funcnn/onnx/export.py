@@ -428,8 +428,25 @@ def _batch_norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: 
     # in float64, so that merging the four numbers of a channel into two does not add rounding errors
     scale = params["scale"] / np.sqrt(state["var"].astype(np.float64) + node.options["eps"])
     bias = params["bias"] - state["mean"] * scale
+    return _channel_affine(graph, path, node, {"scale": scale, "bias": bias}, {}, x)
+
+
+def _channel_affine(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+    scale, bias = params["scale"], params["bias"]
     y = graph.add(path, "Mul", [x, _per_channel(scale, x)], x.shape, channels_first=x.channels_first)
     return graph.add(path, "Add", [y, _per_channel(bias, x)], x.shape, channels_first=x.channels_first)
+
+
+def _local_response_norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+    options = node.options
+    if x.rank != 2 or options["size"] % 2 == 0:
+        raise ValueError(
+            "local_response_norm: ONNX runtimes take two spatial axes and an odd size, not "
+            f"{x.shape[1:-1]} and {options['size']}"
+        )
+    x = graph.channels_first(path, x)
+    attributes = {"alpha": float(options["alpha"]), "beta": float(options["beta"]), "bias": float(options["k"])}
+    return graph.add(path, "LRN", [x], x.shape, channels_first=True, size=options["size"], **attributes)
 
 
 def _norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
@@ -561,6 +578,8 @@ _WRITERS: Mapping[Any, Callable[..., _Value]] = {
     ops.adaptive_avg_pool: _adaptive("AveragePool"),
     ops.adaptive_max_pool: _adaptive("MaxPool"),
     ops.batch_norm: _batch_norm,
+    ops.channel_affine: _channel_affine,
+    ops.local_response_norm: _local_response_norm,
     ops.layer_norm: _norm,
     ops.rms_norm: _norm,
     ops.group_norm: _norm,

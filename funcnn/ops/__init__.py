@@ -38,7 +38,15 @@ from funcnn.ops.dense import dense
 from funcnn.ops.dropout import dropout
 from funcnn.ops.embedding import embedding
 from funcnn.ops.joining import add, concat, multiply
-from funcnn.ops.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from funcnn.ops.normalization import (
+    batch_norm,
+    channel_affine,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+)
 from funcnn.ops.pooling import (
     adaptive_avg_pool,
     adaptive_max_pool,
@@ -57,6 +65,7 @@ __all__ = [
     "avg_pool",
     "batch_norm",
     "celu",
+    "channel_affine",
     "clip",
     "concat",
     "conv",
@@ -78,6 +87,7 @@ __all__ = [
     "instance_norm",
     "layer_norm",
     "leaky_relu",
+    "local_response_norm",
     "log_sigmoid",
     "log_softmax",
     "max_pool",

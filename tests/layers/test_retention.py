@@ -29,6 +29,7 @@ KEPT = {
     "avg_pool": (layers.avg_pool(2), SHAPE, "", 0),
     "batch_norm": (layers.batch_norm(), SHAPE, "x", 0),
     "celu": (layers.celu(), SHAPE, "x", 0),
+    "channel_affine": (layers.channel_affine(), SHAPE, "x", 0),
     "clip": (layers.clip(-1, 1), SHAPE, "x", 0),
     "concat": (graph((layers.concat(), -1, -1)), SHAPE, "", 0),
     "conv1d": (layers.conv1d(4, 3), LINE, "x", 0),
@@ -56,6 +57,7 @@ KEPT = {
     "instance_norm": (layers.instance_norm(), SHAPE, "", ENTRY),  # z
     "layer_norm": (layers.layer_norm(), SHAPE, "", ENTRY + ENTRY / 4),  # z, and r at each position
     "leaky_relu": (layers.leaky_relu(), SHAPE, "", 1),  # the branch
+    "local_response_norm": (layers.local_response_norm(3), SHAPE, "x", ENTRY),  # the sums of squares
     "log_sigmoid": (layers.log_sigmoid(), SHAPE, "x", 0),
     "log_softmax": (layers.log_softmax(), SHAPE, "y", 0),
     "max_pool": (layers.max_pool(2), SHAPE, "", 0.25),  # the argmax of each window

@@ -81,6 +81,11 @@ CASES = {
     "adaptive_avg_pool": [(L.adaptive_avg_pool((4, 3)), COLOURED)],
     "adaptive_max_pool": [(L.adaptive_max_pool(2), COLOURED)],
     "batch_norm": [(L.batch_norm(), IMAGE), (serial(L.conv2d(3, 3), L.batch_norm(eps=0.1)), IMAGE)],
+    "channel_affine": [(L.channel_affine(), IMAGE), (serial(L.conv2d(3, 3), L.channel_affine()), IMAGE)],
+    "local_response_norm": [
+        (L.local_response_norm(5, alpha=0.5, beta=0.6, k=2.0), IMAGE),
+        (serial(L.conv2d(6, 3), L.local_response_norm(1, alpha=0.5)), IMAGE),
+    ],
     "layer_norm": [(L.layer_norm(), IMAGE), (L.layer_norm(axes=(1, 3), eps=0.1), IMAGE)],
     "rms_norm": [(L.rms_norm(), IMAGE), (L.rms_norm(axes=(1, 2, 3)), IMAGE)],
     "group_norm": [(L.group_norm(2), IMAGE)],
@@ -214,10 +219,11 @@ def test_scaling_probabilities_and_metadata():
             "0_serial / 1_avg_pool",
         ),
         (L.avg_pool(2, dilation=(1, 2)), r"dilation \(1, 2\) needs ONNX opset 19", "0_serial / 1_avg_pool"),
+        (L.local_response_norm(4), r"an odd size, not \(9, 7\) and 4", "0_serial / 1_local_response_norm"),
         (L.pad((9, 6), mode="reflect"), r"less than the size \(9, 7\)", "0_serial / 1_pad"),
         (side_by_side(L.relu(), join=lambda x: ops.relu(x)), "with the join", "0_serial / 1_parallel"),
     ],
-    ids=["unknown op", "wrap", "uneven", "ceil_mode", "dilation", "reflect", "join"],
+    ids=["unknown op", "wrap", "uneven", "ceil_mode", "dilation", "channels", "reflect", "join"],
 )
 def test_what_cannot_be_written_is_named(layer, words, path):
     model = serial(serial(L.relu(), layer))

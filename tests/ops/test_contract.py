@@ -57,6 +57,8 @@ OPS = {
         ({"w": normal(3, 3, 2, 3), "b": normal(2)}, IMAGES),
     ),
     "batch_norm": (ops.batch_norm, (AFFINE, IMAGES)),
+    "channel_affine": (ops.channel_affine, (AFFINE, IMAGES)),
+    "local_response_norm": (lambda x: ops.local_response_norm(x, 2, alpha=0.5, beta=0.6, k=2.0), (IMAGES,)),
     "group_norm": (lambda p, x: ops.group_norm(p, x, 3), (AFFINE, IMAGES)),
     "instance_norm": (ops.instance_norm, (AFFINE, IMAGES)),
     "layer_norm": (ops.layer_norm, (AFFINE, IMAGES)),
