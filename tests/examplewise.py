@@ -34,6 +34,10 @@ SPECIAL = {
     "dense": (ops.dense, {"w": (6, 3), "b": (3,)}, (6,)),
     "depth_to_space": (partial(ops.depth_to_space, block=(2, 3)), IMAGE),
     # one decision for all examples, or else an example would depend on its position in the batch
+    "divide": (ops.divide, IMAGE, IMAGE),
+    "maximum": (ops.maximum, IMAGE, IMAGE),
+    "minimum": (ops.minimum, IMAGE, IMAGE),
+    "subtract": (partial(ops.subtract, broadcast=True), IMAGE, (1, 1, 6)),
     "dropout": (partial(ops.dropout, rate=0.4, key=(1,), shared_axes=(0,)), IMAGE),
     "group_norm": (partial(ops.group_norm, groups=2), AFFINE, IMAGE),
     "instance_norm": (ops.instance_norm, AFFINE, IMAGE),

@@ -45,7 +45,7 @@ from funcnn.layers.conv import (
 from funcnn.layers.dense import dense
 from funcnn.layers.dropout import dropout
 from funcnn.layers.embedding import embedding
-from funcnn.layers.joining import add, concat, multiply
+from funcnn.layers.joining import add, concat, divide, maximum, minimum, multiply, subtract
 from funcnn.layers.normalization import (
     batch_norm,
     channel_affine,
@@ -94,6 +94,7 @@ __all__ = [
     "depthwise_conv1d",
     "depthwise_conv2d",
     "depthwise_conv3d",
+    "divide",
     "dropout",
     "elu",
     "embedding",
@@ -113,6 +114,8 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "max_pool",
+    "maximum",
+    "minimum",
     "mish",
     "multiply",
     "pad",
@@ -130,6 +133,7 @@ __all__ = [
     "softplus",
     "softsign",
     "space_to_depth",
+    "subtract",
     "tanh",
     "upsample",
 ]

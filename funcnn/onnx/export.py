@@ -218,7 +218,8 @@ def _join(graph: _Graph, path: str, join: Any, xs: Sequence[_Value], axis: int =
     operator = next((name for op, name in _JOINS if op is join), None)
     if operator is None:
         raise ValueError(
-            f"parallel: cannot be exported to ONNX with the join {join!r}, only with add, multiply or concat"
+            f"parallel: cannot be exported to ONNX with the join {join!r}, only with one of "
+            f"{', '.join(op.__name__ for op, _ in _JOINS)}"
         )
     if join is ops.concat:
         xs = [graph.channels_last(path, x) for x in xs]
@@ -229,11 +230,15 @@ def _join(graph: _Graph, path: str, join: Any, xs: Sequence[_Value], axis: int =
         xs = [graph.channels_last(path, x) for x in xs]
     y = xs[0]
     for x in xs[1:]:
-        y = graph.add(path, operator, [y, x], y.shape, channels_first=y.channels_first)
+        shape = [x.shape[0], *map(max, y.shape[1:], x.shape[1:])]  # axes of size 1 are repeated
+        y = graph.add(path, operator, [y, x], shape, channels_first=y.channels_first)
     return y
 
 
-_JOINS = ((ops.add, "Add"), (ops.multiply, "Mul"), (ops.concat, "Concat"))
+_JOINS = (
+    (ops.add, "Add"), (ops.multiply, "Mul"), (ops.subtract, "Sub"), (ops.divide, "Div"), (ops.maximum, "Max"),
+    (ops.minimum, "Min"), (ops.concat, "Concat"),
+)  # fmt: skip
 
 
 # --- one function for each op: (graph, path, node, params, state, x) -> y, node the layer's OpForward ----------------
@@ -542,9 +547,7 @@ def _rearranged(
 
 
 _WRITERS: Mapping[Any, Callable[..., _Value]] = {
-    ops.add: _joining,
-    ops.multiply: _joining,
-    ops.concat: _joining,
+    **{op: _joining for op, _ in _JOINS},
     ops.relu: _elementwise("Relu"),
     ops.leaky_relu: _elementwise("LeakyRelu", "slope"),
     ops.prelu: _prelu,

@@ -37,7 +37,7 @@ from funcnn.ops.conv import conv, conv_transpose
 from funcnn.ops.dense import dense
 from funcnn.ops.dropout import dropout
 from funcnn.ops.embedding import embedding
-from funcnn.ops.joining import add, concat, multiply
+from funcnn.ops.joining import add, concat, divide, maximum, minimum, multiply, subtract
 from funcnn.ops.normalization import (
     batch_norm,
     channel_affine,
@@ -72,6 +72,7 @@ __all__ = [
     "conv_transpose",
     "dense",
     "depth_to_space",
+    "divide",
     "dropout",
     "elu",
     "embedding",
@@ -91,6 +92,8 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "max_pool",
+    "maximum",
+    "minimum",
     "mish",
     "multiply",
     "pad",
@@ -105,6 +108,7 @@ __all__ = [
     "softplus",
     "softsign",
     "space_to_depth",
+    "subtract",
     "tanh",
     "upsample",
 ]

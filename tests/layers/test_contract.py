@@ -12,9 +12,17 @@ from funcnn.testing import check_layer
 
 IMAGE = (5, 6, 4)
 LAYERS = {
-    "add": [(layers.add(), (IMAGE, IMAGE, IMAGE)), (layers.add(), ((4,),))],
+    "add": [
+        (layers.add(), (IMAGE, IMAGE, IMAGE)),
+        (layers.add(), ((4,),)),
+        (layers.add(broadcast=True), (IMAGE, (1, 1, 4))),
+    ],
     "concat": [(layers.concat(), (IMAGE, (5, 6, 1))), (layers.concat(axis=1), ((2, 3), (1, 3), (4, 3)))],
-    "multiply": [(layers.multiply(), (IMAGE, IMAGE)), (layers.multiply(), ((4,), (4,), (4,)))],
+    "multiply": [(layers.multiply(), (IMAGE, IMAGE)), (layers.multiply(broadcast=True), (IMAGE, (1, 1, 4), (5, 1, 1)))],
+    "divide": [(layers.divide(), (IMAGE, IMAGE)), (layers.divide(broadcast=True), (IMAGE, (1, 6, 1)))],
+    "maximum": [(layers.maximum(), (IMAGE, IMAGE)), (layers.maximum(broadcast=True), ((4, 1), (1, 3), (4, 3)))],
+    "minimum": [(layers.minimum(), (IMAGE, IMAGE)), (layers.minimum(broadcast=True), ((4, 1), (1, 3)))],
+    "subtract": [(layers.subtract(), (IMAGE, IMAGE)), (layers.subtract(broadcast=True), ((1, 1, 4), IMAGE))],
     "avg_pool": [(layers.avg_pool(2), IMAGE), (layers.avg_pool(3, stride=2, padding=1, count_include_pad=True), IMAGE)],
     "conv1d": [
         (layers.conv1d(3, 3, bias=False), (7, 2)),

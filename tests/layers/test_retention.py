@@ -30,6 +30,10 @@ KEPT = {
     "batch_norm": (layers.batch_norm(), SHAPE, "x", 0),
     "celu": (layers.celu(), SHAPE, "x", 0),
     "channel_affine": (layers.channel_affine(), SHAPE, "x", 0),
+    "divide": (graph((layers.divide(), -1, -1)), SHAPE, "xy", 0),
+    "maximum": (graph((layers.maximum(), -1, -1)), SHAPE, "", 1),  # which of the arrays
+    "minimum": (graph((layers.minimum(), -1, -1)), SHAPE, "", 1),
+    "subtract": (graph((layers.subtract(), -1, -1)), SHAPE, "", 0),
     "clip": (layers.clip(-1, 1), SHAPE, "x", 0),
     "concat": (graph((layers.concat(), -1, -1)), SHAPE, "", 0),
     "conv1d": (layers.conv1d(4, 3), LINE, "x", 0),

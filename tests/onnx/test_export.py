@@ -44,6 +44,13 @@ CASES = {
     ],
     "add": [(graph((L.tanh(), -1), (L.sigmoid(), -1), (L.add(), 0, -1, 1)), IMAGE)],
     "multiply": [(graph((L.conv2d(4, 1), -1), (L.multiply(), 0, -1)), IMAGE)],
+    "subtract": [(graph((L.conv2d(4, 1), -1), (L.subtract(), 0, -1)), IMAGE)],
+    "divide": [(graph((L.sigmoid(), -1), (L.divide(), -1, 0)), IMAGE)],
+    "maximum": [
+        (graph((L.conv2d(4, 1), -1), (L.tanh(), -1), (L.maximum(), 0, 1, -1)), IMAGE),
+        (graph((L.adaptive_max_pool(1), -1), (L.sigmoid(), 0), (L.maximum(broadcast=True), 1, -1)), IMAGE),
+    ],
+    "minimum": [(graph((L.tanh(), -1), (L.minimum(), 0, -1)), (5,))],
     "concat": [
         (graph((L.conv2d(2, 1), -1), (L.concat(), 0, -1, 0)), IMAGE),
         (graph((L.max_pool(2), -1), (L.concat(axis=1), 0, 0)), IMAGE),
@@ -124,6 +131,19 @@ COMBINATIONS = {
     ),
     "frozen": (serial(frozen(serial(L.conv2d(4, 3), L.batch_norm(), L.dropout(0.5))), L.relu(), L.flatten()), IMAGE),
     "a frozen graph": (frozen(graph((L.conv2d(2, 1), -1), (L.concat(), -1, 0))), IMAGE),
+    "squeeze and excitation": (
+        graph(
+            (L.conv2d(6, 3), -1),
+            (L.adaptive_avg_pool(1), 0),
+            (L.conv2d(2, 1), 1),
+            (L.relu(), 2),
+            (L.conv2d(6, 1), 3),
+            (L.hard_sigmoid(), 4),
+            (L.multiply(broadcast=True), 0, 5),
+            (L.conv2d(3, 3), 6),
+        ),
+        IMAGE,
+    ),
     "nothing at all": (L.identity(), (5,)),
 }
 MODELS = {

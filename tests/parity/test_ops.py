@@ -434,6 +434,14 @@ def several(ours, theirs):
     return draw
 
 
+def two(ours, theirs):
+    def draw(rng):
+        shape = shape_of(rng)
+        return Case(label(x=shape), ours, theirs, (normal(rng, *shape), normal(rng, *shape)))
+
+    return draw
+
+
 def concat(rng):
     shape, along, count = shape_of(rng), int(rng.integers(-2, 3)), int(rng.integers(2, 5))
     xs = [normal(rng, *shape[:along], int(rng.integers(1, 4)), *shape[along:][1:]) for _ in range(count)]
@@ -459,6 +467,10 @@ OPS = {
     "conv": conv,
     "conv_transpose": conv_transpose,
     "dense": dense,
+    "divide": two(ops.divide, torch.div),
+    "maximum": two(ops.maximum, torch.maximum),
+    "minimum": two(ops.minimum, torch.minimum),
+    "subtract": two(ops.subtract, torch.sub),
     "depth_to_space": depth_to_space,
     "elu": elementwise(ops.elu, F.elu, alpha),
     "embedding": embedding,
