@@ -45,7 +45,7 @@ CASES = {
     "add": [(graph((L.tanh(), -1), (L.sigmoid(), -1), (L.add(), 0, -1, 1)), IMAGE)],
     "multiply": [(graph((L.conv2d(4, 1), -1), (L.multiply(), 0, -1)), IMAGE)],
     "subtract": [(graph((L.conv2d(4, 1), -1), (L.subtract(), 0, -1)), IMAGE)],
-    "divide": [(graph((L.sigmoid(), -1), (L.divide(), -1, 0)), IMAGE)],
+    "divide": [(graph((L.clip(1.0), -1), (L.divide(), -1, 0)), IMAGE)],
     "maximum": [
         (graph((L.conv2d(4, 1), -1), (L.tanh(), -1), (L.maximum(), 0, 1, -1)), IMAGE),
         (graph((L.adaptive_max_pool(1), -1), (L.sigmoid(), 0), (L.maximum(broadcast=True), 1, -1)), IMAGE),
