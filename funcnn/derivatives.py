@@ -459,8 +459,13 @@ def _norm_rule(op: Callable[..., Any]) -> Callable[..., Tree]:
     return norm_rule
 
 
-def _channel_affine_rule(params: Tree, x: Array, dy: Array, state: Tree | None, options: Mapping[str, Any]) -> Tree:
-    return _affine_rule(params, x, dy, (x.ndim - 1,))
+def _affine_op_rule(params: Tree, x: Array, dy: Array, state: Tree | None, options: Mapping[str, Any]) -> Tree:
+    def of_examples(terms: Array, leaf: Array) -> Array:
+        lead = terms.ndim - leaf.ndim
+        repeated = (*range(1, lead), *(lead + a for a, s in enumerate(leaf.shape) if s == 1))
+        return terms.sum(axis=repeated).reshape(len(terms), *leaf.shape)
+
+    return {name: of_examples(dy * x if name == "scale" else dy, leaf) for name, leaf in params.items()}
 
 
 def _identity_affine(params: Tree) -> Tree:
@@ -481,7 +486,7 @@ _EXAMPLE_RULES: Mapping[Any, Callable[..., Tree]] = {
     ops.prelu: _prelu_rule,
     ops.embedding: _embedding_rule,
     ops.batch_norm: _batch_norm_rule,
-    ops.channel_affine: _channel_affine_rule,
+    ops.affine: _affine_op_rule,
     ops.layer_norm: _norm_rule(ops.layer_norm),
     ops.rms_norm: _norm_rule(ops.rms_norm),
     ops.group_norm: _norm_rule(ops.group_norm),

@@ -9,9 +9,10 @@ independent yes-or-no outputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from funcnn import checks, layers
-from funcnn.combinators import residual, serial
+from funcnn.combinators import graph, residual, serial
 from funcnn.initializers import glorot_uniform, lecun_normal
 from funcnn.layer import Layer
 from funcnn.layers import (
@@ -27,7 +28,7 @@ from funcnn.layers import (
     tanh,
 )
 
-__all__ = ["convnet", "lenet5", "mlp", "mobilenet", "resnet", "seed_convnet", "vgg"]
+__all__ = ["convnet", "lenet5", "mlp", "mobilenet", "network", "resnet", "seed_convnet", "vgg"]
 
 # The activations without parameters, by the name that a checkpoint records.
 ACTIVATIONS: Mapping[str, Callable[[], Layer]] = {
@@ -404,6 +405,53 @@ def mobilenet(
         body += [depthwise_conv2d(3, stride=stride, padding=1, bias=False), batch_norm(), relu()]
         body += _conv_norm_relu(features, 1)
     return serial(*body, global_avg_pool(), dense(outputs, w_init=lecun_normal))._replace(name="mobilenet")
+
+
+def network(nodes: Sequence[Mapping[str, Any]]) -> Layer:
+    """Any network of layers of `funcnn.layers`, described by plain data: what `funcnn.onnx.from_onnx` reads is one.
+
+    Parameters
+    ----------
+    nodes : sequence of dict
+        Each has ``layer``, the name of a function in `funcnn.layers`; optionally its ``arguments``, a dict; and
+        optionally its ``sources``, indices of earlier nodes or -1 for the input, as in `funcnn.combinators.graph`. By
+        default a node reads the one before it.
+
+    Returns
+    -------
+    Layer
+        A `funcnn.combinators.serial` where each node reads the one before, else a `funcnn.combinators.graph`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a node is not such a dict or its layer does not take the arguments; the message names the node.
+
+    Examples
+    --------
+    >>> model = network([
+    ...     {"layer": "conv2d", "arguments": {"features": 4, "kernel_size": 3, "padding": 1}},
+    ...     {"layer": "relu"},
+    ...     {"layer": "add", "sources": [0, 1]},
+    ... ])
+    >>> model.init((0,), (8, 8, 1))[2]
+    (8, 8, 4)
+    """
+    made: list[tuple[Any, ...]] = []
+    for i, node in enumerate(nodes):
+        if not isinstance(node, Mapping) or not {"layer"} <= node.keys() <= {"layer", "arguments", "sources"}:
+            raise ValueError(f"network: node {i} must be a dict of layer, arguments and sources, not {node!r}")
+        if node["layer"] not in layers.__all__:
+            raise ValueError(f"network: node {i}: funcnn.layers has no {node['layer']!r}")
+        arguments = node.get("arguments", {})
+        try:
+            layer: Layer = getattr(layers, node["layer"])(**arguments)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"network: node {i}, {node['layer']}, does not take {arguments}: {error}") from None
+        made.append((layer, *node.get("sources", [i - 1])))
+    if made and all(sources == [i - 1] for i, (_, *sources) in enumerate(made)):
+        return serial(*(layer for layer, *_ in made))
+    return graph(*made)
 
 
 def _conv_norm_relu(features: int, kernel_size: int, *, stride: int = 1) -> list[Layer]:

@@ -28,6 +28,8 @@ from funcnn.layers.activations import (
     softsign,
     tanh,
 )
+from funcnn.layers.affine import affine
+from funcnn.layers.arithmetic import exp, log, negative, power, sqrt
 from funcnn.layers.conv import (
     conv1d,
     conv2d,
@@ -45,10 +47,9 @@ from funcnn.layers.conv import (
 from funcnn.layers.dense import dense
 from funcnn.layers.dropout import dropout
 from funcnn.layers.embedding import embedding
-from funcnn.layers.joining import add, concat, divide, maximum, minimum, multiply, subtract
+from funcnn.layers.joining import add, concat, divide, matmul, maximum, minimum, multiply, subtract
 from funcnn.layers.normalization import (
     batch_norm,
-    channel_affine,
     group_norm,
     instance_norm,
     layer_norm,
@@ -63,12 +64,18 @@ from funcnn.layers.pooling import (
     global_max_pool,
     max_pool,
 )
+from funcnn.layers.reductions import reduce_max, reduce_mean, reduce_sum
 from funcnn.layers.shaping import (
+    broadcast_to,
+    crop,
     depth_to_space,
     flatten,
     identity,
     pad,
+    reshape,
+    resize,
     space_to_depth,
+    transpose,
     upsample,
 )
 from funcnn.layers.softmax import log_softmax, softmax
@@ -77,10 +84,11 @@ __all__ = [
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "add",
+    "affine",
     "avg_pool",
     "batch_norm",
+    "broadcast_to",
     "celu",
-    "channel_affine",
     "clip",
     "concat",
     "conv1d",
@@ -89,6 +97,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "crop",
     "dense",
     "depth_to_space",
     "depthwise_conv1d",
@@ -98,6 +107,7 @@ __all__ = [
     "dropout",
     "elu",
     "embedding",
+    "exp",
     "flatten",
     "gelu",
     "global_avg_pool",
@@ -111,17 +121,26 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "local_response_norm",
+    "log",
     "log_sigmoid",
     "log_softmax",
+    "matmul",
     "max_pool",
     "maximum",
     "minimum",
     "mish",
     "multiply",
+    "negative",
     "pad",
+    "power",
     "prelu",
+    "reduce_max",
+    "reduce_mean",
+    "reduce_sum",
     "relu",
     "relu6",
+    "reshape",
+    "resize",
     "rms_norm",
     "selu",
     "separable_conv1d",
@@ -133,7 +152,9 @@ __all__ = [
     "softplus",
     "softsign",
     "space_to_depth",
+    "sqrt",
     "subtract",
     "tanh",
+    "transpose",
     "upsample",
 ]

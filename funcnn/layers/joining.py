@@ -55,6 +55,17 @@ def divide(*, broadcast: bool = False) -> Layer:
     return joining("divide", ops.divide, {"broadcast": broadcast})
 
 
+def matmul() -> Layer:
+    """Matrix products of the last two axes of two arrays.
+
+    Examples
+    --------
+    >>> matmul().init((0,), ((3, 4, 8), (3, 8, 5)))[2]
+    (3, 4, 5)
+    """
+    return joining("matmul", ops.matmul)
+
+
 def maximum(*, broadcast: bool = False) -> Layer:
     """The largest of the arrays, entry by entry.
 

@@ -158,21 +158,6 @@ def instance_norm(*, eps: float = 1e-5, scale_init: Initializer = ones, bias_ini
     return parametric("instance_norm", init_params, ops.instance_norm, {"eps": eps}, optional_dx=True)
 
 
-def channel_affine(*, scale_init: Initializer = ones, bias_init: Initializer = zeros) -> Layer:
-    """Multiply each channel by a factor and add a number, both parameters.
-
-    Examples
-    --------
-    >>> channel_affine().init((0,), (4, 4, 2))[0]
-    {'scale': array([1., 1.], dtype=float32), 'bias': array([0., 0.], dtype=float32)}
-    """
-
-    def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
-        return _scale_and_bias("channel_affine", key, in_shape, in_shape[-1:], scale_init, bias_init)
-
-    return parametric("channel_affine", init_params, ops.channel_affine, optional_dx=True)
-
-
 def local_response_norm(size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Layer:
     """Divide each number by a power of the sum of squares over neighbouring channels. It has no parameters.
 

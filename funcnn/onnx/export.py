@@ -433,13 +433,17 @@ def _batch_norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: 
     # in float64, so that merging the four numbers of a channel into two does not add rounding errors
     scale = params["scale"] / np.sqrt(state["var"].astype(np.float64) + node.options["eps"])
     bias = params["bias"] - state["mean"] * scale
-    return _channel_affine(graph, path, node, {"scale": scale, "bias": bias}, {}, x)
+    return _affine(graph, path, node, {"scale": scale, "bias": bias}, {}, x)
 
 
-def _channel_affine(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
-    scale, bias = params["scale"], params["bias"]
-    y = graph.add(path, "Mul", [x, _per_channel(scale, x)], x.shape, channels_first=x.channels_first)
-    return graph.add(path, "Add", [y, _per_channel(bias, x)], x.shape, channels_first=x.channels_first)
+def _affine(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+    if any(leaf.ndim > 1 for leaf in params.values()):
+        x = graph.channels_last(path, x)
+    for name, operator in (("scale", "Mul"), ("bias", "Add")):
+        if name in params:
+            leaf = _per_channel(params[name], x)
+            x = graph.add(path, operator, [x, leaf], x.shape, channels_first=x.channels_first)
+    return x
 
 
 def _local_response_norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
@@ -581,7 +585,7 @@ _WRITERS: Mapping[Any, Callable[..., _Value]] = {
     ops.adaptive_avg_pool: _adaptive("AveragePool"),
     ops.adaptive_max_pool: _adaptive("MaxPool"),
     ops.batch_norm: _batch_norm,
-    ops.channel_affine: _channel_affine,
+    ops.affine: _affine,
     ops.local_response_norm: _local_response_norm,
     ops.layer_norm: _norm,
     ops.rms_norm: _norm,

@@ -33,14 +33,15 @@ from funcnn.ops.activations import (
     softsign,
     tanh,
 )
+from funcnn.ops.affine import affine
+from funcnn.ops.arithmetic import exp, log, negative, power, sqrt
 from funcnn.ops.conv import conv, conv_transpose
 from funcnn.ops.dense import dense
 from funcnn.ops.dropout import dropout
 from funcnn.ops.embedding import embedding
-from funcnn.ops.joining import add, concat, divide, maximum, minimum, multiply, subtract
+from funcnn.ops.joining import add, concat, divide, matmul, maximum, minimum, multiply, subtract
 from funcnn.ops.normalization import (
     batch_norm,
-    channel_affine,
     group_norm,
     instance_norm,
     layer_norm,
@@ -55,27 +56,43 @@ from funcnn.ops.pooling import (
     global_max_pool,
     max_pool,
 )
-from funcnn.ops.shaping import depth_to_space, flatten, identity, pad, space_to_depth, upsample
+from funcnn.ops.reductions import reduce_max, reduce_mean, reduce_sum
+from funcnn.ops.resizing import resize
+from funcnn.ops.shaping import (
+    broadcast_to,
+    crop,
+    depth_to_space,
+    flatten,
+    identity,
+    pad,
+    reshape,
+    space_to_depth,
+    transpose,
+    upsample,
+)
 from funcnn.ops.softmax import log_softmax, softmax
 
 __all__ = [
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "add",
+    "affine",
     "avg_pool",
     "batch_norm",
+    "broadcast_to",
     "celu",
-    "channel_affine",
     "clip",
     "concat",
     "conv",
     "conv_transpose",
+    "crop",
     "dense",
     "depth_to_space",
     "divide",
     "dropout",
     "elu",
     "embedding",
+    "exp",
     "flatten",
     "gelu",
     "global_avg_pool",
@@ -89,17 +106,26 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "local_response_norm",
+    "log",
     "log_sigmoid",
     "log_softmax",
+    "matmul",
     "max_pool",
     "maximum",
     "minimum",
     "mish",
     "multiply",
+    "negative",
     "pad",
+    "power",
     "prelu",
+    "reduce_max",
+    "reduce_mean",
+    "reduce_sum",
     "relu",
     "relu6",
+    "reshape",
+    "resize",
     "rms_norm",
     "selu",
     "sigmoid",
@@ -108,7 +134,9 @@ __all__ = [
     "softplus",
     "softsign",
     "space_to_depth",
+    "sqrt",
     "subtract",
     "tanh",
+    "transpose",
     "upsample",
 ]

@@ -230,6 +230,41 @@ def minimum(*xs: Array, broadcast: bool = False) -> tuple[Array, Callable[[Any],
     return _extremum("minimum", np.less, xs, broadcast)
 
 
+def matmul(a: Array, b: Array) -> tuple[Array, Callable[[Any], tuple[Array, Array]]]:
+    """Matrix products of two arrays of matrices: for each index of the axes before the last two, a b.
+
+    Parameters
+    ----------
+    a : array (N, ..., I, K)
+    b : array (N, ..., K, J)
+        With the same axes before the last two (else a ValueError).
+
+    Returns
+    -------
+    y : array (N, ..., I, J)
+    vjp : callable
+        ``vjp(dy) -> (dy b^T, a^T dy)``
+
+    Examples
+    --------
+    >>> y, vjp = matmul(np.array([[[1.0, 2.0]]]), np.array([[[3.0], [4.0]]]))
+    >>> y, vjp(y)
+    (array([[[11.]]]), (array([[[33., 44.]]]), array([[[11.],
+            [22.]]])))
+    """
+    a, b = _arrays("matmul", (a, b))
+    if a.ndim < 3 or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
+        raise ValueError(f"matmul: a (N, ..., I, K) needs b (N, ..., K, J), got a {a.shape} and b {b.shape}")
+    y = a @ b
+    shape, dtype = y.shape, y.dtype
+
+    def matmul_vjp(dy: Any) -> tuple[Array, Array]:
+        dy = checks.cotangent("matmul", dy, shape, dtype)
+        return dy @ b.swapaxes(-1, -2), a.swapaxes(-1, -2) @ dy
+
+    return y, matmul_vjp
+
+
 def _extremum(
     op: str, beats: Callable[[Array, Array], Array], xs: tuple[Any, ...], broadcast: bool
 ) -> tuple[Array, Callable[[Any], Any]]:

@@ -324,38 +324,6 @@ def _affine_gradient(dy: Array, z: Array, axes: tuple[int, ...]) -> Tree:
     return {"scale": (dy * z).sum(axis=others), "bias": dy.sum(axis=others)}
 
 
-def channel_affine(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
-    """An affine map of each channel, y = x scale + bias: what is left of a `batch_norm` whose statistics are fixed.
-
-    Parameters
-    ----------
-    params : dict
-        ``scale`` (C) and ``bias`` (C).
-    x : array (N, ..., C)
-
-    Notes
-    -----
-    dy = x dscale + scale dx + dbias, so the VJP is dscale = sum dy x and dbias = sum dy over all axes but the last, and
-    dx = dy scale.
-
-    Examples
-    --------
-    >>> y, vjp = channel_affine({"scale": np.array([2.0]), "bias": np.array([1.0])}, np.array([[3.0], [4.0]]))
-    >>> y.ravel(), vjp(np.ones((2, 1)))[0]
-    (array([7., 9.]), {'scale': array([7.]), 'bias': array([2.])})
-    """
-    scale, bias = checks.leaves("channel_affine", params, ("scale", "bias"))
-    x = _check_channels("channel_affine", x, scale, bias)
-    y = x * scale + bias
-    dtype = y.dtype
-
-    def channel_affine_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
-        dy = checks.cotangent("channel_affine", dy, x.shape, dtype)
-        return {"scale": channel_sum(dy * x), "bias": channel_sum(dy)}, dy * scale if input_gradient else None
-
-    return y, channel_affine_vjp
-
-
 def local_response_norm(
     x: Array, size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> tuple[Array, Callable[[Any], Array]]:

@@ -7,15 +7,14 @@ Each op returns y and ``vjp(dy) -> dx``. x must be an array of floats (else a Ty
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from funcnn import checks
+from funcnn.kernels import windows
 from funcnn.kernels.geometry import Padding, PerAxis, geometry, per_axis
-from funcnn.kernels.windows import crop
-from funcnn.kernels.windows import pad as pad_with
 from funcnn.tree import Array
 
 
@@ -81,6 +80,171 @@ def flatten(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     return x.reshape(flat), flatten_vjp
 
 
+def reshape(x: Array, shape: Sequence[int]) -> tuple[Array, Callable[[Any], Array]]:
+    """Give each example another shape, its entries in row-major order.
+
+    Parameters
+    ----------
+    x : array (N, ...)
+    shape : sequence of int
+        Of an example of y, without the batch axis; one size may be -1, for what is left.
+
+    Returns
+    -------
+    y : array (N, *shape)
+    vjp : callable
+        dx is dy in the shape of x.
+
+    Raises
+    ------
+    ValueError
+        If an example of ``x`` has another number of entries.
+
+    Examples
+    --------
+    >>> y, vjp = reshape(np.zeros((2, 4, 6)), (3, -1))
+    >>> y.shape, vjp(y).shape
+    ((2, 3, 8), (2, 4, 6))
+    """
+    x = checks.floating("reshape: x", x)
+    size, known = math.prod(x.shape[1:]), math.prod(s for s in shape if s != -1)
+    free = [s for s in shape if s == -1]
+    if not x.ndim or len(free) > 1 or any(s < -1 for s in shape) or (size % known if free and known else size != known):
+        raise ValueError(f"reshape: x {x.shape} has {size} entries an example, which cannot have the shape {shape}")
+    y = x.reshape(x.shape[0], *(size // max(known, 1) if s == -1 else s for s in shape))
+    before, after, dtype = x.shape, y.shape, y.dtype
+
+    def reshape_vjp(dy: Any) -> Array:
+        return checks.cotangent("reshape", dy, after, dtype).reshape(before)
+
+    return y, reshape_vjp
+
+
+def transpose(x: Array, axes: Sequence[int]) -> tuple[Array, Callable[[Any], Array]]:
+    """Reorder the axes of each example.
+
+    Parameters
+    ----------
+    x : array (N, ...)
+    axes : sequence of int
+        Axis k of y is axis ``axes[k]`` of x. ``axes[0]`` is 0, the batch axis.
+
+    Returns
+    -------
+    y : array (N, ...)
+    vjp : callable
+        dx is dy with its axes in the order of x again.
+
+    Raises
+    ------
+    ValueError
+        If ``axes`` is not a permutation of the axes of ``x`` that begins with 0.
+
+    Examples
+    --------
+    >>> y, vjp = transpose(np.zeros((2, 3, 8, 8)), (0, 2, 3, 1))
+    >>> y.shape, vjp(y).shape
+    ((2, 8, 8, 3), (2, 3, 8, 8))
+    """
+    x = checks.floating("transpose: x", x)
+    if sorted(axes) != list(range(x.ndim)) or axes[0] != 0:
+        raise ValueError(f"transpose: axes {axes} must be 0 and then the other axes of x {x.shape} in any order")
+    y = x.transpose(axes)
+    shape, dtype, back = y.shape, y.dtype, np.argsort(axes)
+
+    def transpose_vjp(dy: Any) -> Array:
+        return checks.cotangent("transpose", dy, shape, dtype).transpose(back)
+
+    return y, transpose_vjp
+
+
+def broadcast_to(x: Array, shape: Sequence[int]) -> tuple[Array, Callable[[Any], Array]]:
+    """Repeat each example along axes of size 1, so that it can be joined with a larger one.
+
+    Parameters
+    ----------
+    x : array (N, ...)
+    shape : sequence of int
+        Of an example of y, without the batch axis. It has as many axes as an example of x; a size differs only where
+        that of x is 1.
+
+    Returns
+    -------
+    y : array (N, *shape)
+        A read-only view of x.
+    vjp : callable
+        dx is the sum of dy over the repetitions.
+
+    Raises
+    ------
+    ValueError
+        If ``shape`` does not fit.
+
+    Examples
+    --------
+    >>> y, vjp = broadcast_to(np.array([[[1.0, 2.0]]]), (3, 2))
+    >>> y.shape, vjp(y)
+    ((1, 3, 2), array([[[3., 6.]]]))
+    """
+    x = checks.floating("broadcast_to: x", x)
+    if len(shape) != x.ndim - 1 or any(a not in (1, b) for a, b in zip(x.shape[1:], shape, strict=True)):
+        raise ValueError(f"broadcast_to: examples of shape {x.shape[1:]} cannot be repeated to {tuple(shape)}")
+    y = np.broadcast_to(x, (x.shape[0], *shape))
+    before, after, dtype = x.shape, y.shape, y.dtype
+    repeated = tuple(a for a, (s, t) in enumerate(zip(before, after, strict=True)) if s != t)
+
+    def broadcast_to_vjp(dy: Any) -> Array:
+        return checks.cotangent("broadcast_to", dy, after, dtype).sum(axis=repeated, keepdims=True)
+
+    return y, broadcast_to_vjp
+
+
+def crop(x: Array, bounds: Sequence[tuple[int, int, int]]) -> tuple[Array, Callable[[Any], Array]]:
+    """Cut out a part of each example, or every k-th position of it.
+
+    Parameters
+    ----------
+    x : array (N, ...)
+    bounds : sequence of (start, stop, step)
+        One for each axis of an example, ints with 0 <= start <= stop <= size and step >= 1: what
+        ``range(start, stop, step)`` lists is kept.
+
+    Returns
+    -------
+    y : array (N, ...)
+        A view of x.
+    vjp : callable
+        dx is dy where y was cut out, 0 elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If ``bounds`` are not those of ``x``.
+
+    Examples
+    --------
+    >>> y, vjp = crop(np.array([[1.0, 2.0, 3.0, 4.0]]), [(1, 4, 2)])
+    >>> y, vjp(y)
+    (array([[2., 4.]]), array([[0., 2., 0., 4.]]))
+    """
+    x = checks.floating("crop: x", x)
+    if len(bounds) != x.ndim - 1 or not all(
+        0 <= start <= stop <= size and step >= 1 for (start, stop, step), size in zip(bounds, x.shape[1:], strict=True)
+    ):
+        raise ValueError(f"crop: examples of shape {x.shape[1:]} do not have the bounds {tuple(bounds)}")
+    kept = (slice(None), *(slice(*bound) for bound in bounds))
+    y = x[kept]
+    before, after, dtype = x.shape, y.shape, y.dtype
+
+    def crop_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("crop", dy, after, dtype)
+        dx = np.zeros(before, dy.dtype)
+        dx[kept] = dy
+        return dx
+
+    return y, crop_vjp
+
+
 def pad(
     x: Array, widths: Padding, *, mode: str = "constant", value: float = 0.0
 ) -> tuple[Array, Callable[[Any], Array]]:
@@ -127,7 +291,7 @@ def pad(
     # `geometry` parses and checks the widths; a window of one position fits any image
     widths = geometry("pad", tuple(max(s, 1) for s in size), 1, padding=widths).padding
     if mode == "constant":
-        y = pad_with(x, widths, value)
+        y = windows.pad(x, widths, value)
         sources = []
     else:
         y = x
@@ -139,7 +303,7 @@ def pad(
     def pad_vjp(dy: Any) -> Array:
         dy = checks.cotangent("pad", dy, shape, dtype)
         if mode == "constant":
-            return crop(dy, widths)
+            return windows.crop(dy, widths)
         for a, source in reversed(list(enumerate(sources))):
             dx = np.zeros((*dy.shape[: a + 1], size[a], *dy.shape[a + 2 :]), dy.dtype)
             np.add.at(dx, (*(slice(None),) * (a + 1), source), dy)

@@ -7,10 +7,18 @@ import pytest
 from arrays import normal
 
 from funcnn import initializers, layers, ops
+from funcnn.combinators import serial
 from funcnn.layers import conv2d, dense, dropout, flatten, max_pool, relu, tanh
 from funcnn.testing import check_layer
 
 IMAGE = (5, 6, 4)
+
+
+def of_positive(layer):
+    """The layer on positive numbers."""
+    return serial(layers.exp(), layer)._replace(name=layer.name)
+
+
 LAYERS = {
     "add": [
         (layers.add(), (IMAGE, IMAGE, IMAGE)),
@@ -88,12 +96,26 @@ LAYERS = {
     "adaptive_avg_pool": [(layers.adaptive_avg_pool((2, 4)), IMAGE), (layers.adaptive_avg_pool(7), IMAGE)],
     "adaptive_max_pool": [(layers.adaptive_max_pool((2, 4)), IMAGE), (layers.adaptive_max_pool(7), IMAGE)],
     "batch_norm": [(layers.batch_norm(), IMAGE), (layers.batch_norm(decay=0.5, eps=0.1), (4,))],
-    "channel_affine": [(layers.channel_affine(), IMAGE), (layers.channel_affine(scale_init=initializers.zeros), (4,))],
     "local_response_norm": [(layers.local_response_norm(3, alpha=0.5), IMAGE), (layers.local_response_norm(9), (4,))],
     "group_norm": [(layers.group_norm(2), IMAGE), (layers.group_norm(2, eps=0.1), (4,))],
     "instance_norm": [(layers.instance_norm(), IMAGE), (layers.instance_norm(eps=0.1), (3, 2, 2, 2))],
     "layer_norm": [(layers.layer_norm(), IMAGE), (layers.layer_norm(axes=(1, 3), eps=0.1), IMAGE)],
     "rms_norm": [(layers.rms_norm(), IMAGE), (layers.rms_norm(axes=(1, 2, 3), eps=0.1), IMAGE)],
+    "affine": [(layers.affine(), IMAGE), (layers.affine(scale_shape=(6, 1), bias_shape=False), IMAGE)],
+    "matmul": [(layers.matmul(), ((3, 4), (4, 2)))],
+    "broadcast_to": [(layers.broadcast_to((5, 6, 4)), (5, 1, 4))],
+    "crop": [(layers.crop([(1, 5, 2), (0, 6, 1), (2, 3, 1)]), IMAGE)],
+    "exp": [(layers.exp(), IMAGE)],
+    "log": [(of_positive(layers.log()), IMAGE)],
+    "negative": [(layers.negative(), IMAGE)],
+    "power": [(layers.power(2), IMAGE)],
+    "reduce_max": [(layers.reduce_max((1, 2)), IMAGE)],
+    "reduce_mean": [(layers.reduce_mean(-1, keepdims=True), IMAGE)],
+    "reduce_sum": [(layers.reduce_sum((1, 3)), IMAGE)],
+    "reshape": [(layers.reshape((3, -1)), IMAGE)],
+    "resize": [(layers.resize((7, 3)), IMAGE), (layers.resize(4, mode="nearest"), IMAGE)],
+    "sqrt": [(of_positive(layers.sqrt()), IMAGE)],
+    "transpose": [(layers.transpose((0, 3, 1, 2)), IMAGE)],
 }
 OF_IDS = {"embedding"}  # its inputs are integers: see test_embedding
 EVERY = [(name, layer, shape) for name, cases in LAYERS.items() for layer, shape in cases]

@@ -29,7 +29,6 @@ KEPT = {
     "avg_pool": (layers.avg_pool(2), SHAPE, "", 0),
     "batch_norm": (layers.batch_norm(), SHAPE, "x", 0),
     "celu": (layers.celu(), SHAPE, "x", 0),
-    "channel_affine": (layers.channel_affine(), SHAPE, "x", 0),
     "divide": (graph((layers.divide(), -1, -1)), SHAPE, "xy", 0),
     "maximum": (graph((layers.maximum(), -1, -1)), SHAPE, "", 1),  # which of the arrays
     "minimum": (graph((layers.minimum(), -1, -1)), SHAPE, "", 1),
@@ -84,6 +83,21 @@ KEPT = {
     "space_to_depth": (layers.space_to_depth(2), SHAPE, "", 0),
     "tanh": (layers.tanh(), SHAPE, "y", 0),
     "upsample": (layers.upsample(2), SHAPE, "", 0),
+    "affine": (layers.affine(), SHAPE, "x", 0),
+    "broadcast_to": (layers.broadcast_to((16, 16, 4)), (1, 16, 4), "", 0),
+    "crop": (layers.crop([(1, 9, 1), (0, 16, 2), (0, 4, 1)]), SHAPE, "", 0),
+    "exp": (layers.exp(), SHAPE, "y", 0),
+    "log": (layers.log(), SHAPE, "x", 0),
+    "matmul": (graph((layers.matmul(), -1, -1)), (16, 8, 8), "x", 0),
+    "negative": (layers.negative(), SHAPE, "", 0),
+    "power": (layers.power(3), SHAPE, "x", 0),
+    "reduce_max": (layers.reduce_max((1, 2)), SHAPE, "", 0),
+    "reduce_mean": (layers.reduce_mean((1, 2)), SHAPE, "", 0),
+    "reduce_sum": (layers.reduce_sum((1, 2)), SHAPE, "", 0),
+    "reshape": (layers.reshape((-1,)), SHAPE, "", 0),
+    "resize": (layers.resize(8), SHAPE, "", 0),
+    "sqrt": (layers.sqrt(), SHAPE, "y", 0),
+    "transpose": (layers.transpose((0, 3, 1, 2)), SHAPE, "", 0),
 }
 # what neighbours share is kept once
 COMPOSED = {

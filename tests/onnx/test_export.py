@@ -88,7 +88,11 @@ CASES = {
     "adaptive_avg_pool": [(L.adaptive_avg_pool((4, 3)), COLOURED)],
     "adaptive_max_pool": [(L.adaptive_max_pool(2), COLOURED)],
     "batch_norm": [(L.batch_norm(), IMAGE), (serial(L.conv2d(3, 3), L.batch_norm(eps=0.1)), IMAGE)],
-    "channel_affine": [(L.channel_affine(), IMAGE), (serial(L.conv2d(3, 3), L.channel_affine()), IMAGE)],
+    "affine": [
+        (L.affine(), IMAGE),
+        (serial(L.conv2d(3, 3), L.affine()), IMAGE),
+        (L.affine(scale_shape=(IMAGE[1], 1), bias_shape=()), IMAGE),
+    ],
     "local_response_norm": [
         (L.local_response_norm(5, alpha=0.5, beta=0.6, k=2.0), IMAGE),
         (serial(L.conv2d(6, 3), L.local_response_norm(1, alpha=0.5)), IMAGE),

@@ -169,8 +169,12 @@ SIZES = [
 ]
 
 
+UNBOUNDED = {"exp", "divide"}  # of huge and by tiny numbers they are infinite
+BOUNDED = {name: case for name, case in CASES.items() if name not in UNBOUNDED}
+
+
 @pytest.mark.parametrize(("dtype", "size"), SIZES)
-@pytest.mark.parametrize(("f", "shapes"), CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize(("f", "shapes"), BOUNDED.values(), ids=BOUNDED.keys())
 def test_tiny_and_huge_numbers_stay_finite(f, shapes, dtype, size):
     for array in everything(f, of_size(size, shapes, dtype), size):
         assert array.dtype == dtype

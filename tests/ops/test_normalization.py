@@ -107,12 +107,12 @@ def test_instance_norm(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_channel_affine_is_batch_norm_with_fixed_statistics(shape):
+def test_affine_is_batch_norm_with_fixed_statistics(shape):
     params, x, stats = affine(4), normal(*shape), {"mean": normal(4, seed=2), "var": normal(4, seed=3) ** 2}
     scale = params["scale"] / np.sqrt(stats["var"] + EPS)
-    y, _ = ops.channel_affine({"scale": scale, "bias": params["bias"] - stats["mean"] * scale}, x)
+    y, _ = ops.affine({"scale": scale, "bias": params["bias"] - stats["mean"] * scale}, x)
     np.testing.assert_allclose(y, ops.batch_norm(params, x, stats=stats, eps=EPS)[0], rtol=1e-11, atol=1e-12)
-    check_vjp(ops.channel_affine, params, x, strict=True)
+    check_vjp(ops.affine, params, x, strict=True)
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (3, 2, 7)])
@@ -185,8 +185,8 @@ def test_options_that_do_not_fit():
         ops.rms_norm({"scale": normal(4)}, normal(3, 4), axes=2)
     with pytest.raises(ValueError, match=r"stats must be \(4,\) each, not \(3,\) and \(4,\)"):
         ops.batch_norm(affine(4), normal(3, 4), stats={"mean": np.zeros(3), "var": np.ones(4)})
-    with pytest.raises(ValueError, match=r"channel_affine: x must be .* got x \(3, 5\), scale \(4,\) and bias \(4,\)"):
-        ops.channel_affine(affine(4), normal(3, 5))
+    with pytest.raises(ValueError, match=r"affine: scale \(4,\) does not broadcast to an example of x \(3, 5\)"):
+        ops.affine(affine(4), normal(3, 5))
     with pytest.raises(ValueError, match=r"local_response_norm: size must be at least 1, got 0"):
         ops.local_response_norm(normal(3, 4), 0)
     with pytest.raises(ValueError, match=r"k must be above 0 and alpha at least 0, got 0\.0 and 0\.0001"):

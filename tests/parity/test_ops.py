@@ -258,10 +258,10 @@ def group_norm(rng):
     )
 
 
-def channel_affine(rng):
+def affine_op(rng):
     shape = shape_of(rng)
     args = (affine(rng, shape[-1]), normal(rng, *shape))
-    return Case(label(x=shape), ops.channel_affine, lambda params, x: x * params["scale"] + params["bias"], args)
+    return Case(label(x=shape), ops.affine, lambda params, x: x * params["scale"] + params["bias"], args)
 
 
 def local_response_norm(rng):
@@ -461,7 +461,7 @@ OPS = {
     "avg_pool": avg_pool,
     "batch_norm": batch_norm,
     "celu": elementwise(ops.celu, lambda x, alpha: alpha * F.elu(x / alpha), alpha),
-    "channel_affine": channel_affine,
+    "affine": affine_op,
     "clip": elementwise(lambda x: ops.clip(x, -1.5, 2.5), lambda x: torch.clamp(x, -1.5, 2.5)),
     "concat": concat,
     "conv": conv,

@@ -1,0 +1,61 @@
+"""Arithmetic layers without parameters: each computes the op of the same name in `funcnn.ops`, entry by entry."""
+
+from __future__ import annotations
+
+from funcnn import ops
+from funcnn.layer import Layer, parameterless
+
+
+def negative() -> Layer:
+    """Return -x.
+
+    Examples
+    --------
+    >>> negative().init((0,), (4, 4, 8))[2]
+    (4, 4, 8)
+    """
+    return parameterless("negative", ops.negative)
+
+
+def exp() -> Layer:
+    """Exponential function.
+
+    Examples
+    --------
+    >>> exp().init((0,), (4, 4, 8))[2]
+    (4, 4, 8)
+    """
+    return parameterless("exp", ops.exp)
+
+
+def log() -> Layer:
+    """Natural logarithm.
+
+    Examples
+    --------
+    >>> log().init((0,), (4, 4, 8))[2]
+    (4, 4, 8)
+    """
+    return parameterless("log", ops.log)
+
+
+def sqrt() -> Layer:
+    """Square root.
+
+    Examples
+    --------
+    >>> sqrt().init((0,), (4, 4, 8))[2]
+    (4, 4, 8)
+    """
+    return parameterless("sqrt", ops.sqrt)
+
+
+def power(exponent: float) -> Layer:
+    """Power by a fixed number.
+
+    Examples
+    --------
+    >>> power(2).init((0,), (4, 4, 8))[2]
+    (4, 4, 8)
+    """
+    return parameterless("power", ops.power, {"exponent": float(exponent)})

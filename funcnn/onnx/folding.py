@@ -1,0 +1,115 @@
+"""Constants of an ONNX graph: what can be computed without its input is computed when it is imported.
+
+Shapes depend on the number of examples, which a file leaves open. So a constant is computed for 2 and for 3 examples:
+where the two differ, it depends on the batch.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from funcnn.tree import Array
+
+BATCHES = 2, 3
+# Operators that are evaluated on constants. The shape of most results is that of an argument or of arguments together.
+_FOLDED = {
+    *("Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "ConstantOfShape", "DequantizeLinear", "Div", "Equal"),
+    *("Erf", "Exp", "Expand", "Flatten", "Floor", "Gather", "Greater", "Identity", "Less", "Log", "MatMul", "Max"),
+    *("Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "QuantizeLinear", "Range", "Reciprocal", "ReduceMax"),
+    *("ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Round", "Shape", "Sigmoid", "Size"),
+    *("Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where"),
+}  # fmt: skip
+# More numbers than this in one folded constant are refused, since a file of a few bytes can ask for any number.
+_LARGEST = 2**26
+
+
+class Known(NamedTuple):
+    """A constant, as it is for 2 and for 3 examples."""
+
+    for_two: Array
+    for_three: Array
+
+    def array(self, what: str) -> Array:
+        """Return the constant; raise a ValueError if it depends on the number of examples."""
+        if self.for_two.shape != self.for_three.shape or not np.array_equal(self.for_two, self.for_three):
+            raise ValueError(f"{what} depends on the number of examples")
+        return self.for_two
+
+
+def known(array: Any) -> Known:
+    """Return a constant that does not depend on the number of examples."""
+    array = np.asarray(array)
+    return Known(array, array)
+
+
+def fold(node: NodeProto, options: Mapping[str, Any], inputs: Sequence[Known | None], opset: int) -> list[Known]:
+    """Return the outputs of a node whose inputs are all constants.
+
+    Raises a ValueError if the operator is not evaluated on constants, or its result would be too large.
+    """
+    if node.op_type == "Constant":
+        return [known(_constant(options))]
+    if node.op_type not in _FOLDED:
+        raise ValueError("it is not computed on constants; write its result into the file, e.g. by onnxsim")
+    names = [name for name in node.input if name]
+    single = NodeProto()
+    single.CopyFrom(node)
+    graph = helper.make_graph(
+        [single],
+        "folded",
+        [helper.make_value_info(name, helper.make_tensor_type_proto(TensorProto.UNDEFINED, None)) for name in names],
+        [helper.make_value_info(n, helper.make_tensor_type_proto(TensorProto.UNDEFINED, None)) for n in node.output],
+    )
+    run = ReferenceEvaluator(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]))
+    results = []
+    for arrays in zip(*(i for i in inputs if i is not None), strict=True):
+        _check_size(node.op_type, options, arrays)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            try:
+                results.append(run.run(None, dict(zip(names, arrays, strict=True))))
+            except Exception as error:  # the evaluator raises errors of any class for a wrong argument
+                raise ValueError(f"it cannot be computed: {error}") from None
+    return [Known(*map(np.asarray, pair)) for pair in zip(*results, strict=True)]
+
+
+def _constant(options: Mapping[str, Any]) -> Array:
+    for kind, dtype in (("float", np.float32), ("int", np.int64)):
+        for name in (f"value_{kind}", f"value_{kind}s"):
+            if name in options:
+                return np.array(options[name], dtype)
+    if not isinstance(options.get("value"), np.ndarray):
+        raise ValueError("it holds no tensor of numbers")
+    return np.asarray(options["value"])
+
+
+def _check_size(operator: str, options: Mapping[str, Any], arrays: Sequence[Array]) -> None:
+    try:
+        if operator in ("ConstantOfShape", "Expand"):
+            size = math.prod(int(s) for s in arrays[-1])
+        elif operator == "Tile":
+            size = arrays[0].size * math.prod(int(s) for s in arrays[-1])
+        elif operator == "Range":
+            start, limit, delta = (float(a) for a in arrays)
+            size = math.ceil((limit - start) / delta)
+        elif operator == "Gather":
+            size = arrays[0].size // max(arrays[0].shape[options["axis"]], 1) * arrays[1].size
+        elif operator == "MatMul":
+            size = arrays[0].size // max(arrays[0].shape[-1], 1) * arrays[1].shape[-1]
+        elif operator in ("Concat", "Split"):
+            size = sum(a.size for a in arrays)
+        elif operator in ("Reshape", "Slice", "Squeeze", "Unsqueeze", "ReduceSum", "ReduceMean", "Transpose"):
+            size = arrays[0].size
+        else:
+            size = math.prod(np.broadcast_shapes(*(a.shape for a in arrays)))
+    except (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError) as error:
+        raise ValueError(f"it cannot be computed: {error}") from None
+    if size > _LARGEST:
+        raise ValueError(f"its result would have {size:,} numbers, more than {_LARGEST:,}")

@@ -1,0 +1,305 @@
+"""Import of ONNX graphs as layers: trained networks from other frameworks, to use, to look into and to train further.
+
+The importer visits the nodes that the output needs in the order of the file, and writes each one as layers of
+`funcnn.layers` in a `funcnn.combinators.graph`; what can be computed without the input is computed now. ONNX keeps
+channels as the second axis, funcnn as the last. Instead of transposing, the importer remembers for each value how its
+axes are ordered here, so an ordinary convolutional network has no transposition at all; dense weights after a Flatten
+get their rows reordered.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from onnx import ModelProto, NodeProto
+
+from funcnn.keys import Key
+from funcnn.layer import Layer
+from funcnn.models import network
+from funcnn.onnx.builder import LARGEST_EXAMPLE, Builder, Node, Value, out_shape
+from funcnn.onnx.folding import BATCHES, Known, fold, known
+from funcnn.onnx.operators import OPERATORS
+from funcnn.onnx.reading import OnnxModel, attributes, read
+from funcnn.tree import Tree
+
+__all__ = ["from_onnx"]
+
+
+def from_onnx(
+    file: str | os.PathLike[str] | bytes | ModelProto,
+    *,
+    in_shape: tuple[int, ...] | None = None,
+    output: str | None = None,
+) -> Layer:
+    """Read a network from an ONNX file as a layer, whose ``init`` returns the file's weights.
+
+    Parameters
+    ----------
+    file : path, bytes or onnx.ModelProto
+        Of opset 7 to 24. Nothing in it is run. Weights of other types become float32.
+    in_shape : tuple of int, optional
+        Shape of an example as the layer takes it, channels last: (height, width, channels). Needed where the file
+        leaves sizes open.
+    output : str, optional
+        The name of a value or node of the file that is to be the output; what only later values need is left out.
+        "features", if there is no such name, is the input of the last layer with weights, the classifier of most
+        networks. By default the file's output.
+
+    Returns
+    -------
+    Layer
+        Of the examples (N, *in_shape) and of float32, for any N. Feature maps come out channels last, everything else
+        in ONNX's order of axes. Its parameters are the file's float constants of
+        linear layers, normalisations and arithmetic; its state is running statistics.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, an operator or option of it is not known here, or examples depend on each other; the
+        message names file, node and operator.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> from funcnn.models import lenet5
+    >>> from funcnn.onnx import to_onnx
+    >>> model = lenet5(outputs=10)
+    >>> params, state, _ = model.init((0,), (32, 32, 1))
+    >>> body = from_onnx(to_onnx(model, params, state, (32, 32, 1)), output="features")
+    >>> body.init((0,), (32, 32, 1))[2]
+    (84,)
+    """
+    return import_network(file, in_shape=in_shape, output=output).layer
+
+
+class ImportedNetwork(NamedTuple):
+    """A network of an ONNX file.
+
+    Attributes
+    ----------
+    layer : Layer
+    arguments : dict
+        Of `funcnn.models.network`, which makes the same layer with other initial parameters: for checkpoints.
+    in_shape : tuple of int
+        Of an example, channels last.
+    metadata : dict of str
+        The file's own.
+    """
+
+    layer: Layer
+    arguments: dict[str, Any]
+    in_shape: tuple[int, ...]
+    metadata: dict[str, str]
+
+
+def import_network(
+    file: str | os.PathLike[str] | bytes | ModelProto,
+    *,
+    in_shape: tuple[int, ...] | None = None,
+    output: str | None = None,
+) -> ImportedNetwork:
+    """Read a network as `from_onnx` does, with its description in plain data."""
+    model = read(file)
+    target = _target(model, output)
+    needed = _needed_nodes(model, target)
+    x_name, x = _input(model, needed, in_shape)
+    readers = Counter([target, *(name for node in needed for name in node.input)])
+    _warn_of_tied_weights(model, needed)
+    builder = Builder([], readers, model.opset, _fixed_batch(model, x_name))
+    values: dict[str, Value | Known | None] = {"": None, x_name: x}
+    values |= {name: known(array) for name, array in model.initializers.items() if name != x_name}
+    for node in needed:
+        try:
+            options = attributes(model, node)
+            inputs = [values[name] for name in node.input]
+            if all(isinstance(i, Known) or i is None for i in inputs):
+                outputs: Sequence[Any] = fold(node, options, inputs, model.opset)  # type: ignore[arg-type]
+            else:
+                outputs = _written(builder, node, options, inputs)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{model.where}: {_describe(node)}: {error}") from None
+        values |= dict(zip(node.output, outputs, strict=False))
+    y = values[target]
+    if not isinstance(y, Value):
+        raise ValueError(f"{model.where}: the output {target!r} does not depend on the input")
+    channels_last = (*range(1, len(y.shape)), 0)
+    nodes = _nodes_of(builder, builder.restored(y) if y.order == channels_last else builder.plain(y))
+    arguments = {
+        "nodes": [{"layer": n.layer, "arguments": n.arguments, "sources": list(n.sources)} for n in nodes],
+    }
+    made = network(**arguments)
+    assert made.rebuild is not None  # it is a combinator
+    layer = made.rebuild(*map(_with_params, made.children, nodes))
+    return ImportedNetwork(layer, arguments, x.shape_here, model.metadata)
+
+
+def _describe(node: NodeProto) -> str:
+    return f"node {node.name or node.output[0]!r} ({node.op_type})"
+
+
+def _nodes_of(builder: Builder, y: Value) -> list[Node]:
+    """Return the nodes that ``y`` needs, the last of which makes it."""
+    needed = {y.node}
+    for number in range(y.node, -1, -1):  # a node reads earlier ones
+        if number in needed:
+            needed.update(builder.nodes[number].sources)
+    kept = sorted(needed - {-1})
+    renumbered = {-1: -1, **{old: new for new, old in enumerate(kept)}}
+    nodes = [builder.nodes[old] for old in kept]
+    nodes = [node._replace(sources=tuple(renumbered[source] for source in node.sources)) for node in nodes]
+    return nodes or [Node("identity", {}, (-1,), {}, {})]
+
+
+def _with_params(layer: Layer, node: Node) -> Layer:
+    """Return the layer of a node with the node's parameters as its initial ones."""
+    if not node.params and not node.state:
+        return layer
+
+    def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
+        return node.params, node.state, out_shape(node, [in_shape])
+
+    return layer._replace(init=init)
+
+
+def _target(model: OnnxModel, output: str | None) -> str:
+    """Return the name of the value that is to be the output."""
+    nodes, outputs = model.graph.node, [value.name for value in model.graph.output]
+    if output is None:
+        if len(outputs) > 1:
+            raise ValueError(f"{model.where}: has the outputs {', '.join(outputs)}: name one of them by output=")
+        return outputs[0]
+    for node in nodes:
+        if output in node.output or output == node.name:
+            return output if output in node.output else node.output[0]
+    if output != "features":
+        raise ValueError(
+            f"{model.where}: no value or node is called {output!r}; its outputs are {', '.join(outputs)}, and the "
+            "input of its last layer with weights is 'features'"
+        )
+    weights = set(model.initializers) | {name for node in nodes if node.op_type == "Constant" for name in node.output}
+    for node in reversed(nodes):
+        if node.op_type in ("Gemm", "MatMul", "Conv", "ConvTranspose") and weights & set(node.input[1:2]):
+            return str(node.input[0])
+    raise ValueError(f"{model.where}: has no layer with weights, so that nothing is its 'features'")
+
+
+def _needed_nodes(model: OnnxModel, target: str) -> list[NodeProto]:
+    """Return the nodes that a value needs, in an order in which each comes after those that it reads."""
+    maker = {name: node for node in model.graph.node for name in node.output}
+    needed: list[NodeProto] = []
+    done: set[int] = set()
+    path: list[tuple[NodeProto, bool]] = [(maker[target], False)] if target in maker else []
+    while path:
+        node, inputs_done = path.pop()
+        if inputs_done:
+            needed.append(node)
+        elif id(node) not in done:
+            done.add(id(node))
+            path.append((node, True))
+            path += [(maker[name], False) for name in reversed(node.input) if name in maker]
+    return needed
+
+
+def _input(model: OnnxModel, needed: Sequence[NodeProto], in_shape: tuple[int, ...] | None) -> tuple[str, Value]:
+    """Return the name of the input and its value."""
+    read_names = {name for node in needed for name in node.input}
+    inputs = [v for v in model.graph.input if v.name in read_names and v.name not in model.initializers]
+    if len(inputs) != 1:
+        names = ", ".join(v.name for v in inputs) or "none"
+        raise ValueError(f"{model.where}: a layer has one input, and the output needs these: {names}")
+    (value,) = inputs
+    kind = value.type.tensor_type
+    declared = [d.dim_value if d.HasField("dim_value") else 0 for d in kind.shape.dim]
+    if not kind.HasField("shape") and in_shape is None:
+        raise ValueError(f"{model.where}: the file does not say the shape of {value.name!r}: pass in_shape")
+    rank = len(declared) - 1 if kind.HasField("shape") else len(in_shape or ())
+    order = tuple(range(rank)) if rank < 2 or _channels_last(value.name, needed) else (*range(1, rank), 0)
+    sizes = [d if d > 0 else 0 for d in declared[1:]] or [0] * rank
+    here = [sizes[a] for a in order]
+    if in_shape is not None:
+        given = tuple(in_shape)
+        if len(given) != rank or any(d not in (0, g) for d, g in zip(here, given, strict=True)):
+            wanted = ", ".join(str(d) if d else "any" for d in here)
+            raise ValueError(f"{model.where}: in_shape {given} does not fit, the file takes examples of ({wanted})")
+        here = list(given)
+    if rank < 1 or min(here) < 1:
+        wanted = ", ".join(str(d) if d else "?" for d in here)
+        raise ValueError(f"{model.where}: the file leaves sizes open, ({wanted}): pass in_shape, channels last")
+    if math.prod(here) > LARGEST_EXAMPLE:
+        raise ValueError(f"{model.where}: examples of {tuple(here)} have {math.prod(here):,} numbers")
+    shape = tuple(here[order.index(a)] for a in range(rank))
+    return value.name, Value(-1, shape, order)
+
+
+def _channels_last(name: str, nodes: Sequence[NodeProto]) -> bool:
+    """Return whether the input's channels are its last axis: whether each use begins by moving them to the front."""
+    readers = [node for node in nodes if name in node.input]
+    if len(readers) != 1:
+        return False
+    (node,) = readers
+    if node.op_type in ("Sub", "Div", "Mul", "Add", "Identity", "Cast"):  # scaling comes first
+        return _channels_last(node.output[0], nodes)
+    perm = [list(a.ints) for a in node.attribute if a.name == "perm"]
+    if node.op_type == "Transpose":
+        return bool(perm) and perm[0] == [0, len(perm[0]) - 1, *range(1, len(perm[0]) - 1)]
+    return False
+
+
+def _fixed_batch(model: OnnxModel, name: str) -> int | None:
+    """Return the number of examples that a file is written for, if it has one."""
+    for value in model.graph.input:
+        if value.name == name and value.type.tensor_type.shape.dim:
+            return value.type.tensor_type.shape.dim[0].dim_value or None
+    return None
+
+
+def _warn_of_tied_weights(model: OnnxModel, nodes: Sequence[NodeProto]) -> None:
+    uses: dict[str, list[NodeProto]] = {}
+    for node in nodes:
+        for name in node.input[1:2] if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul") else ():
+            if name in model.initializers:
+                uses.setdefault(name, []).append(node)
+    for name, readers in uses.items():
+        if len(readers) > 1:
+            warnings.warn(
+                f"{model.where}: {' and '.join(map(_describe, readers[:2]))} share the weights {name!r}: each gets a "
+                "copy of its own, and training will move the copies apart",
+                stacklevel=3,
+            )
+
+
+def _written(
+    builder: Builder, node: NodeProto, options: Any, inputs: Sequence[Value | Known | None]
+) -> Sequence[Value | Known]:
+    """Append the layers of one node, and return its outputs."""
+    if node.op_type in ("Shape", "Size"):
+        (x,) = inputs
+        assert isinstance(x, Value)
+        shapes = [np.array([n, *x.shape], np.int64) for n in BATCHES]
+        if node.op_type == "Size":
+            return [Known(*(np.array(shape.prod()) for shape in shapes))]
+        part = slice(options.get("start", 0), options.get("end"))
+        return [Known(*(shape[part] for shape in shapes))]
+    if node.op_type.startswith(("QLinear", "ConvInteger", "MatMulInteger", "DynamicQuantize")) or node.op_type in (
+        "QuantizeLinear",
+        "DequantizeLinear",
+    ):
+        raise ValueError("quantised arithmetic is not known here: export the network before it is quantised")
+    write = OPERATORS.get(node.op_type)
+    if write is None:
+        raise ValueError(
+            "the operator is not known here: stop before it by output=NAME, where NAME is a value or node of the file"
+        )
+    written = write(builder, {**options, "outputs": len(node.output)}, list(node.input), *inputs)
+    outputs = list(written) if isinstance(written, list) else [written]
+    missing = [name for name in node.output[len(outputs) :] if builder.readers[name]]
+    if missing:
+        raise ValueError(f"its output {missing[0]!r} is not known here")
+    return outputs

@@ -1,0 +1,136 @@
+"""Reading ONNX files: what they hold is checked before it is used, and nothing in them is run."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
+
+from funcnn.tree import Array
+
+OLDEST_OPSET, NEWEST_OPSET = 7, 24
+
+
+class OnnxModel(NamedTuple):
+    """An ONNX model: its name in errors, its graph, the version of the operators, its weights, and its metadata."""
+
+    where: str
+    graph: GraphProto
+    opset: int
+    initializers: dict[str, Array]
+    metadata: dict[str, str]
+
+
+def read(file: str | os.PathLike[str] | bytes | ModelProto) -> OnnxModel:
+    """Read a model and its weights.
+
+    Parameters
+    ----------
+    file : path, bytes or onnx.ModelProto
+        Weights beside the file (ONNX's external data) are read too; they must be in its folder.
+
+    Returns
+    -------
+    OnnxModel
+
+    Raises
+    ------
+    ValueError, OSError
+        If there is no such file, it is damaged, or its operators are of a version that is not known; the message names
+        the file.
+    """
+    if isinstance(file, ModelProto):
+        where, model = "from_onnx", file
+    elif isinstance(file, bytes):
+        where, model = "from_onnx", _parsed("from_onnx", file)
+    else:
+        where = str(file)
+        try:
+            model = _parsed(where, Path(file).read_bytes())
+        except OSError as error:
+            raise OSError(f"cannot read {where}: {error.strerror or error}") from None
+        try:
+            onnx.load_external_data_for_model(model, os.path.dirname(os.path.abspath(file)))
+        except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            raise ValueError(f"{where}: its external data cannot be read: {error}") from None
+    if not model.graph.output:
+        raise ValueError(f"{where} is not an ONNX model: it has no graph with an output")
+    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    opset = versions[0] if versions else 0
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise ValueError(f"{where}: has operators of opset {opset}; {OLDEST_OPSET} to {NEWEST_OPSET} can be read")
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    if model.graph.sparse_initializer:
+        name = model.graph.sparse_initializer[0].values.name
+        raise ValueError(f"{where}: initializer {name!r} is sparse, which cannot be read; save it as a dense tensor")
+    initializers = {tensor.name: array_of(where, tensor) for tensor in model.graph.initializer}
+    return OnnxModel(where, model.graph, opset, initializers, {p.key: p.value for p in model.metadata_props})
+
+
+def _parsed(where: str, content: bytes) -> ModelProto:
+    try:
+        return ModelProto.FromString(content)
+    except DecodeError as error:
+        raise ValueError(f"{where} is not an ONNX model, or is damaged: {error}") from None
+
+
+# The fields of a tensor that hold its numbers, if not as bytes
+_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+# Types that take less than a byte each; NumPy has none for them
+_PACKED = {name for name in TensorProto.DataType.keys() if name.endswith(("INT4", "INT2", "4E2M1"))}  # noqa: SIM118
+
+
+def array_of(where: str, tensor: TensorProto) -> Array:
+    """Return a tensor as an array: float16, bfloat16 and float64 as float32, others as they are.
+
+    Raises a ValueError if the tensor does not hold as many numbers as its shape says, before any array is made.
+    """
+    kind = TensorProto.DataType.Name(tensor.data_type)
+    what = f"{where}: tensor {tensor.name!r} of shape {tuple(tensor.dims)} and type {kind}"
+    if tensor.data_location == TensorProto.EXTERNAL and not tensor.HasField("raw_data"):
+        raise ValueError(f"{what} is in another file: read the model from its path")
+    if kind in ("UNDEFINED", "STRING") or kind.startswith("COMPLEX"):
+        raise ValueError(f"{what} is not of numbers that can be read")
+    count = math.prod(tensor.dims)
+    if tensor.HasField("raw_data"):
+        size = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        held = len(tensor.raw_data) / (size * (0.5 if kind in _PACKED else 1))
+    else:
+        held = max(len(getattr(tensor, field)) for field in _FIELDS)
+    if min(tensor.dims, default=0) < 0 or (kind not in _PACKED and held != count) or held < count // 4:
+        raise ValueError(f"{what} has {held:g} numbers, not {count}")
+    try:
+        array = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{what} cannot be read: {error}") from None
+    if array.dtype.kind not in "biu":  # also ml_dtypes' bfloat16, whose kind is V
+        array = array.astype(np.float32)
+    return array
+
+
+def attributes(model: OnnxModel, node: NodeProto) -> Mapping[str, Any]:
+    """Return a node's attributes by name, those that are not given with the operator's defaults."""
+    if node.domain not in ("", "ai.onnx"):
+        raise ValueError(f"operators of the domain {node.domain!r} are not ONNX's own, and cannot be read")
+    try:
+        schema = onnx.defs.get_schema(node.op_type, model.opset, "")
+    except onnx.defs.SchemaError:
+        raise ValueError(f"opset {model.opset} has no such operator") from None
+    defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
+    found = {}
+    for attribute in (*defaults, *node.attribute):
+        value = helper.get_attribute_value(attribute)
+        if isinstance(value, TensorProto):
+            value = array_of(model.where, value)
+        elif attribute.type in (attribute.GRAPH, attribute.GRAPHS, attribute.SPARSE_TENSOR):
+            raise ValueError(f"its attribute {attribute.name} is a {attribute.type}, which cannot be read")
+        found[attribute.name] = value.decode() if isinstance(value, bytes) else value
+    return found

@@ -1,0 +1,122 @@
+"""Arithmetic of one array, entry by entry.
+
+Each is ``y, vjp = f(x)`` with ``dx = vjp(dy)``: x is an array of floats of any shape (a TypeError otherwise), and y, dy
+and dx have its shape. The notes give the derivative, dx = dy f'(x). Outside of a function's domain, y and dx are
+NaN or infinite, as NumPy computes them, without its warnings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from funcnn import checks
+from funcnn.tree import Array
+
+_quiet = np.errstate(divide="ignore", over="ignore", invalid="ignore", under="ignore")
+
+
+def negative(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """Return -x; dx = -dy.
+
+    Examples
+    --------
+    >>> y, vjp = negative(np.array([1.0, -2.0]))
+    >>> y, vjp(np.ones(2))
+    (array([-1.,  2.]), array([-1., -1.]))
+    """
+    x = checks.floating("negative: x", x)
+    shape, dtype = x.shape, x.dtype
+
+    def negative_vjp(dy: Any) -> Array:
+        return -checks.cotangent("negative", dy, shape, dtype)
+
+    return -x, negative_vjp
+
+
+@_quiet
+def exp(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """Exponential function; dx = dy y, as exp is its own derivative.
+
+    Examples
+    --------
+    >>> y, vjp = exp(np.array([0.0, 1.0]))
+    >>> y.round(3), vjp(np.ones(2)).round(3)
+    (array([1.   , 2.718]), array([1.   , 2.718]))
+    """
+    y = np.exp(checks.floating("exp: x", x))
+
+    @_quiet
+    def exp_vjp(dy: Any) -> Array:
+        return checks.cotangent("exp", dy, y.shape, y.dtype) * y
+
+    return y, exp_vjp
+
+
+@_quiet
+def log(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """Natural logarithm of x > 0; dx = dy / x.
+
+    Examples
+    --------
+    >>> y, vjp = log(np.array([1.0, 2.0]))
+    >>> y.round(3), vjp(np.ones(2))
+    (array([0.   , 0.693]), array([1. , 0.5]))
+    """
+    x = checks.floating("log: x", x)
+    y = np.log(x)
+
+    @_quiet
+    def log_vjp(dy: Any) -> Array:
+        return checks.cotangent("log", dy, x.shape, x.dtype) / x
+
+    return y, log_vjp
+
+
+@_quiet
+def sqrt(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """Square root of x >= 0; dx = dy / (2 y), which is infinite at 0.
+
+    Examples
+    --------
+    >>> y, vjp = sqrt(np.array([1.0, 4.0]))
+    >>> y, vjp(np.ones(2))
+    (array([1., 2.]), array([0.5 , 0.25]))
+    """
+    y = np.sqrt(checks.floating("sqrt: x", x))
+
+    @_quiet
+    def sqrt_vjp(dy: Any) -> Array:
+        return checks.cotangent("sqrt", dy, y.shape, y.dtype) / (2 * y)
+
+    return y, sqrt_vjp
+
+
+@_quiet
+def power(x: Array, exponent: float) -> tuple[Array, Callable[[Any], Array]]:
+    """Return x to the power of a fixed number p; dx = dy p x^(p-1), and 0 for p = 0.
+
+    Parameters
+    ----------
+    x : array
+        x >= 0, unless ``exponent`` is a whole number.
+    exponent : float
+
+    Examples
+    --------
+    >>> y, vjp = power(np.array([1.0, -3.0]), 2)
+    >>> y, vjp(np.ones(2))
+    (array([1., 9.]), array([ 2., -6.]))
+    """
+    x = checks.floating("power: x", x)
+    p = float(exponent)
+    y = x**p
+
+    @_quiet
+    def power_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("power", dy, x.shape, x.dtype)
+        return dy * (p * x ** (p - 1)) if p else np.zeros_like(dy)
+
+    return y, power_vjp

@@ -1,0 +1,106 @@
+"""Sums, means and maxima over axes of each example.
+
+Each op takes x (N, ...) of floats and ``axes``, an int or several, which count from the batch axis 0 and must not
+contain it: examples do not depend on each other. They are removed from y, or have size 1 with ``keepdims=True``. A
+wrong axis is a ValueError, an array of other numbers a TypeError. With E(dy), dy repeated along the axes:
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from funcnn import checks
+from funcnn.tree import Array
+
+
+def reduce_sum(x: Array, axes: int | Sequence[int], *, keepdims: bool = False) -> tuple[Array, Callable[[Any], Array]]:
+    """Sum over axes; dx = E(dy).
+
+    Examples
+    --------
+    >>> y, vjp = reduce_sum(np.array([[1.0, 2.0], [3.0, 4.0]]), 1)
+    >>> y, vjp(y)
+    (array([3., 7.]), array([[3., 3.],
+           [7., 7.]]))
+    """
+    return _scaled_sum("reduce_sum", x, axes, keepdims, mean=False)
+
+
+def reduce_mean(x: Array, axes: int | Sequence[int], *, keepdims: bool = False) -> tuple[Array, Callable[[Any], Array]]:
+    """Mean of the n entries along the axes; dx = E(dy) / n.
+
+    Examples
+    --------
+    >>> y, vjp = reduce_mean(np.array([[1.0, 2.0], [3.0, 4.0]]), 1)
+    >>> y, vjp(np.ones(2))
+    (array([1.5, 3.5]), array([[0.5, 0.5],
+           [0.5, 0.5]]))
+    """
+    return _scaled_sum("reduce_mean", x, axes, keepdims, mean=True)
+
+
+def reduce_max(x: Array, axes: int | Sequence[int], *, keepdims: bool = False) -> tuple[Array, Callable[[Any], Array]]:
+    """Maximum over axes. dx is dy at the first maximum in row-major order, 0 elsewhere.
+
+    Examples
+    --------
+    >>> y, vjp = reduce_max(np.array([[1.0, 4.0, 4.0]]), 1)
+    >>> y, vjp(np.ones(1))
+    (array([4.]), array([[0., 1., 0.]]))
+    """
+    x, over = _arguments("reduce_max", x, axes)
+    kept = [a for a in range(x.ndim) if a not in over]
+    count = _count("reduce_max", x, over)
+    rows = x.transpose(*kept, *over).reshape(*(x.shape[a] for a in kept), count)
+    argmax = np.expand_dims(rows.real.argmax(axis=-1), -1)
+    y = np.take_along_axis(rows, argmax, -1)[..., 0]
+    shape, dtype, rows_shape = x.shape, x.dtype, rows.shape
+    out = tuple(1 if a in over else s for a, s in enumerate(shape)) if keepdims else y.shape
+
+    def reduce_max_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("reduce_max", dy, out, dtype)
+        dx = np.zeros(rows_shape, dy.dtype)
+        np.put_along_axis(dx, argmax, dy.reshape(*rows_shape[:-1], 1), -1)
+        spread = dx.reshape(*(shape[a] for a in kept), *(shape[a] for a in over))
+        return spread.transpose(np.argsort([*kept, *over]))
+
+    return y.reshape(out), reduce_max_vjp
+
+
+def _scaled_sum(
+    op: str, x: Array, axes: int | Sequence[int], keepdims: bool, *, mean: bool
+) -> tuple[Array, Callable[[Any], Array]]:
+    x, over = _arguments(op, x, axes)
+    count = _count(op, x, over) if mean else 1
+    y = x.sum(axis=over, keepdims=keepdims)
+    if mean:
+        y = y / count
+    shape, dtype, out = x.shape, x.dtype, y.shape
+    with_ones = tuple(1 if a in over else s for a, s in enumerate(shape))
+
+    def sum_vjp(dy: Any) -> Array:
+        dy = checks.cotangent(op, dy, out, dtype).reshape(with_ones)
+        return np.broadcast_to(dy / count if mean else dy, shape)
+
+    return y, sum_vjp
+
+
+def _count(op: str, x: Array, over: tuple[int, ...]) -> int:
+    """Return the number of entries along the axes, at least 1."""
+    count = math.prod(x.shape[a] for a in over)
+    if not count:
+        raise ValueError(f"{op}: x {x.shape} has no entry along axes {over}")
+    return count
+
+
+def _arguments(op: str, x: Array, axes: int | Sequence[int]) -> tuple[Array, tuple[int, ...]]:
+    x = checks.floating(f"{op}: x", x)
+    listed: list[int] = np.atleast_1d(axes).tolist()
+    over = tuple(sorted({checks.axis(op, a, x.ndim) for a in listed}))
+    if 0 in over:
+        raise ValueError(f"{op}: axes {axes} include axis 0, but examples must not depend on each other")
+    return x, over

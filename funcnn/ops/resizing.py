@@ -1,0 +1,134 @@
+"""Resize images by interpolation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from funcnn import checks
+from funcnn.kernels.geometry import PerAxis, per_axis
+from funcnn.tree import Array
+
+# Where position o of the output lies in the input, on an axis of n positions resized to m by the factor f; ONNX's names
+COORDINATES: dict[str, Callable[[Array, int, int, float], Array]] = {
+    "half_pixel": lambda o, n, m, f: (o + 0.5) / f - 0.5,
+    "half_pixel_symmetric": lambda o, n, m, f: n / 2 * (1 - m / (f * n)) + (o + 0.5) / f - 0.5,
+    "pytorch_half_pixel": lambda o, n, m, f: (o + 0.5) / f - 0.5 if m > 1 else 0 * o,
+    "align_corners": lambda o, n, m, f: o * ((n - 1) / (f * n - 1)) if f * n != 1 else 0 * o,
+    "asymmetric": lambda o, n, m, f: o / f,
+    "tf_half_pixel_for_nn": lambda o, n, m, f: (o + 0.5) / f,
+}
+# Which position is the nearest to a coordinate
+ROUNDING: dict[str, Callable[[Array], Array]] = {
+    "round_prefer_floor": lambda c: np.ceil(c - 0.5),
+    "round_prefer_ceil": lambda c: np.floor(c + 0.5),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
+
+
+def resize(
+    x: Array,
+    size: PerAxis,
+    *,
+    mode: str = "linear",
+    coordinates: str = "half_pixel",
+    rounding: str = "round_prefer_floor",
+    factors: Sequence[float] | None = None,
+) -> tuple[Array, Callable[[Any], Array]]:
+    """Resize images to another size, each spatial axis by itself.
+
+    Parameters
+    ----------
+    x : array (N, S..., C)
+        With at least one position.
+    size : int or tuple of int, >= 1
+        Of y, one for each spatial axis.
+    mode : {"linear", "nearest"}
+        "linear" interpolates between the two neighbours on each axis (bilinear for images); "nearest" takes one.
+    coordinates : str
+        Where position o of y lies in x, for an axis of n positions resized to m by the factor f:
+        "half_pixel", (o + 1/2) / f - 1/2 (pixels are areas; PyTorch with ``align_corners=False``, Pillow, OpenCV);
+        "align_corners", o (n - 1) / (f n - 1); "asymmetric", o / f; and ONNX's variants of these,
+        "half_pixel_symmetric", "pytorch_half_pixel" (0 where m = 1) and "tf_half_pixel_for_nn", (o + 1/2) / f.
+        What lies outside of x is moved to its edge.
+    rounding : {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}
+        For "nearest". The first two differ only halfway between positions.
+    factors : sequence of float, optional
+        f of each axis, where it is not m / n.
+
+    Returns
+    -------
+    y : array (N, *size, C)
+    vjp : callable
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is none of these, or ``x`` has no position.
+
+    Notes
+    -----
+    On each axis y = R x, where row o of the matrix R (m, n) has 1 - t and t at the two neighbours of o's coordinate, t
+    the distance to the lower one (for "nearest", a single 1). So dx = R^T dy on each axis. There is no smoothing before
+    an image is made smaller.
+
+    Examples
+    --------
+    >>> y, vjp = resize(np.array([[[0.0], [4.0]]]), 4)
+    >>> y.ravel(), vjp(np.ones_like(y)).ravel()
+    (array([0., 1., 3., 4.]), array([2., 2.]))
+    >>> resize(np.array([[[0.0], [4.0]]]), 3, coordinates="align_corners")[0].ravel()
+    array([0., 2., 4.])
+    """
+    x = checks.images("resize", x)
+    known = {"mode": ("linear", "nearest"), "coordinates": tuple(COORDINATES), "rounding": tuple(ROUNDING)}
+    for (name, names), given in zip(known.items(), (mode, coordinates, rounding), strict=True):
+        if given not in names:
+            raise ValueError(f"resize: {name} must be one of {', '.join(names)}, not {given!r}")
+    before = x.shape[1:-1]
+    sizes = per_axis("resize", "size", size, len(before))
+    if 0 in before:
+        raise ValueError(f"resize: x {x.shape} has no positions to resize")
+    if factors is not None and (len(factors) != len(before) or not all(0 < f < np.inf for f in factors)):
+        raise ValueError(f"resize: factors must be positive, one for each of {len(before)} axes, got {factors}")
+    used = [m / n for m, n in zip(sizes, before, strict=True)] if factors is None else [float(f) for f in factors]
+    rounded = rounding if mode == "nearest" else ""
+    axes = [_neighbours(n, m, f, coordinates, rounded) for n, m, f in zip(before, sizes, used, strict=True)]
+    y = x
+    for a, (lo, hi, t) in enumerate(axes, start=1):
+        lower = y.take(lo, axis=a)
+        if mode == "linear":
+            weight = t.astype(x.real.dtype).reshape(-1, *(1,) * (x.ndim - a - 1))
+            y = lower + (y.take(hi, axis=a) - lower) * weight
+        else:
+            y = lower
+    shape, dtype = y.shape, y.dtype
+
+    def resize_vjp(dy: Any) -> Array:
+        dx = checks.cotangent("resize", dy, shape, dtype)
+        for a, (lo, hi, t) in reversed(list(enumerate(axes, start=1))):
+            adjoint = np.zeros((before[a - 1], len(lo)), dtype)
+            np.add.at(adjoint, (lo, np.arange(len(lo))), 1 - t)
+            np.add.at(adjoint, (hi, np.arange(len(lo))), t)
+            rows = dx.reshape(*dx.shape[: a + 1], math.prod(dx.shape[a + 1 :]))
+            dx = (adjoint @ rows).reshape(*dx.shape[:a], before[a - 1], *dx.shape[a + 1 :])
+        return dx
+
+    return y, resize_vjp
+
+
+def _neighbours(n: int, m: int, factor: float, coordinates: str, rounding: str) -> tuple[Array, Array, Array]:
+    """Return, for each of m outputs, its two neighbours among n positions and the weight of the second.
+
+    With ``rounding`` both neighbours are the nearest one.
+    """
+    at = COORDINATES[coordinates](np.arange(m, dtype=np.float64), n, m, factor)
+    if rounding:
+        at = ROUNDING[rounding](at)
+    at = np.clip(at, 0, n - 1)
+    lo = np.floor(at).astype(np.intp)
+    return lo, np.minimum(lo + 1, n - 1), at - lo
