@@ -16,6 +16,7 @@ import numpy as np
 from funcnn import checks, tree
 from funcnn.data import batches
 from funcnn.data_parallel import cores, map_batches, over_threads
+from funcnn.divergence import diverged
 from funcnn.gradients import value_and_grad
 from funcnn.kernels.allocator import keep_freed_memory
 from funcnn.keys import Key, fold_in
@@ -334,8 +335,8 @@ def update(
     Raises
     ------
     ValueError
-        If the loss is not finite (the message has epoch, step and learning rate), or the shapes do not fit a layer (a
-        note names its path).
+        If the loss is not finite (the message has epoch, step and learning rate, and names the array and the example
+        that are not finite, if any are), or the shapes do not fit a layer (a note names its path).
 
     Examples
     --------
@@ -354,6 +355,21 @@ def update(
     >>> train_state.step, bool(values[2] < values[0])
     (3, True)
     """
+    data = {"x": x, "targets": targets, "sample_weight": sample_weight}
+    return _update(grad_fn, optimizer, train_state, data, None, augment, mix)
+
+
+def _update(
+    grad_fn: Callable[..., tuple[Any, Tree, Tree]],
+    optimizer: Optimizer,
+    train_state: TrainState,
+    data: Mapping[str, Array | None],
+    batch: Array | None,
+    augment: Augmentation | None,
+    mix: Mixing | None,
+) -> tuple[TrainState, Any]:
+    """Do the step of `update` on the examples ``batch`` of ``data``; None is all of them."""
+    x, targets, sample_weight = (a if a is None or batch is None else a[batch] for a in data.values())
     params, state, opt_state, key, epoch, step, losses = train_state
     if augment is not None:
         x = augment(fold_in(fold_in(key, _AUGMENT), step), x)
@@ -363,7 +379,14 @@ def update(
     with np.errstate(over="ignore", invalid="ignore"):
         value, grads, state = grad_fn(params, state, x, targets, fold_in(fold_in(key, _FORWARD), step), sample_weight)
         if not np.isfinite(value):
-            raise _diverged(f"the loss is {value}", train_state)
+            raise diverged(
+                f"the loss is {value}",
+                _where(train_state),
+                data,
+                changed={"the augmented x": x, "the mixed targets": targets},
+                numbers=batch,
+                trees={"parameters": train_state.params, "state": train_state.state},
+            )
         updates, opt_state = optimizer.update(grads, opt_state, params)
         params = apply_updates(params, updates)
     return TrainState(params, state, opt_state, key, epoch, step + 1, losses), value
@@ -438,7 +461,8 @@ def fit(
         If ``model``, ``optimizer`` or ``key`` is something else, such as a function that should have been called.
     ValueError
         Immediately, if the arguments do not fit each other, or ``resume`` has more completed steps in its epoch than an
-        epoch has steps. While iterating, if a loss is not finite; the message has epoch, step and learning rate.
+        epoch has steps. While iterating, if a loss is not finite; the message has epoch, step and learning rate, and
+        names the array and the example that are not finite, if any are.
 
     Examples
     --------
@@ -453,6 +477,7 @@ def fit(
     _check_types("fit", model, optimizer)
     x, targets = np.asarray(x), np.asarray(targets)
     weights = None if sample_weight is None else np.asarray(sample_weight)
+    data_by_name = {"x": x, "targets": targets, "sample_weight": weights}
     metrics = metrics or {}
     if x.ndim < 2 or targets.ndim < 1 or len(x) != len(targets) or not len(x):
         raise ValueError(f"fit: x {x.shape} and targets {targets.shape} must have the same length, at least 1")
@@ -473,13 +498,13 @@ def fit(
     threads = _number_of_threads("fit", threads)
     grad_fn = over_threads(value_and_grad(model, loss), threads)
 
-    def batches_of(train_state: TrainState) -> list[tuple[Array, Array | None, float]]:
-        """Return (indices, weights, total weight) for each batch of the epoch, without batches of total weight 0."""
+    def batches_of(train_state: TrainState) -> list[tuple[Array, float]]:
+        """Return (indices, total weight) for each batch of the epoch, without batches of total weight 0."""
         order = fold_in(fold_in(train_state.key, _ORDER), train_state.epoch + 1) if shuffle else None
         indices = batches(len(x), batch_size, key=order)
         if weights is None:
-            return [(batch, None, len(batch)) for batch in indices]
-        return [(batch, weights[batch], float(weights[batch].sum())) for batch in indices if weights[batch].any()]
+            return [(batch, len(batch)) for batch in indices]
+        return [(batch, float(weights[batch].sum())) for batch in indices if weights[batch].any()]
 
     if len(first.losses) > (steps := len(batches_of(first))):
         raise ValueError(
@@ -495,18 +520,16 @@ def fit(
             # The train_state of each step has a view of the losses so far; an entry is written only once.
             losses = np.empty(len(plan))
             losses[:done] = train_state.losses
-            for i, (batch, batch_weights, _) in enumerate(plan[done:], start=done):
-                train_state, value = update(
-                    grad_fn, optimizer, train_state, x[batch], targets[batch], sample_weight=batch_weights,
-                    augment=augment, mix=mix,
-                )  # fmt: skip
+            for i, (batch, _) in enumerate(plan[done:], start=done):
+                train_state, value = _update(grad_fn, optimizer, train_state, data_by_name, batch, augment, mix)
                 losses[i] = value
                 train_state = train_state._replace(losses=losses[: i + 1])
                 seconds += time.perf_counter() - started
                 yield Step(number, float(value), train_state)
                 started = time.perf_counter()  # the time of the caller's code does not count
             if not math.isfinite(tree.norm(train_state.params)):
-                raise _diverged("the parameters are no longer finite", train_state._replace(step=train_state.step - 1))
+                last = train_state._replace(step=train_state.step - 1)
+                raise diverged("the parameters are no longer finite", _where(last), data_by_name)
             seconds += time.perf_counter() - started
             train_state = train_state._replace(epoch=number, losses=())
             on_train, on_validation = (
@@ -515,7 +538,7 @@ def fit(
                 else {}
                 for data in ((x, targets), validation)
             )
-            mean = float(np.average(losses, weights=[weight for *_, weight in plan]))
+            mean = float(np.average(losses, weights=[weight for _, weight in plan]))
             yield Epoch(number, mean, losses, on_train, on_validation, seconds, train_state)
 
     return EpochIterator(records(first))
@@ -529,9 +552,8 @@ def _check_types(where: str, model: Layer, optimizer: Optimizer) -> None:
         raise TypeError(f"{where}: optimizer must be an Optimizer, such as optim.sgd(0.1), not {optimizer!r}")
 
 
-def _diverged(what: str, train_state: TrainState) -> ValueError:
-    """Return the error of the step that failed; ``train_state`` is the state before it."""
+def _where(train_state: TrainState) -> str:
+    """Say at which step an error is; ``train_state`` is the state before the step."""
     rate = learning_rate(train_state.opt_state)
     at = "" if rate is None else f" with learning rate {rate:g}"
-    where = f"in epoch {train_state.epoch + 1}, step {train_state.step}{at}"
-    return ValueError(f"training diverged: {what} {where}; try a lower learning rate")
+    return f"in epoch {train_state.epoch + 1}, step {train_state.step}{at}"
