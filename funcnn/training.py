@@ -32,6 +32,7 @@ Mixing: TypeAlias = Callable[[Key, Array, Array], tuple[Array, Array]]
 __all__ = [
     "Epoch",
     "EpochIterator",
+    "EpochPlan",
     "Metric",
     "Step",
     "TrainState",
@@ -140,6 +141,32 @@ def _number_of_threads(where: str, threads: int | None) -> int:
     return threads
 
 
+class EpochPlan(NamedTuple):
+    """How an epoch divides the examples into steps. A state within an epoch only goes on with the same plan.
+
+    Attributes
+    ----------
+    examples, batch_size : int
+    shuffle : bool
+    steps : int
+        The number of batches, without those whose weights are all 0.
+
+    Examples
+    --------
+    >>> print(EpochPlan(100, 32, shuffle=True, steps=4))
+    4 steps: 100 examples, shuffled, in batches of 32
+    """
+
+    examples: int
+    batch_size: int
+    shuffle: bool
+    steps: int
+
+    def __str__(self) -> str:
+        order = "shuffled" if self.shuffle else "in order"
+        return f"{self.steps} steps: {self.examples} examples, {order}, in batches of {self.batch_size}"
+
+
 class TrainState(NamedTuple):
     """Everything that training passes from step to step. `fit` can resume from it with the same results.
 
@@ -153,6 +180,8 @@ class TrainState(NamedTuple):
         The numbers of completed epochs and of completed steps, counted over all epochs.
     losses : sequence of float
         The losses of the completed steps of the current epoch. Their number is the position in the epoch.
+    plan : EpochPlan, optional
+        Of the current epoch, if some of its steps are completed.
 
     Examples
     --------
@@ -166,6 +195,7 @@ class TrainState(NamedTuple):
     epoch: int
     step: int
     losses: Sequence[float] | Array = ()
+    plan: EpochPlan | None = None
 
 
 class Step(NamedTuple):
@@ -327,7 +357,7 @@ def update(
     Returns
     -------
     train_state : TrainState
-        After the step: with new params, state and opt_state, and ``step`` increased by 1. ``epoch`` and ``losses`` are
+        After the step: with new params, state and opt_state, and ``step`` increased by 1. The other fields are
         unchanged; a loop that counts epochs sets them.
     value : float
         The loss, in training mode and before the update.
@@ -370,7 +400,7 @@ def _update(
 ) -> tuple[TrainState, Any]:
     """Do the step of `update` on the examples ``batch`` of ``data``; None is all of them."""
     x, targets, sample_weight = (a if a is None or batch is None else a[batch] for a in data.values())
-    params, state, opt_state, key, epoch, step, losses = train_state
+    params, state, opt_state, key, _, step, *_ = train_state
     if augment is not None:
         x = augment(fold_in(fold_in(key, _AUGMENT), step), x)
     if mix is not None:
@@ -389,7 +419,7 @@ def _update(
             )
         updates, opt_state = optimizer.update(grads, opt_state, params)
         params = apply_updates(params, updates)
-    return TrainState(params, state, opt_state, key, epoch, step + 1, losses), value
+    return train_state._replace(params=params, state=state, opt_state=opt_state, step=step + 1), value
 
 
 def fit(
@@ -460,8 +490,8 @@ def fit(
     TypeError
         If ``model``, ``optimizer`` or ``key`` is something else, such as a function that should have been called.
     ValueError
-        Immediately, if the arguments do not fit each other, or ``resume`` has more completed steps in its epoch than an
-        epoch has steps. While iterating, if a loss is not finite; the message has epoch, step and learning rate, and
+        Immediately, if the arguments do not fit each other, ``resume`` has the state of another optimizer, or it is in
+        the middle of an epoch with other numbers of examples, batch size or order. While iterating, if a loss is not finite; the message has epoch, step and learning rate, and
         names the array and the example that are not finite, if any are.
 
     Examples
@@ -488,12 +518,15 @@ def fit(
     if validation is not None and (len(validation[0]) != len(validation[1]) or not metrics):
         lengths = f"{len(validation[0])} examples and {len(validation[1])} targets"
         raise ValueError(f"fit: validation needs metrics and one target per example; got {lengths}")
-    if not checks.is_int(batch_size):
-        raise TypeError(f"fit: batch_size must be an int, not {batch_size!r}")
+    for name, number in (("epochs", epochs), ("batch_size", batch_size)):
+        if not checks.is_int(number):
+            raise TypeError(f"fit: {name} must be an int, not {number!r}")
     if epochs < 0 or batch_size < 1:
         raise ValueError(f"fit: epochs must be >= 0 and batch_size >= 1, got {epochs} and {batch_size}")
     if resume is None and key is None:
         raise ValueError("fit: needs a key such as (0,), or resume")
+    if resume is not None:
+        _check_resumed(resume, optimizer)
     first = resume or start(model, optimizer, x.shape[1:], key=() if key is None else key)
     threads = _number_of_threads("fit", threads)
     grad_fn = over_threads(value_and_grad(model, loss), threads)
@@ -506,24 +539,35 @@ def fit(
             return [(batch, len(batch)) for batch in indices]
         return [(batch, float(weights[batch].sum())) for batch in indices if weights[batch].any()]
 
-    if len(first.losses) > (steps := len(batches_of(first))):
-        raise ValueError(
-            f"fit: resume has {len(first.losses)} completed steps in epoch {first.epoch + 1}, but {len(x)} examples "
-            f"in batches of {batch_size} make {steps} steps per epoch"
-            + ("" if weights is None else ", without batches of weight 0")
-        )
+    def plan_of(batches_in_epoch: Sequence[Any]) -> EpochPlan:
+        return EpochPlan(len(x), batch_size, bool(shuffle), len(batches_in_epoch))
+
+    if done_before := len(first.losses):
+        plan = plan_of(batches_of(first))
+        if done_before > plan.steps:
+            raise ValueError(
+                f"fit: resume has {done_before} completed steps in epoch {first.epoch + 1}, but {len(x)} examples "
+                f"in batches of {batch_size} make {plan.steps} steps per epoch"
+                + ("" if weights is None else ", without batches of weight 0")
+            )
+        if first.plan not in (None, plan):
+            raise ValueError(
+                f"fit: resume is in the middle of epoch {first.epoch + 1}, which had {first.plan}, but fit was given "
+                f"{plan}; resume from the end of an epoch to change them"
+            )
 
     def records(train_state: TrainState) -> Generator[Step | Epoch, None, None]:
         while train_state.epoch < epochs:
             number, started, seconds = train_state.epoch + 1, time.perf_counter(), 0.0
-            plan, done = batches_of(train_state), len(train_state.losses)
+            epoch_batches, done = batches_of(train_state), len(train_state.losses)
+            plan = plan_of(epoch_batches)
             # The train_state of each step has a view of the losses so far; an entry is written only once.
-            losses = np.empty(len(plan))
+            losses = np.empty(plan.steps)
             losses[:done] = train_state.losses
-            for i, (batch, _) in enumerate(plan[done:], start=done):
+            for i, (batch, _) in enumerate(epoch_batches[done:], start=done):
                 train_state, value = _update(grad_fn, optimizer, train_state, data_by_name, batch, augment, mix)
                 losses[i] = value
-                train_state = train_state._replace(losses=losses[: i + 1])
+                train_state = train_state._replace(losses=losses[: i + 1], plan=plan)
                 seconds += time.perf_counter() - started
                 yield Step(number, float(value), train_state)
                 started = time.perf_counter()  # the time of the caller's code does not count
@@ -531,14 +575,14 @@ def fit(
                 last = train_state._replace(step=train_state.step - 1)
                 raise diverged("the parameters are no longer finite", _where(last), data_by_name)
             seconds += time.perf_counter() - started
-            train_state = train_state._replace(epoch=number, losses=())
+            train_state = train_state._replace(epoch=number, losses=(), plan=None)
             on_train, on_validation = (
                 evaluate(model, train_state.params, train_state.state, data[0], data[1], metrics, threads=threads)
                 if metrics and data
                 else {}
                 for data in ((x, targets), validation)
             )
-            mean = float(np.average(losses, weights=[weight for _, weight in plan]))
+            mean = float(np.average(losses, weights=[weight for _, weight in epoch_batches]))
             yield Epoch(number, mean, losses, on_train, on_validation, seconds, train_state)
 
     return EpochIterator(records(first))
@@ -550,6 +594,23 @@ def _check_types(where: str, model: Layer, optimizer: Optimizer) -> None:
         raise TypeError(f"{where}: model must be a Layer, such as models.convnet(10), not {model!r}")
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"{where}: optimizer must be an Optimizer, such as optim.sgd(0.1), not {optimizer!r}")
+
+
+def _check_resumed(resume: TrainState, optimizer: Optimizer) -> None:
+    """Raise an error if a state to resume from is not one, or was not made by this optimizer."""
+    if not isinstance(resume, TrainState):
+        raise TypeError(f"fit: resume must be a TrainState, such as a record's train_state, not {type(resume).__name__}")
+
+    expected = optimizer.init(resume.params)
+    try:
+        tree.map(lambda *_: None, expected, resume.opt_state)
+        for (path, leaf), found in zip(tree.flatten(expected).items(), tree.leaves(resume.opt_state), strict=True):
+            if np.shape(leaf) != np.shape(found):
+                raise ValueError(f"trees differ at {path}: shape {np.shape(leaf)} in tree 0, {np.shape(found)} in tree 1")
+    except ValueError as error:
+        raise ValueError(
+            f"fit: resume (tree 1) has the opt_state of another optimizer than this one's (tree 0): {error}"
+        ) from None
 
 
 def _where(train_state: TrainState) -> str:

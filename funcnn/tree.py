@@ -2,7 +2,8 @@
 
 Parameters, gradients, layer state and optimizer state are all trees. Two trees have the same structure when their key
 sets are equal at every level; the order of the keys does not matter. Functions of several trees raise a ValueError that
-names the first path at which the structures differ.
+names the first path at which the structures differ. Functions that name leaves by their paths, or list them, raise a
+ValueError if two leaves have the same path, which only a key with a ``/``, an empty key, or a number makes possible.
 """
 
 from __future__ import annotations
@@ -154,6 +155,8 @@ def _flatten(tree: Any, path: str, flat: dict[str, Any]) -> None:
     if isinstance(tree, dict):
         for key in sorted(tree):
             _flatten(tree[key], _join(path, key), flat)
+    elif path in flat:
+        raise ValueError(f"two leaves of a tree have the same path {path!r}; use keys without '/'")
     else:
         flat[path] = tree
 

@@ -148,6 +148,7 @@ def freeze(optimizer: Optimizer, frozen: Callable[[str], bool]) -> Optimizer:
     """
 
     def init(params: Tree) -> Tree:
+        tree.paths(params)  # raises an error if two leaves have the same path, which ``frozen`` could not tell apart
         return optimizer.init(_without_frozen(params, frozen))
 
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
