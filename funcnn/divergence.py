@@ -70,7 +70,9 @@ def _bad_leaf(trees: Mapping[str, Tree]) -> str | None:
     for name, arrays in trees.items():
         for path, leaf in tree.flatten(arrays).items():
             if np.asarray(leaf).dtype.kind in "fc" and not np.isfinite(leaf).all():
-                return f"the {name} had values that are not finite at {path} before this step; try a lower learning rate"
+                return (
+                    f"the {name} had values that are not finite at {path} before this step; try a lower learning rate"
+                )
     return None
 
 

@@ -599,14 +599,18 @@ def _check_types(where: str, model: Layer, optimizer: Optimizer) -> None:
 def _check_resumed(resume: TrainState, optimizer: Optimizer) -> None:
     """Raise an error if a state to resume from is not one, or was not made by this optimizer."""
     if not isinstance(resume, TrainState):
-        raise TypeError(f"fit: resume must be a TrainState, such as a record's train_state, not {type(resume).__name__}")
+        raise TypeError(
+            f"fit: resume must be a TrainState, such as a record's train_state, not {type(resume).__name__}"
+        )
 
     expected = optimizer.init(resume.params)
     try:
         tree.map(lambda *_: None, expected, resume.opt_state)
         for (path, leaf), found in zip(tree.flatten(expected).items(), tree.leaves(resume.opt_state), strict=True):
             if np.shape(leaf) != np.shape(found):
-                raise ValueError(f"trees differ at {path}: shape {np.shape(leaf)} in tree 0, {np.shape(found)} in tree 1")
+                raise ValueError(
+                    f"trees differ at {path}: shape {np.shape(leaf)} in tree 0, {np.shape(found)} in tree 1"
+                )
     except ValueError as error:
         raise ValueError(
             f"fit: resume (tree 1) has the opt_state of another optimizer than this one's (tree 0): {error}"

@@ -352,17 +352,22 @@ def test_parameters_that_were_not_finite_before_the_step_are_named():
 
 def test_the_state_of_another_optimizer_is_refused():
     saved = training.start(MODEL, optim.adam(0.1), (4, 4, 1), key=(0,))
-    with pytest.raises(ValueError, match=r"resume has the opt_state of another optimizer .*'momentum'.*'mean', 'squar"):
+    with pytest.raises(ValueError, match=r"resume .*the opt_state of another optimizer.*'momentum'.*'mean', 'squar"):
         fit(resume=saved)
     other = optim.sgd(0.1, momentum=0.9).init({**saved.params, "4_dense": {"w": X, "b": X}})
-    with pytest.raises(ValueError, match=r"another optimizer .* at momentum/4_dense/b: shape \(3,\) in tree 0, \(23, 4"):
+    with pytest.raises(
+        ValueError, match=r"another optimizer .* at momentum/4_dense/b: shape \(3,\) in tree 0, \(23, 4"
+    ):
         fit(resume=saved._replace(opt_state=other))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 4}, r"in the middle of epoch 1, which had 5 steps: 23 examples, shuffled, in batches of 5, but"),
+        (
+            {"batch_size": 4},
+            r"in the middle of epoch 1, which had 5 steps: 23 examples, shuffled, in batches of 5, but",
+        ),
         ({"n": 22}, r"but fit was given 5 steps: 22 examples, shuffled"),
         ({"shuffle": False}, r"but fit was given 5 steps: 23 examples, in order"),
         ({"sample_weight": np.repeat([0.0, 1.0], [18, 5]), "shuffle": True}, r"given \d steps: 23 examples"),

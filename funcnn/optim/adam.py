@@ -101,7 +101,7 @@ def _adam(
     decay: float = 0.0,
     mask: Mask | None = None,
 ) -> Optimizer:
-    b1, b2, eps, _ = check_adam(name, learning_rate, b1, b2, eps, l2 + decay)
+    b1, b2, eps, _ = check_adam(name, learning_rate, b1, b2, eps, l2 if decay == 0 else decay)
 
     def step(t: int, rate: float) -> Callable[..., tuple[Any, ...]]:
         bias = math.sqrt(1 - b2**t)

@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from funcnn import tree
-from funcnn.optim.optimizer import Optimizer, next_rate, rate_state
+from funcnn.optim.optimizer import Optimizer, current_rate, next_rate, rate_state
 from funcnn.optim.schedules import Schedule
 from funcnn.optim.weight_decay import Mask, add_params
 from funcnn.tree import Array, Tree
@@ -48,7 +48,7 @@ def recurrence(
         return {**rate_state(learning_rate, 0), **{name: tree.map(slot, params) for name, slot in slots.items()}}
 
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
-        t, rate = int(opt_state["step"]) + 1, float(opt_state["learning_rate"])
+        t, rate = int(opt_state["step"]) + 1, current_rate(opt_state)
         grads = add_params(grads, l2, params)
         results = tree.map(step(t, rate), *(opt_state[name] for name in slots), grads)
         new_state = next_rate(learning_rate, opt_state)

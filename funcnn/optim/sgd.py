@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from funcnn import tree
-from funcnn.optim.optimizer import Optimizer, check_range, check_rate, next_rate, rate_state, scaled
+from funcnn.optim.optimizer import Optimizer, check_range, check_rate, current_rate, next_rate, rate_state, scaled
 from funcnn.optim.schedules import Schedule
 from funcnn.optim.weight_decay import add_params
 from funcnn.tree import Tree
@@ -60,7 +60,7 @@ def sgd(
         return {**state, "momentum": tree.map(np.zeros_like, params)} if momentum else state
 
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
-        rate = float(opt_state["learning_rate"])
+        rate = current_rate(opt_state)
         new_state = next_rate(learning_rate, opt_state)
         grads = add_params(grads, weight_decay, params)
         if not momentum:

@@ -326,3 +326,41 @@ def test_bad_hyperparameters_are_named(make, message):
 def test_bad_options_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+WITH_RATES = [
+    *(optim.sgd, optim.adam, optim.adamw, optim.amsgrad, optim.nadam, optim.radam, optim.rmsprop, optim.adagrad),
+    *(optim.adadelta, optim.lion, optim.lamb),
+    lambda rate: optim.chain(optim.clip_by_norm(1.0), optim.accumulate(optim.sgd(rate), 1)),
+    lambda rate: optim.freeze(optim.apply_if_finite(optim.sgd(rate)), lambda path: False),
+]
+
+
+@pytest.mark.parametrize("optimizer", WITH_RATES)
+@pytest.mark.parametrize("bad", [-0.1, math.nan, math.inf, -math.inf])
+def test_a_schedule_that_leaves_the_range_is_an_error_at_that_step(optimizer, bad):
+    with pytest.raises(ValueError, match=f"the learning rate of step 3 must be finite and >= 0, got {bad}"):
+        run(optimizer(lambda step: bad if step == 3 else 0.0))
+    run(optimizer(lambda step: bad if step == len(GRADS) else 0.1))  # of a step that is never taken
+
+
+@pytest.mark.parametrize("optimizer", WITH_RATES)
+@pytest.mark.parametrize("bad", [None, "0.1", b"0.1", [0.1], np.array([0.1]), 0.1j, object()])
+def test_a_schedule_that_returns_no_number_is_named_with_the_step(optimizer, bad):
+    with pytest.raises(TypeError, match="the schedule at step 2: the learning rate must be a number, not"):
+        run(optimizer(lambda step: bad if step == 2 else np.float32(0.1)))
+
+
+def test_numbers_of_another_type_are_named():
+    with pytest.raises(TypeError, match="sgd: the learning rate must be a number, not None"):
+        optim.sgd(None)
+    with pytest.raises(ValueError, match="sgd: the learning rate must be finite, got inf"):
+        optim.sgd(math.inf)
+    with pytest.raises(ValueError, match="set_learning_rate: the learning rate must be a number >= 0, got inf"):
+        optim.set_learning_rate(optim.sgd(0.1).init({}), math.inf)
+    with pytest.raises(TypeError, match="adam: weight_decay must be a number, not None"):
+        optim.adam(0.1, weight_decay=None)
+    with pytest.raises(TypeError, match=r"accumulate: steps must be an int, not 2\.5"):
+        optim.accumulate(optim.sgd(0.1), 2.5)
+    with pytest.raises(TypeError, match=r"reduce_on_plateau: patience must be an int, not 1\.5"):
+        optim.reduce_on_plateau(patience=1.5)
