@@ -8,7 +8,6 @@ data. Nothing here is computed while training goes well.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 

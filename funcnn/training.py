@@ -385,21 +385,25 @@ def update(
     >>> train_state.step, bool(values[2] < values[0])
     (3, True)
     """
-    data = {"x": x, "targets": targets, "sample_weight": sample_weight}
-    return _update(grad_fn, optimizer, train_state, data, None, augment, mix)
+    return _update(grad_fn, optimizer, train_state, x, targets, sample_weight, None, augment, mix)
 
 
 def _update(
     grad_fn: Callable[..., tuple[Any, Tree, Tree]],
     optimizer: Optimizer,
     train_state: TrainState,
-    data: Mapping[str, Array | None],
+    x: Array,
+    targets: Array,
+    sample_weight: Array | None,
     batch: Array | None,
     augment: Augmentation | None,
     mix: Mixing | None,
 ) -> tuple[TrainState, Any]:
-    """Do the step of `update` on the examples ``batch`` of ``data``; None is all of them."""
-    x, targets, sample_weight = (a if a is None or batch is None else a[batch] for a in data.values())
+    """Do the step of `update` on the examples ``batch``; None is all of them."""
+    data = {"x": x, "targets": targets, "sample_weight": sample_weight}
+    if batch is not None:
+        x, targets = x[batch], targets[batch]
+        sample_weight = None if sample_weight is None else sample_weight[batch]
     params, state, opt_state, key, _, step, *_ = train_state
     if augment is not None:
         x = augment(fold_in(fold_in(key, _AUGMENT), step), x)
@@ -491,8 +495,9 @@ def fit(
         If ``model``, ``optimizer`` or ``key`` is something else, such as a function that should have been called.
     ValueError
         Immediately, if the arguments do not fit each other, ``resume`` has the state of another optimizer, or it is in
-        the middle of an epoch with other numbers of examples, batch size or order. While iterating, if a loss is not finite; the message has epoch, step and learning rate, and
-        names the array and the example that are not finite, if any are.
+        the middle of an epoch with other numbers of examples, batch size or order. While iterating, if a loss is not
+        finite; the message has epoch, step and learning rate, and names the array and the example that are not finite,
+        if any are.
 
     Examples
     --------
@@ -507,7 +512,6 @@ def fit(
     _check_types("fit", model, optimizer)
     x, targets = np.asarray(x), np.asarray(targets)
     weights = None if sample_weight is None else np.asarray(sample_weight)
-    data_by_name = {"x": x, "targets": targets, "sample_weight": weights}
     metrics = metrics or {}
     if x.ndim < 2 or targets.ndim < 1 or len(x) != len(targets) or not len(x):
         raise ValueError(f"fit: x {x.shape} and targets {targets.shape} must have the same length, at least 1")
@@ -565,7 +569,7 @@ def fit(
             losses = np.empty(plan.steps)
             losses[:done] = train_state.losses
             for i, (batch, _) in enumerate(epoch_batches[done:], start=done):
-                train_state, value = _update(grad_fn, optimizer, train_state, data_by_name, batch, augment, mix)
+                train_state, value = _update(grad_fn, optimizer, train_state, x, targets, weights, batch, augment, mix)
                 losses[i] = value
                 train_state = train_state._replace(losses=losses[: i + 1], plan=plan)
                 seconds += time.perf_counter() - started
@@ -573,7 +577,8 @@ def fit(
                 started = time.perf_counter()  # the time of the caller's code does not count
             if not math.isfinite(tree.norm(train_state.params)):
                 last = train_state._replace(step=train_state.step - 1)
-                raise diverged("the parameters are no longer finite", _where(last), data_by_name)
+                given = {"x": x, "targets": targets, "sample_weight": weights}
+                raise diverged("the parameters are no longer finite", _where(last), given)
             seconds += time.perf_counter() - started
             train_state = train_state._replace(epoch=number, losses=(), plan=None)
             on_train, on_validation = (

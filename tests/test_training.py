@@ -322,7 +322,7 @@ def test_an_augmentation_that_makes_nan_is_named_with_the_example_of_the_callers
     def spoil(key, x):
         return np.where(x == X[17], np.nan, x)
 
-    with pytest.raises(ValueError, match="the augmented x has nan at example 17$"):
+    with pytest.raises(ValueError, match=r"the augmented x has nan at example 17$"):
         next(fit(augment=spoil))
 
 
@@ -346,7 +346,9 @@ def test_finite_data_that_are_too_large_are_named_beside_the_learning_rate():
 def test_parameters_that_were_not_finite_before_the_step_are_named():
     spoiled = training.start(MODEL, optim.sgd(0.1), (4, 4, 1), key=(0,))
     spoiled.params["4_dense"]["b"][1] = np.inf
-    with pytest.raises(ValueError, match="the parameters had values that are not finite at 4_dense/b before this step"):
+    with pytest.raises(
+        ValueError, match=r"the parameters had values that are not finite at 4_dense/b before this step"
+    ):
         next(training.fit(MODEL, losses.softmax_cross_entropy, optim.sgd(0.1), X, LABELS, epochs=1, resume=spoiled))
 
 
@@ -386,7 +388,7 @@ def test_an_epoch_only_goes_on_as_it_began(changes, message, tmp_path):
     training.fit(MODEL, losses.softmax_cross_entropy, optimizer, X[:n], LABELS[:n], **options, resume=at_the_end)
 
 
-def test_arguments_of_another_type_are_named():
+def test_a_fraction_of_an_epoch_and_a_record_to_resume_from_are_refused():
     with pytest.raises(TypeError, match=r"epochs must be an int, not 1\.5"):
         fit(epochs=1.5)
     with pytest.raises(TypeError, match="resume must be a TrainState, such as a record's train_state, not Epoch"):

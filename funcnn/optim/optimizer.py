@@ -242,7 +242,7 @@ def check_range(optimizer: str, name: str, value: float, below: float = math.inf
 
 
 def number(where: str, name: str, value: Any) -> float:
-    """Return ``value`` as a float; raise a TypeError unless it is a real number or an array of no axes that holds one."""
+    """Return ``value`` as a float; raise a TypeError unless it is a real number or a 0-d array of one."""
     if np.ndim(value) or np.asarray(value).dtype.kind not in "biuf":
         raise TypeError(f"{where}: {name} must be a number, not {value!r}")
     return float(value)

@@ -1,0 +1,81 @@
+"""A cache of arrays that depend on shapes alone, such as lists of indices: all functions share a limit in bytes.
+
+A training step looks up a dozen entries. So a hit is one look-up in a dict, without a lock and without a record of its
+use: where the limit is reached, the oldest entries go, whether they are in use or not. An entry in use is then computed
+anew once, which costs no more than the new entry that took its place.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import numpy as np
+
+__all__ = ["LIMIT", "cached_arrays", "cached_bytes"]
+
+T = TypeVar("T")
+
+LIMIT = 64 << 20  # bytes of all entries together
+_OBJECT = 64  # bytes that any object counts, such as a slice
+
+
+def cached_arrays(f: Callable[..., T]) -> Callable[..., T]:
+    """Cache the results of a function of hashable positional arguments, within the `LIMIT` of all such functions.
+
+    Callers must not write to the arrays of a result. A result larger than half of the limit is not kept.
+    """
+
+    @wraps(f)
+    def cached_f(*args: Any) -> T:
+        entry = _CACHE.entries.get((f, args))
+        if entry is not None:
+            return entry[0]
+        result = f(*args)
+        _CACHE.keep((f, args), result)
+        return result
+
+    return cached_f
+
+
+def cached_bytes() -> int:
+    """Return the size of all entries."""
+    return _CACHE.total
+
+
+class _Cache:
+    """The entries of the process, results with their sizes, the oldest first. There is one instance."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.entries: OrderedDict[tuple[Any, ...], tuple[Any, int]] = OrderedDict()
+        self.total = 0
+
+    def keep(self, key: tuple[Any, ...], result: Any) -> None:
+        size = 16 * _OBJECT + _bytes(result)
+        if size > LIMIT // 2:
+            return
+        with self.lock:
+            if key in self.entries:  # another thread was faster
+                return
+            self.entries[key] = result, size
+            self.total += size
+            while self.total > LIMIT:
+                _, (_, oldest) = self.entries.popitem(last=False)
+                self.total -= oldest
+
+
+def _bytes(result: Any) -> int:
+    if isinstance(result, np.ndarray):
+        return _OBJECT + max(result.nbytes, 0 if result.base is None else _bytes(result.base))
+    return _OBJECT + (sum(map(_bytes, result)) if isinstance(result, (tuple, list)) else 0)
+
+
+_CACHE = _Cache()
+if hasattr(os, "register_at_fork"):
+    # a forked process does not inherit the threads, one of which may hold the lock
+    os.register_at_fork(after_in_child=_CACHE.__init__)  # type: ignore[misc]
