@@ -16,8 +16,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["LIMIT", "cached_arrays", "cached_bytes"]
-
 T = TypeVar("T")
 
 LIMIT = 64 << 20  # bytes of all entries together

@@ -6,6 +6,7 @@ import numpy as np
 
 from funcnn import tree
 from funcnn.optim.optimizer import Optimizer, check_range, check_rate, current_rate, next_rate, rate_state, scaled
+from funcnn.optim.per_array import flushed
 from funcnn.optim.schedules import Schedule
 from funcnn.optim.weight_decay import add_params
 from funcnn.tree import Tree
@@ -67,7 +68,8 @@ def sgd(
             return scaled(-rate, grads), new_state
         if dampening and opt_state["step"] > 0:
             grads = tree.map(lambda g: (1 - dampening) * g, grads)
-        new_state["momentum"] = tree.map(lambda m, g: momentum * m + g, opt_state["momentum"], grads)
+        means = tree.map(lambda m, g: momentum * m + g, opt_state["momentum"], grads)
+        new_state["momentum"] = flushed(means, int(new_state["step"]))
         if nesterov:
             return tree.map(lambda g, m: -rate * (g + momentum * m), grads, new_state["momentum"]), new_state
         return scaled(-rate, new_state["momentum"]), new_state

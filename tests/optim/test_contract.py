@@ -364,3 +364,56 @@ def test_numbers_of_another_type_are_named():
         optim.accumulate(optim.sgd(0.1), 2.5)
     with pytest.raises(TypeError, match=r"reduce_on_plateau: patience must be an int, not 1\.5"):
         optim.reduce_on_plateau(patience=1.5)
+
+
+WITH_MEANS = [
+    lambda: optim.sgd(0.1, momentum=0.9),
+    lambda: optim.adam(0.1, b2=0.9),
+    lambda: optim.amsgrad(0.1, b2=0.9),
+    lambda: optim.nadam(0.1, b2=0.9),
+    lambda: optim.radam(0.1, b2=0.9),
+    lambda: optim.lamb(0.1, b2=0.9),
+    lambda: optim.lion(0.1, b2=0.9),
+    lambda: optim.rmsprop(0.1, decay=0.9, momentum=0.9),
+    lambda: optim.rmsprop(0.1, decay=0.9, centered=True),
+    lambda: optim.adadelta(0.1, decay=0.9),
+    lambda: optim.accumulate(optim.adam(0.1, b2=0.9), 1),
+]
+
+
+@pytest.mark.parametrize("make", WITH_MEANS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_means_of_units_without_a_gradient_never_become_subnormal(make, dtype):
+    tiny = np.finfo(dtype).tiny
+    params = {"w": np.array([1.0, 1.0], dtype)}
+    optimizer, first = make(), np.array([1e-3, 1e-3], dtype) if dtype == np.float32 else np.array([1e-150, 1e-3])
+    opt_state = optimizer.init(params)
+    updates, opt_state = optimizer.update({"w": first}, opt_state, params)
+    seen = []
+    for _ in range(1200):
+        updates, opt_state = optimizer.update({"w": np.array([0.0, 1e-3], dtype)}, opt_state, params)
+        seen += [abs(leaf) for leaf in tree.leaves(opt_state) if leaf.dtype == dtype and leaf.ndim]
+    values = np.concatenate(seen)
+    assert not ((values > 0) & (values < tiny)).any()
+    assert np.isfinite(updates["w"]).all() and updates["w"].dtype == dtype
+
+
+def test_a_flush_changes_no_step_of_adam():
+    """Against the recurrence in float64, whose means do not underflow, with a gradient that stops and comes back."""
+    optimizer, params = optim.adam(0.1, b1=0.5, b2=0.5), {"w": np.array([1.0], np.float32)}
+    opt_state, m, v = optimizer.init(params), 0.0, 0.0
+    for t in range(1, 400):
+        g = 0.0 if 3 < t < 300 else 1e-3
+        updates, opt_state = optimizer.update({"w": np.array([g], np.float32)}, opt_state, params)
+        m, v = 0.5 * m + 0.5 * g, 0.5 * v + 0.5 * g * g
+        expected = -0.1 * m / (1 - 0.5**t) / (math.sqrt(v / (1 - 0.5**t)) + 1e-8)
+        assert updates["w"][0] == pytest.approx(expected, rel=1e-5, abs=1e-30)
+
+
+def test_without_eps_nothing_is_flushed_that_a_step_divides_by():
+    params, g = {"w": np.array([1.0], np.float32)}, {"w": np.array([3e-22], np.float32)}
+    optimizer = optim.adam(0.1, eps=0.0, b2=0.5)
+    opt_state = optimizer.init(params)
+    for _ in range(130):
+        updates, opt_state = optimizer.update(g, opt_state, params)
+    assert np.isfinite(updates["w"]).all()
