@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -332,12 +332,16 @@ def run_concurrently(task: Callable[[int], T], n: int, abort: Callable[[], None]
 
     from concurrent.futures import wait
 
-    others = _THREADS.submit([partial(copy_context().run, run_or_abort, i) for i in range(1, n)])
     errors: list[BaseException] = []
+    others: list[Any] = []
+    workers = _THREADS.acquire(n - 1)
     try:
         try:
+            for i in range(1, n):
+                others.append(workers.executor.submit(copy_context().run, run_or_abort, i))  # noqa: PERF401
             first = copy_context().run(run_or_abort, 0)
         except BaseException as error:
+            abort()  # also where no more threads can be started
             errors.append(error)
         try:
             wait(others)
@@ -351,7 +355,16 @@ def run_concurrently(task: Callable[[int], T], n: int, abort: Callable[[], None]
                 raise failure
         return [first, *(other.result() for other in others)]
     finally:
+        _THREADS.release(workers)
         errors.clear()  # each holds this frame by its traceback: a reference cycle
+
+
+_IDLE_POOLS = 4  # kept for so many callers at the same time; more callers start threads in each call
+
+
+class _Workers(NamedTuple):
+    count: int
+    executor: ThreadPoolExecutor
 
 
 class _ThreadPool:
@@ -363,24 +376,34 @@ class _ThreadPool:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._workers: dict[int, ThreadPoolExecutor] = {}
+        self._idle: list[_Workers] = []
         self._callers = 0
         self._controller: Any = None
         self._limit: Any = None
 
-    def submit(self, tasks: Sequence[Callable[[], T]]) -> list[Any]:
-        """Start tasks that may wait for each other, on a pool with one worker for each.
+    def acquire(self, n: int) -> _Workers:
+        """Return n or more workers for the caller alone, who must `release` them.
 
-        Pools are kept, one for each number of tasks. All tasks of a call enter the queue without those of another call
-        between them. So if two callers share a pool, one of them gets all its workers, and neither waits forever.
+        Tasks may wait for each other, and a layer may start a thread that calls `over_threads` and wait for it. So
+        callers share no workers: nobody waits for a worker that waits for him. Idle workers are kept for later calls.
         """
         from concurrent.futures import ThreadPoolExecutor  # brings logging along, a tenth of the import of funcnn
 
-        n = len(tasks)
         with self._lock:
-            if n not in self._workers:
-                self._workers[n] = ThreadPoolExecutor(n, f"funcnn-{n + 1}")
-            return [self._workers[n].submit(task) for task in tasks]
+            for i in reversed(range(len(self._idle))):
+                if self._idle[i].count >= n:
+                    return self._idle.pop(i)
+            if self._idle:  # too few: replace them
+                self._idle.pop(0).executor.shutdown(wait=False)
+        return _Workers(n, ThreadPoolExecutor(n, "funcnn"))
+
+    def release(self, workers: _Workers) -> None:
+        """Keep workers whose tasks have ended for later calls, or dismiss them if enough are idle."""
+        with self._lock:
+            if len(self._idle) < _IDLE_POOLS:
+                self._idle.append(workers)
+                return
+        workers.executor.shutdown(wait=False)
 
     def can_limit_blas(self) -> bool:
         """Return whether threadpoolctl is installed."""
