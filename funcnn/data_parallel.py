@@ -46,6 +46,7 @@ _MIN_WORK = 14e6
 # The work of one entry of a layer's output, in multiply-adds, apart from the products counted by `multiply_adds`: an
 # entry is written and read several times. Measured together with `_MIN_WORK`, by the same commands.
 _WORK_PER_ENTRY = 100
+_SHAPES = 1024  # of x, for which a decision is kept
 
 
 def cores() -> int:
@@ -148,7 +149,10 @@ def over_threads(
         x = np.asarray(x)
         shards = 1 if _IN_SHARD.get() else shards_by_shape.get(x.shape)
         if shards is None:
-            shards = shards_by_shape[x.shape] = _choose_threads(model, params, state, x, n, min_work)
+            shards = _choose_threads(model, params, state, x, n, min_work)
+            if len(shards_by_shape) >= _SHAPES:
+                shards_by_shape.clear()
+            shards_by_shape[x.shape] = shards
         if shards == 1:
             return grad_fn(params, state, x, targets, key, sample_weight)
         bounds = _bounds(len(x), shards)
@@ -259,32 +263,36 @@ def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Array) -> float
     """Return an estimate of a model's work per example, as the mean over its layers, in multiply-adds.
 
     A layer's work is its multiply-adds, plus `_WORK_PER_ENTRY` for each entry of its output. One forward pass of a
-    single example shows the layers' shapes; the result is cached by the model and the shape of an example. It is an
-    estimate from shapes, not a measured time, so that a batch is split in the same way, and sums are rounded in the
-    same way, in every run.
+    single example shows the layers' shapes, or of the whole batch if the model cannot compute one; the result is cached
+    by the model and the shape of an example. It is an estimate from shapes, not a measured time, so that a batch is
+    split in the same way, and sums are rounded in the same way, in every run.
     """
     try:
         work_by_shape = _WORK.setdefault(model.forward, {})
     except TypeError:  # not all callables support weak references
         work_by_shape = {}
     if x.shape[1:] not in work_by_shape:
-        work = []
+        work: list[float] = []
 
         def count_work(path: str, layer: Layer) -> Layer:
             def forward(params: Tree, x: Array, state: Tree, **options: Any) -> Any:
                 result = layer.forward(params, x, state, **options)
-                y = result[0]
-                products = multiply_adds(layer, params, np.shape(x)[1:], np.shape(y)[1:])
-                work.append(products + _WORK_PER_ENTRY * np.size(y))
+                out_shape = np.shape(result[0])[1:]
+                products = multiply_adds(layer, params, np.shape(x)[1:], out_shape)
+                work.append(products + _WORK_PER_ENTRY * math.prod(out_shape))
                 return result
 
             return layer._replace(forward=forward)
 
-        try:
-            with np.errstate(all="ignore"):
-                map_layers(count_work, model).forward(params, x[:1], state, train=False)
-        except (ValueError, TypeError):
-            return 0.0  # the forward pass of the whole batch will raise the error
+        counting = map_layers(count_work, model)
+        with np.errstate(all="ignore"):
+            try:
+                counting.forward(params, x[:1], state, train=False)
+            except (ValueError, TypeError):
+                work.clear()
+                counting.forward(params, x, state, train=False)  # the error of the batch, if it has one
+        if len(work_by_shape) >= _SHAPES:
+            work_by_shape.clear()
         work_by_shape[x.shape[1:]] = sum(work) / max(len(work), 1)
     return work_by_shape[x.shape[1:]]
 
