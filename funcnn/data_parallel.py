@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from functools import partial
 from itertools import pairwise
@@ -346,7 +346,7 @@ def run_concurrently(task: Callable[[int], T], n: int, abort: Callable[[], None]
     try:
         try:
             for i in range(1, n):
-                others.append(workers.executor.submit(copy_context().run, run_or_abort, i))  # noqa: PERF401
+                others.append(workers.executor.submit(copy_context().run, run_or_abort, i))
             first = copy_context().run(run_or_abort, 0)
         except BaseException as error:
             abort()  # also where no more threads can be started
@@ -371,7 +371,7 @@ _IDLE_POOLS = 4  # kept for so many callers at the same time; more callers start
 
 
 class _Workers(NamedTuple):
-    count: int
+    number: int
     executor: ThreadPoolExecutor
 
 
@@ -399,7 +399,7 @@ class _ThreadPool:
 
         with self._lock:
             for i in reversed(range(len(self._idle))):
-                if self._idle[i].count >= n:
+                if self._idle[i].number >= n:
                     return self._idle.pop(i)
             if self._idle:  # too few: replace them
                 self._idle.pop(0).executor.shutdown(wait=False)

@@ -204,12 +204,14 @@ def _transposed_geometry(
     return Geometry(size, window, stride, tuple(pads), dilation, out)
 
 
-def check_growth(op: str, option: str, size: tuple[int, ...], enlarged: tuple[int, ...]) -> None:
+def check_growth(
+    op: str, option: str, size: tuple[int, ...], enlarged: tuple[int, ...], positions: int = _MOST_POSITIONS
+) -> None:
     """Raise a ValueError before an option makes an image so much larger that it can only be a mistake.
 
-    That is more than `_MOST_GROWTH` times as large, and more than `_MOST_POSITIONS`.
+    That is more than `_MOST_GROWTH` times as large, and more than ``positions``.
     """
-    if math.prod(enlarged) > max(_MOST_POSITIONS, _MOST_GROWTH * math.prod(size)):
+    if math.prod(enlarged) > max(positions, _MOST_GROWTH * math.prod(size)):
         raise ValueError(
             f"{op}: {option} makes {math.prod(enlarged):,} positions {enlarged} of the {math.prod(size):,} of an "
             f"image {size}, more than {_MOST_GROWTH} times as many"

@@ -32,6 +32,8 @@ from funcnn.tree import Array
 # Positions of a window: up to here, disjoint windows are pooled over all axes in one pass, larger ones axis by axis,
 # which compares fewer numbers but stores intermediate maxima. ``scripts/bench --job digits32`` measures it again.
 _SINGLE_PASS_WINDOW = 16
+# Positions of a padded image, where it is much larger than the image: each tap of a window costs a NumPy call.
+_PADDED_POSITIONS = 1 << 16
 
 
 def max_pool(
@@ -396,6 +398,8 @@ def _window_counts(op: str, g: Geometry, counted_padding: tuple[tuple[int, int],
 
     A window has as many positions as the product of the counts of its axes.
     """
+    padded = tuple(s + lo + hi for s, (lo, hi) in zip(g.size, g.padding, strict=True))
+    check_growth(op, f"padding {g.padding} for windows {g.window}", g.size, padded, _PADDED_POSITIONS)
     counts = []
     for a, (lo, hi) in enumerate(counted_padding):
         start = np.arange(g.out[a]) * g.stride[a] - g.padding[a][0]
