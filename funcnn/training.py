@@ -400,11 +400,11 @@ def _update(
     mix: Mixing | None,
 ) -> tuple[TrainState, Any]:
     """Do the step of `update` on the examples ``batch``; None is all of them."""
-    data = {"x": x, "targets": targets, "sample_weight": sample_weight}
+    given = x, targets, sample_weight
     if batch is not None:
         x, targets = x[batch], targets[batch]
         sample_weight = None if sample_weight is None else sample_weight[batch]
-    params, state, opt_state, key, _, step, *_ = train_state
+    params, state, opt_state, key, epoch, step, losses, plan = train_state
     if augment is not None:
         x = augment(fold_in(fold_in(key, _AUGMENT), step), x)
     if mix is not None:
@@ -416,14 +416,14 @@ def _update(
             raise diverged(
                 f"the loss is {value}",
                 _where(train_state),
-                data,
+                dict(zip(("x", "targets", "sample_weight"), given, strict=True)),
                 changed={"the augmented x": x, "the mixed targets": targets},
                 numbers=batch,
                 trees={"parameters": train_state.params, "state": train_state.state},
             )
         updates, opt_state = optimizer.update(grads, opt_state, params)
         params = apply_updates(params, updates)
-    return train_state._replace(params=params, state=state, opt_state=opt_state, step=step + 1), value
+    return TrainState(params, state, opt_state, key, epoch, step + 1, losses, plan), value
 
 
 def fit(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -27,14 +27,16 @@ def cached_arrays(f: Callable[..., T]) -> Callable[..., T]:
 
     Callers must not write to the arrays of a result. A result larger than half of the limit is not kept.
     """
+    results: dict[tuple[Any, ...], T] = {}
 
     @wraps(f)
     def cached_f(*args: Any) -> T:
-        entry = _CACHE.entries.get((f, args))
-        if entry is not None:
-            return entry[0]
+        try:
+            return results[args]
+        except KeyError:
+            pass
         result = f(*args)
-        _CACHE.keep((f, args), result)
+        _CACHE.keep(results, args, result)
         return result
 
     return cached_f
@@ -46,25 +48,30 @@ def cached_bytes() -> int:
 
 
 class _Cache:
-    """The entries of the process, results with their sizes, the oldest first. There is one instance."""
+    """The entries of the process, the oldest first: the dict that holds it, its key, its size. There is one instance."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.entries: OrderedDict[tuple[Any, ...], tuple[Any, int]] = OrderedDict()
+        self.entries: deque[tuple[dict[Any, Any], tuple[Any, ...], int]] = deque()
         self.total = 0
 
-    def keep(self, key: tuple[Any, ...], result: Any) -> None:
+    def keep(self, results: dict[Any, Any], key: tuple[Any, ...], result: Any) -> None:
         size = 16 * _OBJECT + _bytes(result)
         if size > LIMIT // 2:
             return
         with self.lock:
-            if key in self.entries:  # another thread was faster
+            if key in results:  # another thread was faster
                 return
-            self.entries[key] = result, size
+            results[key] = result
+            self.entries.append((results, key, size))
             self.total += size
-            while self.total > LIMIT:
-                _, (_, oldest) = self.entries.popitem(last=False)
-                self.total -= oldest
+            while self.total > LIMIT and self.entries:
+                others, oldest, freed = self.entries.popleft()
+                others.pop(oldest, None)
+                self.total -= freed
+
+    def unlock(self) -> None:
+        self.lock = threading.Lock()
 
 
 def _bytes(result: Any) -> int:
@@ -76,4 +83,4 @@ def _bytes(result: Any) -> int:
 _CACHE = _Cache()
 if hasattr(os, "register_at_fork"):
     # a forked process does not inherit the threads, one of which may hold the lock
-    os.register_at_fork(after_in_child=_CACHE.__init__)  # type: ignore[misc]
+    os.register_at_fork(after_in_child=_CACHE.unlock)

@@ -18,7 +18,7 @@ from funcnn.kernels.windows import pad, windows
 
 @pytest.fixture
 def limit(monkeypatch):
-    """A cache of its own, of 100 kB."""
+    """A record of its own, for 100 kB."""
     monkeypatch.setattr(caching, "_CACHE", caching._Cache())
     monkeypatch.setattr(caching, "LIMIT", 100_000)
     return 100_000
