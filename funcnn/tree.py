@@ -257,8 +257,11 @@ def size(tree: Any) -> int:
     return sum(np.size(leaf) for leaf in leaves(tree))
 
 
+_SMALLEST_SQUARE = 1e-30  # in float32, below it the squares of the smaller leaves may have become 0
+
+
 def norm(tree: Any) -> float:
-    """Return the Euclidean norm over all elements of all leaves.
+    """Return the Euclidean norm over all elements of all leaves, also where their squares overflow or underflow.
 
     Parameters
     ----------
@@ -273,7 +276,15 @@ def norm(tree: Any) -> float:
     >>> norm({"w": np.array([3.0]), "b": np.array([4.0])})
     5.0
     """
-    return math.sqrt(sum(float(np.vdot(leaf, leaf).real) for leaf in leaves(tree)))
+    arrays = leaves(tree)
+    squares = sum(float(np.vdot(leaf, leaf).real) for leaf in arrays)
+    if _SMALLEST_SQUARE < squares < math.inf or not arrays:
+        return math.sqrt(squares)
+    largest = max(float(np.max(abs(np.asarray(leaf)), initial=0)) for leaf in arrays)
+    if not 0 < largest < math.inf:
+        return largest
+    unit = [np.ravel(leaf) / largest for leaf in arrays]
+    return largest * math.sqrt(sum(float(np.vdot(leaf, leaf).real) for leaf in unit))
 
 
 def ravel(tree: Any) -> tuple[Array, Callable[[Array], Any]]:

@@ -99,3 +99,12 @@ def test_leaves_of_the_same_path_are_refused_and_not_dropped(colliding):
 def test_a_key_with_a_slash_that_collides_with_nothing_is_a_key():
     harmless = {"a/b": 1.0, "a": {"c": 2.0}}
     assert tree.unflatten(tree.flatten(harmless), like=harmless) == harmless
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1.0, 1e30])
+def test_the_norm_of_float32_neither_overflows_nor_underflows(scale):
+    arrays = {"a": np.array([3.0 * scale], np.float32), "b": np.array([[4.0 * scale]], np.float32), "c": np.zeros(0)}
+    assert tree.norm(arrays) == pytest.approx(5 * scale, rel=1e-4)
+    assert tree.norm({"a": np.zeros(3)}) == 0 and tree.norm({}) == 0
+    assert tree.norm({"a": np.array([1e30, np.inf], np.float32)}) == np.inf
+    assert np.isnan(tree.norm({"a": np.array([1.0, np.nan])}))

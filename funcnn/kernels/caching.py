@@ -48,7 +48,7 @@ def cached_bytes() -> int:
 
 
 class _Cache:
-    """The entries of the process, the oldest first: the dict that holds it, its key, its size. There is one instance."""
+    """All entries, the oldest first: the dict that holds it, its key, its size. There is one instance."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

@@ -50,7 +50,7 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
     Raises
     ------
     ValueError
-        If their structures differ.
+        If their structures or shapes differ.
 
     Examples
     --------
@@ -61,6 +61,8 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
 
 
 def _add(p: Any, u: Any) -> Any:
+    if u.shape != p.shape:
+        raise ValueError(f"apply_updates: a parameter has shape {p.shape}, its update {u.shape}")
     total = p + u
     return total if total.dtype is p.dtype or total.dtype == p.dtype else total.astype(p.dtype)
 
