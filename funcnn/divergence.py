@@ -46,10 +46,11 @@ def diverged(
     -------
     ValueError
     """
-    cause = _first_bad(data) or _first_bad(changed or {}, numbers) or _bad_leaf(trees or {})
+    cause = _first_bad(data) or _first_bad(changed or {}, numbers)
     if cause:
         return ValueError(f"training diverged: {what} {where}: {cause}")
-    return ValueError(f"training diverged: {what} {where}; try a lower learning rate{_unscaled(data)}")
+    already = _bad_leaf(trees or {})
+    return ValueError(f"training diverged: {what} {where}{already}; try a lower learning rate{_unscaled(data)}")
 
 
 def _first_bad(arrays: Mapping[str, Array | None], numbers: Array | None = None) -> str | None:
@@ -65,14 +66,13 @@ def _first_bad(arrays: Mapping[str, Array | None], numbers: Array | None = None)
     return None
 
 
-def _bad_leaf(trees: Mapping[str, Tree]) -> str | None:
+def _bad_leaf(trees: Mapping[str, Tree]) -> str:
+    """Say which array was not finite before the step."""
     for name, arrays in trees.items():
         for path, leaf in tree.flatten(arrays).items():
             if np.asarray(leaf).dtype.kind in "fc" and not np.isfinite(leaf).all():
-                return (
-                    f"the {name} had values that are not finite at {path} before this step; try a lower learning rate"
-                )
-    return None
+                return f": the {name} had values that are not finite at {path} before this step"
+    return ""
 
 
 def _unscaled(arrays: Mapping[str, Array | None]) -> str:

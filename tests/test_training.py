@@ -343,6 +343,14 @@ def test_finite_data_that_are_too_large_are_named_beside_the_learning_rate():
                           key=(0,)))  # fmt: skip
 
 
+def test_data_whose_gradients_overflow_are_named_beside_the_parameters():
+    with pytest.raises(
+        ValueError, match=r"at 1_dense/. before this step; try a lower .* or scale x, .* large as 1e\+300"
+    ):
+        list(training.fit(models.mlp(3), losses.softmax_cross_entropy, optim.sgd(0.1), np.sign(X).astype(float) * 1e300, LABELS,
+                          epochs=3, batch_size=5, key=(0,)))  # fmt: skip
+
+
 def test_parameters_that_were_not_finite_before_the_step_are_named():
     spoiled = training.start(MODEL, optim.sgd(0.1), (4, 4, 1), key=(0,))
     spoiled.params["4_dense"]["b"][1] = np.inf
