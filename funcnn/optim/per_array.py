@@ -15,7 +15,7 @@ from funcnn.optim.weight_decay import Mask, add_params
 from funcnn.tree import Array, Tree
 
 # Steps between two flushes. In so many, a mean with the usual weights of up to 0.9 does not fall from `_SMALLEST` times
-# the smallest normal number below that number; a flush takes a fifth of an update's time. ``optim.adam`` on a million
+# the smallest normal number below that number; a flush takes up to an update's time. ``optim.adam`` on a million
 # parameters of which 90 % had no gradient for a thousand steps measures both again.
 FLUSH_EVERY = 64
 _SMALLEST = 1024
