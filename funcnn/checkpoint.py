@@ -23,7 +23,7 @@ import funcnn
 from funcnn import checks, extras, files, models
 from funcnn.layer import Layer
 from funcnn.stopping import BestEpoch
-from funcnn.training import TrainState
+from funcnn.training import EpochPlan, TrainState
 from funcnn.tree import Array, Tree
 
 try:
@@ -368,6 +368,7 @@ def _encoded(checkpoint: Checkpoint) -> bytes:
         "key": [int(i) for i in train_state.key],
         "epoch": int(train_state.epoch),
         "step": int(train_state.step),
+        "plan": train_state.plan,
         "best": None
         if best is None
         else {"epoch": int(best.epoch), "value": float(best.value), "waited": int(best.waited)},
@@ -428,7 +429,8 @@ def _decoded(path: Path) -> Checkpoint:
     trees, best = _from_json(metadata["trees"], "", arrays), metadata["best"]
     key = tuple(map(index, metadata["key"]))
     params, state, opt_state, losses = (trees[name] for name in ("params", "state", "opt_state", "losses"))
-    train_state = TrainState(params, state, opt_state, key, metadata["epoch"], metadata["step"], losses)
+    plan = None if metadata.get("plan") is None else EpochPlan(*metadata["plan"])
+    train_state = TrainState(params, state, opt_state, key, metadata["epoch"], metadata["step"], losses, plan)
     best = None if best is None else BestEpoch(**best, **trees["best"])
     return Checkpoint(train_state, metadata["description"], best, metadata["history"])
 

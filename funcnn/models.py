@@ -9,6 +9,7 @@ independent yes-or-no outputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from funcnn import checks, layers
 from funcnn.combinators import residual, serial
@@ -144,6 +145,8 @@ def convnet(
     >>> row.init((0,), (1, 5, 1))[0]["0_conv2d"]["w"].shape
     (1, 3, 1, 4)
     """
+    _check_sequence("convnet: channels", channels)
+    _check_sequence("convnet: hidden", hidden)
     if activation not in ACTIVATIONS:
         raise ValueError(f"convnet: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     activate, kernel, window = ACTIVATIONS[activation], _pair("kernel_size", kernel_size), _pair("pool", pool)
@@ -203,6 +206,7 @@ def mlp(outputs: int = 10, *, hidden: Sequence[int] = (64,), dropout_rate: float
     >>> mlp(1, hidden=(16, 16)).init((0,), (30,))[2]
     (1,)
     """
+    _check_sequence("mlp: hidden", hidden)
     body = [layer for width in hidden for layer in (dense(width), relu(), dropout(dropout_rate))]
     return serial(flatten(), *body, dense(outputs, w_init=lecun_normal))._replace(name="mlp")
 
@@ -277,6 +281,8 @@ def vgg(
     >>> vgg(blocks=((16, 16), (32, 32)), hidden=(64,)).init((0,), (8, 8, 1))[2]
     (10,)
     """
+    _check_sequence("vgg: blocks", blocks, depth=2)
+    _check_sequence("vgg: hidden", hidden)
     body: list[Layer] = []
     for block in blocks:
         for features in block:
@@ -337,6 +343,8 @@ def resnet(
     >>> tree.size(params), out_shape
     (272474, (10,))
     """
+    _check_sequence("resnet: blocks", blocks)
+    _check_sequence("resnet: channels", channels)
     if len(blocks) != len(channels):
         raise ValueError(f"resnet: blocks and channels must have an entry for each stage, got {blocks} and {channels}")
     stem = _conv_norm_relu(channels[0], 3)
@@ -398,12 +406,22 @@ def mobilenet(
     >>> small.init((0,), (8, 8, 1))[2]
     (10,)
     """
+    _check_sequence("mobilenet: stem", stem)
+    _check_sequence("mobilenet: blocks", blocks, depth=2)
     features, stride = stem
     body = _conv_norm_relu(features, 3, stride=stride)
     for features, stride in blocks:
         body += [depthwise_conv2d(3, stride=stride, padding=1, bias=False), batch_norm(), relu()]
         body += _conv_norm_relu(features, 1)
     return serial(*body, global_avg_pool(), dense(outputs, w_init=lecun_normal))._replace(name="mobilenet")
+
+
+def _check_sequence(where: str, value: Any, depth: int = 1) -> None:
+    """Raise a TypeError unless an option is a sequence, with ``depth`` 2 one of sequences."""
+    if isinstance(value, str) or not (hasattr(value, "__len__") and hasattr(value, "__iter__")):
+        raise TypeError(f"{where} must be a sequence such as (16, 32), not {value!r}")
+    for i, entry in enumerate(value if depth > 1 else ()):
+        _check_sequence(f"{where}[{i}]", entry, depth - 1)
 
 
 def _conv_norm_relu(features: int, kernel_size: int, *, stride: int = 1) -> list[Layer]:
