@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_y
 
-from funcnn import losses
-from funcnn.estimators.base import BaseConvNet
+from funcnn import data, losses
+from funcnn.estimators.base import BaseConvNet, TrainingData
+from funcnn.keys import Key, generator
 from funcnn.layer import Layer
 from funcnn.losses import Loss
 from funcnn.ops import log_softmax
@@ -121,6 +123,8 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     ((8, 8, 1), True)
     """
 
+    classes_: Array
+
     def __init__(
         self,
         channels: Sequence[int] = (32, 64),
@@ -206,17 +210,20 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         >>> len(net.loss_curve_)
         2
         """
-        if isinstance(self.class_weight, str):
-            raise ValueError(
-                f"class_weight {self.class_weight!r} needs the whole of y, which partial_fit does not have; give the "
-                "weights as a dict"
-            )
-        if not hasattr(self, "params_"):
-            if classes is None:
-                raise ValueError("classes must be passed on the first call to partial_fit.")
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit: {self.classes_!r}")
-        return self._partial_fit(X, y, sample_weight, classes=classes)
+        with self._unchanged_by_errors():
+            if isinstance(self.class_weight, str):
+                raise ValueError(
+                    f"class_weight {self.class_weight!r} needs the whole of y, which partial_fit does not have; give "
+                    "the weights as a dict"
+                )
+            if not hasattr(self, "params_"):
+                if classes is None:
+                    raise ValueError("classes must be passed on the first call to partial_fit.")
+            elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+                raise ValueError(
+                    f"`classes={classes!r}` is not the same as on last call to partial_fit: {self.classes_!r}"
+                )
+            return self._partial_fit(X, y, sample_weight, classes=classes)
 
     def predict(self, X: Any) -> Array:
         """Return the most probable class of each row or image.
@@ -315,7 +322,12 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     def _count_outputs(self, targets: Array, first: bool, classes: Any) -> int:
         """Return the number of classes, which the first targets determine unless the classes are given."""
         if first:
-            self.classes_ = np.unique(targets if classes is None else classes)
+            found = np.unique(targets if classes is None else classes)
+            if self.warm_start and hasattr(self, "classes_") and not np.array_equal(found, self.classes_):
+                raise ValueError(
+                    f"warm_start: y has the classes {found.tolist()}, the earlier fit {self.classes_.tolist()}"
+                )
+            self.classes_ = found
         unknown = np.setdiff1d(targets, self.classes_)
         if len(unknown):
             raise ValueError(f"y has the classes {unknown.tolist()}, which are not among {self.classes_.tolist()}")
@@ -324,22 +336,54 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     def _weighted(self, targets: Array, weight: Array | None) -> Array | None:
         if self.class_weight is None:
             return weight
-        of_classes: Array = compute_sample_weight(self.class_weight, targets)
-        return of_classes if weight is None else weight * of_classes
+        labels = np.searchsorted(self.classes_, targets)
+        if isinstance(self.class_weight, str):
+            counts = np.bincount(labels, weights=weight, minlength=len(self.classes_))
+            of_classes = counts.sum() / np.count_nonzero(counts) / np.where(counts > 0, counts, np.inf)
+        else:
+            classes = self.classes_.tolist()
+            unknown = [label for label in self.class_weight if label not in classes]
+            if unknown:
+                raise ValueError(f"class_weight has the classes {unknown}, which are not among {classes}")
+            of_classes = np.array([self.class_weight.get(label, 1.0) for label in classes], np.float64)
+        return of_classes[labels] if weight is None else weight * of_classes[labels]
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        weights = self.class_weight
+        if not (
+            weights is None or isinstance(weights, Mapping) or (isinstance(weights, str) and weights == "balanced")
+        ):
+            raise self._invalid("class_weight", "a dict, 'balanced' or None", weights)
+        for label, weight in weights.items() if isinstance(weights, Mapping) else ():
+            if not isinstance(weight, Real) or not 0 <= float(weight) < math.inf:
+                raise self._invalid("class_weight", f"finite and >= 0 for each class, also for {label!r}", weight)
 
     def _encoded(self, targets: Array, dtype: Any) -> Array:
         return np.searchsorted(self.classes_, targets)
 
-    def _strata(self, targets: Array, held_out: int) -> Array | None:
-        """Return the labels to stratify by if each class can be in both parts, else None."""
+    def _split(self, targets: Array, held_out: int, key: Key) -> tuple[Array, ...]:
+        """Split indices, stratified if each class can be in both parts; else one of each class stays to train on."""
+        n = len(targets)
         counts = np.unique(targets, return_counts=True)[1]
-        return targets if counts.min() > 1 and len(counts) <= min(held_out, len(targets) - held_out) else None
+        if counts.min() > 1 and len(counts) <= min(held_out, n - held_out):
+            return data.split(n, [held_out / n], key=key, stratify=targets)
+        order = generator(key).permutation(n)
+        free = np.delete(order, np.unique(targets[order], return_index=True)[1])
+        if len(free) < held_out:
+            raise ValueError(
+                f"validation_fraction {self.validation_fraction} of {n} examples holds out {held_out}, which leaves "
+                f"some of the {len(counts)} classes without an example to train on"
+            )
+        return free[:held_out], np.setdiff1d(order, free[:held_out])
 
     def _loss(self) -> Loss:
         return losses.softmax_cross_entropy
 
-    def _score(self, model: Layer, x: Array, y: Array) -> float:
-        return float(accuracy_score(y, self.classes_[self._forward(model, x).argmax(axis=1)]))
+    def _score(self, model: Layer, validation: TrainingData) -> float:
+        x, y, weight = validation
+        predicted = self.classes_[self._forward(model, x).argmax(axis=1)]
+        return float(accuracy_score(y, predicted, sample_weight=weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import _check_y
+from sklearn.utils.validation import _check_y, check_consistent_length
 
-from funcnn import losses
-from funcnn.estimators.base import BaseConvNet, TrainingData, mean_and_scale
+from funcnn import data, losses
+from funcnn.estimators.base import BaseConvNet, TrainingData
+from funcnn.estimators.scaling import mean_and_scale
+from funcnn.keys import Key
 from funcnn.layer import Layer
 from funcnn.losses import Loss
 from funcnn.tree import Array
@@ -130,7 +132,8 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
         >>> len(net.loss_curve_)
         2
         """
-        return self._partial_fit(X, y, sample_weight)
+        with self._unchanged_by_errors():
+            return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> Array:
         """Return the prediction for each row or image.
@@ -154,6 +157,30 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
         """
         return self._shaped(self._outputs(X))
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the coefficient of determination R2, in any unit of the targets.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        float
+            Of several outputs, the mean of theirs.
+
+        Examples
+        --------
+        >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]), np.arange(4.0) * 1e-200
+        >>> ConvNetRegressor(channels=(4,), random_state=0).fit(X, y).score(X, y) > 0.9
+        True
+        """
+        outputs, targets = self._outputs(X), self._targets(y)
+        check_consistent_length(outputs, targets)
+        self._count_outputs(targets, False, None)
+        return self._r2(targets, outputs, sample_weight)
+
     def _shaped(self, outputs: Array) -> Array:
         values = outputs * self.target_scale_ + self.target_mean_
         return values[:, 0] if self._flat else values
@@ -174,20 +201,29 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
         super()._set_scaling(training_data)
         _, targets, weight = training_data
         columns = targets.reshape(len(targets), -1)
-        self.target_mean_, self.target_scale_ = mean_and_scale(columns, weight, 0)
+        self.target_mean_, self.target_scale_, _ = mean_and_scale(columns, weight)
 
     def _encoded(self, targets: Array, dtype: Any) -> Array:
         scaled = (targets.reshape(len(targets), -1) - self.target_mean_) / self.target_scale_
         return scaled.astype(dtype)
 
-    def _strata(self, targets: Array, held_out: int) -> None:
-        return None
+    def _split(self, targets: Array, held_out: int, key: Key) -> tuple[Array, ...]:
+        return data.split(len(targets), [held_out / len(targets)], key=key)
 
     def _loss(self) -> Loss:
         return losses.mse
 
-    def _score(self, model: Layer, x: Array, y: Array) -> float:
-        return float(r2_score(y, self._shaped(self._forward(model, x))))
+    def _check_validation(self, validation: TrainingData) -> None:
+        if len(validation.x) < 2:
+            raise ValueError("R2 needs at least two examples to validate on, and there is one")
+
+    def _score(self, model: Layer, validation: TrainingData) -> float:
+        x, y, weight = validation
+        return self._r2(y, self._forward(model, x), weight)
+
+    def _r2(self, y: Array, outputs: Array, weight: Array | None) -> float:
+        """Return R2 of standardised targets, whose squares neither overflow nor vanish."""
+        return float(r2_score(self._encoded(y, np.float64), outputs, sample_weight=weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -113,14 +113,14 @@ def test_held_out_examples_are_a_stratified_part(n, fraction, held_out):
     seen = []
 
     class Watched(ConvNetClassifier):
-        def _score(self, model, x, y):
-            seen.append((x, y))
-            return super()._score(model, x, y)
+        def _score(self, model, validation):
+            seen.append(validation)
+            return super()._score(model, validation)
 
     y = np.arange(n) % 2
     net = Watched(early_stopping=True, validation_fraction=fraction, **{**SMALL, "max_iter": 1})
     net.fit(DIGITS[:n], y)
-    (x_val, y_val), *_ = seen
+    (x_val, y_val, _), *_ = seen
     assert len(x_val) == len(y_val) == held_out
     assert abs(np.bincount(y_val, minlength=2) - held_out / 2).max() <= 0.5
     rows = [np.flatnonzero((DIGITS[:n] == row).all(axis=1)).item() for row in x_val]
