@@ -123,7 +123,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             training_data, validation = self._hold_out(training_data, key)
         if validation is not None:
             self._check_validation(validation)
-        self._set_scaling(training_data)
+        self._set_scaling(training_data, more=False)
         steps = -(-len(training_data.x) // self._batch_size(len(training_data.x)))
         epochs = self.max_iter or max(_EPOCHS, -(-_UPDATES // steps))
         optimizer = self._optimizer(epochs * steps)
@@ -154,7 +154,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         model, optimizer = build(self.network_), self._optimizer(None)
         if first:
             check_outputs(model, self.network_)
-            self._set_scaling(training_data)
+            self._set_scaling(training_data, more=True)
             self._clear_record(False)
             train_state = start(model, optimizer, self.image_shape_, key=self._key())
             train_state = _in_dtype(train_state, optimizer, self._dtype(training_data.x))
@@ -283,6 +283,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         weight = None
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+            weight = _below_one(weight)
         outputs = self._count_outputs(targets, first, classes)
         weight = self._weighted(targets, weight)
         training_data = _weighed(x, targets, weight, "sample")
@@ -325,9 +326,16 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             if not reset and found != self.image_shape_:
                 raise ValueError(f"X has images of shape {found}, but was fitted on {self.image_shape_}")
             X = check_array(X, allow_nd=True, dtype="numeric").reshape(shape[0], -1)
-        rows: Array = validate_data(self, X, reset=reset, dtype="numeric")
+        try:
+            rows: Array = validate_data(self, X, reset=reset, dtype="numeric")
+        except OverflowError as error:
+            raise ValueError(f"X has a number that float64 cannot hold: {error}") from None
+        if rows.dtype.kind not in "biuf":
+            raise TypeError(
+                f"X must be real numbers, not {rows.dtype}; dates can be given as numbers of days or seconds"
+            )
         # float64 may not hold the numbers of a wider dtype
-        return check_array(rows, dtype=np.float64) if rows.dtype == np.longdouble else rows
+        return check_array(rows, dtype=np.float64) if rows.dtype.itemsize > 8 else rows
 
     def _set_layout(self, found: tuple[int, ...] | None, x: Array, earlier: tuple[tuple[int, ...], str] | None) -> None:
         """Set ``image_shape_`` and ``layout_``: what the features are, and why."""
@@ -380,8 +388,8 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         )
         return trained, held_out
 
-    def _set_scaling(self, training_data: TrainingData) -> None:
-        """Set ``offset_``, ``scale_`` and ``range_``, by which inputs are scaled."""
+    def _set_scaling(self, training_data: TrainingData, *, more: bool) -> None:
+        """Set ``offset_``, ``scale_`` and ``range_``, by which inputs are scaled; ``more``: other data will follow."""
         self.offset_, self.scale_, *limits = self._measured_scaling(training_data)
         self.range_ = (limits[0], limits[1])
 
@@ -532,7 +540,13 @@ def _weighed(x: Array, targets: Array, weight: Array | None, kind: str) -> Train
     used = weight > 0
     if not used.any():
         raise ValueError(f"all {len(weight)} {kind} weights are zero: there is nothing to learn from")
-    return TrainingData(x[used], targets[used], weight[used])
+    return TrainingData(x[used], targets[used], _below_one(weight[used]))
+
+
+def _below_one(weight: Array) -> Array:
+    """Return the weights divided by a power of 2, which rounds nothing, so that their products and sums are finite."""
+    below_one: Array = np.ldexp(weight, -np.frexp(weight.max())[1])
+    return below_one
 
 
 def _in_dtype(train_state: TrainState, optimizer: optim.Optimizer, dtype: Any) -> TrainState:

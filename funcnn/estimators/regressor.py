@@ -186,7 +186,10 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
         return values[:, 0] if self._flat else values
 
     def _targets(self, y: Any) -> Array:
-        return np.asarray(_check_y(y, multi_output=True, y_numeric=True, estimator=self))
+        targets = np.asarray(_check_y(y, multi_output=True, y_numeric=True, estimator=self))
+        if targets.dtype.kind not in "biuf":
+            raise ValueError(f"y must be real numbers, not {targets.dtype}")
+        return targets
 
     def _count_outputs(self, targets: Array, first: bool, classes: Any) -> int:
         """Return the number of outputs, which the first targets determine."""
@@ -197,11 +200,13 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
             raise ValueError(f"y has {outputs} outputs, but was fitted on {self.n_outputs_}")
         return outputs
 
-    def _set_scaling(self, training_data: TrainingData) -> None:
-        super()._set_scaling(training_data)
+    def _set_scaling(self, training_data: TrainingData, *, more: bool) -> None:
+        super()._set_scaling(training_data, more=more)
         _, targets, weight = training_data
         columns = targets.reshape(len(targets), -1)
-        self.target_mean_, self.target_scale_, _ = mean_and_scale(columns, weight)
+        self.target_mean_, scale, varies = mean_and_scale(columns, weight)
+        # A target that does not vary is predicted as it is, but for rounding, unless there is more of it to come.
+        self.target_scale_ = scale if more else np.where(varies, scale, scale * np.finfo(np.float64).eps)
 
     def _encoded(self, targets: Array, dtype: Any) -> Array:
         scaled = (targets.reshape(len(targets), -1) - self.target_mean_) / self.target_scale_

@@ -83,9 +83,10 @@ def of_rows(x: Array, weight: Array | None) -> Scaling:
 def of_images(x: Array, weight: Array | None, channels: int) -> Scaling:
     """Return the scaling that gives each channel of images (n, h * w * channels) a background of 0, a deviation of 1.
 
-    Padding and shifting put zeros at the edge of an image, which should be its lowest value rather than its mean.
-    Pixels are clipped to the range of the training images, without those of a few odd ones. The range is measured by
-    the lowest and the highest pixel of each image, so that images with few bright pixels keep them.
+    Padding and shifting put zeros at the edge of an image, which should be its lowest value rather than its mean: the
+    offset is the median of the images' lowest pixels. Pixels are clipped to the range of the training images without
+    that of a few odd ones, measured by the lowest and the highest pixel of each image: images with few bright pixels
+    keep them.
 
     Examples
     --------
@@ -96,23 +97,29 @@ def of_images(x: Array, weight: Array | None, channels: int) -> Scaling:
     (np.float64(0.0), np.float64(5.0), np.float64(0.0))
     """
     pixels = x.reshape(len(x), -1, channels)
-    low, high = _typical_range(pixels, weight)
-    mean, scale, _ = mean_and_scale(np.clip(pixels, low, high), weight)
+    lowest, highest = pixels.min(axis=1), pixels.max(axis=1)
+    low, high = _typical_range(pixels, lowest, highest, weight)
+    scale = mean_and_scale(np.clip(pixels, low, high), weight)[1]
+    offset = _quantile(lowest, 0.5, weight)
     # Images of one colour say nothing of the range of others.
     low, high = np.where(low < high, low, -np.inf), np.where(low < high, high, np.inf)
-    offset = np.where(low < high, low, mean)
     return Scaling(*(np.tile(part, pixels.shape[1]) for part in (offset, scale, low, high)))
 
 
-def _typical_range(pixels: Array, weight: Array | None) -> tuple[Array, Array]:
-    """Return the lowest and the highest value of each channel that is not odd, of pixels (n, h * w, channels)."""
-    lowest, highest = pixels.min(axis=1), pixels.max(axis=1)
+def _typical_range(pixels: Array, lowest: Array, highest: Array, weight: Array | None) -> tuple[Array, Array]:
+    """Return the lowest and the highest value of each channel that is not odd.
+
+    Parameters
+    ----------
+    pixels : array (n, h * w, channels)
+    lowest, highest : arrays (n, channels)
+        Of each image.
+    weight : array (n,) or None
+    """
     if len(pixels) < _FEWEST:
         return lowest.min(axis=0), highest.max(axis=0)
-    options: dict[str, Any] = {"axis": 0, "weights": weight, "method": "inverted_cdf"}
     fraction = max(_ODD_FRACTION, 1.5 / len(pixels))
-    low = np.quantile(np.asarray(lowest, np.float64), fraction, **options)
-    high = -np.quantile(-np.asarray(highest, np.float64), fraction, **options)
+    low, high = _quantile(lowest, fraction, weight), -_quantile(-np.asarray(highest, np.float64), fraction, weight)
     with np.errstate(over="ignore"):
         width = np.where(low < high, high - low, np.inf)
         low, high = low - width, high + width
@@ -121,6 +128,12 @@ def _typical_range(pixels: Array, weight: Array | None) -> tuple[Array, Array]:
         np.where(usual, pixels, high).min(axis=(0, 1), initial=np.inf),
         np.where(usual, pixels, low).max(axis=(0, 1), initial=-np.inf),
     )
+
+
+def _quantile(x: Array, fraction: float, weight: Array | None) -> Array:
+    """Return the least number of each column of x (n, columns) that this fraction of the weight does not exceed."""
+    quantile: Array = np.quantile(np.asarray(x, np.float64), fraction, axis=0, weights=weight, method="inverted_cdf")
+    return quantile
 
 
 def apply(scaling: Scaling, x: Array, dtype: Any) -> Array:
