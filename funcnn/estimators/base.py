@@ -89,7 +89,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         y : array-like (n,)
             Classes, numbers or strings; for the regressor real numbers, also (n, outputs).
         sample_weight : array-like (n,), optional
-            >= 0, not all 0. A weight of k counts as k repeats.
+            >= 0, not all 0. A weight of k counts as k repeats, one of 0 as absence.
         X_val, y_val : array-like, optional
             Validation data. ``validation_scores_`` gets their score after each epoch, and early stopping uses them
             instead of holding out examples.
@@ -403,7 +403,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             warnings.warn(
                 f"{odd} of {len(x)} images have pixels outside of the range that the others keep to, "
                 f"{measured.low.min():g} to {measured.high.max():g}; these are clipped to it",
-                stacklevel=4,
+                stacklevel=5,
             )
         return measured
 

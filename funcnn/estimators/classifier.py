@@ -29,8 +29,8 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
 
     Parameters
     ----------
-    channels : sequence of int
-        Output channels of each block of convolution, max pooling and activation.
+    channels : int or sequence of int
+        Output channels of each block of convolution, max pooling and activation; () for none, which makes a perceptron.
     kernel_size, pool : int or tuple of two
         Of the convolutions, which are padded to keep the size, and of the max pools. Neither is larger than what is
         left of the image where it is applied: rows, which are images of height 1, have kernels of height 1. An int for
@@ -41,8 +41,11 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     dropout : float in [0, 1)
         Fraction dropped after each dense layer but the last.
     image_shape : tuple of int (h, w) or (h, w, c), optional
-        The image that a flat row holds. By default (side, side) if the number of features is a square number, else
-        (1, features). Give (1, features) for a table whose number of features is a square by chance.
+        The image that a flat row holds; (1, features) for a table. By default the data decide. Columns with names (of
+        a DataFrame) are a table. Of 64, 81, 100, ... columns without names, those beside and below each other in the
+        square are compared: if they are alike, as pixels are and features are not, rows are (side, side), else
+        (1, features). Where the data do not tell (of fewer than five rows, they seldom do) this is a guess and a
+        warning. Smaller squares are (side, side), but scaled and augmented as tables.
     model : Layer or callable, optional
         A network of your own that replaces the default network, `funcnn.models.convnet`, and all the parameters above
         but ``image_shape``: a Layer, or ``model(image_shape, n_outputs) -> Layer``. A function at the top level of a
@@ -66,17 +69,19 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         ``augment(key, x) -> x`` for each batch of scaled images (n, h, w, c). "auto" shifts half of them by up to a
         pixel (`funcnn.data.random_shift`) if they are at least 8x8.
     class_weight : dict, "balanced" or None
-        As in scikit-learn.
+        As in scikit-learn: by class, >= 0; a class that is missing has 1.
     early_stopping : bool
         Whether to stop when the score on validation data (held-out examples, or X_val and y_val) no longer rises, and
         to restore the parameters of the best epoch. Without it, training stops when the training loss no longer falls.
+        The score is weighted by ``sample_weight`` and ``class_weight``.
     validation_fraction : float in (0, 1)
-        The fraction of the examples to hold out, stratified by class where each class can be in both parts.
+        The fraction of the examples to hold out, stratified by class where each class can be in both parts. Where not,
+        each class keeps an example to train on.
     n_iter_no_change : int
         Training stops after this many epochs in a row without an improvement of more than ``tol``.
     tol : float >= 0
     warm_start : bool
-        Whether a later fit starts from the parameters of the one before.
+        Whether a later fit, of the same classes, starts from the parameters of the one before.
     random_state : int, RandomState or None
         Determines initial weights, order, dropout, augmentation and the held-out examples.
     dtype : {"auto", "float32", "float64"}
@@ -84,7 +89,7 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     threads : int, optional
         The maximum number of threads, by default one for each core.
     verbose : bool
-        Whether to show progress on stderr (`funcnn.progress.with_progress`).
+        Whether to show ``layout_`` and progress on stderr (`funcnn.progress.with_progress`).
 
     Attributes
     ----------
@@ -94,9 +99,15 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     feature_names_in_ : array of str
         If X had names for its features.
     image_shape_ : tuple of int (h, w, c)
-    offset_, scale_ : float or array (features,)
-        Inputs are scaled to (x - offset_) / scale_. For images of at least 8x8 these are the lowest value and the
-        standard deviation of all pixels; for others, mean and standard deviation of each feature.
+    layout_ : str
+        What the features were taken for, and why; the decision is ``image_shape_``.
+    offset_, scale_ : array (features,)
+        Inputs are scaled to (x - offset_) / scale_. For images of at least 8x8 these are the median of the images'
+        lowest values and the standard deviation of all pixels, by channel; for others, mean and standard deviation of
+        each feature. What varies by no more than rounding has its magnitude for a scale.
+    range_ : (array (features,), array (features,))
+        Before that, images of at least 8x8 are clipped to this range, that of the training images but for a few that
+        lie far outside of the others' (a warning says how many). Of others, it is infinite.
     params_, state_ : tree
     model_ : Layer
         With these, ``funcnn.training.predict(model_, params_, state_, x)`` gives the logits of scaled x (n, h, w, c).
@@ -184,6 +195,9 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> ConvNetClassifier:
         """Train for one epoch with a constant learning rate, from the current parameters.
+
+        Inputs are scaled as in the first call, which also decides whether rows are images. The range to which images are
+        clipped widens with the data.
 
         Parameters
         ----------

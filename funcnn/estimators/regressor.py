@@ -38,13 +38,14 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
 
     Attributes
     ----------
-    n_features_in_, feature_names_in_, image_shape_, offset_, scale_, params_, state_, model_, n_iter_
+    n_features_in_, feature_names_in_, image_shape_, layout_, offset_, scale_, range_, params_, state_, model_, n_iter_
         As in `ConvNetClassifier`.
     loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_
         As there. Losses are mean squared errors of standardised targets, scores are coefficients of determination.
     n_outputs_ : int
     target_mean_, target_scale_ : array (n_outputs_,)
-        Mean and standard deviation, by which targets are standardised, so that their units do not matter.
+        Mean and standard deviation, by which targets are standardised, so that their units do not matter. A target that
+        does not vary is predicted as it is.
 
     Examples
     --------
@@ -112,7 +113,8 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> ConvNetRegressor:
         """Train for one epoch with a constant learning rate, from the current parameters.
 
-        Inputs and targets are scaled as in the first call.
+        Inputs and targets are scaled as in the first call, which also decides whether rows are images. The range to
+        which images are clipped widens with the data.
 
         Parameters
         ----------
