@@ -196,8 +196,8 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> ConvNetClassifier:
         """Train for one epoch with a constant learning rate, from the current parameters.
 
-        Inputs are scaled as in the first call, which also decides whether rows are images. The range to which images are
-        clipped widens with the data.
+        Inputs are scaled as in the first call, which also decides whether rows are images. The range to which images
+        are clipped widens with the data.
 
         Parameters
         ----------

@@ -97,42 +97,31 @@ def of_images(x: Array, weight: Array | None, channels: int) -> Scaling:
     (np.float64(0.0), np.float64(5.0), np.float64(0.0))
     """
     pixels = x.reshape(len(x), -1, channels)
-    lowest, highest = pixels.min(axis=1), pixels.max(axis=1)
-    low, high = _typical_range(pixels, lowest, highest, weight)
-    scale = mean_and_scale(np.clip(pixels, low, high), weight)[1]
+    lowest, highest = (np.asarray(extreme(axis=1), np.float64) for extreme in (pixels.min, pixels.max))
+    low, high = _typical_range(lowest, highest, weight)
+    clipped = np.clip(pixels, low, high)
+    scale = mean_and_scale(clipped.astype(x.dtype, copy=False) if x.dtype.kind == "f" else clipped, weight)[1]
     offset = _quantile(lowest, 0.5, weight)
     # Images of one colour say nothing of the range of others.
     low, high = np.where(low < high, low, -np.inf), np.where(low < high, high, np.inf)
     return Scaling(*(np.tile(part, pixels.shape[1]) for part in (offset, scale, low, high)))
 
 
-def _typical_range(pixels: Array, lowest: Array, highest: Array, weight: Array | None) -> tuple[Array, Array]:
-    """Return the lowest and the highest value of each channel that is not odd.
-
-    Parameters
-    ----------
-    pixels : array (n, h * w, channels)
-    lowest, highest : arrays (n, channels)
-        Of each image.
-    weight : array (n,) or None
-    """
-    if len(pixels) < _FEWEST:
+def _typical_range(lowest: Array, highest: Array, weight: Array | None) -> tuple[Array, Array]:
+    """Return the lowest and the highest of each channel that are not odd, of those of each image (n, channels)."""
+    if len(lowest) < _FEWEST:
         return lowest.min(axis=0), highest.max(axis=0)
-    fraction = max(_ODD_FRACTION, 1.5 / len(pixels))
-    low, high = _quantile(lowest, fraction, weight), -_quantile(-np.asarray(highest, np.float64), fraction, weight)
+    fraction = max(_ODD_FRACTION, 1.5 / len(lowest))
+    low, high = _quantile(lowest, fraction, weight), -_quantile(-highest, fraction, weight)
     with np.errstate(over="ignore"):
         width = np.where(low < high, high - low, np.inf)
-        low, high = low - width, high + width
-    usual = (pixels >= low) & (pixels <= high)
-    return (
-        np.where(usual, pixels, high).min(axis=(0, 1), initial=np.inf),
-        np.where(usual, pixels, low).max(axis=(0, 1), initial=-np.inf),
-    )
+        usual_low, usual_high = lowest >= low - width, highest <= high + width
+    return np.where(usual_low, lowest, low).min(axis=0), np.where(usual_high, highest, high).max(axis=0)
 
 
 def _quantile(x: Array, fraction: float, weight: Array | None) -> Array:
     """Return the least number of each column of x (n, columns) that this fraction of the weight does not exceed."""
-    quantile: Array = np.quantile(np.asarray(x, np.float64), fraction, axis=0, weights=weight, method="inverted_cdf")
+    quantile: Array = np.quantile(x, fraction, axis=0, weights=weight, method="inverted_cdf")
     return quantile
 
 

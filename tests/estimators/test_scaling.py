@@ -62,6 +62,7 @@ def test_what_is_constant_up_to_rounding_is_not_amplified(column, dtype):
     _, scale, varies = mean_and_scale(x, None)
     assert varies.tolist() == [False, True] and scale[1] == pytest.approx(np.arange(100).std())
     assert np.abs(apply(of_rows(x, None), x, np.float64)[:, 0]).max() < 1e-5
+    assert np.abs(apply(of_images(x[:, :1], None, 1), x[:, :1], np.float64)).max() < 1e-5
 
 
 def test_channels_of_images_have_their_own_units():
