@@ -91,13 +91,15 @@ def test_checking_changes_nothing(path):
 
 def test_folders(tmp_path):
     for _ in range(2):
-        files.check_folder(tmp_path / "new" / "run")
+        with files.locked(tmp_path / "new" / "run"):
+            pass
         assert os.listdir(tmp_path / "new" / "run") == []
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OSError, match=r"^cannot make the folder .*file: File exists$"):
-        files.check_folder(tmp_path / "file")
-    with pytest.raises(OSError, match=r"^cannot make the folder /proc/run: "):  # where even root may not
-        files.check_folder("/proc/run")
+    for call in (files.make_folder, lambda path: files.locked(path).__enter__()):
+        with pytest.raises(OSError, match=r"^cannot make the folder .*file: File exists$"):
+            call(tmp_path / "file")
+        with pytest.raises(OSError, match=r"^cannot make the folder /proc/run: "):  # where even root may not
+            call("/proc/run")
 
 
 def test_a_symbolic_link_stays_and_leads_to_what_was_written(tmp_path):
