@@ -49,13 +49,16 @@ def check_outputs(
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse to replace a file that is neither a model of --output nor, by its name, an older or damaged one.
+    """Refuse to save a model where a run would take it for its checkpoint, or in the place of something else.
+
+    Models of --output are replaced, and what has their suffix and cannot be read.
 
     Raises
     ------
     ValueError
-        If the file exists and is a checkpoint of a run, from which it may be resumed, or something else.
     """
+    if path.match("step-*.safetensors"):
+        raise ValueError(f"{path} has the name of a checkpoint of a run: name another file")
     if not path.exists() or path.stat().st_size == 0:
         return
     try:
