@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from funcnn import checkpoint
+from funcnn.checkpoint import Checkpoint
 from funcnn.cli.console import UsageError
+from funcnn.cli.history import read_history
 from funcnn.data import BUILTIN
 from funcnn.files import same_file
 
-__all__ = ["check_outputs", "check_replaceable", "is_inside"]
+__all__ = ["check_history", "check_outputs", "check_replaceable", "is_inside"]
 
 
 def check_outputs(
@@ -67,6 +69,22 @@ def check_replaceable(path: Path) -> None:
     except checkpoint.CheckpointError:
         if path.suffix != ".safetensors":
             raise ValueError(f"{path} exists and is not a model of funcnn: remove it or name another file") from None
+
+
+def check_history(path: Path, saved: Checkpoint | None) -> None:
+    """Refuse to replace a file that is no history, or, when a run resumes, the history of another run.
+
+    Raises
+    ------
+    ValueError
+        If the file exists and is something else.
+    """
+    rows = [row for row in read_history(path) if row["record"] == "epoch"]
+    if saved:
+        losses = {row["step"]: row["loss"] for row in saved.history}
+        for row in rows:
+            if row["step"] <= saved.train_state.step and losses.get(row["step"]) != row.get("loss"):
+                raise ValueError(f"{path} is the history of another run: its step {row['step']} has another loss")
 
 
 def is_inside(path: Path, folder: Path) -> bool:

@@ -14,8 +14,7 @@ from funcnn import checkpoint, tree
 from funcnn.checkpoint import Checkpoint
 from funcnn.cli import console, report, runs, training_loop
 from funcnn.cli.console import UsageError
-from funcnn.cli.history import read_history
-from funcnn.cli.outputs import check_outputs, check_replaceable, is_inside
+from funcnn.cli.outputs import check_history, check_outputs, check_replaceable, is_inside
 from funcnn.cli.recipes import RECIPES, WITH_DROPOUT, ModelName, OptimizerName, ScheduleName
 from funcnn.cli.runs import Run
 from funcnn.data import BUILTIN, Dataset, describe_shape
@@ -311,7 +310,7 @@ def main(
     if output:
         check_replaceable(output)
     if history:
-        read_history(history)  # no other file is replaced
+        check_history(history, saved)
     if folder and not same_folder:
         context.with_resource(locked(folder))
         if any(path.is_file() for path in folder.glob("step-*.safetensors")):

@@ -1,5 +1,6 @@
 """No output of a command destroys what it reads, another output, or somebody else's file."""
 
+import json
 import os
 
 import numpy as np
@@ -10,7 +11,7 @@ from funcnn import checkpoint
 from funcnn.checkpoint import Checkpoint
 from funcnn.cli import console, main
 from funcnn.cli.history import read_history
-from funcnn.cli.outputs import check_outputs, check_replaceable
+from funcnn.cli.outputs import check_history, check_outputs, check_replaceable
 from funcnn.training import TrainState
 
 
@@ -138,3 +139,23 @@ def test_picture_among_pictures_is_kept_and_a_new_one_written(folder):
     with pytest.raises(console.UsageError, match="is among the data"):
         check_outputs({"--save": folder / "photos" / "flat.png"}, {}, {"DATA": "photos"})
     check_outputs({"--save": folder / "photos" / "picture.png"}, {}, {"DATA": "photos"})
+
+
+def test_the_history_of_another_run_is_kept_when_a_run_resumes(tmp_path):
+    rows = [{"epoch": 1, "step": 5, "loss": 0.5}, {"epoch": 2, "step": 10, "loss": 0.25}]
+    path = tmp_path / "h.jsonl"
+    saved = Checkpoint(TrainState({}, {}, {}, (0,), 2, 10), {}, history=rows)
+    unfinished = '{"record": "epo'
+    later = {"epoch": 3, "step": 15, "loss": 0.125}  # written after the checkpoint: the run writes it again
+    step = {"step": 7, "loss": 0.4}
+    lines = [
+        json.dumps({"record": "step" if row is step else "epoch", **row}) for row in (rows[0], step, *rows[1:], later)
+    ]
+    for text in ("", *("\n".join([*lines[:n], unfinished]) for n in range(5))):
+        path.write_text(text)
+        check_history(path, saved)
+        check_history(path, None)
+    path.write_text(lines[0].replace("0.5", "0.75") + "\n")
+    check_history(path, None)  # a new run replaces the history of an older one
+    with pytest.raises(ValueError, match=r"h\.jsonl is the history of another run: its step 5 has another loss"):
+        check_history(path, saved)
