@@ -244,7 +244,8 @@ def add(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, keep: int = 3
             files.remove_unfinished(folder / name)
     kept = (path.name, replaces and replaces.name)
     superseded = [folder / replaces.name] if replaces and replaces.name != path.name else []
-    others = [other for other in of_run(folder, this_run) if other.name not in kept]
+    crowded = len(_checkpoint_files(folder)) > keep  # otherwise there is no need to look into the others
+    others = [other for other in of_run(folder, this_run) if other.name not in kept] if crowded else []
     for old in [*others[keep - 1 :], *superseded]:
         try:
             old.unlink(missing_ok=True)
