@@ -81,10 +81,10 @@ def check_history(path: Path, saved: Checkpoint | None) -> None:
     """
     rows = [row for row in read_history(path) if row["record"] == "epoch"]
     if saved:
-        losses = {row["step"]: row["loss"] for row in saved.history}
-        for row in rows:
-            if row["step"] <= saved.train_state.step and losses.get(row["step"]) != row.get("loss"):
-                raise ValueError(f"{path} is the history of another run: its step {row['step']} has another loss")
+        losses = {row["epoch"]: row["loss"] for row in saved.history}
+        for row in rows:  # the last epoch's may be ahead of the checkpoint
+            if row.get("epoch") in losses and row.get("loss") != losses[row["epoch"]]:
+                raise ValueError(f"{path} is the history of another run: its epoch {row['epoch']} has another loss")
 
 
 def is_inside(path: Path, folder: Path) -> bool:

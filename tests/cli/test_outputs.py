@@ -146,7 +146,7 @@ def test_the_history_of_another_run_is_kept_when_a_run_resumes(tmp_path):
     path = tmp_path / "h.jsonl"
     saved = Checkpoint(TrainState({}, {}, {}, (0,), 2, 10), {}, history=rows)
     unfinished = '{"record": "epo'
-    later = {"epoch": 3, "step": 15, "loss": 0.125}  # written after the checkpoint: the run writes it again
+    later = {"epoch": 3, "step": 10, "loss": 0.125}  # written after the checkpoint: the run writes it again
     step = {"step": 7, "loss": 0.4}
     lines = [
         json.dumps({"record": "step" if row is step else "epoch", **row}) for row in (rows[0], step, *rows[1:], later)
@@ -157,5 +157,5 @@ def test_the_history_of_another_run_is_kept_when_a_run_resumes(tmp_path):
         check_history(path, None)
     path.write_text(lines[0].replace("0.5", "0.75") + "\n")
     check_history(path, None)  # a new run replaces the history of an older one
-    with pytest.raises(ValueError, match=r"h\.jsonl is the history of another run: its step 5 has another loss"):
+    with pytest.raises(ValueError, match=r"h\.jsonl is the history of another run: its epoch 1 has another loss"):
         check_history(path, saved)
