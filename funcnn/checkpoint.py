@@ -12,6 +12,8 @@ import json
 import os
 import platform
 import re
+import secrets
+import warnings
 from contextlib import suppress
 from operator import index
 from pathlib import Path
@@ -32,7 +34,10 @@ try:
 except ImportError as error:
     raise extras.missing("checkpoints need safetensors", "checkpoint", error) from None
 
-__all__ = ["Checkpoint", "CheckpointError", "Latest", "add", "latest", "load", "rebuild", "save", "versions"]
+__all__ = [
+    *("Checkpoint", "CheckpointError", "Latest"),
+    *("add", "latest", "load", "of_run", "rebuild", "run_id", "save", "versions"),
+]
 
 _VERSION = 1
 _NO_DIGEST = "0" * 64
@@ -62,7 +67,8 @@ class Checkpoint(NamedTuple):
         From which `funcnn.training.fit` continues.
     description : dict
         What JSON can hold: at least ``model``, a dict of ``name`` and ``arguments`` of a function in `funcnn.models`,
-        where the model is to be rebuilt; by convention also ``data``, ``run`` and ``versions``.
+        where the model is to be rebuilt; by convention also ``data``, ``run`` and ``versions``, and ``run_id``, a
+        string that tells a run's checkpoints from those of others (`add`).
     best : funcnn.stopping.BestEpoch, optional
     history : list of dict
         A record of each epoch, of what JSON can hold.
@@ -182,16 +188,20 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         raise CheckpointError(f"{path} is not a checkpoint as funcnn writes them: {error!r}") from None
 
 
-def add(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, keep: int = 3) -> Path:
-    """Save a checkpoint in a run's folder, under its step, and remove all but the newest ones.
+def add(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, keep: int = 3, replaces: Path | None = None) -> Path:
+    """Save a checkpoint in a run's folder, under its step, and remove all but the newest ones of this run.
 
     Parameters
     ----------
     folder : path
-        Of this run only. It is created if it does not exist.
+        It is created if it does not exist.
     checkpoint : Checkpoint
+        Checkpoints of the same run have the same ``run_id`` in their description, or none. Nothing else in the folder
+        is removed or changed.
     keep : int >= 1
-        How many checkpoints stay, this one included.
+        How many checkpoints of the run stay, this one included.
+    replaces : Path, optional
+        One of the run's checkpoints in the folder, to remove when this one is written.
 
     Returns
     -------
@@ -201,7 +211,12 @@ def add(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, keep: int = 3
     Raises
     ------
     TypeError, ValueError, OSError
-        As `save` does; no other checkpoint is removed then.
+        As `save` does, and if the file exists and is a checkpoint of another run; no other checkpoint is removed then.
+
+    Notes
+    -----
+    A damaged file of that name, which does not tell whose it is, is renamed to ``{name}.{random}.damaged``. Whoever
+    lets several processes write to a folder locks it (`funcnn.files.locked`).
 
     Examples
     --------
@@ -214,14 +229,100 @@ def add(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, keep: int = 3
     """
     checks.count("add", "keep", keep)
     folder = Path(folder)
+    content, this_run = _encoded(checkpoint), checkpoint.description.get("run_id")
     files.make_folder(folder)
     path = folder / f"step-{checkpoint.train_state.step:09d}.safetensors"
-    save(path, checkpoint)
-    unfinished = [folder / name for name in os.listdir(folder) if _UNFINISHED.fullmatch(name)]
-    for old in [*unfinished, *[other for other in _checkpoint_files(folder) if other != path][keep - 1 :]]:
-        with suppress(FileNotFoundError):
-            old.unlink()
+    if path.is_file():
+        try:
+            if run_id(path) != this_run:
+                raise FileExistsError(f"cannot write {path}: it is a checkpoint of another run")
+        except CheckpointError:
+            path.rename(f"{path}.{secrets.token_hex(4)}.damaged")
+    files.write_atomic(path, content)
+    for name in os.listdir(folder):
+        if _UNFINISHED.fullmatch(name):
+            files.remove_unfinished(folder / name)
+    kept = (path.name, replaces and replaces.name)
+    superseded = [folder / replaces.name] if replaces and replaces.name != path.name else []
+    crowded = len(_checkpoint_files(folder)) > keep  # otherwise there is no need to look into the others
+    others = [other for other in of_run(folder, this_run) if other.name not in kept] if crowded else []
+    for old in [*others[keep - 1 :], *superseded]:
+        try:
+            old.unlink(missing_ok=True)
+        except OSError as error:
+            warnings.warn(f"cannot remove {old}: {error.strerror or error}", stacklevel=2)
     return path
+
+
+def of_run(folder: str | os.PathLike[str], run: str | None) -> list[Path]:
+    """List the checkpoints of one run in a folder, in descending order of their steps.
+
+    Parameters
+    ----------
+    folder : path
+    run : str, optional
+        The ``run_id`` of their descriptions; None for those that have none.
+
+    Returns
+    -------
+    list of Path
+        Without files that do not tell whose they are.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> train_state = TrainState({"w": np.ones(2)}, {}, {}, (0,), epoch=1, step=8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = add(folder, Checkpoint(train_state, {"run_id": "first"}))
+    ...     _ = add(folder, Checkpoint(train_state._replace(step=16), {"run_id": "second"}), keep=1)
+    ...     [path.name for path in of_run(folder, "first")]
+    ['step-000000008.safetensors']
+    """
+    found = []
+    for path in _checkpoint_files(Path(folder)):
+        with suppress(CheckpointError, OSError):
+            if run_id(path) == run:
+                found.append(path)
+    return found
+
+
+def run_id(path: str | os.PathLike[str]) -> str | None:
+    """Return the ``run_id`` of a checkpoint's description, or None if it has none, without reading its arrays.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    CheckpointError
+        If the file's header is damaged or not that of a checkpoint; what is behind it may be damaged.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> train_state = TrainState({"w": np.ones(2)}, {}, {}, (0,), epoch=1, step=8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run_id(add(folder, Checkpoint(train_state, {"run_id": "first"})))
+    'first'
+    """
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > os.fstat(file.fileno()).st_size:
+                raise ValueError("its header is incomplete")
+            header = json.loads(file.read(length))
+        found = json.loads(header["__metadata__"]["funcnn"])["description"].get("run_id")
+        return None if found is None else str(found)
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        raise CheckpointError(f"{path} is damaged or not a checkpoint") from None
 
 
 def latest(folder: str | os.PathLike[str]) -> Latest:
@@ -268,8 +369,8 @@ def latest(folder: str | os.PathLike[str]) -> Latest:
 
 
 def _checkpoint_files(folder: Path) -> list[Path]:
-    """List the files that `add` has saved, in descending order of their steps."""
-    names = [name for name in os.listdir(folder) if _NAME.fullmatch(name)]
+    """List the files that `add` has saved, in descending order of their steps; folders of such a name are none."""
+    names = [name for name in os.listdir(folder) if _NAME.fullmatch(name) and (folder / name).is_file()]
     return [folder / name for name in sorted(names, key=lambda name: int(name[5:-12]), reverse=True)]
 
 

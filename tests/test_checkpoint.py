@@ -319,6 +319,74 @@ def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
     assert checkpoint.latest(tmp_path).unreadable == []
 
 
+def of(run, step):
+    return make(step)._replace(description={**DESCRIPTION, "run_id": run} if run else DESCRIPTION)
+
+
+def test_only_checkpoints_of_the_same_run_are_removed(tmp_path):
+    runs = ("first", "second", None)
+    for step, run in enumerate([*runs, *runs], start=1):
+        checkpoint.add(tmp_path, of(run, step), keep=9)
+    (tmp_path / "step-000000007.safetensors").write_bytes(b"somebody's")
+    (tmp_path / "step-000000008.safetensors").mkdir()
+    os.symlink("/mnt/gone", tmp_path / "step-000000009.safetensors")
+    for step, run in enumerate(runs, start=11):
+        checkpoint.add(tmp_path, of(run, step), keep=1)
+        assert [path.name for path in checkpoint.of_run(tmp_path, run)] == [f"step-{step:09d}.safetensors"]
+    assert steps(tmp_path) == [7, 8, 9, 11, 12, 13]
+    assert checkpoint.latest(tmp_path).checkpoint.description == DESCRIPTION
+
+
+def test_a_checkpoint_of_another_run_is_not_replaced(tmp_path):
+    path = checkpoint.add(tmp_path, of("first", 5))
+    content = path.read_bytes()
+    for run in ("second", None):
+        with pytest.raises(FileExistsError, match=r"cannot write .*5\.safetensors: it is a checkpoint of another run"):
+            checkpoint.add(tmp_path, of(run, 5))
+    assert path.read_bytes() == content and os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("content", [b"", b"notes", (10**9).to_bytes(8, "little"), b"\xff" * 64])
+def test_what_does_not_tell_whose_it_is_makes_room_and_stays(tmp_path, content):
+    path = tmp_path / "step-000000005.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is damaged or not a checkpoint"):
+        checkpoint.run_id(path)
+    assert checkpoint.of_run(tmp_path, None) == []
+    checkpoint.add(tmp_path, of("first", 5))
+    (aside,) = tmp_path.glob("step-000000005.safetensors.*.damaged")
+    assert aside.read_bytes() == content and checkpoint.load(path).train_state.step == 5
+
+
+def test_a_truncated_checkpoint_still_tells_whose_it_is(tmp_path):
+    path = checkpoint.add(tmp_path, of("first", 5))
+    path.write_bytes(path.read_bytes()[:-1])
+    assert checkpoint.run_id(path) == "first"
+    checkpoint.add(tmp_path, of("first", 6), keep=1)
+    assert steps(tmp_path) == [6]
+
+
+def test_the_one_that_is_replaced_goes_when_the_next_is_written_and_does_not_count(tmp_path):
+    for step in (1, 2, 3):
+        extra = checkpoint.add(tmp_path, of("first", step))
+    checkpoint.add(tmp_path, of("first", 4), keep=3, replaces=extra)
+    assert steps(tmp_path) == [1, 2, 4]
+    checkpoint.add(tmp_path, of("first", 4), keep=3, replaces=tmp_path / "step-000000004.safetensors")
+    assert steps(tmp_path) == [1, 2, 4]
+
+
+def test_a_file_that_cannot_be_removed_is_a_warning(tmp_path, monkeypatch):
+    checkpoint.add(tmp_path, make(1), keep=1)
+
+    def busy(*args, **kwargs):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(checkpoint.os, "unlink", busy)
+    with pytest.warns(UserWarning, match=r"cannot remove .*step-000000001\.safetensors: Device or resource busy"):
+        checkpoint.add(tmp_path, make(2), keep=1)
+    assert steps(tmp_path) == [1, 2]
+
+
 def test_a_damaged_checkpoint_is_skipped_for_the_previous_one(tmp_path):
     for step in (1, 2, 3):
         path = checkpoint.add(tmp_path, make(step))

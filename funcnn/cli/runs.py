@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -199,15 +200,39 @@ def fingerprint(dataset: Dataset) -> str:
     return total.hexdigest()
 
 
+def continued_folder(source: Path) -> Path | None:
+    """Return the folder in which a run that resumes from a folder or file continues to write its checkpoints.
+
+    It is none for a file that is not the run's newest checkpoint there: the run would write to a past of which the
+    folder has the future, and remove it.
+    """
+    if source.is_dir():
+        return source
+    try:
+        newest = checkpoint.of_run(source.parent, checkpoint.run_id(source))[:1]
+    except (checkpoint.CheckpointError, OSError):  # which reading the file reports
+        return None
+    return source.parent if [path.name for path in newest] == [source.name] else None
+
+
 def start(run: Run, dataset: Dataset, splits: Splits) -> tuple[Layer, Checkpoint]:
     """Return the model of a new run, and the state before its first step."""
-    description = describe(run, dataset, splits)
+    description = {**describe(run, dataset, splits), "run_id": new_id()}
     model = checkpoint.rebuild(description)
     return model, Checkpoint(_initial_state(run, model, description, splits), description)
 
 
-def resume(path: Path, run: Run, saved: Checkpoint, dataset: Dataset, splits: Splits) -> tuple[Layer, Checkpoint]:
+def new_id() -> str:
+    """Return what tells the checkpoints of a run in one folder from all others."""
+    return secrets.token_hex(8)
+
+
+def resume(
+    path: Path, run: Run, saved: Checkpoint, dataset: Dataset, splits: Splits, *, same_folder: bool
+) -> tuple[Layer, Checkpoint]:
     """Return the model of a checkpoint, and the state to resume from.
+
+    In another folder the run is one of its own: it removes no checkpoint of the one that it resumes from.
 
     Raises
     ------
@@ -224,7 +249,9 @@ def resume(path: Path, run: Run, saved: Checkpoint, dataset: Dataset, splits: Sp
     for name in ("params", "state", "opt_state"):
         if _shapes(getattr(expected, name)) != _shapes(getattr(saved.train_state, name)):
             raise ValueError(f"{path} has no {name} that fits the run")
-    return model, saved._replace(description={**saved.description, "run": run._asdict()})
+    description = {name: value for name, value in saved.description.items() if name != "interrupted"}
+    description |= {"run": run._asdict()} if same_folder else {"run": run._asdict(), "run_id": new_id()}
+    return model, saved._replace(description=description)
 
 
 def _initial_state(run: Run, model: Layer, description: dict[str, Any], splits: Splits) -> training.TrainState:
