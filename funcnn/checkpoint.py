@@ -1,10 +1,9 @@
 """Checkpoints: one file holds everything needed to resume a training run and to rebuild its model.
 
 The format is safetensors, which PyTorch, JAX and others open: each array is stored under its path in the tree, such as
-``params/0_conv2d/w``. Description and history, which may grow large, are arrays as well: ``description`` and
-``history``, the bytes of their JSON. The rest is JSON in the file's metadata, under ``funcnn``: structure of the trees,
-key, epoch, step, and a checksum of the whole file. A file is written under a temporary name and renamed, so that there
-is always a complete file, old or new.
+``params/0_conv2d/w``. The history, which grows with the run, is an array as well: ``history``, the bytes of its JSON.
+All else that is not an array is JSON in the file's metadata, under ``funcnn``, with a checksum of the whole file. A
+file is written under a temporary name and renamed, so that there is always a complete file, old or new.
 
 Files may come from strangers: nothing is made of a size that a file only says, without being as large itself.
 """
@@ -52,7 +51,7 @@ __all__ = [
     "versions",
 ]
 
-# Version 1 had description and history in the metadata, which safetensors limits to 100 MB.
+# Version 1 had the history in the metadata, which safetensors limits to 100 MB.
 _VERSION = 2
 _NO_DIGEST = "0" * 64
 # Limits of what is read and written: bytes of the header with its metadata, characters of an array's path, its depth.
@@ -469,14 +468,15 @@ def _encoded(checkpoint: Checkpoint) -> bytes:
             "value": float(best.value),
             "waited": _natural("waited", best.waited),
         },
+        "description": _description(checkpoint.description),
     }
-    texts = {"description": _description(checkpoint.description), "history": _history(checkpoint.history)}
-    for name, value in texts.items():
-        arrays[name] = np.frombuffer(_dumps(name, value).encode(), np.uint8)
-    content = safetensors.numpy.save(arrays, {"funcnn": _dumps("tree", metadata)})
+    history = _dumps("history", _history(checkpoint.history)).encode()
+    arrays["history"] = np.frombuffer(history, np.uint8)
+    content = safetensors.numpy.save(arrays, {"funcnn": _dumps("description", metadata)})
     if (header := int.from_bytes(content[:8], "little")) > _LARGEST_HEADER:
         raise ValueError(
-            f"a checkpoint of {len(arrays):,} arrays has a header of {header:,} bytes, more than {_LARGEST_HEADER:,}"
+            f"a checkpoint of {len(arrays):,} arrays with this description has a header of {header:,} bytes, more than "
+            f"{_LARGEST_HEADER:,}"
         )
     # The checksum is computed with zeros in the bytes that hold it.
     at = content.index(_NO_DIGEST.encode())
@@ -612,10 +612,7 @@ def _decoded(path: Path) -> Checkpoint:
             names.remove(name)  # an error if there is no such array
             return np.array(file.get_tensor(name))
 
-        description, history = (
-            metadata[name] if metadata["version"] == 1 else _loads(array(name).tobytes())
-            for name in ("description", "history")
-        )
+        history = metadata["history"] if metadata["version"] == 1 else _loads(array("history").tobytes())
         trees, best = _from_json(metadata["trees"], "", array), metadata["best"]
     if names:
         raise ValueError(f"it has {len(names)} arrays that belong to no tree, such as {min(names)}")
@@ -626,7 +623,7 @@ def _decoded(path: Path) -> Checkpoint:
     key = tuple(_natural("key", i) for i in metadata["key"])
     epoch, step = (_natural(name, metadata[name]) for name in ("epoch", "step"))
     train_state = TrainState(params, state, opt_state, key, epoch, step, _losses(trees["losses"]))
-    return Checkpoint(train_state, _description(description), best, _history(history))
+    return Checkpoint(train_state, _description(metadata["description"]), best, _history(history))
 
 
 def _tree(name: str, value: Any) -> Tree:

@@ -87,7 +87,7 @@ def build(model: Any, *, arrays: int | None = None) -> Layer:
     if name not in __all__:
         raise ValueError(f"build: funcnn.models has no {reprlib.repr(name)}, only {', '.join(__all__)}")
     described = f"models.{name} with {reprlib.repr(arguments)}"
-    if arrays is not None and _least_arrays(name, arguments) > arrays:
+    if arrays is not None and _least_arrays(name, arguments, arrays) > arrays:
         raise ValueError(f"build: {described} would have more layers than the parameters have arrays, {arrays:,}")
     try:
         layer: Layer = globals()[name](**arguments)
@@ -96,19 +96,26 @@ def build(model: Any, *, arrays: int | None = None) -> Layer:
     return layer
 
 
-def _least_arrays(name: str, arguments: Mapping[str, Any]) -> int:
-    """Return a number of arrays that the parameters have at least, without building the model.
+def _least_arrays(name: str, arguments: Mapping[str, Any], arrays: int) -> int:
+    """Return a number of arrays that the parameters have at least; if that is above ``arrays``, any number above.
 
     Every layer that an argument describes by an entry of its own has an array, and so has every block of a resnet.
     """
     counts = arguments.get("blocks") if name == "resnet" else None
     blocks = sum(n for n in counts if checks.is_int(n) and n > 0) if isinstance(counts, list | tuple) else 0
-    return max(blocks, _values(arguments) - _OTHER_VALUES)
+    return max(blocks, _values(arguments, arrays + _OTHER_VALUES) - _OTHER_VALUES)
 
 
-def _values(value: Any) -> int:
-    entries = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return 1 + sum(map(_values, entries))
+def _values(value: Any, most: int) -> int:
+    """Return the number of values in a list or dict and those inside; if there are more than ``most``, any above."""
+    entries = list(value.values() if isinstance(value, Mapping) else value)
+    count = len(entries)
+    for entry in entries:
+        if count > most:
+            break
+        if isinstance(entry, list | tuple | Mapping):
+            count += _values(entry, most - count)
+    return count
 
 
 def seed_convnet(outputs: int = 10, *, features: int = 1, hidden: int = 10) -> Layer:

@@ -107,7 +107,7 @@ def test_keys_are_paths(path):
     checkpoint.save(path, make())
     arrays = safetensors.numpy.load_file(path)
     trees = ["best/params/w", "best/state/mean", "losses", "params/0_dense/b", "params/0_dense/w"]
-    assert sorted(arrays) == sorted([*trees, "description", "history"])
+    assert sorted(arrays) == sorted([*trees, "history"])
 
 
 @pytest.mark.parametrize(

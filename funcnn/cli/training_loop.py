@@ -153,18 +153,29 @@ def format_duration(initial: Checkpoint, current: Checkpoint) -> str:
 
 
 def checkpoints_of(run: Run, initial: Checkpoint, records: Iterator[Step | Epoch]) -> Generator[Checkpoint, None, None]:
-    """Yield what a checkpoint would hold after each step and epoch, until the run stops early or ends."""
-    current = initial
+    """Yield what a checkpoint would hold after each step and epoch, until the run stops early or ends.
+
+    All have the same history, which grows by a row an epoch, since copying it each epoch would take quadratic time.
+    `snapshot` returns the rows up to one of them.
+    """
+    history = list(initial.history)
+    current = initial._replace(history=history)
     for record in records:
         current = current._replace(train_state=record.train_state)
         if isinstance(record, Epoch):
-            current = current._replace(history=[*current.history, epoch_row(record)])
+            history.append(epoch_row(record))
             if run.early_stopping:
                 best = update_best(current.best, record.validation["loss"], record.train_state)
                 current = current._replace(best=best)
         yield current
         if has_stopped_early(run, current):
             return
+
+
+def snapshot(initial: Checkpoint, current: Checkpoint) -> Checkpoint:
+    """Return what `checkpoints_of` has yielded, with a history of its own that ends with its last epoch."""
+    rows = len(initial.history) + current.train_state.epoch - initial.train_state.epoch
+    return current._replace(history=current.history[:rows])
 
 
 def has_stopped_early(run: Run, current: Checkpoint) -> bool:
@@ -184,17 +195,17 @@ def store(initial: Checkpoint, states: Iterator[Checkpoint], policy: CheckpointP
                 if is_due(policy, current.train_state, time.monotonic() - written):
                     history.flush()  # the history in the file is never behind the checkpoint
                     folder = folder or new_folder()
-                    checkpoint.add(folder, current, keep=policy.keep)
+                    checkpoint.add(folder, snapshot(initial, current), keep=policy.keep)
                     stored, written = current, time.monotonic()
         if folder and stored is not current:
-            checkpoint.add(folder, current, keep=policy.keep)
+            checkpoint.add(folder, snapshot(initial, current), keep=policy.keep)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not stop the writing
         if current.train_state.step == 0:
             raise
         if stored is not current or folder is None:
             folder = folder or new_folder()
-            checkpoint.add(folder, current, keep=policy.keep)
+            checkpoint.add(folder, snapshot(initial, current), keep=policy.keep)
         raise InterruptedRun(current.train_state.step, folder) from None
     return current
 
