@@ -380,15 +380,15 @@ def check_fit(model: Layer, params: Tree, state: Tree, in_shape: tuple[int, ...]
             except ValueError as error:
                 raise ValueError(f"the parameters are not the model's: {error}") from None
             for old, new in zip(given, made, strict=True):
-                if _signature(old) != _signature(new):
-                    raise ValueError(f"the parameters are {_signature(old)}, and the model's {_signature(new)}")
+                if signature(old) != signature(new):
+                    raise ValueError(f"the parameters are {signature(old)}, and the model's {signature(new)}")
             return given[0], given[1], out_shape
 
         return layer._replace(init=init)
 
     *made, out_shape = map_layers(checked, model).init((0,), in_shape)
     for name, old, new in zip(("params", "state"), (params, state), made, strict=True):
-        if _signature(old) != _signature(new):
+        if signature(old) != signature(new):
             unexpected = sorted(set(tree.paths(old)) - set(tree.paths(new)))
             raise ValueError(f"the {name} have entries that the model does not have, {', '.join(unexpected[:3])}")
     return out_shape
@@ -401,12 +401,15 @@ def _at(of: Tree, path: str) -> Tree:
     return of
 
 
-def _signature(of: Tree) -> Any:
+def signature(of: Tree) -> Any:
     """Return a tree with a text in the place of each array: its shape and kind of numbers."""
     if isinstance(of, dict):
-        return {name: _signature(child) for name, child in of.items()}
+        return {name: signature(child) for name, child in of.items()}
     dtype = np.asarray(of).dtype
-    return f"{np.shape(of)} of {'floats' if dtype.kind == 'f' else dtype.name}"
+    return f"{np.shape(of)} of {_NUMBERS.get(dtype.kind, dtype.name)}"
+
+
+_NUMBERS = {"f": "floats", "i": "ints", "u": "ints"}
 
 
 def versions() -> dict[str, Any]:

@@ -341,6 +341,7 @@ def from_description(
         raise ValueError(f"the network's output {output} does not fit {len(classes)} classes, {', '.join(classes)}")
     preprocessing = description.get("preprocessing") or preprocessing_for(in_shape, about["standardize"])
     _check_preprocessing(preprocessing, in_shape)
+    _check_history(history)
     return Predictor(model, params, state, in_shape, classes, preprocessing, dict(description), list(history))
 
 
@@ -457,6 +458,22 @@ def _check_entries(description: Mapping[str, Any]) -> None:
             value = entries.get(name)
             if value is not None and type(value) is not kind:
                 raise TypeError(f"{name} is {reprlib.repr(value)}, not a {kind.__name__}")
+
+
+_LARGEST_FLOAT = float(np.finfo(float).max)  # of a history's integers; a loss may be infinite
+# What the commands read of a history.
+_MEASURES = ("epoch", "step", "loss", "train_accuracy", "validation_accuracy", "validation_loss")
+
+
+def _check_history(history: Sequence[dict[str, Any]]) -> None:
+    """Raise an error unless the figures of a history are numbers."""
+    for row in history:
+        for name in _MEASURES:
+            value = row.get(name)
+            if value is not None and (
+                type(value) not in (int, float) or (math.isinf(float(value)) and name == "epoch")
+            ):
+                raise TypeError(f"a record of its history has {name} {reprlib.repr(value)}, not a number")
 
 
 def _in_shape(value: Any) -> tuple[int, ...]:
