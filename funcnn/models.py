@@ -33,6 +33,8 @@ __all__ = ["convnet", "lenet5", "mlp", "mobilenet", "resnet", "seed_convnet", "v
 
 # Values in a description that stand for no layer: kernel, pool and image shape, activation, rates, outputs.
 _OTHER_VALUES = 16
+# A convolution takes memory for each of the positions between those that it reads.
+_LARGEST_STRIDE = 64
 
 # The activations without parameters, by the name that a checkpoint records.
 ACTIVATIONS: Mapping[str, Callable[[], Layer]] = {
@@ -466,6 +468,8 @@ def mobilenet(
     >>> small.init((0,), (8, 8, 1))[2]
     (10,)
     """
+    if (largest := max(stride for _, stride in (stem, *blocks))) > _LARGEST_STRIDE:
+        raise ValueError(f"mobilenet: strides must be at most {_LARGEST_STRIDE}, got {largest}")
     features, stride = stem
     body = _conv_norm_relu(features, 3, stride=stride)
     for features, stride in blocks:

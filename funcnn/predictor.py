@@ -460,7 +460,6 @@ def _check_entries(description: Mapping[str, Any]) -> None:
                 raise TypeError(f"{name} is {reprlib.repr(value)}, not a {kind.__name__}")
 
 
-_LARGEST_FLOAT = float(np.finfo(float).max)  # of a history's integers; a loss may be infinite
 # What the commands read of a history.
 _MEASURES = ("epoch", "step", "loss", "train_accuracy", "validation_accuracy", "validation_loss")
 
@@ -469,10 +468,8 @@ def _check_history(history: Sequence[dict[str, Any]]) -> None:
     """Raise an error unless the figures of a history are numbers."""
     for row in history:
         for name in _MEASURES:
-            value = row.get(name)
-            if value is not None and (
-                type(value) not in (int, float) or (math.isinf(float(value)) and name == "epoch")
-            ):
+            value = row.get(name, 0)
+            if value is not None and not (type(value) is float or (type(value) is int and abs(value) < 2**63)):
                 raise TypeError(f"a record of its history has {name} {reprlib.repr(value)}, not a number")
 
 

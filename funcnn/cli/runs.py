@@ -102,8 +102,6 @@ def read_checkpoint(path: Path) -> tuple[Path, Checkpoint]:
             f"{path} is a model file of --output, without the optimizer's state: a run cannot resume from it"
         )
     try:
-        for trained in (saved.train_state, saved.best or saved.train_state):
-            predictor.from_description(saved.description, trained.params, trained.state, saved.history)
         _check_run(saved.description)
     except checkpoint.MALFORMED as malformed:
         raise ValueError(f"{path}: a run cannot resume from it: {checkpoint.brief(malformed)}") from None
@@ -121,11 +119,13 @@ def _check_run(description: dict[str, Any]) -> None:
 
     The rest, such as a learning rate that is too large, is as it would be with options of the command line.
     """
-    for name in ("run", "preprocessing"):
-        if not description.get(name):
+    for name in ("run", "data", "preprocessing"):
+        if not isinstance(description.get(name), dict):
             raise ValueError(f"its description has no entry {name!r}, which those of funcnn train have")
     if not description["data"].get("fingerprint"):
         raise ValueError("its description has no 'fingerprint' of the data, which those of funcnn train have")
+    if not isinstance(description.get("versions") or {}, dict):
+        raise ValueError(f"its versions are {reprlib.repr(description['versions'])}")
     given, kinds = description["run"], get_type_hints(Run)
     if given.keys() != kinds.keys():
         missing, unexpected = sorted(kinds.keys() - given.keys()), sorted(given.keys() - kinds.keys())
@@ -195,6 +195,7 @@ def recorded_splits(where: str, description: dict[str, Any], dataset: Dataset) -
     if (
         not all(isinstance(f, int | float) and 0 <= f < 1 for f in fractions)
         or not isinstance(key, list)
+        or not key
         or not all(checks.is_int(i) and i >= 0 for i in key)
     ):
         raise ValueError(f"{where}: the model's file has no split of data, but {reprlib.repr(split)}")
@@ -257,14 +258,21 @@ def resume(path: Path, run: Run, saved: Checkpoint, dataset: Dataset, splits: Sp
     Raises
     ------
     ValueError
-        If the checkpoint is one of other data, or its trees are not those of the run.
+        If the checkpoint is one of other data, or its trees are not those of the model and the run.
     """
+    train_state, best = saved.train_state, saved.best
+    try:
+        trained = predictor.from_description(saved.description, train_state.params, train_state.state, saved.history)
+        model = trained.model
+        if best:
+            checkpoint.check_fit(model, best.params, best.state, trained.in_shape)
+    except checkpoint.MALFORMED as malformed:
+        raise ValueError(f"{path}: a run cannot resume from it: {checkpoint.brief(malformed)}") from None
     if saved.description["data"]["fingerprint"] != fingerprint(dataset):
         raise ValueError(
             f"{path} was trained on other data: {run.data} has {len(dataset.x)} examples, "
             f"{data.describe_shape(dataset.x.shape[1:])}, with other content"
         )
-    model = checkpoint.rebuild(saved.description)
     expected = _initial_state(run, model, saved.description, splits)
     for name in ("params", "state", "opt_state"):
         if checkpoint.signature(getattr(expected, name)) != checkpoint.signature(getattr(saved.train_state, name)):
