@@ -106,7 +106,8 @@ def test_any_memory_layout_is_restored(path):
 def test_keys_are_paths(path):
     checkpoint.save(path, make())
     arrays = safetensors.numpy.load_file(path)
-    assert sorted(arrays) == ["best/params/w", "best/state/mean", "losses", "params/0_dense/b", "params/0_dense/w"]
+    trees = ["best/params/w", "best/state/mean", "losses", "params/0_dense/b", "params/0_dense/w"]
+    assert sorted(arrays) == sorted([*trees, "history"])
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,30 @@ def test_what_cannot_be_saved_is_named_and_the_older_file_stays(path, opt_state,
     with pytest.raises(error, match=message):
         checkpoint.save(path, make()._replace(train_state=make().train_state._replace(opt_state=opt_state)))
     assert path.read_bytes() == b"an older file" and os.listdir(path.parent) == [path.name]
+
+
+def test_a_history_of_any_length_and_content_comes_back_exactly(path):
+    rows = [
+        {"epoch": 1, "loss": 0.1, "validation_loss": None},
+        {"epoch": 2, "loss": float("nan"), "text": "NaN", "more": [float("inf"), {"a": -float("inf")}]},
+        {"epoch": 2**60 + 1, "loss": 5e-324, "ß": True},
+        {},
+    ]
+    rows += [{"epoch": n, "text": "a" * 200} for n in range(100_000)]  # more than the header may have
+    checkpoint.save(path, make()._replace(history=rows, description={"rate": float("nan")}))
+    loaded = checkpoint.load(path)
+    assert repr(loaded.history) == repr(rows) and repr(loaded.description) == "{'rate': nan}"
+    with safetensors.safe_open(path, "np") as file:
+        texts = [file.metadata()["funcnn"], file.get_tensor("history").tobytes()]
+    for text in texts:  # strict JSON
+        json.loads(text, parse_constant=pytest.fail)
+
+
+def test_files_of_version_1_are_read(path):
+    """Which had the history in the metadata, and NaN as it is."""
+    arrays = {"params/w": np.ones(1), "losses": np.zeros(0)}
+    path.write_bytes(signed({**WELL, "version": 1, "history": [{"loss": float("nan")}]}, arrays))
+    assert repr(checkpoint.load(path).history) == "[{'loss': nan}]"
 
 
 def test_any_flipped_bit_is_noticed(path):
@@ -194,7 +219,7 @@ def signed(metadata, arrays=None):
 
 
 WELL = {
-    "trees": {"params": {"w": "array"}, "state": {}, "opt_state": {}, "losses": [[]]},
+    "trees": {"params": {"w": "array"}, "state": {}, "opt_state": {}, "losses": "array"},
     "key": [0], "epoch": 1, "step": 2, "best": None, "description": {}, "history": [],
 }  # fmt: skip
 
@@ -209,9 +234,10 @@ WELL = {
     ids=str,
 )  # fmt: skip
 def test_a_right_checksum_of_wrong_content_is_the_typed_error(path, change):
-    path.write_bytes(signed(WELL, {"params/w": np.ones(1)}))
+    arrays = {"params/w": np.ones(1), "losses": np.zeros(0)}
+    path.write_bytes(signed(WELL, arrays))
     assert checkpoint.load(path).train_state.step == 2
-    path.write_bytes(signed({**WELL, **change}, {"params/w": np.ones(1)}))
+    path.write_bytes(signed({**WELL, **change}, arrays))
     with pytest.raises(CheckpointError, match=r"net\.safetensors"):
         checkpoint.load(path)
 
@@ -295,6 +321,7 @@ def test_the_newest_stay(tmp_path):
         ({"description": [1]}, r"a checkpoint's description is a dict, not \[1\]"),
         ({"history": {}}, "a checkpoint's history is a list, not {}"),
         ({"description": {"a": np.ones(2)}}, "description holds what JSON can: Object of type ndarray"),
+        ({"history": [1]}, r"a checkpoint's history has a dict for each epoch, not \[1\]"),
         ({"history": [{"loss": np.float32(1)}]}, "history holds what JSON can: Object of type float32"),
     ],
 )

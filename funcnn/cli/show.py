@@ -162,7 +162,7 @@ def show_confusion(
     """The confusion matrix as a heat map, and the most frequent confusions."""
     check_outputs({"--save": save}, {"MODEL": model}, {"DATA": data})
     trained, dataset = open_both(model, data)
-    selected = select_part(trained, dataset, data, part)
+    selected = select_part(trained, dataset, data, part, model=model)
     show_or_save(confusion(trained, selected.dataset, selected.title), save, light, columns)
 
 
@@ -180,7 +180,7 @@ def show_mistakes(
     """The most confident mistakes, as images."""
     check_outputs({"--save": save}, {"MODEL": model}, {"DATA": data})
     trained, dataset = open_both(model, data)
-    selected = select_part(trained, dataset, data, part)
+    selected = select_part(trained, dataset, data, part, model=model)
     show_or_save(mistakes(trained, selected.dataset, limit, selected.title), save, light, columns)
 
 
@@ -574,7 +574,10 @@ def measures(history: Sequence[dict[str, Any]]) -> dict[tuple[str, str], tuple[A
         ("accuracy", "training"): "train_accuracy",
         ("accuracy", "validation"): "validation_accuracy",
     }
-    points = {part: [(row["epoch"], row[name]) for row in rows if name in row] for part, name in names.items()}
+    points = {
+        part: [(row["epoch"], row[name]) for row in rows if {"epoch", name} <= row.keys()]
+        for part, name in names.items()
+    }
     return {part: (xy[:, 0], xy[:, 1]) for part, given in points.items() if given for xy in [np.array(given, float)]}
 
 

@@ -182,18 +182,29 @@ def format_duration(initial: Checkpoint, current: Checkpoint) -> str:
 
 
 def checkpoints_of(run: Run, initial: Checkpoint, records: Iterator[Step | Epoch]) -> Generator[Checkpoint, None, None]:
-    """Yield what a checkpoint would hold after each step and epoch, until the run stops early or ends."""
-    current = initial
+    """Yield what a checkpoint would hold after each step and epoch, until the run stops early or ends.
+
+    All have the same history, which grows by a row an epoch, since copying it each epoch would take quadratic time.
+    `snapshot` returns the rows up to one of them.
+    """
+    history = list(initial.history)
+    current = initial._replace(history=history)
     for record in records:
         current = current._replace(train_state=record.train_state)
         if isinstance(record, Epoch):
-            current = current._replace(history=[*current.history, epoch_row(record)])
+            history.append(epoch_row(record))
             if run.early_stopping:
                 best = update_best(current.best, record.validation["loss"], record.train_state)
                 current = current._replace(best=best)
         yield current
         if has_stopped_early(run, current):
             return
+
+
+def snapshot(initial: Checkpoint, current: Checkpoint) -> Checkpoint:
+    """Return what `checkpoints_of` has yielded, with a history of its own that ends with its last epoch."""
+    rows = len(initial.history) + current.train_state.epoch - initial.train_state.epoch
+    return current._replace(history=current.history[:rows])
 
 
 def has_stopped_early(run: Run, current: Checkpoint) -> bool:
@@ -230,7 +241,7 @@ def store(initial: Checkpoint, states: Iterator[Checkpoint], policy: CheckpointP
             nonlocal folder, stored, replaces
             if folder is None:
                 folder = held.enter_context(locked_new_folder(policy.parent))
-            checkpoint.add(folder, state, keep=policy.keep, replaces=replaces)
+            checkpoint.add(folder, snapshot(initial, state), keep=policy.keep, replaces=replaces)
             stored, replaces = state, None
 
         def try_to_add(state: Checkpoint) -> None:

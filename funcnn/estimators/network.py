@@ -66,8 +66,7 @@ def build(network: Network) -> Layer:
     """
     image_shape, outputs, model = network
     if isinstance(model, dict):
-        layer: Layer = getattr(models, model["name"])(**model["arguments"])
-        return layer
+        return models.build(model)
     if not isinstance(model, Layer):
         model = model(image_shape, outputs)
         if not isinstance(model, Layer):

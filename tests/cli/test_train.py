@@ -331,9 +331,9 @@ def test_early_stopping_takes_the_best_epoch(tmp_path):
 def test_a_run_builds_its_model_once(tmp_path, monkeypatch):
     built = []
 
-    def rebuild(description, original=checkpoint.rebuild):
+    def rebuild(description, params=None, original=checkpoint.rebuild):
         built.append(description["model"]["name"])
-        return original(description)
+        return original(description, params)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(checkpoint, "rebuild", rebuild)

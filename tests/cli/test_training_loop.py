@@ -13,9 +13,9 @@ import pytest
 
 from funcnn import checkpoint, files
 from funcnn.checkpoint import Checkpoint
-from funcnn.cli import training_loop
+from funcnn.cli import runs, training_loop
 from funcnn.cli.training_loop import CheckpointPolicy
-from funcnn.training import TrainState
+from funcnn.training import Epoch, TrainState
 
 
 def states(count):
@@ -207,3 +207,13 @@ def test_runs_resumed_after_ctrl_c_leave_the_checkpoints_of_an_undisturbed_one(t
         policy = policy._replace(resumed=path, same_folder=True, replaces=replaces)
     training_loop.store(initial, after(initial, 20), policy)
     assert steps(tmp_path / "run") == steps(tmp_path / "undisturbed") == [12, 15, 18, 20]
+
+
+def test_the_history_is_not_copied_each_epoch_and_a_checkpoint_has_its_own_rows():
+    before = TrainState({}, {}, {"learning_rate": 0.1}, (0,), 2, 20)
+    initial = Checkpoint(before, {}, None, [{"epoch": 1}, {"epoch": 2}])
+    records = (Epoch(n, 0.5, np.ones(1), {}, {}, 0.1, before._replace(epoch=n, step=10 * n)) for n in (3, 4, 5))
+    states = list(training_loop.checkpoints_of(runs.new_run(dict.fromkeys(runs.Run._fields)), initial, records))
+    assert all(state.history is states[0].history for state in states)
+    epochs = [[row["epoch"] for row in training_loop.snapshot(initial, state).history] for state in states]
+    assert epochs == [[1, 2, 3], [1, 2, 3, 4], [1, 2, 3, 4, 5]] and len(initial.history) == 2
