@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import os
+import reprlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ __all__ = [
 
 
 # The numbers of an example: above it, a file's description is nonsense that would take the memory.
-_LARGEST_EXAMPLE = 2**28
+_LARGEST_EXAMPLE = 2**24
 
 
 class Predictor(NamedTuple):
@@ -296,8 +297,8 @@ def load(path: str | os.PathLike[str]) -> Predictor:
     trained = saved.best or saved.train_state
     try:
         return from_description(saved.description, trained.params, trained.state, saved.history)
-    except (LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} does not describe its model and data: {error}") from None
+    except checkpoint.MALFORMED as error:
+        raise CheckpointError(f"{path} does not describe its model and data: {checkpoint.brief(error)}") from None
 
 
 def from_description(
@@ -329,15 +330,18 @@ def from_description(
     >>> predictor.classes, predictor.preprocessing
     (['a', 'b', 'c'], {'features': 2, 'mean': None, 'std': None})
     """
-    model = checkpoint.rebuild(dict(description))
+    _check_entries(description)
     about = description["data"]
-    in_shape, classes = tuple(about["in_shape"]), [str(name) for name in about["classes"]]
+    in_shape, classes = _in_shape(about["in_shape"]), _classes(about["classes"])
+    # The parameters say how large the model is, before anything is made of the size that the description says.
+    model = checkpoint.rebuild(description, params)
+    out_shape = checkpoint.check_fit(model, params, state, in_shape)
+    if out_shape != (loss_for(len(classes))[0],):
+        output = (1, *out_shape)
+        raise ValueError(f"the network's output {output} does not fit {len(classes)} classes, {', '.join(classes)}")
     preprocessing = description.get("preprocessing") or preprocessing_for(in_shape, about["standardize"])
     _check_preprocessing(preprocessing, in_shape)
-    # one example, rather than a second network to compare with: it says in which layer parameters do not fit
-    y = model.forward(params, np.zeros((1, *in_shape), np.float32), state, train=False)[0]
-    if y.shape[1:] != (loss_for(len(classes))[0],):
-        raise ValueError(f"the network's output {y.shape} does not fit {len(classes)} classes, {', '.join(classes)}")
+    _check_history(history)
     return Predictor(model, params, state, in_shape, classes, preprocessing, dict(description), list(history))
 
 
@@ -439,16 +443,64 @@ def preprocessing_for(in_shape: Sequence[int], standardize: Mapping[str, Any] | 
     raise ValueError(f"in_shape {tuple(in_shape)} must be (height, width, channels) or (features,)")
 
 
+# The kinds of entries of a description and of its "data" that may be missing or None.
+_OPTIONAL_ENTRIES = {"preprocessing": dict, "run": dict, "split": dict, "versions": dict}
+_OPTIONAL_DATA = {"standardize": dict, "source": str, "examples": int, "fingerprint": str}
+
+
+def _check_entries(description: Mapping[str, Any]) -> None:
+    """Raise an error unless a description's entries are of the right kind."""
+    about = description["data"]
+    if not isinstance(about, dict):
+        raise TypeError(f"data is {reprlib.repr(about)}, not a dict")
+    for entries, kinds in ((description, _OPTIONAL_ENTRIES), (about, _OPTIONAL_DATA)):
+        for name, kind in kinds.items():
+            value = entries.get(name)
+            if value is not None and type(value) is not kind:
+                raise TypeError(f"{name} is {reprlib.repr(value)}, not a {kind.__name__}")
+
+
+# What the commands read of a history.
+_MEASURES = ("epoch", "step", "loss", "train_accuracy", "validation_accuracy", "validation_loss")
+
+
+def _check_history(history: Sequence[dict[str, Any]]) -> None:
+    """Raise an error unless the figures of a history are numbers."""
+    for row in history:
+        for name in _MEASURES:
+            value = row.get(name, 0)
+            if value is not None and not (type(value) is float or (type(value) is int and abs(value) < 2**63)):
+                raise TypeError(f"a record of its history has {name} {reprlib.repr(value)}, not a number")
+
+
+def _in_shape(value: Any) -> tuple[int, ...]:
+    if not all(checks.is_int(s) and s >= 1 for s in value) or math.prod(value) > _LARGEST_EXAMPLE:
+        shape = reprlib.repr(tuple(value))
+        raise ValueError(f"in_shape {shape} must be ints >= 1 with a product of at most {_LARGEST_EXAMPLE:,}")
+    return tuple(value)
+
+
+def _classes(value: Any) -> list[str]:
+    classes = list(value)
+    if not all(isinstance(name, str) for name in classes) or len(set(classes)) != len(classes) or len(classes) < 2:
+        raise ValueError(f"classes must be two or more different names, not {reprlib.repr(classes)}")
+    return classes
+
+
 def _check_preprocessing(preprocessing: Mapping[str, Any], in_shape: tuple[int, ...]) -> None:
-    """Raise an error if `preprocess` fails with these settings, by preprocessing an example."""
-    if not all(checks.is_int(s) and s >= 1 for s in in_shape) or math.prod(in_shape) > _LARGEST_EXAMPLE:
-        raise ValueError(f"in_shape {in_shape} must be ints >= 1 with a product of at most {_LARGEST_EXAMPLE:,}")
+    """Raise an error if `preprocess` fails with these settings, by preprocessing a small example."""
     images = "features" not in preprocessing
     made = (*preprocessing["size"], preprocessing["channels"]) if images else (preprocessing["features"],)
-    if made != in_shape:
+    if made != in_shape or not all(map(checks.is_int, made)):
         raise ValueError(f"the preprocessing makes {made} of examples, and the network takes {in_shape}")
+    # An example as small as mean and std allow, not one of the size that the file says.
+    shapes = [np.shape(preprocessing[name]) for name in ("mean", "std")]
+    if len({*shapes} - {()}) > 1 or np.broadcast_shapes(*shapes, in_shape) != in_shape:
+        raise ValueError(f"mean and std of shapes {shapes[0]} and {shapes[1]} do not fit examples of {in_shape}")
+    small = np.broadcast_shapes(*shapes, (1,) * len(in_shape)) if images else in_shape
+    settings = {**preprocessing, "size": small[:2], "channels": small[2]} if images else preprocessing
     with np.errstate(all="ignore"):
-        prepared = [preprocess(np.zeros((1, *in_shape), dtype), preprocessing) for dtype in (np.uint8, np.float32)]
+        prepared = [preprocess(np.zeros((1, *small), dtype), settings) for dtype in (np.uint8, np.float32)]
     if not all(np.isfinite(x).all() for x in prepared):
         numbers = {name: preprocessing.get(name) for name in ("uint8_divisor", "mean", "std")}
         raise ValueError(f"the preprocessing makes values that are not finite, with {numbers}")

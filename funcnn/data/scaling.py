@@ -46,6 +46,9 @@ def mean_and_std(
     x = checks.floating("mean_and_std: x", x)
     if not x.size:
         raise ValueError(f"mean_and_std: x {x.shape} has no values")
+    # In units of about their largest number, squares neither overflow nor vanish; a power of 2 rounds nothing.
+    unit = np.ldexp(np.ones((), x.dtype), np.frexp(np.abs(x).max(axis=axes, keepdims=True))[1] - 1)
+    x = x / unit
     if sample_weight is None:
         mean, std = (f(axis=axes, dtype=np.float64, keepdims=True).astype(x.dtype) for f in (x.mean, x.std))
     else:
@@ -56,7 +59,7 @@ def mean_and_std(
         variance = (weight * (x - average) ** 2).sum(axis=axes, keepdims=True) / total
         mean, std = average.astype(x.dtype), np.sqrt(variance).astype(x.dtype)
     # equal numbers have a mean that is off by rounding, so a std that is almost 0: useless to divide by
-    return mean, np.where(np.ptp(x, axis=axes, keepdims=True) == 0, x.dtype.type(0), std)
+    return mean * unit, np.where(np.ptp(x, axis=axes, keepdims=True) == 0, x.dtype.type(0), std * unit)
 
 
 def _sample_weight(x: Array, axes: int | tuple[int, ...] | None, sample_weight: Array) -> Array:

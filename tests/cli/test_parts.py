@@ -70,3 +70,15 @@ def test_a_file_of_an_older_version_has_no_parts():
     assert select_part(older, dataset(), "rows.npz").part is Part.all
     with pytest.raises(ValueError, match=r"^--part test: an older version of funcnn wrote the model"):
         select_part(older, dataset(), "rows.npz", Part.test)
+
+
+def test_errors_name_the_models_file():
+    broken = trained()
+    broken.description["split"] = {"method": runs.SPLIT_METHOD, "test": "x", "validation": 0.1, "key": []}
+    message = r"^--part test of net.safetensors: the model's file has no split of data, but {.*'x'"
+    with pytest.raises(ValueError, match=message):
+        select_part(broken, dataset(), "rows.npz", Part.test, model="net.safetensors")
+    unknown = trained()._replace(description={"data": {}, "run": None, "split": None})
+    message = "^--part test of net.safetensors: rows.npz is not what .*, data that its file does not name$"
+    with pytest.raises(ValueError, match=message):
+        select_part(unknown, dataset(), "rows.npz", Part.test, model="net.safetensors")

@@ -108,3 +108,13 @@ def test_weights_of_any_size(scale):
     x = np.arange(6.0).reshape(3, 2)
     of_any, of_one = (data.mean_and_std(x, sample_weight=np.full(3, s)) for s in (scale, 1.0))
     assert all(np.array_equal(a, b) for a, b in zip(of_any, of_one, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weight", [None, np.arange(50.0)])
+def test_units_do_not_matter(dtype, weight):
+    largest = np.finfo(dtype).maxexp - 24
+    x = normal(50, 3).astype(dtype)
+    for exponent in (-largest, largest):
+        there, here = (data.mean_and_std(given, sample_weight=weight) for given in (np.ldexp(x, exponent), x))
+        assert all(np.array_equal(a, np.ldexp(b, exponent)) for a, b in zip(there, here, strict=True))
