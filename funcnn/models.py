@@ -102,7 +102,10 @@ def _least_arrays(name: str, arguments: Mapping[str, Any], arrays: int) -> int:
     """Return a number of arrays that the parameters have at least; if that is above ``arrays``, any number above.
 
     Every layer that an argument describes by an entry of its own has an array, and so has every block of a resnet.
+    Only the nodes of a `network` may have none, but a description of them is as long as they are many.
     """
+    if name == "network":
+        return 0
     counts = arguments.get("blocks") if name == "resnet" else None
     blocks = sum(n for n in counts if checks.is_int(n) and n > 0) if isinstance(counts, list | tuple) else 0
     return max(blocks, _values(arguments, arrays + _OTHER_VALUES) - _OTHER_VALUES)
