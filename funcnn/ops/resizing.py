@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks
-from funcnn.kernels.geometry import PerAxis, per_axis
+from funcnn.kernels.geometry import PerAxis, check_growth, per_axis
 from funcnn.tree import Array
 
 # Where position o of the output lies in the input, on an axis of n positions resized to m by the factor f; ONNX's names
@@ -93,6 +93,7 @@ def resize(
     sizes = per_axis("resize", "size", size, len(before))
     if 0 in before:
         raise ValueError(f"resize: x {x.shape} has no positions to resize")
+    check_growth("resize", f"size {sizes}", before, sizes)
     if factors is not None and (len(factors) != len(before) or not all(0 < f < np.inf for f in factors)):
         raise ValueError(f"resize: factors must be positive, one for each of {len(before)} axes, got {factors}")
     used = [m / n for m, n in zip(sizes, before, strict=True)] if factors is None else [float(f) for f in factors]
