@@ -125,6 +125,15 @@ class _Value(NamedTuple):
     def rank(self) -> int:
         return len(self.shape) - 2
 
+    @property
+    def order(self) -> list[int]:
+        """Axis k of the value in the graph is axis ``order[k]`` of its shape."""
+        return [0, self.rank + 1, *range(1, self.rank + 1)] if self.channels_first else list(range(len(self.shape)))
+
+    def axis(self, axis: int) -> int:
+        """Return where an axis of the shape is in the graph."""
+        return self.order.index(axis % len(self.shape))
+
 
 class _Graph(NamedTuple):
     """The nodes and constants written so far, and the number of nodes named by each path."""
@@ -160,11 +169,11 @@ class _Graph(NamedTuple):
     def channels_first(self, path: str, x: _Value) -> _Value:
         if x.channels_first:
             return x
-        order = [0, x.rank + 1, *range(1, x.rank + 1)]
-        return self.add(path, "Transpose", [x], x.shape, channels_first=True, perm=order)
+        y = x._replace(channels_first=True)
+        return self.add(path, "Transpose", [x], x.shape, channels_first=True, perm=y.order)
 
     def channels_last(self, path: str, x: _Value) -> _Value:
-        return self.add(path, "Transpose", [x], x.shape, perm=[0, *range(2, x.rank + 2), 1]) if x.channels_first else x
+        return self.add(path, "Transpose", [x], x.shape, perm=np.argsort(x.order)) if x.channels_first else x
 
     def rename_output(self, name: str) -> None:
         """Rename the value ``name`` to "y", the graph's output, in all nodes."""
@@ -221,14 +230,13 @@ def _join(graph: _Graph, path: str, join: Any, xs: Sequence[_Value], axis: int =
             f"parallel: cannot be exported to ONNX with the join {join!r}, only with one of "
             f"{', '.join(op.__name__ for op, _ in _JOINS)}"
         )
-    if join is ops.concat:
-        xs = [graph.channels_last(path, x) for x in xs]
-        shape = list(xs[0].shape)
-        shape[axis] = sum(x.shape[axis] for x in xs)
-        return graph.add(path, operator, xs, shape, axis=axis)
     if len({x.channels_first for x in xs}) > 1:
         xs = [graph.channels_last(path, x) for x in xs]
     y = xs[0]
+    if join is ops.concat:
+        shape = list(y.shape)
+        shape[axis] = sum(x.shape[axis] for x in xs)
+        return graph.add(path, operator, xs, shape, channels_first=y.channels_first, axis=y.axis(axis))
     for x in xs[1:]:
         shape = [x.shape[0], *map(max, y.shape[1:], x.shape[1:])]  # axes of size 1 are repeated
         y = graph.add(path, operator, [y, x], shape, channels_first=y.channels_first)
@@ -287,18 +295,21 @@ def _gelu(apply: Any, x: _Value, options: Any) -> _Value:
 
 def _softmax(operator: str) -> Callable[..., _Value]:
     def write(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
-        x = graph.channels_last(path, x)
-        return graph.add(path, operator, [x], x.shape, axis=node.options["axis"])
+        axis = x.axis(node.options["axis"])
+        return graph.add(path, operator, [x], x.shape, channels_first=x.channels_first, axis=axis)
 
     return write
 
 
 def _prelu(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
-    return graph.add(path, "PRelu", [x, _per_channel(params["slope"], x)], x.shape, channels_first=x.channels_first)
+    return graph.add(path, "PRelu", [x, _broadcastable(params["slope"], x)], x.shape, channels_first=x.channels_first)
 
 
-def _per_channel(values: Array, x: _Value) -> Array:
-    return values.reshape(-1, *(1,) * x.rank) if x.channels_first else values
+def _broadcastable(leaf: Array, x: _Value) -> Array:
+    """Return an array that broadcasts to an example as one that broadcasts to the value in the graph."""
+    if not x.channels_first:
+        return leaf
+    return np.moveaxis(leaf.reshape((1,) * (len(x.shape) - 1 - leaf.ndim) + leaf.shape), -1, 0)
 
 
 def _bias(graph: _Graph, path: str, params: Tree, y: _Value) -> _Value:
@@ -421,6 +432,26 @@ def _adaptive(operator: str) -> Callable[..., _Value]:
     return write
 
 
+def _reduce(operator: str) -> Callable[..., _Value]:
+    def write(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+        axes, keepdims = sorted(map(x.axis, np.atleast_1d(node.options["axes"]).tolist())), node.options["keepdims"]
+        shape = _out_shape(node, x)
+        # the order of the axes that stay is known from x's
+        last_stays = keepdims or x.axis(-1) not in axes
+        attributes: dict[str, Any] = {"keepdims": int(keepdims)} | ({} if operator == "ReduceSum" else {"axes": axes})
+        return graph.add(
+            path, operator, [x, np.array(axes)] if operator == "ReduceSum" else [x], shape,
+            channels_first=x.channels_first and last_stays and len(shape) > 2, **attributes,
+        )  # fmt: skip
+
+    return write
+
+
+def _out_shape(node: OpForward, x: _Value) -> tuple[Any, ...]:
+    """Return the output's shape of an op that computes nothing from parameters, by applying it to no examples."""
+    return (x.shape[0], *node.op(np.zeros((0, *x.shape[1:]), np.float32), **node.options)[0].shape[1:])
+
+
 def _global(operator: str) -> Callable[..., _Value]:
     def write(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
         axes = [a + 1 + x.channels_first for a in range(x.rank)]
@@ -437,11 +468,9 @@ def _batch_norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: 
 
 
 def _affine(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
-    if any(leaf.ndim > 1 for leaf in params.values()):
-        x = graph.channels_last(path, x)
     for name, operator in (("scale", "Mul"), ("bias", "Add")):
         if name in params:
-            leaf = _per_channel(params[name], x)
+            leaf = _broadcastable(params[name], x)
             x = graph.add(path, operator, [x, leaf], x.shape, channels_first=x.channels_first)
     return x
 
@@ -493,6 +522,63 @@ def _norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, 
 def _flatten(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
     x = graph.channels_last(path, x)
     return graph.add(path, "Flatten", [x], (x.shape[0], math.prod(x.shape[1:])), axis=1)
+
+
+def _reshape(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+    shape = _out_shape(node, x)
+    return graph.add(path, "Reshape", [graph.channels_last(path, x), np.array([0, *shape[1:]])], shape)
+
+
+def _transpose(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+    axes = list(node.options["axes"])
+    for channels_first in (False, True):  # nothing is to be done if y has the order in which x is
+        y = _Value(x.name, _out_shape(node, x), channels_first)
+        if [axes[a] for a in y.order] == x.order and len(axes) > 2:
+            return y
+    return graph.add(path, "Transpose", [x], y.shape, perm=[x.axis(a) for a in axes])
+
+
+def _broadcast_to(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+    y = x._replace(shape=_out_shape(node, x))
+    sizes = np.array([1, *(y.shape[a] for a in y.order[1:])])
+    return graph.add(path, "Expand", [x, sizes], y.shape, channels_first=y.channels_first)
+
+
+def _crop(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+    axes = np.array([x.axis(a) for a in range(1, len(x.shape))])
+    starts, ends, steps = np.array(node.options["bounds"]).T
+    return graph.add(
+        path, "Slice", [x, starts, ends, axes, steps], _out_shape(node, x), channels_first=x.channels_first
+    )
+
+
+def _resize(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+    options, shape, before = node.options, _out_shape(node, x), x.shape[1:-1]
+    mode, coordinates, rounding = options["mode"], options["coordinates"], options["rounding"]
+    if coordinates == "half_pixel_symmetric" and options["factors"] is None:
+        coordinates = "half_pixel"  # the same where the factors are those of the sizes
+    if (mode, coordinates, rounding) == ("nearest", "tf_half_pixel_for_nn", "floor"):
+        coordinates, rounding = "half_pixel", "round_prefer_ceil"  # half a position less, rounded at half a position
+    if coordinates in ("half_pixel_symmetric", "tf_half_pixel_for_nn"):
+        raise ValueError(f"resize: coordinates {coordinates!r} are not in ONNX opset {OPSET}")
+    scales = np.array(options["factors"] or [m / n for m, n in zip(shape[1:-1], before, strict=True)], np.float32)
+    # ONNX rounds size times scale down, so a scale must not be less than the quotient of the sizes
+    short = np.float64(scales) * before < shape[1:-1]
+    scales = np.where(short, np.nextafter(scales, np.float32(math.inf)), scales)
+    if tuple((np.float64(scales) * before).astype(int)) != shape[1:-1]:
+        raise ValueError(
+            f"resize: in ONNX, {before} by the factors {options['factors']} cannot have the size {shape[1:-1]}, only "
+            "their product rounded down"
+        )
+    return graph.add(
+        path, "Resize", [graph.channels_first(path, x), np.zeros(0, np.float32), np.float32([1, 1, *scales])], shape,
+        channels_first=True, mode=mode, coordinate_transformation_mode=coordinates, nearest_mode=rounding,
+    )  # fmt: skip
+
+
+def _matmul(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, xs: tuple[_Value, _Value]) -> _Value:
+    a, b = (graph.channels_last(path, x) for x in xs)
+    return graph.add(path, "MatMul", [a, b], (*a.shape[:-1], b.shape[-1]))
 
 
 def _pad(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
@@ -571,10 +657,16 @@ _WRITERS: Mapping[Any, Callable[..., _Value]] = {
     ops.clip: _formula(lambda apply, x, o: apply("Clip", x, o["lower"], o["upper"])),
     ops.hard_sigmoid: _elementwise("HardSigmoid", "alpha", "beta"),
     ops.hard_swish: _elementwise("HardSwish"),
+    ops.negative: _elementwise("Neg"),
+    ops.exp: _elementwise("Exp"),
+    ops.log: _elementwise("Log"),
+    ops.sqrt: _elementwise("Sqrt"),
+    ops.power: _formula(lambda apply, x, o: apply("Pow", x, o["exponent"])),
     ops.softmax: _softmax("Softmax"),
     ops.log_softmax: _softmax("LogSoftmax"),
     ops.dense: _dense,
     ops.embedding: _embedding,
+    ops.matmul: _matmul,
     ops.conv: _conv,
     depthwise_conv: _conv,
     ops.conv_transpose: _conv_transpose,
@@ -584,6 +676,9 @@ _WRITERS: Mapping[Any, Callable[..., _Value]] = {
     ops.global_max_pool: _global("ReduceMax"),
     ops.adaptive_avg_pool: _adaptive("AveragePool"),
     ops.adaptive_max_pool: _adaptive("MaxPool"),
+    ops.reduce_sum: _reduce("ReduceSum"),
+    ops.reduce_mean: _reduce("ReduceMean"),
+    ops.reduce_max: _reduce("ReduceMax"),
     ops.batch_norm: _batch_norm,
     ops.affine: _affine,
     ops.local_response_norm: _local_response_norm,
@@ -594,7 +689,12 @@ _WRITERS: Mapping[Any, Callable[..., _Value]] = {
     ops.dropout: _no_node,
     ops.identity: _no_node,
     ops.flatten: _flatten,
+    ops.reshape: _reshape,
+    ops.transpose: _transpose,
+    ops.broadcast_to: _broadcast_to,
+    ops.crop: _crop,
     ops.pad: _pad,
+    ops.resize: _resize,
     ops.upsample: _upsample,
     ops.depth_to_space: _depth_to_space,
     ops.space_to_depth: _space_to_depth,

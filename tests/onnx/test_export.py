@@ -56,6 +56,71 @@ CASES = {
         (graph((L.max_pool(2), -1), (L.concat(axis=1), 0, 0)), IMAGE),
         (graph((L.flatten(), -1), (L.concat(axis=-1), 0, 0)), ROW),
     ],
+    "matmul": [
+        (graph((L.transpose((0, 2, 1)), -1), (L.matmul(), 0, -1)), ROW),
+        (graph((L.conv2d(4, 1), -1), (L.transpose((0, 1, 3, 2)), 0), (L.matmul(), 0, 1)), IMAGE),
+    ],
+    "negative": [(L.negative(), IMAGE), (serial(L.conv2d(3, 3), L.negative()), IMAGE)],
+    "exp": [(L.exp(), IMAGE)],
+    "log": [(serial(L.softplus(), L.log()), IMAGE)],
+    "sqrt": [(serial(L.softplus(), L.sqrt()), IMAGE)],
+    "power": [
+        (L.power(3), IMAGE),
+        (L.power(0), (5,)),
+        (serial(L.clip(0.5), L.power(-1.5)), IMAGE),
+        (serial(L.clip(0.5), L.power(-1)), IMAGE),
+    ],
+    "reduce_sum": [(L.reduce_sum((1, 3)), IMAGE), (serial(L.conv2d(3, 3), L.reduce_sum(1, keepdims=True)), IMAGE)],
+    "reduce_mean": [
+        (L.reduce_mean((1, 2), keepdims=True), IMAGE),
+        (serial(L.conv2d(3, 3), L.reduce_mean(2)), IMAGE),
+        (serial(L.conv2d(3, 3), L.reduce_mean((-2, -3))), IMAGE),
+    ],
+    "reduce_max": [
+        (L.reduce_max(-1), IMAGE),
+        (serial(L.conv2d(3, 3), L.reduce_max(-1)), IMAGE),
+        (serial(L.conv2d(3, 3), L.reduce_max((1, 2, 3))), IMAGE),
+        (serial(L.conv3d(3, 2), L.reduce_max((1, 3)), L.conv1d(2, 2)), VOLUME),
+    ],
+    "reshape": [
+        (L.reshape((7, -1)), IMAGE),
+        (L.reshape((3, 4, 3, 12)), COLOURED),
+        (serial(L.conv2d(4, 3), L.reshape((-1, 2, 2)), L.conv2d(2, 2)), IMAGE),
+    ],
+    "transpose": [
+        (L.transpose((0, 2, 3, 1)), IMAGE),
+        (L.transpose((0, 2, 1, 3)), IMAGE),
+        (L.transpose((0, 1)), (5,)),
+        (serial(L.conv2d(3, 3), L.transpose((0, 3, 1, 2)), L.reduce_sum(2)), IMAGE),
+        (serial(L.conv2d(3, 3), L.transpose((0, 2, 1, 3)), L.conv2d(2, 2)), IMAGE),
+        (serial(L.transpose((0, 2, 3, 1)), L.conv2d(3, 3)), IMAGE),
+    ],
+    "broadcast_to": [
+        (L.broadcast_to((9, 3, 4)), (9, 1, 4)),
+        (serial(L.conv2d(3, 3), L.adaptive_max_pool(1), L.broadcast_to((2, 5, 3)), L.conv2d(2, 2)), IMAGE),
+    ],
+    "crop": [
+        (L.crop([(1, 9, 3), (0, 7, 1), (2, 3, 1)]), IMAGE),
+        (serial(L.conv2d(3, 3), L.crop([(1, 6, 2), (0, 4, 1), (0, 2, 1)]), L.conv2d(2, 2)), IMAGE),
+    ],
+    "resize": [
+        (L.resize(size, mode=mode, coordinates=coordinates), IMAGE)
+        for size in ((18, 21), (4, 10), (1, 7))
+        for mode in ("linear", "nearest")
+        for coordinates in ("half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel")
+    ]
+    + [
+        # without positions halfway, where a runtime's coordinates of single precision decide
+        (L.resize((10, 4), mode="nearest", rounding=rounding), IMAGE)
+        for rounding in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+    ]
+    + [
+        (L.resize((18, 5), mode="nearest", coordinates="tf_half_pixel_for_nn", rounding="floor"), IMAGE),
+        (L.resize((18, 5), coordinates="half_pixel_symmetric"), IMAGE),
+        (L.resize((5, 10), factors=(0.6, 1.5)), IMAGE),
+        (L.resize(22), ROW),
+        (L.resize((10, 3, 4)), VOLUME),
+    ],
     "conv3d": [(L.conv3d(3, 2, padding=1), VOLUME)],
     "conv_transpose1d": [(L.conv_transpose1d(5, 3, stride=2, output_padding=1), ROW)],
     "conv_transpose2d": [
@@ -158,6 +223,15 @@ MODELS = {
     "vgg": (models.vgg(blocks=((8,), (16, 16)), hidden=(32,)), (16, 16, 3)),
     "resnet": (models.resnet(blocks=(1, 1, 1)), (19, 16, 3)),
     "mobilenet": (models.mobilenet(), (32, 32, 3)),
+    "network": (
+        models.network([
+            {"layer": "conv2d", "arguments": {"features": 4, "kernel_size": 3}},
+            {"layer": "crop", "arguments": {"bounds": [(0, 6, 1), (0, 6, 1), (0, 2, 1)]}},
+            {"layer": "concat", "sources": [1, 0]},
+            {"layer": "reduce_mean", "arguments": {"axes": [1, 2]}},
+        ]),
+        (8, 8, 1),
+    ),
 }  # fmt: skip
 
 
@@ -243,11 +317,32 @@ def test_scaling_probabilities_and_metadata():
             "0_serial / 1_avg_pool",
         ),
         (L.avg_pool(2, dilation=(1, 2)), r"dilation \(1, 2\) needs ONNX opset 19", "0_serial / 1_avg_pool"),
+        (
+            L.resize(4, factors=(0.4, 0.4)),
+            r"resize: in ONNX, \(9, 7\) by the factors \(0.4, 0.4\)",
+            "0_serial / 1_resize",
+        ),
+        (
+            L.resize(4, factors=(0.45, 0.6), coordinates="half_pixel_symmetric"),
+            "coordinates 'half_pixel_symmetric' are not in ONNX opset 17",
+            "0_serial / 1_resize",
+        ),
         (L.local_response_norm(4), r"an odd size, not \(9, 7\) and 4", "0_serial / 1_local_response_norm"),
         (L.pad((9, 6), mode="reflect"), r"less than the size \(9, 7\)", "0_serial / 1_pad"),
         (side_by_side(L.relu(), join=lambda x: ops.relu(x)), "with the join", "0_serial / 1_parallel"),
     ],
-    ids=["unknown op", "wrap", "uneven", "ceil_mode", "dilation", "channels", "reflect", "join"],
+    ids=[
+        "unknown op",
+        "wrap",
+        "uneven",
+        "ceil_mode",
+        "dilation",
+        "factors",
+        "coordinates",
+        "channels",
+        "reflect",
+        "join",
+    ],
 )
 def test_what_cannot_be_written_is_named(layer, words, path):
     model = serial(serial(L.relu(), layer))
