@@ -561,17 +561,20 @@ def _resize(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree
         coordinates, rounding = "half_pixel", "round_prefer_ceil"  # half a position less, rounded at half a position
     if coordinates in ("half_pixel_symmetric", "tf_half_pixel_for_nn"):
         raise ValueError(f"resize: coordinates {coordinates!r} are not in ONNX opset {OPSET}")
-    scales = np.array(options["factors"] or [m / n for m, n in zip(shape[1:-1], before, strict=True)], np.float32)
+    sizes = list(zip(before, shape[1:-1], strict=True))
+    scales = [np.float32(f) for f in options["factors"] or [m / n for n, m in sizes]]
     # ONNX rounds size times scale down, so a scale must not be less than the quotient of the sizes
-    short = np.float64(scales) * before < shape[1:-1]
-    scales = np.where(short, np.nextafter(scales, np.float32(math.inf)), scales)
-    if tuple((np.float64(scales) * before).astype(int)) != shape[1:-1]:
+    scales = [
+        np.nextafter(f, np.float32(f + 1)) if float(f) * n < m else f for f, (n, m) in zip(scales, sizes, strict=True)
+    ]
+    if any(int(float(f) * n) != m for f, (n, m) in zip(scales, sizes, strict=True)):
         raise ValueError(
             f"resize: in ONNX, {before} by the factors {options['factors']} cannot have the size {shape[1:-1]}, only "
             "their product rounded down"
         )
+    scales = [np.float32(1), np.float32(1), *scales]
     return graph.add(
-        path, "Resize", [graph.channels_first(path, x), np.zeros(0, np.float32), np.float32([1, 1, *scales])], shape,
+        path, "Resize", [graph.channels_first(path, x), np.zeros(0, np.float32), np.array(scales)], shape,
         channels_first=True, mode=mode, coordinate_transformation_mode=coordinates, nearest_mode=rounding,
     )  # fmt: skip
 

@@ -55,7 +55,7 @@ def from_onnx(
     -------
     Layer
         Of the examples (N, *in_shape) and of float32, for any N. Feature maps come out channels last, everything else
-        in ONNX's order of axes. Its parameters are the file's float constants of
+        in ONNX's order of axes; a file of `to_onnx` has the order of the model's axes. Its parameters are the file's float constants of
         linear layers, normalisations and arithmetic; its state is running statistics.
 
     Raises
@@ -130,7 +130,8 @@ def import_network(
     if not isinstance(y, Value):
         raise ValueError(f"{model.where}: the output {target!r} does not depend on the input")
     channels_last = (*range(1, len(y.shape)), 0)
-    nodes = _nodes_of(builder, builder.restored(y) if y.order == channels_last else builder.plain(y))
+    as_it_is = y.order == channels_last and not model.is_ours
+    nodes = _nodes_of(builder, builder.restored(y) if as_it_is else builder.plain(y))
     arguments = {
         "nodes": [{"layer": n.layer, "arguments": n.arguments, "sources": list(n.sources)} for n in nodes],
     }
@@ -220,7 +221,8 @@ def _input(model: OnnxModel, needed: Sequence[NodeProto], in_shape: tuple[int, .
     if not kind.HasField("shape") and in_shape is None:
         raise ValueError(f"{model.where}: the file does not say the shape of {value.name!r}: pass in_shape")
     rank = len(declared) - 1 if kind.HasField("shape") else len(in_shape or ())
-    order = tuple(range(rank)) if rank < 2 or _channels_last(value.name, needed) else (*range(1, rank), 0)
+    as_it_is = rank < 2 or model.is_ours or _channels_last(value.name, needed)
+    order = tuple(range(rank)) if as_it_is else (*range(1, rank), 0)
     sizes = [d if d > 0 else 0 for d in declared[1:]] or [0] * rank
     here = [sizes[a] for a in order]
     if in_shape is not None:

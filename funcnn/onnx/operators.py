@@ -354,13 +354,13 @@ def _selu(builder: Builder, options: Options, names: Names, x: Input) -> Value:
 
 
 def _prelu(builder: Builder, options: Options, names: Names, x: Input, slope: Input) -> Value:
-    value = _value(x)
-    if len(value.shape) > 1:
-        value = builder.channels_last(value)
-    leaf = _leaf_here(_floats(slope, "slope"), value)
-    if any(s != 1 for s in leaf.shape[:-1]):
+    value, leaf = _value(x), _floats(slope, "slope")
+    along = [a % len(value.shape) for a in range(-leaf.ndim, 0) if leaf.shape[a] != 1]
+    if len(along) > 1:
         raise ValueError(f"its slope {leaf.shape} differs between positions, where one for each channel is known here")
-    slopes = np.ascontiguousarray(np.broadcast_to(leaf.reshape(-1), (value.shape_here[-1],)))
+    if along and value.order[-1] != along[0]:
+        value = builder.ordered(value, (*(a for a in value.order if a != along[0]), along[0]))
+    slopes = np.ascontiguousarray(np.broadcast_to(_leaf_here(leaf, value).reshape(-1), value.shape_here[-1:]))
     return builder.unary("prelu", {}, value, params={"slope": slopes})
 
 

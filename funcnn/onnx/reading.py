@@ -19,13 +19,28 @@ OLDEST_OPSET, NEWEST_OPSET = 7, 24
 
 
 class OnnxModel(NamedTuple):
-    """An ONNX model: its name in errors, its graph, the version of the operators, its weights, and its metadata."""
+    """An ONNX model.
+
+    Attributes
+    ----------
+    where : str
+        Its name in errors.
+    graph : onnx.GraphProto
+    opset : int
+        The version of the operators.
+    initializers : dict of array
+        Its weights.
+    metadata : dict of str
+    is_ours : bool
+        Whether `funcnn.onnx.to_onnx` wrote it, so that channels are the last axis of its input and its output.
+    """
 
     where: str
     graph: GraphProto
     opset: int
     initializers: dict[str, Array]
     metadata: dict[str, str]
+    is_ours: bool
 
 
 def read(file: str | os.PathLike[str] | bytes | ModelProto) -> OnnxModel:
@@ -72,7 +87,8 @@ def read(file: str | os.PathLike[str] | bytes | ModelProto) -> OnnxModel:
         name = model.graph.sparse_initializer[0].values.name
         raise ValueError(f"{where}: initializer {name!r} is sparse, which cannot be read; save it as a dense tensor")
     initializers = {tensor.name: array_of(where, tensor) for tensor in model.graph.initializer}
-    return OnnxModel(where, model.graph, opset, initializers, {p.key: p.value for p in model.metadata_props})
+    metadata = {p.key: p.value for p in model.metadata_props}
+    return OnnxModel(where, model.graph, opset, initializers, metadata, model.producer_name == "funcnn")
 
 
 def _parsed(where: str, content: bytes) -> ModelProto:
