@@ -29,7 +29,7 @@ from funcnn.layers.activations import (
     tanh,
 )
 from funcnn.layers.affine import affine
-from funcnn.layers.arithmetic import exp, log, negative, power, sqrt
+from funcnn.layers.arithmetic import erf, exp, log, negative, power, sqrt
 from funcnn.layers.conv import (
     conv1d,
     conv2d,
@@ -107,6 +107,7 @@ __all__ = [
     "dropout",
     "elu",
     "embedding",
+    "erf",
     "exp",
     "flatten",
     "gelu",

@@ -28,6 +28,17 @@ def exp() -> Layer:
     return parameterless("exp", ops.exp)
 
 
+def erf() -> Layer:
+    """Error function.
+
+    Examples
+    --------
+    >>> erf().init((0,), (4, 4, 8))[2]
+    (4, 4, 8)
+    """
+    return parameterless("erf", ops.erf)
+
+
 def log() -> Layer:
     """Natural logarithm.
 

@@ -461,10 +461,26 @@ def _global(operator: str) -> Callable[..., _Value]:
 
 
 def _batch_norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
-    # in float64, so that merging the four numbers of a channel into two does not add rounding errors
-    scale = params["scale"] / np.sqrt(state["var"].astype(np.float64) + node.options["eps"])
-    bias = params["bias"] - state["mean"] * scale
-    return _affine(graph, path, node, {"scale": scale, "bias": bias}, {}, x)
+    x = graph.channels_first(path, x) if x.rank else x
+    inputs = [x, params["scale"], params["bias"], state["mean"], state["var"]]
+    return graph.add(
+        path, "BatchNormalization", inputs, x.shape, channels_first=x.channels_first, epsilon=float(node.options["eps"])
+    )
+
+
+def _instance_norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+    inputs = [graph.channels_first(path, x), params["scale"], params["bias"]]
+    return graph.add(
+        path, "InstanceNormalization", inputs, x.shape, channels_first=True, epsilon=float(node.options["eps"])
+    )
+
+
+def _layer_norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+    axes = sorted(a % len(x.shape) for a in np.atleast_1d(node.options["axes"]).tolist())
+    if axes != list(range(axes[0], len(x.shape))):
+        return _norm(graph, path, node, params, state, x)
+    inputs = [graph.channels_last(path, x), params["scale"], params["bias"]]
+    return graph.add(path, "LayerNormalization", inputs, x.shape, axis=axes[0], epsilon=float(node.options["eps"]))
 
 
 def _affine(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
@@ -488,15 +504,13 @@ def _local_response_norm(graph: _Graph, path: str, node: OpForward, params: Tree
 
 
 def _norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
-    """Write layer, RMS, group or instance normalisation as ReduceMean, Sub, Mul, Sqrt and Div."""
+    """Write layer, RMS or group normalisation as ReduceMean, Sub, Mul, Sqrt and Div."""
     x = graph.channels_last(path, x)
     shape, options = x.shape, node.options
     if node.op is ops.group_norm:
         groups = options["groups"]
         x = graph.add(path, "Reshape", [x, np.array([0, *shape[1:-1], groups, shape[-1] // groups])], shape)
         axes = [*range(1, len(shape) - 1), len(shape)]
-    elif node.op is ops.instance_norm:
-        axes = list(range(1, len(shape) - 1))
     else:
         axes = sorted(a % len(shape) for a in np.atleast_1d(options["axes"]).tolist())
 
@@ -511,7 +525,7 @@ def _norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, 
         z = apply("Reshape", z, np.array([0, *shape[1:]]))
 
     def broadcastable(leaf: Array) -> Array:
-        if node.op in (ops.group_norm, ops.instance_norm):
+        if node.op is ops.group_norm:
             return leaf
         return leaf.reshape([shape[a] if a in axes else 1 for a in range(1, len(shape))])
 
@@ -663,6 +677,7 @@ _WRITERS: Mapping[Any, Callable[..., _Value]] = {
     ops.negative: _elementwise("Neg"),
     ops.exp: _elementwise("Exp"),
     ops.log: _elementwise("Log"),
+    ops.erf: _elementwise("Erf"),
     ops.sqrt: _elementwise("Sqrt"),
     ops.power: _formula(lambda apply, x, o: apply("Pow", x, o["exponent"])),
     ops.softmax: _softmax("Softmax"),
@@ -685,10 +700,10 @@ _WRITERS: Mapping[Any, Callable[..., _Value]] = {
     ops.batch_norm: _batch_norm,
     ops.affine: _affine,
     ops.local_response_norm: _local_response_norm,
-    ops.layer_norm: _norm,
+    ops.layer_norm: _layer_norm,
     ops.rms_norm: _norm,
     ops.group_norm: _norm,
-    ops.instance_norm: _norm,
+    ops.instance_norm: _instance_norm,
     ops.dropout: _no_node,
     ops.identity: _no_node,
     ops.flatten: _flatten,

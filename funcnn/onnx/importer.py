@@ -55,8 +55,9 @@ def from_onnx(
     -------
     Layer
         Of the examples (N, *in_shape) and of float32, for any N. Feature maps come out channels last, everything else
-        in ONNX's order of axes; a file of `to_onnx` has the order of the model's axes. Its parameters are the file's float constants of
-        linear layers, normalisations and arithmetic; its state is running statistics.
+        in ONNX's order of axes; from a file that `to_onnx` wrote, everything comes out as from the model. Its
+        parameters are the file's float constants of linear layers, normalisations and arithmetic; its state is running
+        statistics.
 
     Raises
     ------

@@ -786,6 +786,7 @@ OPERATORS: Mapping[str, Callable[..., Value | list[Value]]] = {
     "Div": _div,
     "Dropout": _dropout,
     "Elu": _elementwise("elu", alpha="alpha"),
+    "Erf": _elementwise("erf"),
     "Exp": _elementwise("exp"),
     "Expand": _expand,
     "Flatten": _flatten,

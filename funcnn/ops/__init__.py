@@ -34,7 +34,7 @@ from funcnn.ops.activations import (
     tanh,
 )
 from funcnn.ops.affine import affine
-from funcnn.ops.arithmetic import exp, log, negative, power, sqrt
+from funcnn.ops.arithmetic import erf, exp, log, negative, power, sqrt
 from funcnn.ops.conv import conv, conv_transpose
 from funcnn.ops.dense import dense
 from funcnn.ops.dropout import dropout
@@ -92,6 +92,7 @@ __all__ = [
     "dropout",
     "elu",
     "embedding",
+    "erf",
     "exp",
     "flatten",
     "gelu",

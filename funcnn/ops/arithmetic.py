@@ -7,12 +7,14 @@ NaN or infinite, as NumPy computes them, without its warnings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from funcnn import checks
+from funcnn.kernels import erf as kernel
 from funcnn.tree import Array
 
 _quiet = np.errstate(divide="ignore", over="ignore", invalid="ignore", under="ignore")
@@ -53,6 +55,25 @@ def exp(x: Array) -> tuple[Array, Callable[[Any], Array]]:
         return checks.cotangent("exp", dy, y.shape, y.dtype) * y
 
     return y, exp_vjp
+
+
+@_quiet
+def erf(x: Array) -> tuple[Array, Callable[[Any], Array]]:
+    """Error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x; dx = dy 2/sqrt(pi) exp(-x^2).
+
+    Examples
+    --------
+    >>> y, vjp = erf(np.array([0.0, 1.0]))
+    >>> y.round(3), vjp(np.ones(2)).round(3)
+    (array([0.   , 0.843]), array([1.128, 0.415]))
+    """
+    x = checks.floating("erf: x", x)
+
+    @_quiet
+    def erf_vjp(dy: Any) -> Array:
+        return checks.cotangent("erf", dy, x.shape, x.dtype) * (2 / math.sqrt(math.pi) * np.exp(-x * x))
+
+    return kernel.erf(x), erf_vjp
 
 
 @_quiet

@@ -105,6 +105,7 @@ LAYERS = {
     "matmul": [(layers.matmul(), ((3, 4), (4, 2)))],
     "broadcast_to": [(layers.broadcast_to((5, 6, 4)), (5, 1, 4))],
     "crop": [(layers.crop([(1, 5, 2), (0, 6, 1), (2, 3, 1)]), IMAGE)],
+    "erf": [(layers.erf(), IMAGE)],
     "exp": [(layers.exp(), IMAGE)],
     "log": [(of_positive(layers.log()), IMAGE)],
     "negative": [(layers.negative(), IMAGE)],

@@ -61,6 +61,7 @@ CASES = {
         (graph((L.conv2d(4, 1), -1), (L.transpose((0, 1, 3, 2)), 0), (L.matmul(), 0, 1)), IMAGE),
     ],
     "negative": [(L.negative(), IMAGE), (serial(L.conv2d(3, 3), L.negative()), IMAGE)],
+    "erf": [(L.erf(), IMAGE)],
     "exp": [(L.exp(), IMAGE)],
     "log": [(serial(L.softplus(), L.log()), IMAGE)],
     "sqrt": [(serial(L.softplus(), L.sqrt()), IMAGE)],
@@ -152,7 +153,11 @@ CASES = {
     "global_max_pool": [(L.global_max_pool(), ROW), (serial(L.conv2d(3, 3), L.global_max_pool()), IMAGE)],
     "adaptive_avg_pool": [(L.adaptive_avg_pool((4, 3)), COLOURED)],
     "adaptive_max_pool": [(L.adaptive_max_pool(2), COLOURED)],
-    "batch_norm": [(L.batch_norm(), IMAGE), (serial(L.conv2d(3, 3), L.batch_norm(eps=0.1)), IMAGE)],
+    "batch_norm": [
+        (L.batch_norm(), IMAGE),
+        (L.batch_norm(), (5,)),
+        (serial(L.conv2d(3, 3), L.batch_norm(eps=0.1)), IMAGE),
+    ],
     "affine": [
         (L.affine(), IMAGE),
         (serial(L.conv2d(3, 3), L.affine()), IMAGE),
@@ -162,10 +167,15 @@ CASES = {
         (L.local_response_norm(5, alpha=0.5, beta=0.6, k=2.0), IMAGE),
         (serial(L.conv2d(6, 3), L.local_response_norm(1, alpha=0.5)), IMAGE),
     ],
-    "layer_norm": [(L.layer_norm(), IMAGE), (L.layer_norm(axes=(1, 3), eps=0.1), IMAGE)],
+    "layer_norm": [
+        (L.layer_norm(), IMAGE),
+        (L.layer_norm(axes=(2, 3)), IMAGE),
+        (L.layer_norm(), (5,)),
+        (L.layer_norm(axes=(1, 3), eps=0.1), IMAGE),
+    ],
     "rms_norm": [(L.rms_norm(), IMAGE), (L.rms_norm(axes=(1, 2, 3)), IMAGE)],
     "group_norm": [(L.group_norm(2), IMAGE)],
-    "instance_norm": [(L.instance_norm(), IMAGE)],
+    "instance_norm": [(L.instance_norm(), IMAGE), (L.instance_norm(eps=0.1), VOLUME)],
     "dropout": [(serial(L.dropout(0.5), L.relu()), IMAGE)],
     "flatten": [(L.flatten(), IMAGE), (serial(L.conv2d(3, 3), L.flatten()), IMAGE)],
     "pad": [

@@ -70,6 +70,7 @@ OPS = {
     "affine": (ops.affine, ({"scale": normal(5, 1), "bias": normal(1)}, IMAGES)),
     "broadcast_to": (lambda x: ops.broadcast_to(x, (4, 2, 3)), (normal(2, 4, 1, 3),)),
     "crop": (lambda x: ops.crop(x, [(1, 4, 2), (0, 5, 1), (0, 2, 1)]), (IMAGES,)),
+    "erf": (ops.erf, (MATRIX,)),
     "exp": (ops.exp, (MATRIX,)),
     "log": (ops.log, (np.abs(MATRIX) + 0.5,)),
     "matmul": (ops.matmul, (normal(2, 3, 4, 5), normal(2, 3, 5, 2, seed=1))),
