@@ -1,8 +1,8 @@
 """Arithmetic of one array, entry by entry.
 
 Each is ``y, vjp = f(x)`` with ``dx = vjp(dy)``: x is an array of floats of any shape (a TypeError otherwise), and y, dy
-and dx have its shape. The notes give the derivative, dx = dy f'(x). Outside of a function's domain, y and dx are
-NaN or infinite, as NumPy computes them, without its warnings.
+and dx have its shape. Each docstring gives the derivative, dx = dy f'(x). Outside of a function's domain y is NaN or
+infinite and dx what the formula gives, as NumPy computes them, without its warnings.
 """
 
 from __future__ import annotations

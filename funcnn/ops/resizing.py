@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -102,24 +101,27 @@ def resize(
     y = x
     for a, (lo, hi, t) in enumerate(axes, start=1):
         lower = y.take(lo, axis=a)
-        if mode == "linear":
-            weight = t.astype(x.real.dtype).reshape(-1, *(1,) * (x.ndim - a - 1))
-            y = lower + (y.take(hi, axis=a) - lower) * weight
-        else:
-            y = lower
+        y = lower + (y.take(hi, axis=a) - lower) * _along(t, a, x) if t.any() else lower
     shape, dtype = y.shape, y.dtype
 
     def resize_vjp(dy: Any) -> Array:
-        dx = checks.cotangent("resize", dy, shape, dtype)
+        dy = checks.cotangent("resize", dy, shape, dtype)
         for a, (lo, hi, t) in reversed(list(enumerate(axes, start=1))):
-            adjoint = np.zeros((before[a - 1], len(lo)), dtype)
-            np.add.at(adjoint, (lo, np.arange(len(lo))), 1 - t)
-            np.add.at(adjoint, (hi, np.arange(len(lo))), t)
-            rows = dx.reshape(*dx.shape[: a + 1], math.prod(dx.shape[a + 1 :]))
-            dx = (adjoint @ rows).reshape(*dx.shape[:a], before[a - 1], *dx.shape[a + 1 :])
-        return dx
+            dx = np.zeros((*dy.shape[:a], before[a - 1], *dy.shape[a + 1 :]), dtype)
+            for neighbour, weight in ((lo, 1 - t), (hi, t)) if t.any() else ((lo, 1 - t),):
+                # the outputs of one neighbour follow each other
+                starts = np.flatnonzero(np.diff(neighbour, prepend=-1))
+                at: Any = (*(slice(None),) * a, neighbour[starts])
+                dx[at] += np.add.reduceat(dy * _along(weight, a, dy), starts, axis=a)
+            dy = dx
+        return dy
 
     return y, resize_vjp
+
+
+def _along(weights: Array, axis: int, x: Array) -> Array:
+    """Return one weight for each position of an axis of x in its precision, to multiply it by."""
+    return weights.astype(x.real.dtype).reshape(-1, *(1,) * (x.ndim - axis - 1))
 
 
 def _neighbours(n: int, m: int, factor: float, coordinates: str, rounding: str) -> tuple[Array, Array, Array]:

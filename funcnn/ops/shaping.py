@@ -147,7 +147,7 @@ def transpose(x: Array, axes: Sequence[int]) -> tuple[Array, Callable[[Any], Arr
     ((2, 8, 8, 3), (2, 3, 8, 8))
     """
     x = checks.floating("transpose: x", x)
-    if sorted(axes) != list(range(x.ndim)) or axes[0] != 0:
+    if sorted(axes) != list(range(x.ndim)) or [*axes][:1] != [0]:
         raise ValueError(f"transpose: axes {axes} must be 0 and then the other axes of x {x.shape} in any order")
     y = x.transpose(axes)
     shape, dtype, back = y.shape, y.dtype, np.argsort(axes)

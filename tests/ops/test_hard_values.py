@@ -74,6 +74,7 @@ WHOLE = {
     "padded max_pool": lambda x: ops.max_pool(x, 7, padding=((2, 2), (3, 1))),
     "adaptive_max_pool": lambda x: ops.adaptive_max_pool(x, 1),
     "global_max_pool": ops.global_max_pool,
+    "reduce_max": lambda x: ops.reduce_max(x, (1, 2)),
 }
 
 
@@ -223,6 +224,15 @@ PIXEL = {
     "adaptive_max_pool": lambda x: ops.adaptive_max_pool(x, 1),
     "adaptive_avg_pool": lambda x: ops.adaptive_avg_pool(x, 1),
     "upsample": lambda x: ops.upsample(x, 1),
+    "resize": lambda x: ops.resize(x, 1),
+    "reduce_sum": lambda x: ops.reduce_sum(x, range(1, x.ndim)),
+    "reduce_mean": lambda x: ops.reduce_mean(x, range(1, x.ndim), keepdims=True),
+    "reduce_max": lambda x: ops.reduce_max(x, range(1, x.ndim)),
+    "reshape": lambda x: ops.reshape(x, (1, -1)),
+    "transpose": lambda x: ops.transpose(x, (0, *range(x.ndim - 1, 0, -1))),
+    "broadcast_to": lambda x: ops.broadcast_to(x, (1,) * (x.ndim - 1)),
+    "crop": lambda x: ops.crop(x, ((0, 1, 2),) * (x.ndim - 1)),
+    "power": lambda x: ops.power(x, 1),
     "pad": lambda x: ops.pad(x, 0, mode="reflect"),
     "space_to_depth": lambda x: ops.space_to_depth(x, 1),
     "depth_to_space": lambda x: ops.depth_to_space(x, 1),

@@ -1,5 +1,8 @@
 """Ops of several arrays."""
 
+import math
+import re
+
 import numpy as np
 import pytest
 from arrays import normal
@@ -72,6 +75,39 @@ def test_nothing_is_broadcast_unasked():
         ops.concat(normal(2, 3), normal(3, 3))
     with pytest.raises(ValueError, match=r"concat: .* got \(2, 3\), \(2, 3, 1\)"):
         ops.concat(normal(2, 3), normal(2, 3, 1))
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 3), (1, 2, 1), (0,), (2, 0)])
+@pytest.mark.parametrize(("i", "k", "j"), [(3, 4, 2), (1, 1, 1), (1, 5, 3), (2, 0, 3)])
+def test_matmul(shape, i, k, j):
+    a, b = normal(*shape, i, k), normal(*shape, k, j, seed=1)
+    y, _ = ops.matmul(a, b)
+    assert y.shape == (*shape, i, j)
+    for *stack, row, column in np.ndindex(*y.shape):
+        products = [p * q for p, q in zip(a[*stack, row], b[*stack, :, column], strict=True)]
+        np.testing.assert_allclose(y[*stack, row, column], math.fsum(products), rtol=1e-13, atol=1e-14)
+    check_vjp(ops.matmul, a, b, strict=True)
+
+
+def test_matmul_with_the_same_matrix_for_each_example_is_dense():
+    x, w = normal(2, 3, 4), normal(4, 5)
+    y, vjp = ops.matmul(x, np.broadcast_to(w, (2, 4, 5)))
+    expected, dense_vjp = ops.dense({"w": w}, x, bias=False)
+    dw, dx = dense_vjp(y)[0]["w"], dense_vjp(y)[1]
+    np.testing.assert_allclose(y, expected, rtol=1e-13)
+    np.testing.assert_allclose(vjp(y)[0], dx, rtol=1e-13)
+    np.testing.assert_allclose(vjp(y)[1].sum(0), dw, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "shapes", [((2, 3), (3, 2)), ((2, 3, 4), (2, 3, 4)), ((2, 3, 4), (1, 4, 3)), ((2, 3, 4), (4, 3))]
+)
+def test_matrices_that_do_not_fit_are_named(shapes):
+    message = (
+        rf"matmul: a \(N, \.\.\., I, K\) needs .* got a {re.escape(str(shapes[0]))} and b {re.escape(str(shapes[1]))}"
+    )
+    with pytest.raises(ValueError, match=message):
+        ops.matmul(*map(np.zeros, shapes))
 
 
 @pytest.mark.parametrize("f", [ops.add, ops.concat, ops.multiply])
