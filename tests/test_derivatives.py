@@ -322,6 +322,18 @@ MODELS = {
     "conv2d of tiny images": (serial(conv2d(2, 3), flatten(), dense(3)), (4, 4, 1)),
     "conv3d": (serial(conv3d(4, 2, groups=2, padding="same"), flatten(), dense(3)), (3, 6, 5, 2)),
     "prelu": (serial(layers.prelu(), conv2d(2, 3), layers.prelu(), flatten(), dense(3)), (6, 6, 3)),
+    "affine": (
+        serial(
+            layers.affine(),
+            layers.affine(scale_shape=(5, 1, 2), bias_shape=()),
+            layers.affine(scale_shape=False, bias_shape=(4, 1)),
+            layers.affine(scale_shape=(5, 4, 2), bias_shape=False),
+            flatten(),
+            dense(3),
+            layers.affine(scale_shape=(1,)),
+        ),
+        (5, 4, 2),
+    ),
     "branches": (
         serial(residual(serial(conv2d(2, 3, padding=1), relu())), parallel(tanh(), conv2d(2, 1)), flatten(), dense(3)),
         (5, 5, 2),

@@ -449,6 +449,94 @@ def concat(rng):
     return Case(text, lambda *xs: ops.concat(*xs, axis=along), lambda *xs: torch.cat(xs, along), tuple(xs))
 
 
+def matmul(rng):
+    i, j, k, *stack = some(rng, int(rng.integers(4, 7)), 1, 4)
+    args = (normal(rng, *stack, i, k), normal(rng, *stack, k, j))
+    return Case(label(a=args[0].shape, b=args[1].shape), ops.matmul, torch.matmul, args)
+
+
+def of_positive(ours, theirs, draw_options=None):
+    """An elementwise op of positive numbers."""
+
+    def draw(rng):
+        shape, options = shape_of(rng), draw_options(rng) if draw_options else {}
+        x = np.exp(normal(rng, *shape))
+        return Case(label(x=shape, **options), lambda x: ours(x, **options), lambda x: theirs(x, **options), (x,))
+
+    return draw
+
+
+def exponent(rng):
+    return {"exponent": float(rng.choice([-1, 0, 0.5, 2, 2.7]))}
+
+
+def reduction(ours, theirs):
+    """Over some axes; axis 0, the examples, is never one of them."""
+
+    def draw(rng):
+        shape = shape_of(rng)
+        chosen = rng.choice(range(1, len(shape)), int(rng.integers(1, len(shape))), replace=False)
+        axes, keepdims = tuple(int(a) for a in chosen), bool(rng.random() < 0.5)
+        return Case(
+            label(x=shape, axes=axes, keepdims=keepdims), lambda x: ours(x, axes, keepdims=keepdims),
+            lambda x: theirs(x, axes, keepdims), (normal(rng, *shape),),
+        )  # fmt: skip
+
+    return draw
+
+
+def resize(rng):
+    """PyTorch has three of the coordinates; its "nearest-exact" rounds up halfway between positions."""
+    shape, mode = shape_of(rng), str(rng.choice(["linear", "corners", "nearest", "nearest-exact"]))
+    size = some(rng, len(shape) - 2, 1, 7)
+    options = {
+        "linear": {},
+        "corners": {"coordinates": "align_corners"},
+        "nearest": {"mode": "nearest", "coordinates": "asymmetric", "rounding": "floor"},
+        "nearest-exact": {"mode": "nearest", "rounding": "round_prefer_ceil"},
+    }[mode]
+    smooth = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
+
+    def theirs(x):
+        if mode.startswith("nearest"):
+            return channels_last(F.interpolate(channels_first(x), size, mode=mode))
+        return channels_last(F.interpolate(channels_first(x), size, mode=smooth, align_corners=mode == "corners"))
+
+    text = label(x=shape, size=size, mode=mode)
+    return Case(text, lambda x: ops.resize(x, size, **options), theirs, (normal(rng, *shape),))
+
+
+def reshape(rng):
+    *sizes, rest = some(rng, int(rng.integers(1, 5)), 1, 4)
+    x = normal(rng, 2, *rng.permutation(sizes), rest)
+    shape = (*sizes, -1)
+    return Case(label(x=x.shape, shape=shape), lambda x: ops.reshape(x, shape), lambda x: x.reshape(2, *shape), (x,))
+
+
+def transpose(rng):
+    shape = shape_of(rng)
+    axes = (0, *(int(a) for a in rng.permutation(range(1, len(shape)))))
+    text = label(x=shape, axes=axes)
+    return Case(text, lambda x: ops.transpose(x, axes), lambda x: x.permute(axes), (normal(rng, *shape),))
+
+
+def broadcast_to(rng):
+    n, *sizes = shape_of(rng)
+    x = normal(rng, n, *(s if rng.random() < 0.5 else 1 for s in sizes))
+    text = label(x=x.shape, shape=tuple(sizes))
+    return Case(text, lambda x: ops.broadcast_to(x, sizes), lambda x: x.expand(n, *sizes), (x,))
+
+
+def crop(rng):
+    shape, bounds = shape_of(rng), []
+    for size in shape[1:]:
+        start, stop = sorted(some(rng, 2, 0, size))
+        bounds.append((start, stop, int(rng.integers(1, 4))))
+    kept = tuple(slice(*bound) for bound in bounds)
+    text = label(x=shape, bounds=tuple(bounds))
+    return Case(text, lambda x: ops.crop(x, bounds), lambda x: x[:, *kept], (normal(rng, *shape),))
+
+
 def product(*xs):
     return torch.stack(xs).prod(0)
 
@@ -462,6 +550,22 @@ OPS = {
     "batch_norm": batch_norm,
     "celu": elementwise(ops.celu, lambda x, alpha: alpha * F.elu(x / alpha), alpha),
     "affine": affine_op,
+    "broadcast_to": broadcast_to,
+    "crop": crop,
+    "erf": elementwise(ops.erf, torch.erf),
+    "exp": elementwise(ops.exp, torch.exp),
+    "log": of_positive(ops.log, torch.log),
+    "matmul": matmul,
+    "negative": elementwise(ops.negative, torch.neg),
+    "power": of_positive(ops.power, torch.pow, exponent),
+    # torch.amax would divide the gradient among ties: here there are none
+    "reduce_max": reduction(ops.reduce_max, torch.amax),
+    "reduce_mean": reduction(ops.reduce_mean, torch.mean),
+    "reduce_sum": reduction(ops.reduce_sum, torch.sum),
+    "reshape": reshape,
+    "resize": resize,
+    "sqrt": of_positive(ops.sqrt, torch.sqrt),
+    "transpose": transpose,
     "clip": elementwise(lambda x: ops.clip(x, -1.5, 2.5), lambda x: torch.clamp(x, -1.5, 2.5)),
     "concat": concat,
     "conv": conv,
