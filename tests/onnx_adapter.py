@@ -16,7 +16,6 @@ from functools import partial
 import numpy as np
 
 from funcnn import layers, losses, ops, optim
-from funcnn.kernels.erf import erf
 
 
 def require(condition, what):
@@ -225,19 +224,36 @@ def gemm(a, x, w, c=None):
 
 
 def matmul(a, x, w):
-    require(w.ndim <= 2, "product with a matrix of weights for each example")
+    if w.ndim <= 2 and x.ndim > 1:  # one matrix of weights for all examples
+        y, _ = ops.dense({"w": w.reshape(len(w), -1)}, x, bias=False)
+        return y.reshape(x.shape[:-1] + w.shape[1:])
     rows = x[None] if x.ndim == 1 else x
     columns = w[:, None] if w.ndim == 1 else w
-    y, _ = ops.dense({"w": columns}, rows, bias=False)
-    return y.reshape(x.shape[:-1] + w.shape[1:])
+    stack = np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
+    parts = (np.broadcast_to(m, (1, *stack, *m.shape[-2:])) for m in (rows, columns))  # all of it is one example
+    y = ops.matmul(*parts)[0][0]
+    y = y[..., 0, :] if x.ndim == 1 else y
+    return y[..., 0] if w.ndim == 1 else y
 
 
-def add(a, *xs):
-    return ops.add(*np.broadcast_arrays(*xs))[0]
+def joined(op, a, *xs):
+    """Arrays joined entry by entry, those of fewer axes with axes of size 1 in front."""
+    rank = max(x.ndim for x in xs)
+    return op(*(x.reshape((1,) * (rank - x.ndim) + x.shape) for x in xs), broadcast=True)[0]
 
 
-def multiply(a, *xs):
-    return ops.multiply(*np.broadcast_arrays(*xs))[0]
+def extremum(op, a, *xs):
+    """Integers stay what they are as float64, since one of them is only selected."""
+    if xs[0].dtype.kind == "f":
+        return joined(op, a, *xs)
+    return joined(op, a, *(x.astype(np.float64) for x in xs)).astype(xs[0].dtype)
+
+
+def power(a, x, exponent):
+    """Entry by entry: our exponent is one number."""
+    x, exponent = np.broadcast_arrays(x, exponent)
+    y = [ops.power(entry, p)[0] for entry, p in zip(x.reshape(-1, 1), exponent.ravel(), strict=True)]
+    return np.reshape(y, x.shape)
 
 
 def gather(a, table, ids):
@@ -249,7 +265,62 @@ def gather(a, table, ids):
     return np.moveaxis(y, range(ids.ndim), range(a["axis"], a["axis"] + ids.ndim))
 
 
-# Shapes
+# Reductions and shapes: a whole array is one example, since ONNX knows no axis of examples
+
+
+def reduce(op, a, x, axes=None):
+    if axes is None or not len(axes):
+        if a["noop_with_empty_axes"]:
+            return x
+        axes = range(x.ndim)
+    return op(x[None], [n % x.ndim + 1 for n in axes], keepdims=bool(a["keepdims"]))[0][0]
+
+
+def reshape(a, x, shape):
+    sizes = [x.shape[n] if s == 0 and not a["allowzero"] else int(s) for n, s in enumerate(shape)]
+    return ops.reshape(x[None], sizes)[0][0]
+
+
+def squeeze(a, x, axes):
+    axes = [n % x.ndim for n in axes]
+    return ops.reshape(x[None], [s for n, s in enumerate(x.shape) if n not in axes])[0][0]
+
+
+def unsqueeze(a, x, axes):
+    rank = x.ndim + len(axes)
+    axes, sizes = [n % rank for n in axes], iter(x.shape)
+    return ops.reshape(x[None], [1 if n in axes else next(sizes) for n in range(rank)])[0][0]
+
+
+def transpose(a, x):
+    perm = a.get("perm", list(range(x.ndim))[::-1])
+    return ops.transpose(x[None], [0, *(n + 1 for n in perm)])[0][0]
+
+
+def expand(a, x, shape):
+    target = np.broadcast_shapes(x.shape, tuple(shape))
+    return ops.broadcast_to(x.reshape(1, *(1,) * (len(target) - x.ndim), *x.shape), target)[0][0]
+
+
+def part(x, bounds):
+    """Cut out start, stop and step of some axes."""
+    return ops.crop(x[None], [bounds.get(n, (0, s, 1)) for n, s in enumerate(x.shape)])[0][0]
+
+
+def slices(a, x, starts, ends, axes=None, steps=None):
+    axes = range(len(starts)) if axes is None else axes % x.ndim
+    steps = np.ones_like(starts) if steps is None else steps
+    bounds = {n: slice(*bound).indices(x.shape[n]) for n, *bound in zip(axes, starts, ends, steps, strict=True)}
+    return part(x, {n: (start, max(start, stop), step) for n, (start, stop, step) in bounds.items()})
+
+
+def split(a, x, sizes=None):
+    axis, count = a["axis"] % x.ndim, a["outputs"]
+    if sizes is None:  # equal, but for the last
+        most = math.ceil(x.shape[axis] / count)
+        sizes = [most] * (count - 1) + [x.shape[axis] - most * (count - 1)]
+    ends = np.cumsum(sizes).tolist()
+    return [part(x, {axis: (end - size, end, 1)}) for end, size in zip(ends, sizes, strict=True)]
 
 
 def flatten(a, x):
@@ -287,17 +358,23 @@ def transposed_channels(channels, minor):
 
 
 def resize(a, x, roi=None, scales=None, sizes=None):
-    """Enlarging by whole factors to the nearest position, which is what half_pixel and rounding 1/2 down then give."""
-    nearest = (a["mode"], a["coordinate_transformation_mode"], a["nearest_mode"])
-    require(nearest == ("nearest", "half_pixel", "round_prefer_floor"), f"interpolation {nearest}")
-    axes = a.get("axes", list(range(x.ndim)))
-    if sizes is not None:
-        scales = sizes / np.array([x.shape[n] for n in axes])
-        if a["keep_aspect_ratio_policy"] != "stretch":
-            scales[:] = scales.max() if a["keep_aspect_ratio_policy"] == "not_smaller" else scales.min()
+    require(not a["antialias"] and not a["exclude_outside"], "resizing that smooths or leaves out positions")
+    axes = list(a.get("axes", range(x.ndim)))
+    size = np.array(x.shape)
+    if sizes is None:
+        scales = scales.astype(np.float64)
+        out = np.floor(size[axes] * scales)
+    elif a["keep_aspect_ratio_policy"] == "stretch":
+        scales, out = sizes / size[axes], sizes
+    else:
+        choose = max if a["keep_aspect_ratio_policy"] == "not_smaller" else min
+        scales = np.full(len(axes), choose(sizes / size[axes]))
+        out = np.floor(size[axes] * scales + 0.5)
     factors = np.ones(x.ndim)
-    factors[axes] = scales
-    return upsample(a, x, factors)
+    factors[axes], size[axes] = scales, out
+    require((factors[:2] == 1).all(), "resizing of the examples or channels")
+    options = {"coordinates": a["coordinate_transformation_mode"], "rounding": a["nearest_mode"]}
+    return on_images(ops.resize, x, tuple(size[2:].tolist()), mode=a["mode"], factors=tuple(factors[2:]), **options)
 
 
 def upsample(a, x, scales):
@@ -428,7 +505,7 @@ def momentum(a, rate, count, *tensors):
 OPERATORS = {
     "Adagrad": adagrad,
     "Adam": adam,
-    "Add": add,
+    "Add": partial(joined, ops.add),
     "AveragePool": avg_pool,
     "BatchNormalization": batch_norm,
     "CausalConvWithState": causal_conv,
@@ -438,9 +515,12 @@ OPERATORS = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "DepthToSpace": depth_to_space,
+    "Div": partial(joined, ops.divide),
     "Dropout": dropout,
     "Elu": lambda a, x: ops.elu(x, alpha=a["alpha"])[0],
-    "Erf": lambda a, x: erf(x),
+    "Erf": partial(activation, ops.erf),
+    "Exp": partial(activation, ops.exp),
+    "Expand": expand,
     "Flatten": flatten,
     "Gather": gather,
     "Gelu": lambda a, x: ops.gelu(x, approximate=a["approximate"] == "tanh")[0],
@@ -455,29 +535,46 @@ OPERATORS = {
     "LayerNormalization": layer_norm,
     "LRN": local_response_norm,
     "LeakyRelu": lambda a, x: ops.leaky_relu(x, slope=a["alpha"])[0],
+    "Log": partial(activation, ops.log),
     "LogSoftmax": lambda a, x: ops.log_softmax(x, axis=a["axis"])[0],
     "MatMul": matmul,
+    "Max": partial(extremum, ops.maximum),
     "MaxPool": max_pool,
     "MeanVarianceNormalization": mean_variance_norm,
+    "Min": partial(extremum, ops.minimum),
     "Mish": partial(activation, ops.mish),
     "Momentum": momentum,
-    "Mul": multiply,
+    "Mul": partial(joined, ops.multiply),
+    "Neg": partial(activation, ops.negative),
     "NegativeLogLikelihoodLoss": partial(class_loss, losses.nll),
     "PRelu": prelu,
     "Pad": pad,
+    "Pow": power,
     "RMSNormalization": rms_norm,
+    "Reciprocal": lambda a, x: ops.power(x, -1)[0],
+    "ReduceMax": partial(reduce, ops.reduce_max),
+    "ReduceMean": partial(reduce, ops.reduce_mean),
+    "ReduceSum": partial(reduce, ops.reduce_sum),
     "Relu": partial(activation, ops.relu),
+    "Reshape": reshape,
     "Resize": resize,
     "Selu": selu,
     "Sigmoid": partial(activation, ops.sigmoid),
+    "Slice": slices,
     "Softmax": lambda a, x: ops.softmax(x, axis=a["axis"])[0],
     "SoftmaxCrossEntropyLoss": softmax_cross_entropy,
     "Softplus": partial(activation, ops.softplus),
     "Softsign": partial(activation, ops.softsign),
     "SpaceToDepth": space_to_depth,
-    "Sum": add,
+    "Split": split,
+    "Sqrt": partial(activation, ops.sqrt),
+    "Squeeze": squeeze,
+    "Sub": partial(joined, ops.subtract),
+    "Sum": partial(joined, ops.add),
     "SwiGLU": swiglu,
     "Swish": swish,
     "Tanh": partial(activation, ops.tanh),
+    "Transpose": transpose,
+    "Unsqueeze": unsqueeze,
     "Upsample": upsample,
 }
