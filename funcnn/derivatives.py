@@ -22,6 +22,7 @@ from funcnn import checks, ops, tree
 from funcnn.combinators import map_layers
 from funcnn.kernels.allocator import keep_freed_memory
 from funcnn.kernels.bias import example_channel_sums
+from funcnn.kernels.broadcasting import sum_to
 from funcnn.kernels.conv.dispatch import correlate_adjoint_x, preference
 from funcnn.kernels.conv.im2col import example_adjoints_w
 from funcnn.kernels.geometry import Geometry, geometry, transposed_geometry
@@ -461,9 +462,8 @@ def _norm_rule(op: Callable[..., Any]) -> Callable[..., Tree]:
 
 def _affine_op_rule(params: Tree, x: Array, dy: Array, state: Tree | None, options: Mapping[str, Any]) -> Tree:
     def of_examples(terms: Array, leaf: Array) -> Array:
-        lead = terms.ndim - leaf.ndim
-        repeated = (*range(1, lead), *(lead + a for a, s in enumerate(leaf.shape) if s == 1))
-        return terms.sum(axis=repeated).reshape(len(terms), *leaf.shape)
+        new = (1,) * (terms.ndim - 1 - leaf.ndim)
+        return sum_to((len(terms), *new, *leaf.shape), terms).reshape(len(terms), *leaf.shape)
 
     return {name: of_examples(dy * x if name == "scale" else dy, leaf) for name, leaf in params.items()}
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from funcnn import checks
+from funcnn.kernels.broadcasting import sum_to
 from funcnn.tree import Array, Tree
 
 
@@ -39,14 +38,16 @@ def affine(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Arr
 
     Examples
     --------
+    >>> import numpy as np
     >>> y, vjp = affine({"scale": np.array([2.0, 3.0]), "bias": np.array(1.0)}, np.array([[1.0, 1.0]]))
     >>> dparams, dx = vjp(np.ones((1, 2)))
     >>> y, dparams["bias"], dx
     (array([[3., 4.]]), array(2.), array([[2., 3.]]))
     """
     x = checks.floating("affine: x", x)
-    names = tuple(name for name in ("scale", "bias") if isinstance(params, dict) and name in params)
-    leaves = dict(zip(names, checks.leaves("affine", params, names or ("scale", "bias")), strict=True))
+    given = [name for name in ("scale", "bias") if isinstance(params, dict) and name in params]
+    names = tuple(given) or ("scale", "bias")
+    leaves = dict(zip(names, checks.leaves("affine", params, names), strict=True))
     for name, leaf in leaves.items():
         example = x.shape[x.ndim - leaf.ndim :]
         if leaf.ndim >= x.ndim or any(a not in (1, b) for a, b in zip(leaf.shape, example, strict=True)):
@@ -60,20 +61,10 @@ def affine(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Arr
 
     def affine_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("affine", dy, shape, dtype)
-        dparams = {}
-        if "scale" in leaves:
-            dparams["scale"] = _sum_to(dy * x, leaves["scale"].shape)
-        if "bias" in leaves:
-            dparams["bias"] = _sum_to(dy, leaves["bias"].shape)
+        terms = {name: dy * x if name == "scale" else dy for name in leaves}
+        dparams: Tree = {name: sum_to(leaf.shape, terms[name]) for name, leaf in leaves.items()}
         if not input_gradient:
             return dparams, None
         return dparams, dy * leaves["scale"] if "scale" in leaves else dy
 
     return y, affine_vjp
-
-
-def _sum_to(array: Array, shape: tuple[int, ...]) -> Array:
-    """Sum over the axes along which an array of ``shape`` was repeated: the adjoint of broadcasting."""
-    lead = array.ndim - len(shape)
-    repeated = tuple(lead + a for a, s in enumerate(shape) if s == 1)
-    return np.asarray(array.sum(axis=(*range(lead), *repeated))).reshape(shape)

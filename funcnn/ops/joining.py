@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks
+from funcnn.kernels.broadcasting import sum_to
 from funcnn.tree import Array
 
 
@@ -48,7 +49,7 @@ def add(*xs: Array, broadcast: bool = False) -> tuple[Array, Callable[[Any], Any
 
     def add_vjp(dy: Any) -> Any:
         dy = checks.cotangent("add", dy, shape, dtype)
-        return tuple(_sum_to(of, dy) for of in shapes) if len(shapes) > 1 else dy
+        return tuple(sum_to(of, dy) for of in shapes) if len(shapes) > 1 else dy
 
     return y, add_vjp
 
@@ -120,7 +121,7 @@ def multiply(*xs: Array, broadcast: bool = False) -> tuple[Array, Callable[[Any]
         others = [arrays[:i] + arrays[i + 1 :] for i in range(len(arrays))]
         if len(arrays) == 1:
             return dy
-        return tuple(_sum_to(x.shape, math.prod(rest, start=dy)) for x, rest in zip(arrays, others, strict=True))
+        return tuple(sum_to(x.shape, math.prod(rest, start=dy)) for x, rest in zip(arrays, others, strict=True))
 
     return y, multiply_vjp
 
@@ -147,7 +148,7 @@ def subtract(a: Array, b: Array, *, broadcast: bool = False) -> tuple[Array, Cal
 
     def subtract_vjp(dy: Any) -> Any:
         dy = checks.cotangent("subtract", dy, shape, dtype)
-        return _sum_to(shape_a, dy), _sum_to(shape_b, -dy)
+        return sum_to(shape_a, dy), sum_to(shape_b, -dy)
 
     return y, subtract_vjp
 
@@ -178,7 +179,7 @@ def divide(a: Array, b: Array, *, broadcast: bool = False) -> tuple[Array, Calla
 
     def divide_vjp(dy: Any) -> Any:
         da = checks.cotangent("divide", dy, y.shape, y.dtype) / b
-        return _sum_to(shape_a, da), _sum_to(b.shape, -da * y)
+        return sum_to(shape_a, da), sum_to(b.shape, -da * y)
 
     return y, divide_vjp
 
@@ -281,7 +282,7 @@ def _extremum(
 
     def extremum_vjp(dy: Any) -> Any:
         dy = checks.cotangent(op, dy, shape, dtype)
-        dxs = tuple(_sum_to(of, dy * (chosen == i)) for i, of in enumerate(shapes))
+        dxs = tuple(sum_to(of, dy * (chosen == i)) for i, of in enumerate(shapes))
         return dxs if len(dxs) > 1 else dxs[0]
 
     return y, extremum_vjp
@@ -297,15 +298,6 @@ def _check_shapes(op: str, arrays: list[Array], broadcast: bool) -> None:
             f"{op}: the arrays must have equally many axes, and sizes that are equal or 1; got "
             f"{', '.join(map(str, shapes))}"
         )
-
-
-def _sum_to(shape: tuple[int, ...], dy: Array) -> Array:
-    """Return dy summed over the axes along which an array of this shape was repeated."""
-    if shape == dy.shape:
-        return dy
-    axes = tuple(a for a, (own, of_dy) in enumerate(zip(shape, dy.shape, strict=True)) if own != of_dy)
-    total: Array = dy.sum(axis=axes, keepdims=True)
-    return total
 
 
 def _arrays(op: str, xs: tuple[Any, ...]) -> list[Array]:

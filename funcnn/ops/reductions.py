@@ -28,7 +28,15 @@ def reduce_sum(x: Array, axes: int | Sequence[int], *, keepdims: bool = False) -
     (array([3., 7.]), array([[3., 3.],
            [7., 7.]]))
     """
-    return _scaled_sum("reduce_sum", x, axes, keepdims, mean=False)
+    x, over, with_ones = _arguments("reduce_sum", x, axes)
+    y = x.sum(axis=over, keepdims=keepdims)
+    shape, dtype, out = x.shape, x.dtype, y.shape
+
+    def reduce_sum_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("reduce_sum", dy, out, dtype)
+        return np.broadcast_to(dy.reshape(with_ones), shape)
+
+    return y, reduce_sum_vjp
 
 
 def reduce_mean(x: Array, axes: int | Sequence[int], *, keepdims: bool = False) -> tuple[Array, Callable[[Any], Array]]:
@@ -41,7 +49,16 @@ def reduce_mean(x: Array, axes: int | Sequence[int], *, keepdims: bool = False) 
     (array([1.5, 3.5]), array([[0.5, 0.5],
            [0.5, 0.5]]))
     """
-    return _scaled_sum("reduce_mean", x, axes, keepdims, mean=True)
+    x, over, with_ones = _arguments("reduce_mean", x, axes)
+    n = _count("reduce_mean", x, over)
+    y = x.sum(axis=over, keepdims=keepdims) / n
+    shape, dtype, out = x.shape, x.dtype, y.shape
+
+    def reduce_mean_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("reduce_mean", dy, out, dtype)
+        return np.broadcast_to(dy.reshape(with_ones) / n, shape)
+
+    return y, reduce_mean_vjp
 
 
 def reduce_max(x: Array, axes: int | Sequence[int], *, keepdims: bool = False) -> tuple[Array, Callable[[Any], Array]]:
@@ -53,41 +70,23 @@ def reduce_max(x: Array, axes: int | Sequence[int], *, keepdims: bool = False) -
     >>> y, vjp(np.ones(1))
     (array([4.]), array([[0., 1., 0.]]))
     """
-    x, over = _arguments("reduce_max", x, axes)
-    kept = [a for a in range(x.ndim) if a not in over]
-    count = _count("reduce_max", x, over)
-    rows = x.transpose(*kept, *over).reshape(*(x.shape[a] for a in kept), count)
-    argmax = np.expand_dims(rows.real.argmax(axis=-1), -1)
-    y = np.take_along_axis(rows, argmax, -1)[..., 0]
-    shape, dtype, rows_shape = x.shape, x.dtype, rows.shape
-    out = tuple(1 if a in over else s for a, s in enumerate(shape)) if keepdims else y.shape
+    x, over, with_ones = _arguments("reduce_max", x, axes)
+    n = _count("reduce_max", x, over)
+    ends = range(-len(over), 0)
+    moved = np.moveaxis(x, over, ends)  # the axes to reduce, then in one
+    rows = moved.reshape(*moved.shape[: x.ndim - len(over)], n)
+    argmax = rows.real.argmax(axis=-1, keepdims=True)
+    y = np.take_along_axis(rows, argmax, -1)
+    y = y.reshape(with_ones) if keepdims else y[..., 0]
+    dtype, out, rows_shape, moved_shape = x.dtype, y.shape, rows.shape, moved.shape
 
     def reduce_max_vjp(dy: Any) -> Array:
         dy = checks.cotangent("reduce_max", dy, out, dtype)
-        dx = np.zeros(rows_shape, dy.dtype)
-        np.put_along_axis(dx, argmax, dy.reshape(*rows_shape[:-1], 1), -1)
-        spread = dx.reshape(*(shape[a] for a in kept), *(shape[a] for a in over))
-        return spread.transpose(np.argsort([*kept, *over]))
+        dx = np.zeros(rows_shape, dtype)
+        np.put_along_axis(dx, argmax, dy.reshape(argmax.shape), -1)
+        return np.moveaxis(dx.reshape(moved_shape), ends, over)
 
-    return y.reshape(out), reduce_max_vjp
-
-
-def _scaled_sum(
-    op: str, x: Array, axes: int | Sequence[int], keepdims: bool, *, mean: bool
-) -> tuple[Array, Callable[[Any], Array]]:
-    x, over = _arguments(op, x, axes)
-    count = _count(op, x, over) if mean else 1
-    y = x.sum(axis=over, keepdims=keepdims)
-    if mean:
-        y = y / count
-    shape, dtype, out = x.shape, x.dtype, y.shape
-    with_ones = tuple(1 if a in over else s for a, s in enumerate(shape))
-
-    def sum_vjp(dy: Any) -> Array:
-        dy = checks.cotangent(op, dy, out, dtype).reshape(with_ones)
-        return np.broadcast_to(dy / count if mean else dy, shape)
-
-    return y, sum_vjp
+    return y, reduce_max_vjp
 
 
 def _count(op: str, x: Array, over: tuple[int, ...]) -> int:
@@ -98,10 +97,11 @@ def _count(op: str, x: Array, over: tuple[int, ...]) -> int:
     return count
 
 
-def _arguments(op: str, x: Array, axes: int | Sequence[int]) -> tuple[Array, tuple[int, ...]]:
+def _arguments(op: str, x: Array, axes: int | Sequence[int]) -> tuple[Array, tuple[int, ...], tuple[int, ...]]:
+    """Return x, its axes to reduce in order, and its shape with 1 in their place."""
     x = checks.floating(f"{op}: x", x)
     listed: list[int] = np.atleast_1d(axes).tolist()
     over = tuple(sorted({checks.axis(op, a, x.ndim) for a in listed}))
     if 0 in over:
         raise ValueError(f"{op}: axes {axes} include axis 0, but examples must not depend on each other")
-    return x, over
+    return x, over, tuple(1 if a in over else s for a, s in enumerate(x.shape))

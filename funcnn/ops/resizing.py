@@ -109,7 +109,7 @@ def resize(
         for a, (lo, hi, t) in reversed(list(enumerate(axes, start=1))):
             dx = np.zeros((*dy.shape[:a], before[a - 1], *dy.shape[a + 1 :]), dtype)
             for neighbour, weight in ((lo, 1 - t), (hi, t)) if t.any() else ((lo, 1 - t),):
-                # the outputs of one neighbour follow each other
+                # R^T dy: a position gets the weighted dy of its outputs, which follow each other
                 starts = np.flatnonzero(np.diff(neighbour, prepend=-1))
                 at: Any = (*(slice(None),) * a, neighbour[starts])
                 dx[at] += np.add.reduceat(dy * _along(weight, a, dy), starts, axis=a)

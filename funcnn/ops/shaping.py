@@ -14,6 +14,7 @@ import numpy as np
 
 from funcnn import checks
 from funcnn.kernels import windows
+from funcnn.kernels.broadcasting import sum_to
 from funcnn.kernels.geometry import Padding, PerAxis, check_growth, geometry, per_axis
 from funcnn.tree import Array
 
@@ -191,10 +192,9 @@ def broadcast_to(x: Array, shape: Sequence[int]) -> tuple[Array, Callable[[Any],
         raise ValueError(f"broadcast_to: examples of shape {x.shape[1:]} cannot be repeated to {tuple(shape)}")
     y = np.broadcast_to(x, (x.shape[0], *shape))
     before, after, dtype = x.shape, y.shape, y.dtype
-    repeated = tuple(a for a, (s, t) in enumerate(zip(before, after, strict=True)) if s != t)
 
     def broadcast_to_vjp(dy: Any) -> Array:
-        return checks.cotangent("broadcast_to", dy, after, dtype).sum(axis=repeated, keepdims=True)
+        return sum_to(before, checks.cotangent("broadcast_to", dy, after, dtype))
 
     return y, broadcast_to_vjp
 

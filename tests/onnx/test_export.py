@@ -357,6 +357,9 @@ def test_scaling_probabilities_and_metadata():
     logits = model.forward(params, (x - 3) / 2, state, train=False)[0]
     assert np.allclose(session.run(None, {"x": x})[0], ops.softmax(logits)[0], atol=1e-5)
     assert session.get_modelmeta().custom_metadata_map == {"classes": "a,b"}
+    body = from_onnx(proto)
+    body_params, body_state, _ = body.init((0,), (8, 8, 1))
+    assert_close(body.forward(body_params, x, body_state, train=False)[0], ops.softmax(logits)[0])
 
 
 @pytest.mark.parametrize(
