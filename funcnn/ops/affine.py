@@ -57,11 +57,11 @@ def affine(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Arr
         y = y * leaves["scale"]
     if "bias" in leaves:
         y = y + leaves["bias"]
-    shape, dtype = y.shape, y.dtype
+    shape, dtype, factor = y.shape, y.dtype, x if "scale" in leaves else None  # a bias alone does not need x
 
     def affine_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("affine", dy, shape, dtype)
-        terms = {name: dy * x if name == "scale" else dy for name in leaves}
+        terms = {name: dy * factor if name == "scale" else dy for name in leaves}
         dparams: Tree = {name: sum_to(leaf.shape, terms[name]) for name, leaf in leaves.items()}
         if not input_gradient:
             return dparams, None

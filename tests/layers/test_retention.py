@@ -86,6 +86,7 @@ KEPT = {
     "affine": (layers.affine(), SHAPE, "x", 0),
     "broadcast_to": (layers.broadcast_to((16, 16, 4)), (1, 16, 4), "", 0),
     "crop": (layers.crop([(1, 9, 1), (0, 16, 2), (0, 4, 1)]), SHAPE, "", 0),
+    "erf": (layers.erf(), SHAPE, "x", 0),
     "exp": (layers.exp(), SHAPE, "y", 0),
     "log": (layers.log(), SHAPE, "x", 0),
     "matmul": (graph((layers.matmul(), -1, -1)), (16, 8, 8), "x", 0),
@@ -112,6 +113,7 @@ COMPOSED = {
     "conv, relu, max_pool": (serial(conv2d(4, 3, padding="same"), relu(), layers.max_pool(2)), "xy", 0.25),
     "conv, max_pool": (serial(conv2d(4, 3, padding="same"), layers.max_pool(2)), "x", 0.25),
     "relu, max_pool": (serial(relu(), layers.max_pool(2)), "y", 0.25),
+    "a bias": (layers.affine(scale_shape=False), "", 0),
     "identity around tanh": (residual(layers.tanh()), "", ENTRY),  # tanh's output
     "conv, relu, max_pool in a graph": (
         graph((conv2d(4, 3, padding="same"), -1), (relu(), 0), (layers.max_pool(2), 1)),

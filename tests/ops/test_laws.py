@@ -439,6 +439,80 @@ def test_the_gradient_of_padding_counts_uses(mode, shape, lo, hi, seed):
 
 
 @LAWS
+@given(shape=image_shapes, cut=st.integers(0, 3), seed=seeds)
+def test_the_parts_of_an_array_are_cut_where_they_are_joined(shape, cut, seed):
+    x = normal(*shape, seed=seed)
+    cut = min(cut, shape[1])
+    whole = [(0, s, 1) for s in shape[2:]]
+    (a, a_vjp), (b, b_vjp) = (ops.crop(x, [bound, *whole]) for bound in ((0, cut, 1), (cut, shape[1], 1)))
+    y, vjp = ops.concat(a, b, axis=1)
+    assert np.array_equal(y, x)
+    da, db = vjp(x)
+    assert np.array_equal(a_vjp(da) + b_vjp(db), x)
+
+
+@LAWS
+@given(shape=image_shapes, seed=seeds, data=st.data())
+def test_axes_are_reduced_one_by_one_as_together(shape, seed, data):
+    axes = data.draw(st.lists(st.integers(1, len(shape) - 1), min_size=1, unique=True))
+    x = normal(*shape, seed=seed)
+    for reduce in (ops.reduce_sum, ops.reduce_mean, ops.reduce_max):
+        together, vjp = reduce(x, axes)
+        y, vjps = x, []
+        for a in sorted(axes, reverse=True):
+            y, of_axis = reduce(y, a)
+            vjps.append(of_axis)
+        dx = y
+        for of_axis in reversed(vjps):
+            dx = of_axis(dx)
+        assert_same([y, dx], [together, vjp(y)])
+
+
+@LAWS
+@given(shape=image_shapes, data=st.data(), seed=seeds)
+def test_a_reduction_does_not_mind_the_order_of_the_axes(shape, data, seed):
+    order = (0, *data.draw(st.permutations(range(1, len(shape)))))
+    x = normal(*shape, seed=seed)
+    moved, transpose_vjp = ops.transpose(x, order)
+    y, vjp = ops.reduce_max(moved, order.index(1))
+    expected, expected_vjp = ops.reduce_max(x, 1)
+    rest = [a for a in order if a != 1]
+    assert_same(y, expected.transpose(np.argsort(np.argsort(rest))))
+    assert_same(transpose_vjp(vjp(y)), expected_vjp(expected))
+
+
+@LAWS
+@given(shape=image_shapes, size=small(7), seed=seeds)
+def test_what_is_resized_lies_between_the_least_and_the_largest(shape, size, seed):
+    x = normal(*shape, seed=seed)
+    for coordinates in ("half_pixel", "align_corners", "asymmetric"):
+        y, vjp = ops.resize(x, size, coordinates=coordinates)
+        low, high = (
+            x.min(axis=tuple(range(1, x.ndim - 1)), keepdims=True),
+            x.max(axis=tuple(range(1, x.ndim - 1)), keepdims=True),
+        )
+        assert (y >= low - 1e-12).all() and (y <= high + 1e-12).all()
+        flipped, _ = ops.resize(np.flip(x, axis=1), size, coordinates=coordinates)
+        if coordinates != "asymmetric":
+            assert_same(np.flip(flipped, axis=1), y)
+        dy = normal(*y.shape, seed=seed)
+        assert_same((y * dy).sum(), (x * vjp(dy)).sum())  # it is linear
+
+
+@LAWS
+@given(shape=image_shapes, seed=seeds)
+def test_logarithms_turn_products_into_sums(shape, seed):
+    x, z = np.exp(normal(*shape, seed=seed)), np.exp(normal(*shape, seed=seed + 1))
+    assert_same(ops.log(x * z)[0], ops.log(x)[0] + ops.log(z)[0])
+    assert_same(ops.exp(ops.log(x)[0])[0], x)
+    assert_same(ops.power(ops.sqrt(x)[0], 2)[0], x)
+    assert_same(ops.power(x, -1)[0] * x, np.ones(shape))
+    u = normal(*shape, seed=seed)
+    assert_same(ops.gelu(u)[0], u / 2 * (1 + ops.erf(u / np.sqrt(2))[0]))
+    assert_same(ops.erf(-u)[0], ops.negative(ops.erf(u)[0])[0])
+
+
+@LAWS
 @given(widths=st.lists(small(3), min_size=2, max_size=3), seed=seeds)
 def test_joined_arrays_get_their_shares_back(widths, seed):
     parts = [normal(2, 3, c, seed=seed + i) for i, c in enumerate(widths)]
