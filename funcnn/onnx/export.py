@@ -434,7 +434,12 @@ def _adaptive(operator: str) -> Callable[..., _Value]:
 
 def _reduce(operator: str) -> Callable[..., _Value]:
     def write(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
-        axes, keepdims = sorted(map(x.axis, np.atleast_1d(node.options["axes"]).tolist())), node.options["keepdims"]
+        axes, keepdims = (
+            sorted(set(map(x.axis, np.atleast_1d(node.options["axes"]).tolist()))),
+            node.options["keepdims"],
+        )
+        if not axes:  # ONNX would reduce all
+            return x
         shape = _out_shape(node, x)
         # the order of the axes that stay is known from x's
         last_stays = keepdims or x.axis(-1) not in axes

@@ -131,7 +131,8 @@ def import_network(
     if not isinstance(y, Value):
         raise ValueError(f"{model.where}: the output {target!r} does not depend on the input")
     channels_last = (*range(1, len(y.shape)), 0)
-    as_it_is = y.order == channels_last and not model.is_ours
+    as_from_our_model = model.is_ours and target == model.graph.output[0].name
+    as_it_is = y.order == channels_last and not as_from_our_model
     nodes = _nodes_of(builder, builder.restored(y) if as_it_is else builder.plain(y))
     arguments = {
         "nodes": [{"layer": n.layer, "arguments": n.arguments, "sources": list(n.sources)} for n in nodes],

@@ -79,6 +79,8 @@ CASES = {
         (serial(L.conv2d(3, 3), L.reduce_mean((-2, -3))), IMAGE),
     ],
     "reduce_max": [
+        (L.reduce_max(()), IMAGE),
+        (L.reduce_max((1, -3)), IMAGE),
         (L.reduce_max(-1), IMAGE),
         (serial(L.conv2d(3, 3), L.reduce_max(-1)), IMAGE),
         (serial(L.conv2d(3, 3), L.reduce_max((1, 2, 3))), IMAGE),
@@ -407,6 +409,17 @@ def test_what_cannot_be_written_is_named(layer, words, path):
     with pytest.raises(ValueError, match=words) as error:
         to_onnx(model, params, state, IMAGE)
     assert error.value.__notes__ == [f"in layer {path}"]
+
+
+def test_feature_maps_of_an_exported_model_come_back_channels_last():
+    model, in_shape = MODELS["convnet"]
+    params, state = trained(model, in_shape)
+    body = from_onnx(to_onnx(model, params, state, in_shape), output="0_conv2d#2")  # after a transposition
+    body_params, body_state, out_shape = body.init((0,), in_shape)
+    x = np.random.default_rng(0).normal(0, 1, (2, *in_shape)).astype(np.float32)
+    expected, _ = ops.conv(params["0_conv2d"], x, padding="same")
+    assert out_shape == (8, 8, 32)
+    assert_close(body.forward(body_params, x, body_state, train=False)[0], expected)
 
 
 def test_ids_are_not_scaled():
