@@ -372,12 +372,13 @@ def _clip(builder: Builder, options: Options, names: Names, x: Input, low: Input
 
 def _clipped(builder: Builder, x: Value, least: float, most: float) -> Value:
     # the default of old opsets is the largest float
-    low = None if least <= np.finfo(np.float32).min else least
-    high = None if most >= np.finfo(np.float32).max else most
-    names = {(0, None): "relu", (0, 6): "relu6", (-1, 1): "hard_tanh", (None, None): "identity"}
-    named = next((name for bounds, name in names.items() if bounds == (low, high)), None)
-    bounds = {name: float(bound) for name, bound in (("lower", low), ("upper", high)) if bound is not None}
-    return builder.unary(named, {}, x) if named else builder.unary("clip", bounds, x)
+    bounds = {"lower": least} if least > np.finfo(np.float32).min else {}
+    bounds |= {"upper": most} if most < np.finfo(np.float32).max else {}
+    named = {"relu": {"lower": 0}, "relu6": {"lower": 0, "upper": 6}, "hard_tanh": {"lower": -1, "upper": 1}}
+    name = next((name for name, ends in named.items() if ends == bounds), None)
+    if name or not bounds:
+        return builder.unary(name, {}, x) if name else x
+    return builder.unary("clip", bounds, x)
 
 
 def _softmax(builder: Builder, options: Options, names: Names, x: Input, *, name: str) -> Value:
@@ -515,13 +516,10 @@ def _joined(builder: Builder, name: str, a: Value, b: Value) -> Value:
         a, b = builder.restored(a), builder.restored(b)
     if len(a.shape) != len(b.shape):
         raise ValueError(f"examples of shapes {a.shape} and {b.shape} cannot be joined, as the examples' axes differ")
-    parts = [a, b] if a.flattened is not None else [builder.ordered(x, _larger(a, b).order) for x in (a, b)]
-    y = builder.add(name, {"broadcast": a.shape != b.shape}, *parts)
-    return y._replace(flattened=a.flattened)
-
-
-def _larger(a: Value, b: Value) -> Value:
-    return a if math.prod(a.shape) >= math.prod(b.shape) else b
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    order = a.order if a.shape == shape else b.order
+    parts = [builder.ordered(x, order) if x.flattened is None else x for x in (a, b)]
+    return builder.add(name, {"broadcast": True} if a.shape != b.shape else {}, *parts)._replace(flattened=a.flattened)
 
 
 # --- arrays arranged, cut and put together ----------------------------------------------------------------------------
@@ -727,8 +725,6 @@ def _resize(builder: Builder, options: Options, names: Names, x: Input, *given: 
     rank = len(value.shape) + 1
     if options.get("antialias") or options.get("exclude_outside"):
         raise ValueError("antialias and exclude_outside are not known here")
-    if options.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise ValueError(f"keep_aspect_ratio_policy {options['keep_aspect_ratio_policy']} is not known here")
     mode = {"nearest": "nearest", "linear": "linear", "bilinear": "linear"}.get(options["mode"])
     coordinates = options.get("coordinate_transformation_mode", "asymmetric")
     if mode is None or coordinates not in COORDINATES:
@@ -745,10 +741,14 @@ def _resize(builder: Builder, options: Options, names: Names, x: Input, *given: 
         factors = [float(by_axis.get(a, 1)) for a in range(rank)]
         out = [math.floor(s * f) for s, f in zip(shape, factors, strict=True)]
     elif sizes is not None:
-        wanted = dict(zip(axes, sizes, strict=True))
+        wanted = {0: shape[0], **{a: size for a, size in zip(axes, sizes, strict=True) if a > 0}}
         out = [wanted.get(a, shape[a]) for a in range(rank)]
         factors = [o / s for o, s in zip(out, shape, strict=True)]
-        out[0], factors[0] = shape[0], 1.0
+        choose = {"not_larger": min, "not_smaller": max}.get(options.get("keep_aspect_ratio_policy", "stretch"))
+        if choose is not None:
+            factor = choose(factors[a] for a in axes if a > 0)
+            factors = [factor if a in axes and a > 0 else 1.0 for a in range(rank)]
+            out = [math.floor(s * f + 0.5) for s, f in zip(shape, factors, strict=True)]
     else:
         raise ValueError("it needs scales or sizes")
     if factors[:2] != [1, 1] or min(out) < 1 or math.prod(out) > LARGEST_EXAMPLE:

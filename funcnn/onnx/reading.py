@@ -140,6 +140,9 @@ def attributes(model: OnnxModel, node: NodeProto) -> Mapping[str, Any]:
         schema = onnx.defs.get_schema(node.op_type, model.opset, "")
     except onnx.defs.SchemaError:
         raise ValueError(f"opset {model.opset} has no such operator") from None
+    unknown = [a.name for a in node.attribute if a.name not in schema.attributes]
+    if unknown:
+        raise ValueError(f"opset {model.opset} gives it no attribute {unknown[0]!r}")
     defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
     found = {}
     for attribute in (*defaults, *node.attribute):
