@@ -196,9 +196,9 @@ def _dense(builder: Builder, x: Value, w: Array, b: Array | None = None) -> Valu
     """Multiply the last axis of ONNX's by a matrix."""
     last = len(x.shape) - 1
     if x.flattened is not None:  # rather than the features, the rows of the matrix are reordered
-        rows = np.empty_like(w)
-        rows[features_here(*x.flattened)] = w
-        w, x = rows, x._replace(flattened=None)
+        shape, order = x.flattened
+        w = w.reshape(*shape, w.shape[1]).transpose(*order, len(order)).reshape(w.shape)
+        x = x._replace(flattened=None)
     if x.order[-1] != last:
         x = builder.plain(x)
     return _linear(builder, x, "dense", {"features": w.shape[1]}, w, b)
@@ -212,7 +212,9 @@ def _gemm(builder: Builder, options: Options, names: Names, x: Input, w: Input, 
         raise ValueError(
             f"it needs rows of features and a matrix, not examples {value.shape} and weights {weights.shape}"
         )
-    matrix = np.float32(options["alpha"]) * (weights.T if options["transB"] else weights)
+    matrix = weights.T if options["transB"] else weights
+    if options["alpha"] != 1:
+        matrix = np.float32(options["alpha"]) * matrix
     bias = None
     if b is not None:
         bias = np.float32(options["beta"]) * _floats(b, "bias")
@@ -498,6 +500,11 @@ def _extreme(builder: Builder, options: Options, names: Names, *xs: Input, name:
     return y
 
 
+def _abs(builder: Builder, options: Options, names: Names, x: Input) -> Value:
+    value = _value(x)
+    return _joined(builder, "maximum", value, builder.unary("negative", {}, value))
+
+
 def _sum(builder: Builder, options: Options, names: Names, *xs: Input) -> Value:
     values = sorted(zip(names, xs, strict=True), key=lambda pair: not isinstance(pair[1], Value))
     y: Input = values[0][1]
@@ -773,6 +780,7 @@ def _elementwise(name: str, **arguments: str) -> Callable[..., Value]:
 
 
 OPERATORS: Mapping[str, Callable[..., Value | list[Value]]] = {
+    "Abs": _abs,
     "Add": _add,
     "AveragePool": partial(_pool, name="avg_pool"),
     "BatchNormalization": _batch_norm,

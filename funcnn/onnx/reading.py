@@ -128,7 +128,7 @@ def array_of(where: str, tensor: TensorProto) -> Array:
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{what} cannot be read: {error}") from None
     if array.dtype.kind not in "biu":  # also ml_dtypes' bfloat16, whose kind is V
-        array = array.astype(np.float32)
+        array = array.astype(np.float32, copy=False)
     return array
 
 
