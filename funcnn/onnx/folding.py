@@ -39,7 +39,7 @@ class Known(NamedTuple):
     def array(self, what: str) -> Array:
         """Return the constant; raise a ValueError if it depends on the number of examples."""
         if self.for_two is not self.for_three and not np.array_equal(self.for_two, self.for_three):
-            raise ValueError(f"{what} depends on the number of examples")
+            raise ValueError(f"{what} must not change with the number of examples")
         return self.for_two
 
 

@@ -741,14 +741,13 @@ def _resize(builder: Builder, options: Options, names: Names, x: Input, *given: 
     scales = list(options["scales"]) if "scales" in options else None
     if len(inputs) > 1 and inputs[1] is not None and _constant(inputs[1], "scales").size:
         scales = _constant(inputs[1], "scales").astype(np.float64).tolist()
-    sizes = _ints(inputs[2], "sizes") if len(inputs) > 2 and inputs[2] is not None and scales is None else None
     shape = (BATCHES[0], *value.shape)
     if scales is not None:
         by_axis = dict(zip(axes, scales, strict=True))
         factors = [float(by_axis.get(a, 1)) for a in range(rank)]
         out = [math.floor(s * f) for s, f in zip(shape, factors, strict=True)]
-    elif sizes is not None:
-        wanted = {0: shape[0], **{a: size for a, size in zip(axes, sizes, strict=True) if a > 0}}
+    elif len(inputs) > 2 and isinstance(inputs[2], Known):
+        wanted = {0: shape[0], **_sizes(inputs[2], axes)}
         out = [wanted.get(a, shape[a]) for a in range(rank)]
         factors = [o / s for o, s in zip(out, shape, strict=True)]
         choose = {"not_larger": min, "not_smaller": max}.get(options.get("keep_aspect_ratio_policy", "stretch"))
@@ -772,6 +771,17 @@ def _resize(builder: Builder, options: Options, names: Names, x: Input, *given: 
         "factors": tuple(factors[2:]),
     }
     return builder.add("resize", arguments, value)
+
+
+def _sizes(sizes: Known, axes: Sequence[int]) -> dict[int, int]:
+    """Return the sizes by axis, without that of axis 0, the number of examples, which is often among them."""
+    two, three = (
+        {a: int(size) for a, size in zip(axes, given.ravel(), strict=True) if a > 0}
+        for given in (sizes.for_two, sizes.for_three)
+    )
+    if two != three:
+        raise ValueError("its sizes must not change with the number of examples")
+    return two
 
 
 def _elementwise(name: str, **arguments: str) -> Callable[..., Value]:
