@@ -119,15 +119,18 @@ def import_network(
     for node in needed:
         try:
             options = attributes(model, node)
+            unknown = [name for name in node.input if name not in values]
+            if unknown:
+                raise ValueError(f"nothing before it makes its input {unknown[0]!r}")
             inputs = [values[name] for name in node.input]
             if all(isinstance(i, Known) or i is None for i in inputs):
                 outputs: Sequence[Any] = fold(node, options, inputs, model.opset)  # type: ignore[arg-type]
             else:
                 outputs = _written(builder, node, options, inputs)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{model.where}: {_describe(node)}: {error}") from None
+        except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
+            raise ValueError(f"{model.where}: {_describe(node)}: {' '.join(str(error).split())}") from None
         values |= dict(zip(node.output, outputs, strict=False))
-    y = values[target]
+    y = values.get(target)
     if not isinstance(y, Value):
         raise ValueError(f"{model.where}: the output {target!r} does not depend on the input")
     channels_last = (*range(1, len(y.shape)), 0)

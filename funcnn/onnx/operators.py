@@ -609,8 +609,9 @@ def _reshape(builder: Builder, options: Options, names: Names, x: Input, shape: 
     value = _value(x)
     if shape is None:
         targets = [list(options["shape"])] * 2
+    elif not isinstance(shape, Known):
+        raise ValueError("its shape must be constant here")
     else:
-        assert isinstance(shape, Known)
         targets = [[int(s) for s in array.ravel()] for array in shape]
     return builder.reshaped(value, _target_shape(builder, value, targets, bool(options.get("allowzero", 0))))
 
@@ -671,7 +672,8 @@ def _unsqueeze(builder: Builder, options: Options, names: Names, *given: Input) 
 
 def _expand(builder: Builder, options: Options, names: Names, x: Input, shape: Input) -> Value:
     value = builder.restored(_value(x))
-    assert isinstance(shape, Known)
+    if not isinstance(shape, Known):
+        raise ValueError("its shape must be constant here")
     wanted = [int(s) for s in shape.for_two.ravel()][-len(value.shape) :]
     if (
         shape.for_two.size > len(value.shape) + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,6 +76,7 @@ def read(file: str | os.PathLike[str] | bytes | ModelProto) -> OnnxModel:
             onnx.load_external_data_for_model(model, os.path.dirname(os.path.abspath(file)))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
             raise ValueError(f"{where}: its external data cannot be read: {error}") from None
+    _check_text(where, model.graph)
     if not model.graph.output:
         raise ValueError(f"{where} is not an ONNX model: it has no graph with an output")
     versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
@@ -98,6 +100,22 @@ def _parsed(where: str, content: bytes) -> ModelProto:
         raise ValueError(f"{where} is not an ONNX model, or is damaged: {error}") from None
 
 
+def _check_text(where: str, graph: GraphProto) -> None:
+    """Raise a ValueError if a name is not text (protobuf then returns bytes), or two values have the same."""
+    names = [value.name for value in (*graph.input, *graph.output, *graph.initializer)]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute)]
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong:
+        raise ValueError(f"{where} is damaged: the name {wrong[0]!r} is not text")
+    constants = [tensor.name for tensor in graph.initializer]
+    made = Counter([*constants, *(v.name for v in graph.input if v.name not in set(constants))])
+    made.update(name for node in graph.node for name in node.output if name)
+    twice = [name for name, count in made.items() if count > 1]
+    if twice:
+        raise ValueError(f"{where} is damaged: two values are called {twice[0]!r}")
+
+
 # The fields of a tensor that hold its numbers, if not as bytes
 _FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 # Types that take less than a byte each; NumPy has none for them
@@ -109,7 +127,8 @@ def array_of(where: str, tensor: TensorProto) -> Array:
 
     Raises a ValueError if the tensor does not hold as many numbers as its shape says, before any array is made.
     """
-    kind = TensorProto.DataType.Name(tensor.data_type)
+    names = {number: name for name, number in TensorProto.DataType.items()}
+    kind = names.get(tensor.data_type, "UNDEFINED")
     what = f"{where}: tensor {tensor.name!r} of shape {tuple(tensor.dims)} and type {kind}"
     if tensor.data_location == TensorProto.EXTERNAL and not tensor.HasField("raw_data"):
         raise ValueError(f"{what} is in another file: read the model from its path")
@@ -133,23 +152,37 @@ def array_of(where: str, tensor: TensorProto) -> Array:
 
 
 def attributes(model: OnnxModel, node: NodeProto) -> Mapping[str, Any]:
-    """Return a node's attributes by name, those that are not given with the operator's defaults."""
+    """Return a node's attributes by name, those that are not given with the operator's defaults.
+
+    Raises a ValueError if the operator is not ONNX's, or does not have such inputs or attributes.
+    """
     if node.domain not in ("", "ai.onnx"):
         raise ValueError(f"operators of the domain {node.domain!r} are not ONNX's own, and cannot be read")
     try:
         schema = onnx.defs.get_schema(node.op_type, model.opset, "")
     except onnx.defs.SchemaError:
         raise ValueError(f"opset {model.opset} has no such operator") from None
-    unknown = [a.name for a in node.attribute if a.name not in schema.attributes]
-    if unknown:
-        raise ValueError(f"opset {model.opset} gives it no attribute {unknown[0]!r}")
+    required = [i for i, value in enumerate(schema.inputs) if value.option == schema.FormalParameterOption.Single]
+    if not schema.min_input <= len(node.input) <= schema.max_input or not all(node.input[i] for i in required):
+        raise ValueError(f"it does not take the inputs {', '.join(map(repr, node.input)) or 'none'}")
     defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
-    found = {}
-    for attribute in (*defaults, *node.attribute):
-        value = helper.get_attribute_value(attribute)
-        if isinstance(value, TensorProto):
-            value = array_of(model.where, value)
-        elif attribute.type in (attribute.GRAPH, attribute.GRAPHS, attribute.SPARSE_TENSOR):
-            raise ValueError(f"its attribute {attribute.name} is a {attribute.type}, which cannot be read")
-        found[attribute.name] = value.decode() if isinstance(value, bytes) else value
-    return found
+    for attribute in node.attribute:
+        expected = schema.attributes.get(attribute.name)
+        if expected is None:
+            raise ValueError(f"opset {model.opset} gives it no attribute {attribute.name!r}")
+        if attribute.type != int(expected.type):
+            raise ValueError(f"its attribute {attribute.name} is not of type {expected.type.name}")
+    missing = {name for name, a in schema.attributes.items() if a.required} - {a.name for a in node.attribute}
+    if missing:
+        raise ValueError(f"it has no attribute {min(missing)!r}")
+    return {a.name: _attribute_value(model.where, a) for a in (*defaults, *node.attribute)}
+
+
+def _attribute_value(where: str, attribute: onnx.AttributeProto) -> Any:
+    if attribute.ref_attr_name or attribute.type in (attribute.GRAPH, attribute.GRAPHS, attribute.SPARSE_TENSOR):
+        kind = onnx.AttributeProto.AttributeType.Name(attribute.type).lower()
+        raise ValueError(f"its attribute {attribute.name}, a {kind}, cannot be read")
+    value = helper.get_attribute_value(attribute)
+    if isinstance(value, TensorProto):
+        return array_of(where, value)
+    return value.decode() if isinstance(value, bytes) else value
