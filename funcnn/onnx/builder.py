@@ -145,7 +145,8 @@ class Builder(NamedTuple):
             return x
         if len(shape) == 1 and len(x.shape) > 1:
             y = self.add("reshape", {"shape": (-1,)}, x, order=(0,))
-            in_order = np.array_equal(features_here(x.shape, x.order), np.arange(y.shape[0]))
+            long = [a for a in x.order if x.shape[a] > 1]
+            in_order = long == sorted(long)
             return y if in_order else y._replace(flattened=(x.shape, x.order))
         groups = _matching_axes(x.shape, shape)
         # the axes that are merged must be neighbours here: bring each group together where its first axis is

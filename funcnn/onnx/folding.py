@@ -26,8 +26,9 @@ _FOLDED = {
     *("ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Round", "Shape", "Sigmoid", "Size"),
     *("Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where"),
 }  # fmt: skip
-# More numbers than this in one folded constant are refused, since a file of a few bytes can ask for any number.
-_LARGEST = 2**26
+# The folded constants of a file have at most so many numbers, and this many times those that the file holds: a file of a
+# few bytes can ask for any number.
+_ROOM, _ROOM_PER_NUMBER = 2**26, 4
 
 
 class Known(NamedTuple):
@@ -49,8 +50,15 @@ def known(array: Any) -> Known:
     return Known(array, array)
 
 
-def fold(node: NodeProto, options: Mapping[str, Any], inputs: Sequence[Known | None], opset: int) -> list[Known]:
-    """Return the outputs of a node whose inputs are all constants.
+def room(held: int) -> int:
+    """Return how many numbers the folded constants of a file may have that holds so many."""
+    return _ROOM + _ROOM_PER_NUMBER * held
+
+
+def fold(
+    node: NodeProto, options: Mapping[str, Any], inputs: Sequence[Known | None], opset: int, left: int
+) -> list[Known]:
+    """Return the outputs of a node whose inputs are all constants; they may have ``left`` numbers.
 
     Raises a ValueError if the operator is not evaluated on constants, or its result would be too large.
     """
@@ -58,26 +66,38 @@ def fold(node: NodeProto, options: Mapping[str, Any], inputs: Sequence[Known | N
         return [known(_constant(options))]
     if node.op_type not in _FOLDED:
         raise ValueError("it is not computed on constants; write its result into the file, e.g. by onnxsim")
-    names = [name for name in node.input if name]
-    single = NodeProto()
-    single.CopyFrom(node)
-    graph = helper.make_graph(
-        [single],
-        "folded",
-        [helper.make_value_info(name, helper.make_tensor_type_proto(TensorProto.UNDEFINED, None)) for name in names],
-        [helper.make_value_info(n, helper.make_tensor_type_proto(TensorProto.UNDEFINED, None)) for n in node.output],
+    given = [i for i in inputs if i is not None]
+    run = _evaluator(node, opset)
+    results = [_evaluated(run, node, options, [i.for_two for i in given], left)]
+    if all(i.for_two is i.for_three for i in given):
+        return list(map(known, results[0]))
+    results.append(_evaluated(run, node, options, [i.for_three for i in given], left))
+    return [Known(*pair) for pair in zip(*results, strict=True)]
+
+
+def _evaluator(node: NodeProto, opset: int) -> ReferenceEvaluator:
+    anything = helper.make_tensor_type_proto(TensorProto.UNDEFINED, None)
+    inputs, outputs = (
+        [helper.make_value_info(name, anything) for name in dict.fromkeys(names) if name]
+        for names in (node.input, node.output)
     )
-    run = ReferenceEvaluator(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]))
-    results = []
-    for arrays in zip(*(i for i in inputs if i is not None), strict=True):
-        _check_size(node.op_type, options, arrays)
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            try:
-                results.append(run.run(None, dict(zip(names, arrays, strict=True))))
-            except Exception as error:  # the evaluator raises errors of any class for a wrong argument
-                raise ValueError(f"it cannot be computed: {error}") from None
-    return [Known(*map(np.asarray, pair)) for pair in zip(*results, strict=True)]
+    graph = helper.make_graph([node], "folded", inputs, outputs)
+    return ReferenceEvaluator(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]))
+
+
+def _evaluated(
+    run: ReferenceEvaluator, node: NodeProto, options: Mapping[str, Any], arrays: Sequence[Array], left: int
+) -> list[Array]:
+    size = _size(node.op_type, options, arrays)
+    if size > left:
+        raise ValueError(f"its result would have {size:,} numbers, more than the {left:,} that are allowed")
+    names = [name for name in node.input if name]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            return [np.asarray(y) for y in run.run(None, dict(zip(names, arrays, strict=True)))]
+        except Exception as error:  # the evaluator raises errors of any class for a wrong argument
+            raise ValueError(f"it cannot be computed: {error}") from None
 
 
 def _constant(options: Mapping[str, Any]) -> Array:
@@ -90,26 +110,24 @@ def _constant(options: Mapping[str, Any]) -> Array:
     return np.asarray(options["value"])
 
 
-def _check_size(operator: str, options: Mapping[str, Any], arrays: Sequence[Array]) -> None:
+def _size(operator: str, options: Mapping[str, Any], arrays: Sequence[Array]) -> int:
+    """Return how many numbers the result has."""
     try:
-        if operator in ("ConstantOfShape", "Expand"):
-            size = math.prod(int(s) for s in arrays[-1])
-        elif operator == "Tile":
-            size = arrays[0].size * math.prod(int(s) for s in arrays[-1])
-        elif operator == "Range":
+        if operator == "ConstantOfShape":
+            return math.prod(max(int(s), 1) for s in arrays[0])
+        if operator in ("Expand", "Tile"):
+            return arrays[0].size * math.prod(max(int(s), 1) for s in arrays[-1])
+        if operator == "Range":
             start, limit, delta = (float(a) for a in arrays)
-            size = math.ceil((limit - start) / delta)
-        elif operator == "Gather":
-            size = arrays[0].size // max(arrays[0].shape[options["axis"]], 1) * arrays[1].size
-        elif operator == "MatMul":
-            size = arrays[0].size // max(arrays[0].shape[-1], 1) * arrays[1].shape[-1]
-        elif operator in ("Concat", "Split"):
-            size = sum(a.size for a in arrays)
-        elif operator in ("Reshape", "Slice", "Squeeze", "Unsqueeze", "ReduceSum", "ReduceMean", "Transpose"):
-            size = arrays[0].size
-        else:
-            size = math.prod(np.broadcast_shapes(*(a.shape for a in arrays)))
+            return math.ceil((limit - start) / delta)
+        if operator == "Gather":
+            return arrays[0].size // max(arrays[0].shape[options["axis"]], 1) * arrays[1].size
+        if operator == "MatMul":
+            return arrays[0].size // max(arrays[0].shape[-1], 1) * arrays[1].shape[-1]
+        if operator in ("Concat", "Split"):
+            return sum(a.size for a in arrays)
+        if operator in ("Reshape", "Slice", "Squeeze", "Unsqueeze", "ReduceSum", "ReduceMean", "Transpose"):
+            return arrays[0].size
+        return math.prod(np.broadcast_shapes(*(a.shape for a in arrays)))
     except (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError) as error:
         raise ValueError(f"it cannot be computed: {error}") from None
-    if size > _LARGEST:
-        raise ValueError(f"its result would have {size:,} numbers, more than {_LARGEST:,}")

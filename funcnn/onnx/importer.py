@@ -23,7 +23,7 @@ from funcnn.keys import Key
 from funcnn.layer import Layer
 from funcnn.models import network
 from funcnn.onnx.builder import LARGEST_EXAMPLE, Builder, Node, Value, out_shape
-from funcnn.onnx.folding import BATCHES, Known, fold, known
+from funcnn.onnx.folding import BATCHES, Known, fold, known, room
 from funcnn.onnx.operators import OPERATORS
 from funcnn.onnx.reading import OnnxModel, attributes, read
 from funcnn.tree import Tree
@@ -110,10 +110,11 @@ def import_network(
     model = read(file)
     target = _target(model, output)
     needed = _needed_nodes(model, target)
-    x_name, x = _input(model, needed, in_shape)
+    x_name, x = _input(model, needed, target, in_shape)
     readers = Counter([target, *(name for node in needed for name in node.input)])
     _warn_of_tied_weights(model, needed)
     builder = Builder([], readers, model.opset, _fixed_batch(model, x_name))
+    left = room(sum(array.size for array in model.initializers.values()))
     values: dict[str, Value | Known | None] = {"": None, x_name: x}
     values |= {name: known(array) for name, array in model.initializers.items() if name != x_name}
     for node in needed:
@@ -124,7 +125,8 @@ def import_network(
                 raise ValueError(f"nothing before it makes its input {unknown[0]!r}")
             inputs = [values[name] for name in node.input]
             if all(isinstance(i, Known) or i is None for i in inputs):
-                outputs: Sequence[Any] = fold(node, options, inputs, model.opset)  # type: ignore[arg-type]
+                outputs: Sequence[Any] = fold(node, options, inputs, model.opset, left)  # type: ignore[arg-type]
+                left -= sum(y.for_two.size for y in outputs)
             else:
                 outputs = _written(builder, node, options, inputs)
         except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
@@ -147,7 +149,9 @@ def import_network(
 
 
 def _describe(node: NodeProto) -> str:
-    return f"node {node.name or node.output[0]!r} ({node.op_type})"
+    name = node.name or (node.output[0] if node.output else "")
+    operator = node.op_type if node.op_type.isidentifier() else repr(node.op_type)
+    return f"node {name!r} ({operator})"
 
 
 def _nodes_of(builder: Builder, y: Value) -> list[Node]:
@@ -179,14 +183,16 @@ def _target(model: OnnxModel, output: str | None) -> str:
     nodes, outputs = model.graph.node, [value.name for value in model.graph.output]
     if output is None:
         if len(outputs) > 1:
-            raise ValueError(f"{model.where}: has the outputs {', '.join(outputs)}: name one of them by output=")
+            raise ValueError(
+                f"{model.where}: has the outputs {', '.join(map(repr, outputs))}: name one of them by output="
+            )
         return outputs[0]
     for node in nodes:
         if output in node.output or output == node.name:
             return output if output in node.output else node.output[0]
     if output != "features":
         raise ValueError(
-            f"{model.where}: no value or node is called {output!r}; its outputs are {', '.join(outputs)}, and the "
+            f"{model.where}: no value or node is called {output!r}; its outputs are {', '.join(map(repr, outputs))}, and the "
             "input of its last layer with weights is 'features'"
         )
     weights = set(model.initializers) | {name for node in nodes if node.op_type == "Constant" for name in node.output}
@@ -213,12 +219,16 @@ def _needed_nodes(model: OnnxModel, target: str) -> list[NodeProto]:
     return needed
 
 
-def _input(model: OnnxModel, needed: Sequence[NodeProto], in_shape: tuple[int, ...] | None) -> tuple[str, Value]:
+def _input(
+    model: OnnxModel, needed: Sequence[NodeProto], target: str, in_shape: tuple[int, ...] | None
+) -> tuple[str, Value]:
     """Return the name of the input and its value."""
-    read_names = {name for node in needed for name in node.input}
+    read_names = {target, *(name for node in needed for name in node.input)}
     inputs = [v for v in model.graph.input if v.name in read_names and v.name not in model.initializers]
+    if not inputs:
+        raise ValueError(f"{model.where}: the output {target!r} does not depend on an input")
     if len(inputs) != 1:
-        names = ", ".join(v.name for v in inputs) or "none"
+        names = ", ".join(repr(v.name) for v in inputs)
         raise ValueError(f"{model.where}: a layer has one input, and the output needs these: {names}")
     (value,) = inputs
     kind = value.type.tensor_type

@@ -45,7 +45,10 @@ def _floats(x: Input, name: str) -> Array:
 
 
 def _ints(x: Input, name: str) -> list[int]:
-    return [int(i) for i in _constant(x, name).ravel()]
+    array = _constant(x, name)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"its {name} must be integers")
+    return [int(i) for i in array.ravel()]
 
 
 def _number(x: Input, name: str) -> float:
@@ -65,11 +68,16 @@ def _ints_of(options: Options, name: str, given: Sequence[Input], at: int) -> li
 def _axis(axis: int, x: Value) -> int:
     """Return an axis of ONNX as an axis of an example."""
     rank = len(x.shape) + 1
+    axis = _in_range(axis, rank)
+    if axis == 0:
+        raise ValueError("it works along axis 0, the examples, which must not depend on each other")
+    return axis - 1
+
+
+def _in_range(axis: int, rank: int) -> int:
     if not -rank <= axis < rank:
         raise ValueError(f"axis {axis} is out of range for {rank} axes")
-    if axis % rank == 0:
-        raise ValueError("it works along axis 0, the examples, which must not depend on each other")
-    return axis % rank - 1
+    return axis % rank
 
 
 def _axis_here(axis: int, x: Value) -> int:
@@ -163,8 +171,15 @@ def _windows(options: Options, size: Sequence[int], kernel: Sequence[int]) -> di
         raise ValueError(
             f"its kernel {given}, strides {stride} and dilations {dilation} do not fit the weights {kernel}"
         )
+    if min(*stride, *dilation) < 1:
+        raise ValueError(f"its strides {stride} and dilations {dilation} must be at least 1")
     auto = options.get("auto_pad", "NOTSET")
     padding: Any = _pairs(options.get("pads"), rank)
+    padded = [s + lo + hi for s, (lo, hi) in zip(size, padding, strict=True)]
+    if math.prod(padded) > LARGEST_EXAMPLE:
+        raise ValueError(f"its pads {options['pads']} make {math.prod(padded):,} positions of {math.prod(size):,}")
+    if auto not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise ValueError(f"auto_pad {auto!r} is not known here")
     if auto == "VALID":
         padding = ((0, 0),) * rank
     elif auto == "SAME_UPPER":
@@ -555,10 +570,10 @@ def _split(builder: Builder, options: Options, names: Names, *given: Input) -> l
     axis = _axis(int(options["axis"]), value)
     sizes = _ints_of(options, "split", given, 1)
     if sizes is None:
-        count = int(options.get("num_outputs") or options["outputs"])
+        count = options["outputs"]
         each = math.ceil(value.shape[axis] / count)
         sizes = [each] * (count - 1) + [value.shape[axis] - each * (count - 1)]
-    if sum(sizes) != value.shape[axis] or min(sizes) < 1:
+    if len(sizes) != options["outputs"] or sum(sizes) != value.shape[axis] or min(sizes) < 1:
         raise ValueError(f"the parts {sizes} are not those of {value.shape[axis]}")
     ends = np.cumsum(sizes).tolist()
     return [_part(builder, value, {axis: (end - size, end, 1)}) for size, end in zip(sizes, ends, strict=True)]
@@ -571,6 +586,8 @@ def _slice(builder: Builder, options: Options, names: Names, *given: Input) -> V
         raise ValueError("it needs starts and ends")
     axes = _ints_of(options, "axes", given, 3) or list(range(len(starts)))
     steps = _ints_of(options, "steps", given, 4) or [1] * len(starts)
+    if not len(starts) == len(ends) == len(axes) == len(steps):
+        raise ValueError(f"starts {starts}, ends {ends}, axes {axes} and steps {steps} are not equally many")
     bounds = {}
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         if axis in (0, -len(value.shape) - 1) and (start, step) == (0, 1) and end >= 2**31 - 1:
@@ -594,6 +611,8 @@ def _gather(builder: Builder, options: Options, names: Names, x: Input, indices:
         order = (*indices.order, len(indices.order))
         return builder.add("embedding", arguments, indices, order=order, params={"w": table})
     value, wanted = builder.restored(_value(x)), _constant(indices, "indices")
+    if wanted.dtype.kind not in "iu":
+        raise ValueError("its indices must be integers")
     axis = _axis(int(options["axis"]), value)
     if wanted.size != 1:
         raise ValueError(f"only a single index is known here, not {wanted.shape}")
@@ -626,10 +645,13 @@ def _target_shape(builder: Builder, x: Value, targets: Sequence[list[int]], allo
         known = math.prod(s for s in rest if s != -1)
         if -1 in rest and known and size % known == 0:
             rest = [size // known if s == -1 else s for s in rest]
-        whole = (first[0], targets[1][0]) == BATCHES or first[0] in (0, -1, builder.fixed_batch)
+        whole = (first[0], targets[1][0]) == BATCHES or first[0] in (0, -1, 1, builder.fixed_batch)
         if whole and math.prod(rest) == size:
             return tuple(rest)
-    raise ValueError(f"examples of shape {x.shape} would be mixed by the shape {targets[0]}")
+    raise ValueError(
+        f"examples of shape {x.shape} would be mixed by the shape {targets[0]}: export the network with a batch axis that "
+        "stays the first, of any size"
+    )
 
 
 def _flatten(builder: Builder, options: Options, names: Names, x: Input) -> Value:
@@ -663,7 +685,9 @@ def _unsqueeze(builder: Builder, options: Options, names: Names, *given: Input) 
     value = _value(given[0])
     listed = _ints_of(options, "axes", given, 1) or []
     rank = len(value.shape) + 1 + len(listed)
-    axes = {a % rank for a in listed}
+    axes = {_in_range(a, rank) for a in listed}
+    if len(axes) < len(listed):
+        raise ValueError(f"axes {listed} name one twice")
     if 0 in axes:
         raise ValueError(f"axes {listed} would put a new axis before the examples")
     sizes = iter(value.shape)
@@ -694,7 +718,7 @@ def _pad(builder: Builder, options: Options, names: Names, *given: Input) -> Val
     if widths is None:
         raise ValueError("it needs pads")
     axes = _ints_of(options, "axes", given, 3) or list(range(rank))
-    both = {a % rank: pair for a, pair in zip(axes, _pairs(widths, len(axes)), strict=True) if any(pair)}
+    both = {_in_range(a, rank): pair for a, pair in zip(axes, _pairs(widths, len(axes)), strict=True) if any(pair)}
     if not both:
         return value
     if 0 in both:
@@ -739,7 +763,7 @@ def _resize(builder: Builder, options: Options, names: Names, x: Input, *given: 
     if mode is None or coordinates not in COORDINATES:
         raise ValueError(f"mode {options['mode']!r} with coordinates {coordinates!r} is not known here")
     inputs = list(given) if builder.opset > 10 else [None, *given]  # roi came with opset 11
-    axes = [int(a) % rank for a in options.get("axes") or range(rank)]
+    axes = [_in_range(int(a), rank) for a in options.get("axes") or range(rank)]
     scales = list(options["scales"]) if "scales" in options else None
     if len(inputs) > 1 and inputs[1] is not None and _constant(inputs[1], "scales").size:
         scales = _constant(inputs[1], "scales").astype(np.float64).tolist()

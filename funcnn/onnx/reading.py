@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,13 +78,13 @@ def read(file: str | os.PathLike[str] | bytes | ModelProto) -> OnnxModel:
             raise ValueError(f"{where}: its external data cannot be read: {error}") from None
     _check_text(where, model.graph)
     if not model.graph.output:
-        raise ValueError(f"{where} is not an ONNX model: it has no graph with an output")
+        raise ValueError(f"{where}: not an ONNX model: it has no graph with an output")
     versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
     opset = versions[0] if versions else 0
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
-        raise ValueError(f"{where}: has operators of opset {opset}; {OLDEST_OPSET} to {NEWEST_OPSET} can be read")
+        raise ValueError(f"{where}: operators of opset {opset}, where {OLDEST_OPSET} to {NEWEST_OPSET} can be read")
     if model.functions:
-        model = inliner.inline_local_functions(model)
+        model = _inlined(where, model)
     if model.graph.sparse_initializer:
         name = model.graph.sparse_initializer[0].values.name
         raise ValueError(f"{where}: initializer {name!r} is sparse, which cannot be read; save it as a dense tensor")
@@ -97,7 +97,36 @@ def _parsed(where: str, content: bytes) -> ModelProto:
     try:
         return ModelProto.FromString(content)
     except DecodeError as error:
-        raise ValueError(f"{where} is not an ONNX model, or is damaged: {error}") from None
+        raise ValueError(f"{where}: not an ONNX model, or damaged: {error}") from None
+
+
+# More nodes than this are not made of a file's functions, which can call each other: a short file asks for any number.
+_MOST_NODES = 10**5
+
+
+def _inlined(where: str, model: ModelProto) -> ModelProto:
+    """Return a model in which the nodes that call its own functions are replaced by the functions' nodes."""
+    bodies = {(f.domain, f.name): f.node for f in model.functions}
+    counts: dict[tuple[str, str], int] = {}
+
+    def size(nodes: Sequence[NodeProto], path: tuple[tuple[str, str], ...]) -> int:
+        total = 0
+        for node in nodes:
+            called = (node.domain, node.op_type)
+            if called in path or len(path) > 100:
+                raise ValueError(f"{where}: damaged: its function {node.op_type!r} calls itself")
+            if called in bodies and called not in counts:
+                counts[called] = size(bodies[called], (*path, called))
+            total += counts.get(called, 1)
+        return total
+
+    total = size(model.graph.node, ())
+    if total > _MOST_NODES:
+        raise ValueError(f"{where}: its functions would become {total:,} nodes, more than {_MOST_NODES:,}")
+    try:
+        return inliner.inline_local_functions(model)
+    except (RuntimeError, ValueError, TypeError, onnx.checker.ValidationError) as error:
+        raise ValueError(f"{where}: its functions cannot be read: {' '.join(str(error).split())}") from None
 
 
 def _check_text(where: str, graph: GraphProto) -> None:
@@ -107,13 +136,13 @@ def _check_text(where: str, graph: GraphProto) -> None:
         names += [node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute)]
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong:
-        raise ValueError(f"{where} is damaged: the name {wrong[0]!r} is not text")
+        raise ValueError(f"{where}: damaged: the name {wrong[0]!r} is not text")
     constants = [tensor.name for tensor in graph.initializer]
     made = Counter([*constants, *(v.name for v in graph.input if v.name not in set(constants))])
     made.update(name for node in graph.node for name in node.output if name)
     twice = [name for name, count in made.items() if count > 1]
     if twice:
-        raise ValueError(f"{where} is damaged: two values are called {twice[0]!r}")
+        raise ValueError(f"{where}: damaged: two values are called {twice[0]!r}")
 
 
 # The fields of a tensor that hold its numbers, if not as bytes
