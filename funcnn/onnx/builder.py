@@ -70,6 +70,8 @@ class Builder(NamedTuple):
     Attributes
     ----------
     nodes : list of Node
+    shared : set of int
+        Those whose output several nodes of the file read, perhaps under different names.
     readers : Counter
         How many nodes read a value of the file, by its name; the output is read once more.
     opset : int
@@ -78,6 +80,7 @@ class Builder(NamedTuple):
     """
 
     nodes: list[Node]
+    shared: set[int]
     readers: Counter[str]
     opset: int
     fixed_batch: int | None
@@ -106,10 +109,14 @@ class Builder(NamedTuple):
         """Append a layer that treats all entries alike."""
         return self.add(layer, arguments, x, params=params)._replace(flattened=x.flattened)
 
+    def sole_reader(self, x: Value) -> Node | None:
+        """Return the node that made x if only one node of the file reads it, so that both may become one."""
+        return None if x.node < 0 or x.node in self.shared else self.nodes[x.node]
+
     def replace(self, node: int, arguments: Mapping[str, Any], params: Tree) -> None:
-        """Give a node, whose output keeps its shape, further arguments and parameters."""
+        """Give a node, whose output keeps its shape, further arguments and other parameters."""
         old = self.nodes[node]
-        self.nodes[node] = old._replace(arguments={**old.arguments, **arguments}, params={**old.params, **params})
+        self.nodes[node] = old._replace(arguments={**old.arguments, **arguments}, params=params)
 
     def ordered(self, x: Value, order: Sequence[int]) -> Value:
         """Return the value with its axes in this order, by a transposition if it is not yet so."""

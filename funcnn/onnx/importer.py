@@ -113,7 +113,7 @@ def import_network(
     x_name, x = _input(model, needed, target, in_shape)
     readers = Counter([target, *(name for node in needed for name in node.input)])
     _warn_of_tied_weights(model, needed)
-    builder = Builder([], readers, model.opset, _fixed_batch(model, x_name))
+    builder = Builder([], set(), readers, model.opset, _fixed_batch(model, x_name))
     left = room(sum(array.size for array in model.initializers.values()))
     values: dict[str, Value | Known | None] = {"": None, x_name: x}
     values |= {name: known(array) for name, array in model.initializers.items() if name != x_name}
@@ -132,6 +132,9 @@ def import_network(
         except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
             raise ValueError(f"{model.where}: {_describe(node)}: {' '.join(str(error).split())}") from None
         values |= dict(zip(node.output, outputs, strict=False))
+        for name, value in zip(node.output, outputs, strict=False):
+            if isinstance(value, Value) and readers[name] > 1:
+                builder.shared.add(value.node)
     y = values.get(target)
     if not isinstance(y, Value):
         raise ValueError(f"{model.where}: the output {target!r} does not depend on the input")
@@ -314,7 +317,7 @@ def _written(
         raise ValueError(
             "the operator is not known here: stop before it by output=NAME, where NAME is a value or node of the file"
         )
-    written = write(builder, {**options, "outputs": len(node.output)}, list(node.input), *inputs)
+    written = write(builder, {**options, "outputs": len(node.output)}, *inputs)
     outputs = list(written) if isinstance(written, list) else [written]
     missing = [name for name in node.output[len(outputs) :] if builder.readers[name]]
     if missing:

@@ -1,7 +1,7 @@
-"""What each ONNX operator is in layers of funcnn: one function for each, ``(builder, options, names, *inputs)``.
+"""What each ONNX operator is in layers of funcnn: one function for each, ``(builder, options, *inputs)``.
 
-``options`` are the node's attributes, the defaults filled in; ``names`` are its inputs' names; each input is a `Value`,
-a `Known` constant, or None where it is left out. A function appends layers and returns the output, or a list of
+``options`` are the node's attributes, the defaults filled in; each input is a `Value`, a `Known` constant, or None where
+it is left out. A function appends layers and returns the output, or a list of
 outputs. What it cannot say in layers it refuses with a ValueError; the importer adds file and node.
 """
 
@@ -20,7 +20,6 @@ from funcnn.ops.resizing import COORDINATES
 from funcnn.tree import Array, Tree
 
 Options = Mapping[str, Any]
-Names = Sequence[str]
 Input = Value | Known | None
 SELU = [float(np.float32(number)) for number in (1.6732632423543772, 1.0507009873554805)]
 
@@ -104,7 +103,7 @@ def _kernel(w: Array) -> Array:
     return w.transpose(*range(2, w.ndim), 1, 0)
 
 
-def _conv(builder: Builder, options: Options, names: Names, x: Input, w: Input, b: Input = None) -> Value:
+def _conv(builder: Builder, options: Options, x: Input, w: Input, b: Input = None) -> Value:
     weights = _floats(w, "weights")
     value = builder.channels_last(_value(x))
     size, groups = _spatial(value), int(options["group"])
@@ -124,7 +123,7 @@ def _conv(builder: Builder, options: Options, names: Names, x: Input, w: Input, 
     return _linear(builder, value, f"conv{len(size)}d", arguments, _kernel(weights), bias)
 
 
-def _conv_transpose(builder: Builder, options: Options, names: Names, x: Input, w: Input, b: Input = None) -> Value:
+def _conv_transpose(builder: Builder, options: Options, x: Input, w: Input, b: Input = None) -> Value:
     weights = _floats(w, "weights")
     value = builder.channels_last(_value(x))
     size, groups = _spatial(value), int(options["group"])
@@ -219,7 +218,7 @@ def _dense(builder: Builder, x: Value, w: Array, b: Array | None = None) -> Valu
     return _linear(builder, x, "dense", {"features": w.shape[1]}, w, b)
 
 
-def _gemm(builder: Builder, options: Options, names: Names, x: Input, w: Input, b: Input = None) -> Value:
+def _gemm(builder: Builder, options: Options, x: Input, w: Input, b: Input = None) -> Value:
     value, weights = _value(x), _floats(w, "weights")
     if options["transA"]:
         raise ValueError("transA exchanges the examples with their entries")
@@ -239,7 +238,7 @@ def _gemm(builder: Builder, options: Options, names: Names, x: Input, w: Input, 
     return _dense(builder, value, matrix, bias)
 
 
-def _matmul(builder: Builder, options: Options, names: Names, a: Input, b: Input) -> Value:
+def _matmul(builder: Builder, options: Options, a: Input, b: Input) -> Value:
     if isinstance(a, Value) and isinstance(b, Value):
         return builder.add("matmul", {}, builder.plain(a), builder.plain(b))
     if isinstance(a, Value):
@@ -260,7 +259,7 @@ def _matmul(builder: Builder, options: Options, names: Names, a: Input, b: Input
 
 
 def _batch_norm(
-    builder: Builder, options: Options, names: Names, x: Input, scale: Input, bias: Input, mean: Input, var: Input
+    builder: Builder, options: Options, x: Input, scale: Input, bias: Input, mean: Input, var: Input
 ) -> Value:
     if options.get("training_mode") or not options.get("spatial", 1):
         raise ValueError("only normalisation by the channels' running averages is known here")
@@ -274,13 +273,13 @@ def _batch_norm(
     return builder.add("batch_norm", arguments, value, params=params, state=state)
 
 
-def _instance_norm(builder: Builder, options: Options, names: Names, x: Input, scale: Input, bias: Input) -> Value:
+def _instance_norm(builder: Builder, options: Options, x: Input, scale: Input, bias: Input) -> Value:
     params = {"scale": _floats(scale, "scale"), "bias": _floats(bias, "bias")}
     arguments = {"eps": float(options["epsilon"])}
     return builder.add("instance_norm", arguments, builder.channels_last(_value(x)), params=params)
 
 
-def _group_norm(builder: Builder, options: Options, names: Names, x: Input, scale: Input, bias: Input) -> Value:
+def _group_norm(builder: Builder, options: Options, x: Input, scale: Input, bias: Input) -> Value:
     value, groups = builder.channels_last(_value(x)), int(options["num_groups"])
     params = {"scale": _floats(scale, "scale"), "bias": _floats(bias, "bias")}
     if builder.opset < 21:  # one number for each group, in the first version of the operator
@@ -289,7 +288,7 @@ def _group_norm(builder: Builder, options: Options, names: Names, x: Input, scal
     return builder.add("group_norm", arguments, value, params=params)
 
 
-def _layer_norm(builder: Builder, options: Options, names: Names, x: Input, scale: Input, bias: Input = None) -> Value:
+def _layer_norm(builder: Builder, options: Options, x: Input, scale: Input, bias: Input = None) -> Value:
     value = builder.restored(_value(x))
     first = _axis(int(options["axis"]), value)
     over = range(first, len(value.shape))
@@ -304,7 +303,7 @@ def _layer_norm(builder: Builder, options: Options, names: Names, x: Input, scal
     return builder.add("layer_norm", {"axes": axes, "eps": float(options["epsilon"])}, value, params=params)
 
 
-def _lrn(builder: Builder, options: Options, names: Names, x: Input) -> Value:
+def _lrn(builder: Builder, options: Options, x: Input) -> Value:
     settings = {
         "size": int(options["size"]),
         "alpha": float(options["alpha"]),
@@ -317,7 +316,7 @@ def _lrn(builder: Builder, options: Options, names: Names, x: Input) -> Value:
 # --- pooling ----------------------------------------------------------------------------------------------------------
 
 
-def _pool(builder: Builder, options: Options, names: Names, x: Input, *, name: str) -> Value:
+def _pool(builder: Builder, options: Options, x: Input, *, name: str) -> Value:
     value = builder.channels_last(_value(x))
     window = tuple(int(k) for k in options["kernel_shape"])
     settings = {"window": window, **_windows(options, _spatial(value), window)}
@@ -327,12 +326,12 @@ def _pool(builder: Builder, options: Options, names: Names, x: Input, *, name: s
     return builder.add(name, settings, value)
 
 
-def _global_pool(builder: Builder, options: Options, names: Names, x: Input, *, name: str) -> Value:
+def _global_pool(builder: Builder, options: Options, x: Input, *, name: str) -> Value:
     value = builder.channels_last(_value(x))
     return builder.add(name, {"axes": tuple(range(1, len(value.shape))), "keepdims": True}, value)
 
 
-def _reduce(builder: Builder, options: Options, names: Names, *given: Input, name: str) -> Value:
+def _reduce(builder: Builder, options: Options, *given: Input, name: str) -> Value:
     value = builder.restored(_value(given[0]))
     listed = _ints_of(options, "axes", given, 1)
     if not listed:
@@ -353,7 +352,6 @@ def _reduce(builder: Builder, options: Options, names: Names, *given: Input, nam
 def _activation(
     builder: Builder,
     options: Options,
-    names: Names,
     x: Input,
     *,
     name: str,
@@ -362,15 +360,15 @@ def _activation(
     return builder.unary(name, arguments(options), _value(x))
 
 
-def _selu(builder: Builder, options: Options, names: Names, x: Input) -> Value:
+def _selu(builder: Builder, options: Options, x: Input) -> Value:
     alpha, gamma = float(options["alpha"]), float(options["gamma"])
     if [float(np.float32(number)) for number in (alpha, gamma)] == SELU:
         return builder.unary("selu", {}, _value(x))
     y = builder.unary("elu", {"alpha": alpha}, _value(x))
-    return _scaled(builder, y, {"scale": np.array(gamma, np.float32)})
+    return _affine(builder, y, {"scale": np.array(gamma, np.float32)})
 
 
-def _prelu(builder: Builder, options: Options, names: Names, x: Input, slope: Input) -> Value:
+def _prelu(builder: Builder, options: Options, x: Input, slope: Input) -> Value:
     value, leaf = _value(x), _floats(slope, "slope")
     along = [a % len(value.shape) for a in range(-leaf.ndim, 0) if leaf.shape[a] != 1]
     if len(along) > 1:
@@ -381,7 +379,7 @@ def _prelu(builder: Builder, options: Options, names: Names, x: Input, slope: In
     return builder.unary("prelu", {}, value, params={"slope": slopes})
 
 
-def _clip(builder: Builder, options: Options, names: Names, x: Input, low: Input = None, high: Input = None) -> Value:
+def _clip(builder: Builder, options: Options, x: Input, low: Input = None, high: Input = None) -> Value:
     least = options.get("min", -math.inf) if low is None else _number(low, "min")
     most = options.get("max", math.inf) if high is None else _number(high, "max")
     return _clipped(builder, _value(x), least, most)
@@ -398,7 +396,7 @@ def _clipped(builder: Builder, x: Value, least: float, most: float) -> Value:
     return builder.unary("clip", bounds, x)
 
 
-def _softmax(builder: Builder, options: Options, names: Names, x: Input, *, name: str) -> Value:
+def _softmax(builder: Builder, options: Options, x: Input, *, name: str) -> Value:
     value = _value(x)
     axis = _axis(int(options["axis"]), value)
     if builder.opset < 13 and math.prod(value.shape[axis + 1 :]) > 1:
@@ -409,17 +407,17 @@ def _softmax(builder: Builder, options: Options, names: Names, x: Input, *, name
     return builder.unary(name, {"axis": _axis_here(int(options["axis"]), value)}, value)
 
 
-def _identity(builder: Builder, options: Options, names: Names, x: Input, *others: Input) -> Value:
+def _identity(builder: Builder, options: Options, x: Input, *others: Input) -> Value:
     return _value(x)
 
 
-def _cast(builder: Builder, options: Options, names: Names, x: Input) -> Value:
+def _cast(builder: Builder, options: Options, x: Input) -> Value:
     if int(options["to"]) not in (1, 10, 11, 16):  # float, float16, double, bfloat16
         raise ValueError("values become integers, which have no gradient")
     return _value(x)
 
 
-def _dropout(builder: Builder, options: Options, names: Names, x: Input, ratio: Input = None, *rest: Input) -> Value:
+def _dropout(builder: Builder, options: Options, x: Input, ratio: Input = None, *rest: Input) -> Value:
     rate = float(options.get("ratio", 0.5)) if ratio is None else _number(ratio, "ratio")
     return builder.unary("dropout", {"rate": rate}, _value(x))
 
@@ -447,62 +445,77 @@ def _leaf_here(constant: Array, x: Value) -> Array:
     return np.ascontiguousarray(leaf).reshape(leaf.shape)
 
 
-def _scaled(builder: Builder, x: Value, params: Tree) -> Value:
+def _scaled(builder: Builder, x: Value, constant: Array) -> Value:
+    """Multiply by a constant: in the affine layer that made x, if nothing else reads that."""
+    scale = _leaf_here(constant, x)
+    made = builder.sole_reader(x)
+    if made is None or made.layer != "affine":
+        return _affine(builder, x, {"scale": scale})
+    params = {"scale": np.ones((), np.float32), **made.params}
+    return _affine(builder, x, {name: leaf * scale for name, leaf in params.items()}, instead=True)
+
+
+def _shifted(builder: Builder, x: Value, constant: Array) -> Value:
+    """Add a constant: in the affine layer that made x, or as the bias of a layer without one, if nothing else reads it."""
+    bias = _leaf_here(constant, x)
+    made = builder.sole_reader(x)
+    if made is None:
+        return _affine(builder, x, {"bias": bias})
+    if made.arguments.get("bias") is False and bias.ndim <= 1 and x.flattened is None:
+        leaf = np.ascontiguousarray(np.broadcast_to(bias, x.shape_here[-1:]))
+        builder.replace(x.node, {"bias": True}, {**made.params, "b": leaf})
+        return x
+    if made.layer == "affine":
+        params = {**made.params, "bias": made.params.get("bias", np.zeros((), np.float32)) + bias}
+        return _affine(builder, x, params, instead=True)
+    return _affine(builder, x, {"bias": bias})
+
+
+def _affine(builder: Builder, x: Value, params: Tree, *, instead: bool = False) -> Value:
+    """Append an affine layer, or put it in the place of the one that made x."""
     shapes = {f"{name}_shape": params[name].shape if name in params else False for name in ("scale", "bias")}
-    return builder.unary("affine", shapes, x, params=params)
+    if not instead:
+        return builder.unary("affine", shapes, x, params=params)
+    builder.replace(x.node, shapes, params)
+    return x
 
 
-def _add(builder: Builder, options: Options, names: Names, a: Input, b: Input) -> Value:
+def _add(builder: Builder, options: Options, a: Input, b: Input) -> Value:
     if isinstance(a, Value) and isinstance(b, Value):
         return _joined(builder, "add", a, b)
-    x, constant, name = (a, b, names[0]) if isinstance(a, Value) else (b, a, names[1])
-    return _shifted(builder, _value(x), _floats(constant, "constant"), name)
+    x, constant = (a, b) if isinstance(a, Value) else (_value(b), a)
+    return _shifted(builder, x, _floats(constant, "constant"))
 
 
-def _shifted(builder: Builder, x: Value, constant: Array, name: str) -> Value:
-    """Add a constant: as the bias of the layer that made x if it has none and only this node reads it."""
-    bias = _leaf_here(constant, x)
-    if x.node >= 0 and builder.readers[name] == 1 and x.flattened is None:
-        node = builder.nodes[x.node]
-        if node.arguments.get("bias") is False and bias.ndim <= 1:
-            leaf = np.ascontiguousarray(np.broadcast_to(bias, x.shape_here[-1:]))
-            builder.replace(x.node, {"bias": True}, {"b": leaf})
-            return x
-        if node.arguments.get("bias_shape") is False and bias.shape == node.params["scale"].shape:
-            builder.replace(x.node, {"bias_shape": bias.shape}, {"bias": bias})
-            return x
-    return _scaled(builder, x, {"bias": bias})
-
-
-def _sub(builder: Builder, options: Options, names: Names, a: Input, b: Input) -> Value:
+def _sub(builder: Builder, options: Options, a: Input, b: Input) -> Value:
     if isinstance(a, Value) and isinstance(b, Value):
         return _joined(builder, "subtract", a, b)
     if isinstance(a, Value):
-        return _shifted(builder, a, -_floats(b, "constant"), names[0])
+        return _shifted(builder, a, -_floats(b, "constant"))
     y = builder.unary("negative", {}, _value(b))
-    return _scaled(builder, y, {"bias": _leaf_here(_floats(a, "constant"), y)})
+    return _shifted(builder, y, _floats(a, "constant"))
 
 
-def _mul(builder: Builder, options: Options, names: Names, a: Input, b: Input) -> Value:
+def _mul(builder: Builder, options: Options, a: Input, b: Input) -> Value:
     if isinstance(a, Value) and isinstance(b, Value):
         return _joined(builder, "multiply", a, b)
     x, constant = (a, b) if isinstance(a, Value) else (_value(b), a)
-    return _scaled(builder, x, {"scale": _leaf_here(_floats(constant, "constant"), x)})
+    return _scaled(builder, x, _floats(constant, "constant"))
 
 
-def _div(builder: Builder, options: Options, names: Names, a: Input, b: Input) -> Value:
+def _div(builder: Builder, options: Options, a: Input, b: Input) -> Value:
     if isinstance(a, Value) and isinstance(b, Value):
         return _joined(builder, "divide", a, b)
     if isinstance(a, Value):
         divisor = _floats(b, "constant")
         if not divisor.all():
             raise ValueError("it divides by a constant that is 0")
-        return _scaled(builder, a, {"scale": np.float32(1) / _leaf_here(divisor, a)})
+        return _scaled(builder, a, np.float32(1) / divisor)
     y = builder.unary("power", {"exponent": -1.0}, _value(b))
-    return _scaled(builder, y, {"scale": _leaf_here(_floats(a, "constant"), y)})
+    return _scaled(builder, y, _floats(a, "constant"))
 
 
-def _extreme(builder: Builder, options: Options, names: Names, *xs: Input, name: str) -> Value:
+def _extreme(builder: Builder, options: Options, *xs: Input, name: str) -> Value:
     values = [x for x in xs if isinstance(x, Value)]
     numbers = [_number(x, "constant") for x in xs if not isinstance(x, Value)]
     y = values[0]
@@ -515,20 +528,19 @@ def _extreme(builder: Builder, options: Options, names: Names, *xs: Input, name:
     return y
 
 
-def _abs(builder: Builder, options: Options, names: Names, x: Input) -> Value:
+def _abs(builder: Builder, options: Options, x: Input) -> Value:
     value = _value(x)
     return _joined(builder, "maximum", value, builder.unary("negative", {}, value))
 
 
-def _sum(builder: Builder, options: Options, names: Names, *xs: Input) -> Value:
-    values = sorted(zip(names, xs, strict=True), key=lambda pair: not isinstance(pair[1], Value))
-    y: Input = values[0][1]
-    for _, x in values[1:]:
-        y = _add(builder, options, ("", ""), y, x)
+def _sum(builder: Builder, options: Options, *xs: Input) -> Value:
+    y, *others = sorted(xs, key=lambda x: not isinstance(x, Value))
+    for x in others:
+        y = _add(builder, options, y, x)
     return _value(y)
 
 
-def _pow(builder: Builder, options: Options, names: Names, x: Input, exponent: Input) -> Value:
+def _pow(builder: Builder, options: Options, x: Input, exponent: Input) -> Value:
     return builder.unary("power", {"exponent": _number(exponent, "exponent")}, _value(x))
 
 
@@ -547,7 +559,7 @@ def _joined(builder: Builder, name: str, a: Value, b: Value) -> Value:
 # --- arrays arranged, cut and put together ----------------------------------------------------------------------------
 
 
-def _concat(builder: Builder, options: Options, names: Names, *xs: Input) -> Value:
+def _concat(builder: Builder, options: Options, *xs: Input) -> Value:
     values = [builder.restored(_value(x, "each of its inputs")) for x in xs]
     order = values[0].order
     values = [builder.ordered(x, order) for x in values]
@@ -565,7 +577,7 @@ def _part(builder: Builder, x: Value, bounds: Mapping[int, tuple[int, int, int]]
     return builder.add("crop", {"bounds": whole}, x)
 
 
-def _split(builder: Builder, options: Options, names: Names, *given: Input) -> list[Value]:
+def _split(builder: Builder, options: Options, *given: Input) -> list[Value]:
     value = builder.restored(_value(given[0]))
     axis = _axis(int(options["axis"]), value)
     sizes = _ints_of(options, "split", given, 1)
@@ -579,7 +591,7 @@ def _split(builder: Builder, options: Options, names: Names, *given: Input) -> l
     return [_part(builder, value, {axis: (end - size, end, 1)}) for size, end in zip(sizes, ends, strict=True)]
 
 
-def _slice(builder: Builder, options: Options, names: Names, *given: Input) -> Value:
+def _slice(builder: Builder, options: Options, *given: Input) -> Value:
     value = builder.restored(_value(given[0]))
     starts, ends = (_ints_of(options, name, given, at) for at, name in ((1, "starts"), (2, "ends")))
     if starts is None or ends is None:
@@ -602,7 +614,7 @@ def _slice(builder: Builder, options: Options, names: Names, *given: Input) -> V
     return _part(builder, value, bounds)
 
 
-def _gather(builder: Builder, options: Options, names: Names, x: Input, indices: Input) -> Value:
+def _gather(builder: Builder, options: Options, x: Input, indices: Input) -> Value:
     if isinstance(indices, Value):
         table = _floats(x, "table")
         if int(options["axis"]) != 0 or table.ndim != 2:
@@ -624,7 +636,7 @@ def _gather(builder: Builder, options: Options, names: Names, x: Input, indices:
     return builder.reshaped(y, (*y.shape[:axis], *wanted.shape, *y.shape[axis + 1 :]))
 
 
-def _reshape(builder: Builder, options: Options, names: Names, x: Input, shape: Input = None) -> Value:
+def _reshape(builder: Builder, options: Options, x: Input, shape: Input = None) -> Value:
     value = _value(x)
     if shape is None:
         targets = [list(options["shape"])] * 2
@@ -654,7 +666,7 @@ def _target_shape(builder: Builder, x: Value, targets: Sequence[list[int]], allo
     )
 
 
-def _flatten(builder: Builder, options: Options, names: Names, x: Input) -> Value:
+def _flatten(builder: Builder, options: Options, x: Input) -> Value:
     value = _value(x)
     axis = int(options["axis"])
     if axis % (len(value.shape) + 1) != 1:
@@ -662,7 +674,7 @@ def _flatten(builder: Builder, options: Options, names: Names, x: Input) -> Valu
     return builder.reshaped(value, (math.prod(value.shape),))
 
 
-def _transpose(builder: Builder, options: Options, names: Names, x: Input) -> Value:
+def _transpose(builder: Builder, options: Options, x: Input) -> Value:
     value = builder.restored(_value(x))
     rank = len(value.shape) + 1
     perm = [int(p) for p in options.get("perm") or range(rank)[::-1]]
@@ -672,7 +684,7 @@ def _transpose(builder: Builder, options: Options, names: Names, x: Input) -> Va
     return Value(value.node, tuple(value.shape[a] for a in moved), tuple(moved.index(a) for a in value.order))
 
 
-def _squeeze(builder: Builder, options: Options, names: Names, *given: Input) -> Value:
+def _squeeze(builder: Builder, options: Options, *given: Input) -> Value:
     value = _value(given[0])
     listed = _ints_of(options, "axes", given, 1)
     axes = [a for a, s in enumerate(value.shape) if s == 1] if listed is None else [_axis(a, value) for a in listed]
@@ -681,7 +693,7 @@ def _squeeze(builder: Builder, options: Options, names: Names, *given: Input) ->
     return builder.reshaped(value, [s for a, s in enumerate(value.shape) if a not in axes])
 
 
-def _unsqueeze(builder: Builder, options: Options, names: Names, *given: Input) -> Value:
+def _unsqueeze(builder: Builder, options: Options, *given: Input) -> Value:
     value = _value(given[0])
     listed = _ints_of(options, "axes", given, 1) or []
     rank = len(value.shape) + 1 + len(listed)
@@ -694,7 +706,7 @@ def _unsqueeze(builder: Builder, options: Options, names: Names, *given: Input) 
     return builder.reshaped(value, [1 if a in axes else next(sizes) for a in range(1, rank)])
 
 
-def _expand(builder: Builder, options: Options, names: Names, x: Input, shape: Input) -> Value:
+def _expand(builder: Builder, options: Options, x: Input, shape: Input) -> Value:
     value = builder.restored(_value(x))
     if not isinstance(shape, Known):
         raise ValueError("its shape must be constant here")
@@ -708,7 +720,7 @@ def _expand(builder: Builder, options: Options, names: Names, x: Input, shape: I
     return builder.add("broadcast_to", {"shape": tuple(target[a] for a in value.order)}, value)
 
 
-def _pad(builder: Builder, options: Options, names: Names, *given: Input) -> Value:
+def _pad(builder: Builder, options: Options, *given: Input) -> Value:
     value = _value(given[0])
     widths = _ints_of(options, "pads", given, 1)
     number = float(options.get("value", 0.0))
@@ -737,7 +749,7 @@ def _pad(builder: Builder, options: Options, names: Names, *given: Input) -> Val
     return builder.add("pad", {"widths": pairs, "mode": options["mode"], "value": number}, value)
 
 
-def _depth_to_space(builder: Builder, options: Options, names: Names, x: Input) -> Value:
+def _depth_to_space(builder: Builder, options: Options, x: Input) -> Value:
     value, block = builder.channels_last(_value(x)), int(options["blocksize"])
     if options.get("mode", "DCR") == "CRD" and block > 1:
         # the channels of one output channel are neighbours; `depth_to_space` has those of one position together
@@ -748,11 +760,11 @@ def _depth_to_space(builder: Builder, options: Options, names: Names, x: Input) 
     return builder.add("depth_to_space", {"block": block}, value)
 
 
-def _space_to_depth(builder: Builder, options: Options, names: Names, x: Input) -> Value:
+def _space_to_depth(builder: Builder, options: Options, x: Input) -> Value:
     return builder.add("space_to_depth", {"block": int(options["blocksize"])}, builder.channels_last(_value(x)))
 
 
-def _resize(builder: Builder, options: Options, names: Names, x: Input, *given: Input) -> Value:
+def _resize(builder: Builder, options: Options, x: Input, *given: Input) -> Value:
     """Resize and its forerunner Upsample, whose scales are an attribute in opset 7."""
     value = builder.channels_last(_value(x))
     rank = len(value.shape) + 1
