@@ -312,3 +312,40 @@ def test_cases_converted_from_pytorch():
             assert_agrees(run(model, x), expected)
             passed += 1
     assert passed >= CONVERTED
+
+
+def test_a_bias_is_merged_only_where_nothing_else_reads_the_sum_without_it():
+    w = Writer()
+    x = w.conv("x", 3, 4, bias=False)
+    shifted = w.node("Add", w.node("Identity", x), w.random(4, 1, 1))
+    scaled = w.node("Mul", shifted, w.random(4, 1, 1))
+    model = w.model(w.node("Mul", w.node("Relu", x), w.node("Add", scaled, shifted)), SHAPE)
+    x = np.random.default_rng(0).standard_normal((2, *SHAPE)).astype(np.float32)
+    assert_agrees(run(model, x), onnx_runs(model, x))
+
+
+def test_arithmetic_by_constants_is_one_layer():
+    w = Writer()
+    x = w.node("Sub", "x", w.random(3, 1, 1))
+    x = w.node("Mul", w.node("Div", x, w.random(1, 3, 1, 1, scale=0.1, shift=2)), np.float32(3))
+    model = w.model(w.node("Relu", w.node("Add", x, w.random(3, 1, 1))), SHAPE)
+    assert [layer.name for layer in from_onnx(model).children] == ["affine", "relu"]
+    x = np.random.default_rng(0).standard_normal((2, *SHAPE)).astype(np.float32)
+    assert_agrees(run(model, x), onnx_runs(model, x))
+
+
+def test_an_ordinary_network_has_no_transposition():
+    for build in (resnet_block, depthwise, dense_block, inception, flattened_map, unet):
+        assert "transpose" not in [layer.name for layer in from_onnx(network(build)).children], build.__name__
+
+
+def test_features_are_what_the_last_layer_with_weights_reads():
+    body = from_onnx(network(resnet_block), output="features")
+    params, state, shape = body.init((0,), (6, 8, 3))
+    assert shape == (12,)
+    x = np.random.default_rng(0).standard_normal((2, 6, 8, 3)).astype(np.float32)
+    whole = from_onnx(network(resnet_block))
+    w = whole.init((0,), (6, 8, 3))[0]["18_dense"]
+    y = body.forward(params, x, state, train=False)[0] @ w["w"] + w["b"]
+    expected = onnx_runs(network(resnet_block), np.moveaxis(x, -1, 1))
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)

@@ -202,3 +202,132 @@ def test_form(form):
     x = normal(*form[4], seed=5)
     expected = (by_reference if form[:2] in REFERENCE else by_runtime)(model, x)
     assert_agrees(run(model, x), expected)
+
+
+# --- types and places of weights --------------------------------------------------------------------------------------
+
+
+W = normal(4, 3, 3, 3)
+X = normal(2, 3, 5, 6, seed=1)
+
+
+def conv_of(nodes, constants, opset=17, **options):
+    conv = helper.make_node("Conv", ["x", "w"], ["y"])
+    return model_of([*nodes, conv], {"x": ["N", 3, 5, 6]}, ["y"], constants, opset, **options)
+
+
+def expected_of(weights):
+    return by_reference(conv_of([], {"w": weights}), X)
+
+
+def test_weights_of_other_floats_become_float32():
+    half = W.astype(np.float16)
+    for nodes, constants, weights in [
+        ([], {"w": half}, half),
+        ([], {"w": W.astype(np.float64)}, W),
+        ([helper.make_node("Cast", ["h"], ["w"], to=TensorProto.FLOAT)], {"h": half}, half),
+    ]:
+        model = conv_of(nodes, constants)
+        params = from_onnx(model).init((0,), (5, 6, 3))[0]
+        assert {leaf.dtype for leaf in params["0_conv2d"].values()} == {np.dtype(np.float32)}
+        assert_agrees(run(model, X), expected_of(weights.astype(np.float32)))
+
+
+def test_bfloat16_weights_become_float32():
+    model = conv_of([], {})
+    rounded = (W.view(np.uint32) & 0xFFFF0000).view(np.float32)
+    raw = (rounded.view(np.uint32) >> 16).astype(np.uint16).tobytes()
+    model.graph.initializer.append(TensorProto(name="w", data_type=TensorProto.BFLOAT16, dims=W.shape, raw_data=raw))
+    assert_agrees(run(model, X), expected_of(rounded))
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_quantised_weights_are_dequantised(per_channel):
+    scale = positive(4) * F(0.01) if per_channel else F(0.02)
+    zero = np.zeros(4, np.int8) if per_channel else np.int8(3)
+    shape = (4, 1, 1, 1) if per_channel else ()
+    quantised = np.clip(np.round(W / scale.reshape(shape)) + zero.reshape(shape), -128, 127).astype(np.int8)
+    axis = {"axis": 0} if per_channel else {}
+    node = helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"], **axis)
+    model = conv_of([node], {"q": quantised, "s": scale, "z": zero})
+    assert_agrees(run(model, X), expected_of((quantised.astype(F) - zero.reshape(shape)) * scale.reshape(shape)))
+
+
+@pytest.mark.parametrize("node", ["Constant", "Identity", "Transpose", "ConstantOfShape", "ListedAsInput"])
+def test_weights_that_nodes_make_are_parameters(node):
+    nodes = {
+        "Constant": [helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(W))],
+        "Identity": [helper.make_node("Identity", ["v"], ["w"])],
+        "Transpose": [helper.make_node("Transpose", ["t"], ["w"], perm=[1, 0, 2, 3])],
+        "ConstantOfShape": [
+            helper.make_node("ConstantOfShape", ["s"], ["w"], value=numpy_helper.from_array(np.full(1, 0.5, F)))
+        ],
+        "ListedAsInput": [],
+    }[node]
+    constants = {"v": W, "t": W.transpose(1, 0, 2, 3), "s": ints(*W.shape)}
+    model = conv_of(nodes, constants if nodes else {"w": W})
+    if not nodes:
+        model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, W.shape))
+    weights = np.full_like(W, 0.5) if node == "ConstantOfShape" else W
+    assert np.array_equal(from_onnx(model).init((0,), (5, 6, 3))[0]["0_conv2d"]["w"], weights.transpose(2, 3, 1, 0))
+    assert_agrees(run(model, X), expected_of(weights))
+
+
+def test_shared_weights_are_copied_and_it_says_so():
+    square = normal(3, 3, 3, 3)
+    nodes = [helper.make_node("Conv", [x, "w"], [y], pads=[1] * 4) for x, y in (("x", "a"), ("a", "y"))]
+    model = model_of(nodes, {"x": ["N", 3, 5, 6]}, ["y"], {"w": square})
+    with pytest.warns(UserWarning, match="node 'a' .* and node 'y' .* share the weights 'w': each gets a copy"):
+        y = run(model, X)
+    assert_agrees(y, by_reference(model, X))
+
+
+def external(tmp_path, location="weights.bin", **entries):
+    """Write a file whose weights are in another one, at a location and place that may be wrong."""
+    model = conv_of([], {})
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=W.shape, data_location=TensorProto.EXTERNAL)
+    for key, value in {"location": location, "offset": 0, "length": W.nbytes, **entries}.items():
+        tensor.external_data.append(onnx.StringStringEntryProto(key=key, value=str(value)))
+    model.graph.initializer.append(tensor)
+    (tmp_path / "net").mkdir(exist_ok=True)
+    (tmp_path / "net" / "weights.bin").write_bytes(W.tobytes())
+    (tmp_path / "outside.bin").write_bytes(W.tobytes())
+    path = tmp_path / "net" / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_external_weights_are_read(tmp_path):
+    assert_agrees(run(external(tmp_path), X), expected_of(W))
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"location": "../outside.bin"},
+        {"location": "missing.bin"},
+        {"location": ""},
+        {"offset": 8},
+        {"length": W.nbytes - 4},
+        {"length": 10**15},
+        {"offset": -1},
+        {"offset": "much"},
+        {"length": -5},
+    ],
+    ids=str,
+)
+def test_external_weights_that_cannot_be_read_are_one_line(tmp_path, entries):
+    path = external(tmp_path, **entries)
+    with pytest.raises((ValueError, OSError)) as caught:
+        from_onnx(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_external_weights_need_a_path(tmp_path):
+    with pytest.raises(ValueError, match="tensor 'w' .* is in another file: read the model from its path"):
+        from_onnx(external(tmp_path).read_bytes())
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(OSError, match=r"cannot read .*none\.onnx: No such file"):
+        from_onnx(tmp_path / "none.onnx")
