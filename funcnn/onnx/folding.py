@@ -26,8 +26,13 @@ _FOLDED = {
     *("ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Round", "Shape", "Sigmoid", "Size"),
     *("Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where"),
 }  # fmt: skip
-# The folded constants of a file have at most so many numbers, and this many times those that the file holds: a file of a
-# few bytes can ask for any number.
+# Those of them whose result has at most as many numbers as their first argument; others' arguments broadcast
+_NO_LARGER = {
+    *("Cast", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceMin"),
+    *("ReduceProd", "ReduceSum", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"),
+}  # fmt: skip
+# The folded constants of a file have at most so many numbers, and this many times those that the file holds: a file
+# of a few bytes can ask for any number.
 _ROOM, _ROOM_PER_NUMBER = 2**26, 4
 
 
@@ -128,7 +133,7 @@ def _size(operator: str, options: Mapping[str, Any], arrays: Sequence[Array]) ->
             return arrays[0].size // max(arrays[0].shape[-1], 1) * arrays[1].shape[-1]
         if operator in ("Concat", "Split"):
             return sum(a.size for a in arrays)
-        if operator in ("Reshape", "Slice", "Squeeze", "Unsqueeze", "ReduceSum", "ReduceMean", "Transpose"):
+        if operator in _NO_LARGER:
             return arrays[0].size
         return math.prod(np.broadcast_shapes(*(a.shape for a in arrays)))
     except (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError) as error:

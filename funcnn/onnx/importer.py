@@ -195,8 +195,8 @@ def _target(model: OnnxModel, output: str | None) -> str:
             return output if output in node.output else node.output[0]
     if output != "features":
         raise ValueError(
-            f"{model.where}: no value or node is called {output!r}; its outputs are {', '.join(map(repr, outputs))}, and the "
-            "input of its last layer with weights is 'features'"
+            f"{model.where}: no value or node is called {output!r}; its outputs are "
+            f"{', '.join(map(repr, outputs))}, and the input of its last layer with weights is 'features'"
         )
     weights = set(model.initializers) | {name for node in nodes if node.op_type == "Constant" for name in node.output}
     for node in reversed(nodes):

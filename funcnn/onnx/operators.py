@@ -1,8 +1,8 @@
 """What each ONNX operator is in layers of funcnn: one function for each, ``(builder, options, *inputs)``.
 
-``options`` are the node's attributes, the defaults filled in; each input is a `Value`, a `Known` constant, or None where
-it is left out. A function appends layers and returns the output, or a list of
-outputs. What it cannot say in layers it refuses with a ValueError; the importer adds file and node.
+``options`` are the node's attributes, the defaults filled in; each input is a `Value`, a `Known` constant, or None
+where it is left out. A function appends layers and returns the output, or a list of outputs. What it cannot say in
+layers it refuses with a ValueError; the importer adds file and node.
 """
 
 from __future__ import annotations
@@ -456,7 +456,7 @@ def _scaled(builder: Builder, x: Value, constant: Array) -> Value:
 
 
 def _shifted(builder: Builder, x: Value, constant: Array) -> Value:
-    """Add a constant: in the affine layer that made x, or as the bias of a layer without one, if nothing else reads it."""
+    """Add a constant: in the affine layer that made x, or as the bias it lacks, if nothing else reads that."""
     bias = _leaf_here(constant, x)
     made = builder.sole_reader(x)
     if made is None:
@@ -583,6 +583,8 @@ def _split(builder: Builder, options: Options, *given: Input) -> list[Value]:
     sizes = _ints_of(options, "split", given, 1)
     if sizes is None:
         count = options["outputs"]
+        if options.get("num_outputs", count) != count:
+            raise ValueError(f"it has {count} outputs for {options['num_outputs']} parts")
         each = math.ceil(value.shape[axis] / count)
         sizes = [each] * (count - 1) + [value.shape[axis] - each * (count - 1)]
     if len(sizes) != options["outputs"] or sum(sizes) != value.shape[axis] or min(sizes) < 1:
@@ -658,11 +660,11 @@ def _target_shape(builder: Builder, x: Value, targets: Sequence[list[int]], allo
         if -1 in rest and known and size % known == 0:
             rest = [size // known if s == -1 else s for s in rest]
         whole = (first[0], targets[1][0]) == BATCHES or first[0] in (0, -1, 1, builder.fixed_batch)
-        if whole and math.prod(rest) == size:
+        if whole and math.prod(rest) == size and min(rest, default=1) > 0:
             return tuple(rest)
     raise ValueError(
-        f"examples of shape {x.shape} would be mixed by the shape {targets[0]}: export the network with a batch axis that "
-        "stays the first, of any size"
+        f"examples of shape {x.shape} would be mixed by the shape {targets[0]}: export the network with a batch "
+        "axis that stays the first, of any size"
     )
 
 

@@ -199,8 +199,9 @@ def attributes(model: OnnxModel, node: NodeProto) -> Mapping[str, Any]:
         expected = schema.attributes.get(attribute.name)
         if expected is None:
             raise ValueError(f"opset {model.opset} gives it no attribute {attribute.name!r}")
-        if attribute.type != int(expected.type):
-            raise ValueError(f"its attribute {attribute.name} is not of type {expected.type.name}")
+        kind = str(expected.type).rpartition(".")[2]
+        if attribute.type != onnx.AttributeProto.AttributeType.Value(kind):
+            raise ValueError(f"its attribute {attribute.name} is not of type {kind}")
     missing = {name for name, a in schema.attributes.items() if a.required} - {a.name for a in node.attribute}
     if missing:
         raise ValueError(f"it has no attribute {min(missing)!r}")

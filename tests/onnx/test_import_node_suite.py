@@ -88,7 +88,7 @@ LISTED = {
         test_training_dropout_mask""",
 }
 # Products of matrices whose axes before the last two differ
-NOT_JOINED = "test_matmul_bcast test_matmul_1d_3d test_matmul_4d_1d test_matmul_1d_1d".split()
+NOT_JOINED = ["test_matmul_bcast", "test_matmul_1d_3d", "test_matmul_4d_1d", "test_matmul_1d_1d"]
 
 
 @cache

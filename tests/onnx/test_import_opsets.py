@@ -3,8 +3,6 @@
 The expected numbers are those of ONNX's reference implementation or of its runtime.
 """
 
-import warnings
-
 import numpy as np
 import onnx
 import onnxruntime
@@ -324,7 +322,7 @@ def test_external_weights_that_cannot_be_read_are_one_line(tmp_path, entries):
 
 
 def test_external_weights_need_a_path(tmp_path):
-    with pytest.raises(ValueError, match="tensor 'w' .* is in another file: read the model from its path"):
+    with pytest.raises(ValueError, match=r"tensor 'w' .* is in another file: read the model from its path"):
         from_onnx(external(tmp_path).read_bytes())
 
 
