@@ -190,27 +190,34 @@ def _target(model: OnnxModel, output: str | None) -> str:
                 f"{model.where}: has the outputs {', '.join(map(repr, outputs))}: name one of them by output="
             )
         return outputs[0]
+    if any(output in node.output for node in nodes):
+        return output
     for node in nodes:
-        if output in node.output or output == node.name:
-            return output if output in node.output else node.output[0]
+        if output == node.name and node.output:
+            return str(node.output[0])
     if output != "features":
         raise ValueError(
             f"{model.where}: no value or node is called {output!r}; its outputs are "
             f"{', '.join(map(repr, outputs))}, and the input of its last layer with weights is 'features'"
         )
-    weights = set(model.initializers) | {name for node in nodes if node.op_type == "Constant" for name in node.output}
-    for node in reversed(nodes):
-        if node.op_type in ("Gemm", "MatMul", "Conv", "ConvTranspose") and weights & set(node.input[1:2]):
-            return str(node.input[0])
+    constants = {"", *model.initializers}
+    features = None
+    for node in _needed_nodes(model, *outputs):
+        if constants.issuperset(node.input):
+            constants.update(node.output)
+        elif node.op_type in ("Gemm", "MatMul", "Conv", "ConvTranspose") and node.input[1] in constants:
+            features = str(node.input[0])
+    if features is not None:
+        return features
     raise ValueError(f"{model.where}: has no layer with weights, so that nothing is its 'features'")
 
 
-def _needed_nodes(model: OnnxModel, target: str) -> list[NodeProto]:
-    """Return the nodes that a value needs, in an order in which each comes after those that it reads."""
+def _needed_nodes(model: OnnxModel, *targets: str) -> list[NodeProto]:
+    """Return the nodes that values need, in an order in which each comes after those that it reads."""
     maker = {name: node for node in model.graph.node for name in node.output}
     needed: list[NodeProto] = []
     done: set[int] = set()
-    path: list[tuple[NodeProto, bool]] = [(maker[target], False)] if target in maker else []
+    path = [(maker[target], False) for target in reversed(targets) if target in maker]
     while path:
         node, inputs_done = path.pop()
         if inputs_done:

@@ -162,3 +162,11 @@ def test_features_are_what_the_last_layer_with_weights_reads():
     y = body.forward(params, x, state, train=False)[0] @ w["w"] + w["b"]
     expected = onnx_runs(network(resnet_block), np.moveaxis(x, -1, 1))
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_last_layer_with_weights_may_have_computed_ones():
+    w = Writer()
+    x = w.node("Flatten", w.node("GlobalAveragePool", w.conv("x", 3, 8)))
+    scores = w.node("MatMul", x, w.node("Transpose", w.random(4, 8), perm=[1, 0]))
+    body = from_onnx(w.model(w.node("Softmax", scores), SHAPE), output="features")
+    assert body.init((0,), (6, 8, 3))[2] == (8,)
