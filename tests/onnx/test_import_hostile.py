@@ -101,7 +101,10 @@ REFUSED = {
         ),
         r"node 'k16' .* more than the 12 that are allowed",
     ),
-    "Pad": (one("Pad", "x p", {"p": np.array([0] * 6 + [10**6] * 2)}), r"node .y. \(Pad\): .*1,000,014,000,048 positions"),
+    "Pad": (
+        one("Pad", "x p", {"p": np.array([0] * 6 + [10**6] * 2)}),
+        r"node .y. \(Pad\): .*1,000,014,000,048 positions",
+    ),
     "Pad beyond": (one("Pad", "x p", {"p": np.array([0] * 6 + [2**62] * 2)}), r"node 'y' \(Pad\)"),
     "Resize": (one("Resize", "x r s", {"r": F([]), "s": F([1, 1, 1e6, 1e6])}), "1000000.0"),
     "infinite Resize": (one("Resize", "x r s", {"r": F([]), "s": F([1, 1, np.inf, 1])}), r"node 'y' \(Resize\)"),
