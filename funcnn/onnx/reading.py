@@ -164,15 +164,19 @@ def array_of(where: str, tensor: TensorProto) -> Array:
     if kind in ("UNDEFINED", "STRING") or kind.startswith("COMPLEX"):
         raise ValueError(f"{what} is not of numbers that can be read")
     count = math.prod(tensor.dims)
-    if tensor.HasField("raw_data"):
-        size = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        held = len(tensor.raw_data) / (size * (0.5 if kind in _PACKED else 1))
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    raw = tensor.raw_data if tensor.HasField("raw_data") else None  # once: each access copies it
+    if raw is not None:
+        held = len(raw) / (dtype.itemsize * (0.5 if kind in _PACKED else 1))
     else:
         held = max(len(getattr(tensor, field)) for field in _FIELDS)
     if min(tensor.dims, default=0) < 0 or (kind not in _PACKED and held != count) or held < count // 4:
         raise ValueError(f"{what} has {held:g} numbers, not {count}")
     try:
-        array = numpy_helper.to_array(tensor)
+        if raw is not None and dtype.isbuiltin:
+            array = np.frombuffer(raw, dtype.newbyteorder("<")).reshape(tensor.dims)
+        else:
+            array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{what} cannot be read: {error}") from None
     if array.dtype.kind not in "biu":  # also ml_dtypes' bfloat16, whose kind is V
