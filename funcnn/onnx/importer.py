@@ -62,8 +62,8 @@ def from_onnx(
     Raises
     ------
     ValueError
-        If the file is damaged, an operator or option of it is not known here, it asks for more memory than it could need,
-        or examples depend on each other; the message is one line with the file, the node and its operator.
+        If the file is damaged, an operator or option of it is not known here, it asks for more memory than it could
+        need, or examples depend on each other; the message is one line with the file, the node and its operator.
     OSError
         If the file cannot be read.
 

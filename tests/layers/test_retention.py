@@ -97,7 +97,6 @@ KEPT = {
     "reduce_sum": (layers.reduce_sum((1, 2)), SHAPE, "", 0),
     "reshape": (layers.reshape((-1,)), SHAPE, "", 0),
     "resize": (layers.resize(8), SHAPE, "", 0),
-    "erf": (layers.erf(), SHAPE, "x", 0),
     "sqrt": (layers.sqrt(), SHAPE, "y", 0),
     "transpose": (layers.transpose((0, 3, 1, 2)), SHAPE, "", 0),
 }
