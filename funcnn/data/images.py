@@ -12,7 +12,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,8 @@ import numpy as np
 from funcnn import checks, extras
 from funcnn.tree import Array
 
-__all__ = ["describe_shape", "image_files", "open_images", "resize", "to_channels", "to_examples"]
+__all__ = ["describe_shape", "open_images", "resize", "to_channels", "to_examples"]
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 # In pixels. Images from a camera are far larger than what a network here learns from in minutes.
 LARGEST_SIDE = 64
 # The parts of red, green and blue in a grey of the same brightness (ITU-R BT.601), as Pillow has them.
@@ -193,35 +191,6 @@ def _triangles(old: int, new: int, dtype: np.dtype[Any]) -> list[tuple[slice, Ar
     return triangles
 
 
-def image_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """List the image files in a folder and all below, in the order of their names.
-
-    Parameters
-    ----------
-    folder : path
-
-    Returns
-    -------
-    list of Path
-        Files with the suffix of an image format (.png, .jpg, ...); they are not opened. Hidden files are left out.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     for name in ("b.png", "a.jpg", "notes.txt"):
-    ...         Path(folder, name).touch()
-    ...     [path.name for path in image_files(folder)]
-    ['a.jpg', 'b.png']
-    """
-    return sorted(
-        Path(where, name)
-        for where, _, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-    )
-
-
 def open_images(
     paths: Sequence[str | os.PathLike[str]], size: tuple[int, int] | None = None, channels: int | None = None
 ) -> Array:
@@ -253,7 +222,7 @@ def open_images(
     >>> from PIL import Image
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     Image.new("L", (6, 4), color=51).save(f"{folder}/grey.png")
-    ...     x = open_images(image_files(folder))
+    ...     x = open_images([f"{folder}/grey.png"])
     >>> x.shape, round(float(x.max()), 4)
     ((1, 4, 6, 1), 0.2)
     """

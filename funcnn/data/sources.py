@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn.data.builtin import BUILTIN, load_builtin
-from funcnn.data.images import SUFFIXES, image_files, open_images, to_examples
+from funcnn.data.folders import at_least, labelled_images
+from funcnn.data.images import open_images, to_examples
 from funcnn.tree import Array
 
 __all__ = ["Dataset", "match_classes", "open", "open_array"]
@@ -229,25 +230,10 @@ def _array(file: Any, name: str) -> Array:
 
 
 def _folder(path: Path, image_size: tuple[int, int] | None, channels: int | None, min_classes: int) -> Dataset:
-    folders = sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
-    if len(folders) < min_classes:
-        found = f"only {', '.join(folder.name for folder in folders)}" if folders else "none"
-        raise ValueError(
-            f"{path}: needs a sub-folder of images for each class, {_at_least(min_classes)}; there is {found}"
-        )
-    files = {folder: image_files(folder) for folder in folders}
-    empty = [folder.name for folder, inside in files.items() if not inside]
-    if empty:
-        raise ValueError(f"{path}: no images in {', '.join(empty)} (files ending in {', '.join(sorted(SUFFIXES))})")
-    paths = [file for inside in files.values() for file in inside]
-    labels = np.repeat(np.arange(len(folders)), [len(inside) for inside in files.values()])
-    x = open_images(paths, image_size, channels)
-    names = [str(file.relative_to(path)) for file in paths]
-    return _checked_dataset(str(path), Dataset(x, labels, [folder.name for folder in folders], names), min_classes)
-
-
-def _at_least(n: int) -> str:
-    return f"at least {('zero', 'one', 'two')[n] if 0 <= n <= 2 else n}"
+    found = labelled_images(path, min_classes)
+    x = open_images(found.files, image_size, channels)
+    names = [str(file.relative_to(path)) for file in found.files]
+    return _checked_dataset(str(path), Dataset(x, found.labels, found.classes, names), min_classes)
 
 
 def _checked_dataset(where: str, dataset: Dataset, min_classes: int) -> Dataset:
@@ -255,5 +241,5 @@ def _checked_dataset(where: str, dataset: Dataset, min_classes: int) -> Dataset:
     found = [name for name, n in zip(dataset.classes, counts, strict=True) if n]
     if len(found) < min_classes:
         names = f"one class, {found[0]}" if len(found) == 1 else f"{len(found)} classes, {', '.join(found)}"
-        raise ValueError(f"{where}: all {len(dataset.x)} examples are of {names}; needs {_at_least(min_classes)}")
+        raise ValueError(f"{where}: all {len(dataset.x)} examples are of {names}; needs {at_least(min_classes)}")
     return dataset
