@@ -8,7 +8,8 @@
   their names; ``standardize``, None or ``mean`` and ``std`` as nested lists; and, to know the data again, their
   ``source``, number of ``examples`` and ``fingerprint``.
 - ``preprocessing``: what `preprocess` does to a raw array, in this order. Images: ``uint8_divisor`` (255) divides 8-bit
-  values, the colours are converted to ``channels``, and images resized to ``size`` (height, width). Rows:
+  values, the colours are converted to ``channels``, and images resized to ``size`` (height, width), those of another
+  aspect as ``fit`` says ("pad", "crop" or "stretch": `funcnn.data.resize`). Rows:
   ``features`` is their length. Then both are standardised by ``mean`` and ``std``, unless these are None. A file
   without this entry was written by an older version; its preprocessing follows from ``data``.
 - ``run``: the options of the command; ``versions``: of the software (`funcnn.checkpoint.versions`).
@@ -351,6 +352,7 @@ def describe(
     examples: int | None = None,
     fingerprint: str | None = None,
     run: Mapping[str, Any] | None = None,
+    fit: str = "pad",
 ) -> dict[str, Any]:
     """Return the description of a model that is about to be trained, for its checkpoints.
 
@@ -368,6 +370,8 @@ def describe(
         Of the data: where they are from, how many examples, and a checksum of them.
     run : dict, optional
         The options of the training.
+    fit : "pad", "crop" or "stretch"
+        What becomes of images of another aspect than that of ``in_shape``.
 
     Returns
     -------
@@ -399,13 +403,15 @@ def describe(
             "standardize": scaling,
             "fingerprint": fingerprint,
         },
-        "preprocessing": preprocessing_for(in_shape, scaling),
+        "preprocessing": preprocessing_for(in_shape, scaling, fit=fit),
         "run": None if run is None else dict(run),
         "versions": checkpoint.versions(),
     }
 
 
-def preprocessing_for(in_shape: Sequence[int], standardize: Mapping[str, Any] | None) -> dict[str, Any]:
+def preprocessing_for(
+    in_shape: Sequence[int], standardize: Mapping[str, Any] | None, *, fit: str = "pad"
+) -> dict[str, Any]:
     """Return the preprocessing of a network's examples.
 
     Parameters
@@ -414,6 +420,8 @@ def preprocessing_for(in_shape: Sequence[int], standardize: Mapping[str, Any] | 
         (height, width, channels) or (features,)
     standardize : dict, optional
         ``mean`` and ``std``, as nested lists.
+    fit : "pad", "crop" or "stretch"
+        What becomes of images of another aspect.
 
     Returns
     -------
@@ -428,12 +436,12 @@ def preprocessing_for(in_shape: Sequence[int], standardize: Mapping[str, Any] | 
     Examples
     --------
     >>> preprocessing_for((8, 6, 3), {"mean": [0.5], "std": [0.25]})
-    {'uint8_divisor': 255, 'channels': 3, 'size': [8, 6], 'mean': [0.5], 'std': [0.25]}
+    {'uint8_divisor': 255, 'channels': 3, 'size': [8, 6], 'fit': 'pad', 'mean': [0.5], 'std': [0.25]}
     """
     scaling = {name: None if standardize is None else standardize[name] for name in ("mean", "std")}
     if len(in_shape) == 3:
         height, width, channels = map(int, in_shape)
-        return {"uint8_divisor": 255, "channels": channels, "size": [height, width], **scaling}
+        return {"uint8_divisor": 255, "channels": channels, "size": [height, width], "fit": fit, **scaling}
     if len(in_shape) == 1:
         return {"features": int(in_shape[0]), **scaling}
     raise ValueError(f"in_shape {tuple(in_shape)} must be (height, width, channels) or (features,)")
@@ -493,7 +501,7 @@ def preprocess(x: Any, preprocessing: Mapping[str, Any]) -> Array:
         x = data.to_examples(x, where="prepare", uint8_divisor=preprocessing["uint8_divisor"])
         if x.shape[3] != channels and {x.shape[3], channels} != {1, 3}:
             raise ValueError(f"the network takes images of {channels} channels, not {x.shape[3]}: x {x.shape}")
-        x = data.resize(data.to_channels(x, channels), size)
+        x = data.resize(data.to_channels(x, channels), size, fit=preprocessing["fit"])
     if preprocessing["mean"] is None:
         return x
     mean, std = (np.asarray(preprocessing[name], np.float32) for name in ("mean", "std"))

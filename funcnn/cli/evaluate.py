@@ -9,7 +9,7 @@ import typer
 
 from funcnn import metrics, predictor
 from funcnn.cli import console, report, runs
-from funcnn.cli.options import AsJson, DataSource, ModelFile, Quiet, Threads
+from funcnn.cli.options import AsJson, DataSource, ModelFile, Quiet, SkipBroken, Threads
 from funcnn.cli.parts import Part, select_part
 
 
@@ -24,12 +24,13 @@ def main(
             help=f"One of {', '.join(Part)}: evaluate on this part of the data that the model was trained on.",
         ),
     ] = Part.all,
+    skip_broken: SkipBroken = False,
     threads: Threads = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     trained = predictor.load(model)
-    dataset = runs.open_matching(data, trained)
+    dataset = runs.open_matching(data, trained, skip_broken=skip_broken)
     selected = select_part(trained, dataset, data, part)
     if selected.is_training_data and part is Part.all:
         console.logger(quiet)(

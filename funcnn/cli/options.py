@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "DataSource", "ModelFile", "Quiet", "Threads"]
+__all__ = ["AsJson", "DataSource", "ModelFile", "Quiet", "SkipBroken", "Threads"]
 
 ModelFile = Annotated[
     Path,
@@ -31,3 +31,7 @@ Threads = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the results.")]
+SkipBroken = Annotated[
+    bool,
+    typer.Option("--skip-broken", help="Leave out image files that cannot be read. By default they are an error."),
+]

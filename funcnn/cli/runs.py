@@ -47,6 +47,7 @@ class Run(NamedTuple):
     validation: float
     test: float
     early_stopping: int
+    fit: str = "pad"
 
 
 def new_run(given: dict[str, Any]) -> Run:
@@ -54,7 +55,7 @@ def new_run(given: dict[str, Any]) -> Run:
     recipe = RECIPES[ModelName(given["model"] or ModelName.convnet)]
     defaults = {
         **recipe._asdict(), "model": ModelName.convnet, "data": "digits", "seed": 0, "threads": data_parallel.cores(),
-        "validation": 0.1, "test": 0.2, "early_stopping": 0,
+        "validation": 0.1, "test": 0.2, "early_stopping": 0, "fit": "pad",
     }  # fmt: skip
     return Run(**{name: defaults[name] if value is None else value for name, value in given.items()})
 
@@ -109,20 +110,26 @@ def read_checkpoint(path: Path) -> tuple[Path, Checkpoint]:
     return path, saved
 
 
-def open_matching(source: str, trained: Predictor) -> Dataset:
+def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False) -> Dataset:
     """Read a data set for a trained model: folders of images in its size, labels that are indices into its classes."""
     size, channels = (trained.in_shape[:2], trained.in_shape[2]) if len(trained.in_shape) == 3 else (None, None)
-    return data.match_classes(data.open(source, size, channels, min_classes=1), trained.classes, source)
+    fit = trained.preprocessing.get("fit")
+    dataset = data.open(source, size, channels, min_classes=1, fit=fit, skip_broken=skip_broken)
+    return data.match_classes(dataset, trained.classes, source)
 
 
 def hold_out(run: Run, dataset: Dataset) -> Splits:
-    """Split the data of a new run."""
-    return data.hold_out(dataset.labels, run.test, run.validation, key=(run.seed,), classes=dataset.classes)
+    """Split the data of a new run; parts that a folder names stay what they are."""
+    return data.hold_out(
+        dataset.labels, run.test, run.validation, key=(run.seed,), classes=dataset.classes, given=dataset.splits
+    )
 
 
-def split_record(run: Run) -> dict[str, Any]:
-    """Return how a description records the split of the data."""
-    return {"method": SPLIT_METHOD, "test": run.test, "validation": run.validation, "key": [run.seed]}
+def split_record(run: Run, dataset: Dataset) -> dict[str, Any]:
+    """Return how a description records the split of the data: ``folders`` are the parts that they name themselves."""
+    folders = [name for name, part in zip(Splits._fields, dataset.splits or (), strict=False) if len(part)]
+    fractions = {name: None if name in folders else getattr(run, name) for name in ("test", "validation")}
+    return {"method": SPLIT_METHOD, **fractions, "folders": folders, "key": [run.seed]}
 
 
 def records_split(description: dict[str, Any]) -> bool:
@@ -154,7 +161,14 @@ def recorded_splits(where: str, description: dict[str, Any], dataset: Dataset) -
         raise ValueError(f"{where}: an older version of funcnn wrote the model; it does not record how data were split")
     split = description["split"]
     key = tuple(split["key"])
-    return data.hold_out(dataset.labels, split["test"], split["validation"], key=key, classes=dataset.classes)
+    return data.hold_out(
+        dataset.labels,
+        split["test"] or 0.0,
+        split["validation"] or 0.0,
+        key=key,
+        classes=dataset.classes,
+        given=dataset.splits,
+    )
 
 
 def fold_splits(labels: Array, folds: int) -> list[Splits]:
@@ -187,15 +201,18 @@ def describe(run: Run, dataset: Dataset, splits: Splits) -> dict[str, Any]:
         examples=len(dataset.x),
         fingerprint=fingerprint(dataset),
         run=run._asdict(),
+        fit=run.fit,
     )
-    return {**description, "split": split_record(run)}
+    return {**description, "split": split_record(run, dataset)}
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Return a checksum of examples, labels and classes."""
+    """Return a checksum of examples, labels, classes and the parts that the data name."""
     total = hashlib.sha256(json.dumps([dataset.x.shape, dataset.classes]).encode())
     total.update(np.ascontiguousarray(dataset.x).data)
     total.update(np.ascontiguousarray(dataset.labels).data)
+    for part in dataset.splits or ():
+        total.update(json.dumps(part.tolist()).encode())
     return total.hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,13 +16,23 @@ from funcnn.checkpoint import Checkpoint
 from funcnn.cli import console, report, runs, training_loop
 from funcnn.cli.console import UsageError
 from funcnn.cli.history import read_history
+from funcnn.cli.options import SkipBroken
 from funcnn.cli.recipes import RECIPES, WITH_DROPOUT, ModelName, OptimizerName, ScheduleName
 from funcnn.cli.runs import Run
-from funcnn.data import BUILTIN, Dataset, describe_shape
+from funcnn.data import BUILTIN, Dataset, Splits, describe_shape
 from funcnn.data import open as open_data
 from funcnn.files import check_folder, check_writable
 from funcnn.layer import Layer
 from funcnn.summary import summary
+
+
+class Fit(StrEnum):
+    """Values of --fit."""
+
+    pad = "pad"
+    crop = "crop"
+    stretch = "stretch"
+
 
 TABLES = ("breast-cancer", "iris", "wine")
 KEEP = 3  # checkpoints of a run
@@ -59,7 +70,7 @@ def main(
             metavar="DATA",
             help=f"One of scikit-learn's data sets ({', '.join(BUILTIN)}); an .npz file with arrays x of shape (N, "
             "height, width[, channels]) or (N, features) and y of shape (N,); or a folder with one sub-folder of "
-            "images for each class. "
+            "images for each class, or with folders train, test and val that have these. "
             "(default digits)",
             show_default=False,
         ),
@@ -74,6 +85,16 @@ def main(
             "common size among them, at most 64 pixels a side, and all others are not resized.",
         ),
     ] = None,
+    fit: Annotated[
+        Fit | None,
+        typer.Option(
+            metavar="HOW",
+            help="What becomes of images of another aspect than the size that they are resized to: pad (borders that "
+            "repeat their edges), crop (their centre) or stretch. (default pad)",
+            show_default=False,
+        ),
+    ] = None,
+    skip_broken: SkipBroken = False,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -273,7 +294,7 @@ def main(
         "model": model, "data": data, "image_size": image_size, "epochs": epochs, "batch_size": batch_size,
         "optimizer": optimizer, "learning_rate": learning_rate, "schedule": schedule, "weight_decay": weight_decay,
         "dropout": dropout, "shift": shift, "seed": seed, "threads": threads, "validation": validation, "test": test,
-        "early_stopping": early_stopping,
+        "early_stopping": early_stopping, "fit": fit and str(fit),
     }  # fmt: skip
     if folds and (output or resume or checkpoints or checkpoint_every or history or early_stopping):
         raise UsageError(
@@ -302,8 +323,12 @@ def main(
     if checkpoints:
         check_folder(checkpoints)
 
-    dataset = open_data(run.data, (run.image_size, run.image_size) if run.image_size else None)
+    size = (run.image_size, run.image_size) if run.image_size else None
+    dataset = open_data(run.data, size, fit=run.fit if saved else given["fit"], skip_broken=skip_broken)
     check_data(run, dataset, folds)
+    check_parts(run, dataset, {"--validation": validation, "--test": test, "--folds": folds})
+    if fit is None and not saved:
+        warn_of_padding(run, dataset)
     if folds:
         cross_validate(run, dataset, folds, as_json, quiet)
         return
@@ -317,13 +342,16 @@ def main(
         network, initial = runs.start(run, dataset, splits)
     print_summary(network, initial, log)
     log(f"{len(splits.train)} examples to train on, {len(splits.validation)} to validate, {len(splits.test)} to test")
+    if dataset.splits:
+        own = [name for name, part in zip(Splits._fields, dataset.splits, strict=True) if len(part)]
+        log(f"{run.data}: the parts {', '.join(own)} are its folders'")
     policy = training_loop.CheckpointPolicy(checkpoints, checkpoint_every, keep, history, history_steps)
     try:
         current = training_loop.train(run, network, initial, dataset, splits, policy=policy, quiet=quiet)
     except training_loop.InterruptedRun as interrupted:
         options = {
             "--output": output, "--history": history, "--history-steps": history_steps, "--threads": threads,
-            "--checkpoint-every": checkpoint_every, "--keep": keep if keep != KEEP else None, "--json": as_json,
+            "--skip-broken": skip_broken, "--checkpoint-every": checkpoint_every, "--keep": keep if keep != KEEP else None, "--json": as_json,
             "--quiet": quiet,
         }  # fmt: skip
         raise console.Interrupted(f"{interrupted}; to resume: {command(interrupted.folder, options)}") from None
@@ -376,6 +404,27 @@ def check_data(run: Run, dataset: Dataset, folds: int | None) -> None:
         rarest = int(np.bincount(dataset.labels, minlength=len(dataset.classes)).min())
         if folds > rarest:
             raise UsageError(f"--folds {folds} must be at most {rarest}: the rarest class has {rarest} examples")
+
+
+def check_parts(run: Run, dataset: Dataset, options: dict[str, float | None]) -> None:
+    """Refuse options that split data otherwise than the folders do."""
+    if dataset.splits is None:
+        return
+    for option, value in options.items():
+        part = option.removeprefix("--")
+        if value is not None and (part == "folds" or len(getattr(dataset.splits, part))):
+            own = "parts of its own" if part == "folds" else f"a folder for the {part} part"
+            raise UsageError(f"{option} {value} cannot be combined with --data {run.data}, which has {own}")
+
+
+def warn_of_padding(run: Run, dataset: Dataset) -> None:
+    """Warn if images of an array are padded: of files, reading them does."""
+    size, shape = (run.image_size, run.image_size), dataset.x.shape[1:3]
+    if run.image_size and dataset.x.ndim == 4 and shape[0] != shape[1]:
+        console.warn(
+            f"{run.data}: images of {shape[0]}x{shape[1]} (height x width) are padded to {size[0]}x{size[1]}; --fit can be "
+            "crop or stretch instead"
+        )
 
 
 def print_summary(network: Layer, initial: Checkpoint, log: Callable[[str], None]) -> None:

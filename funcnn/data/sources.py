@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn.data.builtin import BUILTIN, load_builtin
-from funcnn.data.folders import at_least, labelled_images
-from funcnn.data.images import open_images, to_examples
+from funcnn.data.folders import at_least, describe_skipped, find_labelled_images
+from funcnn.data.images import check_broken, check_varied, read_images, to_examples
+from funcnn.data.splits import Splits
 from funcnn.tree import Array
 
 __all__ = ["Dataset", "match_classes", "open", "open_array"]
@@ -34,6 +36,10 @@ class Dataset(NamedTuple):
     classes : list of str
     names : sequence of str
         Of the files, where each example is a file; else empty.
+    full_scale : float
+        What the raw pixels were divided by.
+    splits : Splits or None
+        The parts that the data themselves name: a folder with sub-folders train and test, for example.
 
     Examples
     --------
@@ -46,6 +52,8 @@ class Dataset(NamedTuple):
     labels: Array
     classes: list[str]
     names: Sequence[str] = ()
+    full_scale: float = 1.0
+    splits: Splits | None = None
 
 
 def open(
@@ -54,6 +62,8 @@ def open(
     channels: int | None = None,
     *,
     min_classes: int = 2,
+    fit: str | None = None,
+    skip_broken: bool = False,
 ) -> Dataset:
     """Read a data set.
 
@@ -61,7 +71,8 @@ def open(
     ----------
     source : str or path
         The name of a built-in set (`funcnn.data.BUILTIN`), an .npz file with arrays x and y (and, where y is of ints,
-        their names in an array classes), or a folder with one sub-folder of images for each class.
+        their names in an array classes), or a folder with one sub-folder of images for each class. A folder may also
+        have such folders for the parts of a split: train, test, and val, valid or validation.
     image_size : (height, width), optional
         That images of a folder are resized to. By default the size that most of them have, scaled so that no side is
         longer than 64 pixels. Other sources are left as they are.
@@ -69,6 +80,11 @@ def open(
         Of images of a folder; by default 1 if none of them has colours.
     min_classes : int
         How many classes must have examples: 2 to train, 1 is enough to evaluate.
+    fit : "pad", "crop" or "stretch", optional
+        What becomes of images of a folder that have another aspect than ``image_size``, as `funcnn.data.resize` says.
+        By default they are padded, with a warning.
+    skip_broken : bool
+        Whether to leave out images of a folder that cannot be read, with a warning. By default they are an error.
 
     Returns
     -------
@@ -90,7 +106,7 @@ def open(
         return Dataset(*load_builtin(str(source)))
     path = Path(source)
     if path.is_dir():
-        return _folder(path, image_size, channels, min_classes)
+        return _folder(path, image_size, channels, min_classes, fit, skip_broken)
     if path.suffix == ".npz" or path.is_file():
         return _npz(path, min_classes)
     raise ValueError(
@@ -229,11 +245,31 @@ def _array(file: Any, name: str) -> Array:
         raise ValueError(f"array {name} cannot be read ({error}); names must be saved as str") from None
 
 
-def _folder(path: Path, image_size: tuple[int, int] | None, channels: int | None, min_classes: int) -> Dataset:
-    found = labelled_images(path, min_classes)
-    x = open_images(found.files, image_size, channels)
-    names = [str(file.relative_to(path)) for file in found.files]
-    return _checked_dataset(str(path), Dataset(x, found.labels, found.classes, names), min_classes)
+def _folder(
+    path: Path,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    min_classes: int,
+    fit: str | None,
+    skip_broken: bool,
+) -> Dataset:
+    found = find_labelled_images(path, min_classes)
+    if found.skipped:
+        warnings.warn(f"{path}: skipped {describe_skipped(found.skipped)}", stacklevel=3)
+    if found.missing:
+        warnings.warn(f"{path}: {'; '.join(found.missing)}", stacklevel=3)
+    images = read_images(found.files, image_size, channels, fit=fit)
+    check_broken(images.broken, len(found.files), skip=skip_broken)
+    if min_classes > 1:
+        check_varied(str(path), images.x)
+    names = [str(found.files[i].relative_to(path)) for i in images.read]
+    splits = found.splits and Splits(*(np.flatnonzero(np.isin(images.read, part)) for part in found.splits))
+    for name, part, before in zip(Splits._fields, splits or (), found.splits or (), strict=False):
+        if len(part) < len(before) and not len(part):
+            raise ValueError(f"{path}: none of the {len(before)} images of the {name} part can be read")
+    labels = found.labels[images.read]
+    dataset = Dataset(images.x, labels, found.classes, names, full_scale=images.full_scale, splits=splits)
+    return _checked_dataset(str(path), dataset, min_classes)
 
 
 def _checked_dataset(where: str, dataset: Dataset, min_classes: int) -> Dataset:

@@ -37,7 +37,13 @@ class Splits(NamedTuple):
 
 
 def hold_out(
-    labels: Array, test: float, validation: float = 0.0, *, key: Key, classes: Sequence[str] | None = None
+    labels: Array,
+    test: float,
+    validation: float = 0.0,
+    *,
+    key: Key,
+    classes: Sequence[str] | None = None,
+    given: Splits | None = None,
 ) -> Splits:
     """Split labelled data for training, validation and test, each class in the same proportions in all three.
 
@@ -49,6 +55,9 @@ def hold_out(
     key : tuple of int
     classes : sequence of str, optional
         Names of the labels 0, 1, ..., for errors. Each class must have examples.
+    given : Splits, optional
+        The parts that the data themselves name (`funcnn.data.Dataset.splits`), which stay what they are. Where there is
+        no validation or test among them, it is held out of the part for training.
 
     Returns
     -------
@@ -76,6 +85,18 @@ def hold_out(
     if labels.size and (labels.min() < 0 or (classes is not None and labels.max() >= len(classes))):
         below = "" if classes is None else f" and below {len(classes)}, the number of classes"
         raise ValueError(f"hold_out: labels must be >= 0{below}; they go from {labels.min()} to {labels.max()}")
+    if given is not None:
+        if not len(given.train):
+            raise ValueError("hold_out: the data have parts for validation and test, and none to train on")
+        fractions = (0.0 if len(given.test) else test, 0.0 if len(given.validation) else validation)
+        rest = Splits(
+            *(given.train[part] for part in hold_out(labels[given.train], *fractions, key=key, classes=classes))
+        )
+        validated, tested = (
+            own if len(own) else held_out
+            for own, held_out in ((given.validation, rest.validation), (given.test, rest.test))
+        )
+        return Splits(rest.train, validated, tested)
     present, counts = np.unique(labels, return_counts=True)
     if classes is not None:
         present, counts = np.arange(len(classes)), np.bincount(labels, minlength=len(classes))
