@@ -46,7 +46,7 @@ def test_examples_are_prepared_as_the_network_takes_them():
 def test_raw_images_of_all_kinds_give_the_same_examples():
     p = make()
     pixels = RNG.integers(0, 256, (2, 16, 13, 3), dtype=np.uint8)
-    expected = data.resize(pixels.astype(np.float32) / np.float32(255), (8, 6))
+    expected = data.resize(pixels.astype(np.float32) / np.float32(255), (8, 6), fit="pad")
     expected = (expected - np.float32(SCALING["mean"])) / np.float32([0.5, 2.0, 1.0])
     np.testing.assert_allclose(p.prepare(pixels), expected, rtol=1e-6)
     np.testing.assert_array_equal(p.prepare(data.to_examples(pixels)), p.prepare(pixels))
@@ -148,7 +148,7 @@ def test_the_description():
         "source": "photos", "examples": 9, "in_shape": [8, 6, 3], "classes": ["a", "b", "c"], "standardize": SCALING,
         "fingerprint": "1f2e",
     }  # fmt: skip
-    assert described["preprocessing"] == {"uint8_divisor": 255, "channels": 3, "size": [8, 6], **SCALING}
+    assert described["preprocessing"] == {"uint8_divisor": 255, "channels": 3, "size": [8, 6], "fit": "pad", **SCALING}
     assert described["model"] == MODEL and described["run"] == run and "numpy" in described["versions"]
     assert predictor.preprocessing_for((4,), None) == {"features": 4, "mean": None, "std": None}
     with pytest.raises(ValueError, match=r"in_shape \(4, 4\) must be"):

@@ -125,9 +125,9 @@ def hold_out(run: Run, dataset: Dataset) -> Splits:
     )
 
 
-def split_record(run: Run, dataset: Dataset) -> dict[str, Any]:
-    """Return how a description records the split of the data: ``folders`` are the parts that they name themselves."""
-    folders = [name for name, part in zip(Splits._fields, dataset.splits or (), strict=False) if len(part)]
+def split_record(run: Run, given: Splits | None = None) -> dict[str, Any]:
+    """Return how a description records the split of the data: ``folders`` are the parts that these give."""
+    folders = [name for name, part in zip(Splits._fields, given or (), strict=False) if len(part)]
     fractions = {name: None if name in folders else getattr(run, name) for name in ("test", "validation")}
     return {"method": SPLIT_METHOD, **fractions, "folders": folders, "key": [run.seed]}
 
@@ -203,7 +203,7 @@ def describe(run: Run, dataset: Dataset, splits: Splits) -> dict[str, Any]:
         run=run._asdict(),
         fit=run.fit,
     )
-    return {**description, "split": split_record(run, dataset)}
+    return {**description, "split": split_record(run, dataset.splits)}
 
 
 def fingerprint(dataset: Dataset) -> str:

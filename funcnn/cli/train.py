@@ -324,7 +324,7 @@ def main(
         check_folder(checkpoints)
 
     size = (run.image_size, run.image_size) if run.image_size else None
-    dataset = open_data(run.data, size, fit=run.fit if saved else given["fit"], skip_broken=skip_broken)
+    dataset = open_data(run.data, size, fit=run.fit if saved else fit, skip_broken=skip_broken)
     check_data(run, dataset, folds)
     check_parts(run, dataset, {"--validation": validation, "--test": test, "--folds": folds})
     if fit is None and not saved:
@@ -351,8 +351,8 @@ def main(
     except training_loop.InterruptedRun as interrupted:
         options = {
             "--output": output, "--history": history, "--history-steps": history_steps, "--threads": threads,
-            "--skip-broken": skip_broken, "--checkpoint-every": checkpoint_every, "--keep": keep if keep != KEEP else None, "--json": as_json,
-            "--quiet": quiet,
+            "--skip-broken": skip_broken, "--checkpoint-every": checkpoint_every,
+            "--keep": keep if keep != KEEP else None, "--json": as_json, "--quiet": quiet,
         }  # fmt: skip
         raise console.Interrupted(f"{interrupted}; to resume: {command(interrupted.folder, options)}") from None
     best = current.best
@@ -422,8 +422,8 @@ def warn_of_padding(run: Run, dataset: Dataset) -> None:
     size, shape = (run.image_size, run.image_size), dataset.x.shape[1:3]
     if run.image_size and dataset.x.ndim == 4 and shape[0] != shape[1]:
         console.warn(
-            f"{run.data}: images of {shape[0]}x{shape[1]} (height x width) are padded to {size[0]}x{size[1]}; --fit can be "
-            "crop or stretch instead"
+            f"{run.data}: images of {shape[0]}x{shape[1]} (height x width) are padded to {size[0]}x{size[1]}; --fit "
+            "can be crop or stretch instead"
         )
 
 
@@ -435,6 +435,8 @@ def print_summary(network: Layer, initial: Checkpoint, log: Callable[[str], None
     log(f"{run['model']}: {parameters:,} parameters, {products:,} multiply-adds an example")
     if run["data"] not in BUILTIN:
         shape = describe_shape(data["in_shape"])
+        if len(set(data["in_shape"][:2])) > 1:
+            shape += " (height x width)"
         log(f"{run['data']}: {data['examples']} {shape}; {len(data['classes'])} classes, {', '.join(data['classes'])}")
 
 

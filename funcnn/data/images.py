@@ -158,13 +158,13 @@ def resize(x: Array, size: tuple[int, int], *, fit: str = "stretch") -> Array:
     Raises
     ------
     TypeError, ValueError
-        If ``x`` is not an array of float images (N, height, width, C), ``size`` is not two ints >= 1, or ``fit`` is none
-        of `FITS`.
+        If ``x`` is not an array of float images (N, height, width, C), ``size`` is not two ints >= 1, or ``fit`` is
+        none of `FITS`.
 
     Notes
     -----
-    Borders repeat the edges because these show the images' own background, black, white or a sky: on a white page, a
-    black border would be an object of its own. Images that have the aspect of ``size``, to the nearest pixel,
+    Borders repeat the edges because these show the images' own background: on a white page, a black border would be an
+    object of its own. Images that have the aspect of ``size``, to the nearest pixel,
     are the same in all three ways.
 
     The interpolation is what Pillow calls BILINEAR, and PyTorch bilinear with ``antialias=True``, for each axis by
@@ -376,7 +376,8 @@ def read_images(
         channels = channels or (1 if all(grey for _, grey in headers) else 3)
 
     x = np.empty((len(names), *size, channels), np.float32)
-    read, reshaped, reduced = [], [], []
+    read: list[int] = []
+    reshaped, reduced = [], []
     scales: dict[float, str] = {}
     for i, name in enumerate(names):
         decoded = _try(name, _decode, broken) if name not in broken else None
@@ -429,9 +430,11 @@ def check_broken(broken: Mapping[str, str], tried: int, *, skip: bool = False) -
 
     Examples
     --------
-    >>> check_broken({"a.png": "truncated", "b.png": "empty"}, 7)
-    Traceback (most recent call last):
-    OSError: cannot read 2 of 7 images: a.png (truncated), b.png (empty)
+    >>> try:
+    ...     check_broken({"a.png": "truncated", "b.png": "empty"}, 7)
+    ... except OSError as error:
+    ...     print(error)
+    cannot read 2 of 7 images: a.png (truncated), b.png (empty)
     """
     if not broken:
         return
@@ -593,11 +596,8 @@ def describe_shape(shape: Sequence[int]) -> str:
     --------
     >>> describe_shape((8, 8, 1)), describe_shape((30,))
     ('images of 8x8, 1 channel', '30 features')
-    >>> describe_shape((6, 8, 3))
-    'images of 6x8 (height x width), 3 channels'
     """
     if len(shape) == 1:
         return f"{shape[0]} features"
     height, width, channels = shape
-    order = " (height x width)" * (height != width)
-    return f"images of {height}x{width}{order}, {channels} channel{'s' * (channels != 1)}"
+    return f"images of {height}x{width}, {channels} channel{'s' * (channels != 1)}"

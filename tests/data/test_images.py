@@ -107,8 +107,8 @@ def test_files_and_arrays_become_the_same_examples(tmp_path, kind, channels, siz
     paths = [tmp_path / f"{i}.png" for i in range(2)]
     for path, image in zip(paths, pixels, strict=True):
         Image.fromarray(image).save(path)
-    from_files = data.open_images(paths, size, channels)
-    from_arrays = data.resize(data.to_channels(data.to_examples(pixels), channels), size)
+    from_files = data.open_images(paths, size, channels, fit="crop")
+    from_arrays = data.resize(data.to_channels(data.to_examples(pixels), channels), size, fit="crop")
     assert from_files.shape == (2, *size, channels) and from_files.dtype == np.float32
     np.testing.assert_allclose(from_files, from_arrays, atol=1e-6)
 
