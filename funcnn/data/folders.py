@@ -134,7 +134,7 @@ def find_images(folder: str | os.PathLike[str]) -> FoundImages:
     ...     for name in ("b.png", ".b.png", "notes.txt"):
     ...         Path(folder, name).touch()
     ...     describe_skipped(find_images(folder).skipped)
-    '1 hidden, 1 no image that Pillow opens (.txt)'
+    '1 hidden, 1 of no format that Pillow opens (.txt)'
     """
     found, skipped, seen = [], Counter[str](), _around(Path(folder))
     waiting = [Path(folder)]
@@ -148,22 +148,22 @@ def find_images(folder: str | os.PathLike[str]) -> FoundImages:
                 if path.suffix.lower() in _suffixes():
                     found.append(path)
                 else:
-                    skipped["links that lead nowhere"] += 1
+                    skipped["links to nowhere"] += 1
                 continue
             if stat.S_ISDIR(status.st_mode):
                 # of the entry itself Windows has no inode
                 identity = _identity(path)
                 if identity in seen:
-                    skipped["folders linked again"] += 1
+                    skipped["folders that are linked twice or contain the link"] += 1
                 else:
                     seen.add(identity)
                     waiting.append(path)
             elif not stat.S_ISREG(status.st_mode):
-                skipped["neither files nor folders"] += 1
+                skipped["neither file nor folder"] += 1
             elif _is_image(path):
                 found.append(path)
             else:
-                skipped[f"no image that Pillow opens ({path.suffix or 'without suffix'})"] += 1
+                skipped[f"of no format that Pillow opens ({path.suffix or 'without suffix'})"] += 1
     return FoundImages(sorted(found), skipped)
 
 
@@ -276,7 +276,7 @@ def _check_classes(path: Path, classes: Sequence[str], min_classes: int) -> None
 
 def _check_parts(path: Path, named: dict[str, list[Path]], others: list[Path]) -> None:
     """Refuse folders of which it is not clear whether they are parts of a split or classes."""
-    names = ", ".join(folder.name for folders in named.values() for folder in folders)
+    names = ", ".join(folder.name for part in Splits._fields for folder in named.get(part, []))
     for folders in named.values():
         if len(folders) > 1:
             raise ValueError(
@@ -307,7 +307,7 @@ def _sub_folders(path: Path, skipped: Counter[str]) -> list[Path]:
         if not folder.is_dir():
             skipped["outside of the folders of classes"] += 1
         elif _identity(folder) in around:
-            skipped["folders linked again"] += 1
+            skipped["folders that are linked twice or contain the link"] += 1
         else:
             folders.append(folder)
     return sorted(folders)

@@ -209,8 +209,11 @@ def resize(x: Array, size: tuple[int, int], *, fit: str = "stretch") -> Array:
 
 def _inner_size(old: Sequence[int], size: tuple[int, int]) -> tuple[int, int]:
     """Return the size of images that are resized with their aspect kept, to be as large as fits into another size."""
-    scale = min(new / side for new, side in zip(size, old, strict=True))
-    height, width = (min(new, max(1, round(side * scale))) for new, side in zip(size, old, strict=True))
+    sides = list(zip(size, old, strict=True))
+    if max((new - 0.5) / side for new, side in sides) <= min((new + 0.5) / side for new, side in sides):
+        return size  # that of one scale for both sides, rounded
+    scale = min(new / side for new, side in sides)
+    height, width = (min(new, max(1, round(side * scale))) for new, side in sides)
     return height, width
 
 
@@ -522,11 +525,11 @@ def _is_reduced(image: Any) -> bool:
     """Return whether a file has more bits than the mode in which Pillow opens it."""
     if image.mode.startswith("I"):
         return False
-    for kind, _, _, arguments in image.tile:
-        raw = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-        # the raw mode; of PPM, the largest value
-        if (isinstance(raw, str) and ";16" in raw) or (kind.startswith("ppm") and isinstance(raw, int) and raw > 255):
-            return True
+    for codec, _, _, arguments in image.tile:
+        for argument in arguments if isinstance(arguments, tuple) else (arguments,):
+            # PNG and TIFF: the raw mode; PPM: the largest value
+            if ";16" in str(argument) or (codec.startswith("ppm") and isinstance(argument, int) and argument > 255):
+                return True
     return False
 
 

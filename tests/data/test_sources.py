@@ -144,7 +144,7 @@ def test_images_of_many_kinds_get_one_size(folder):
     for name, image in kinds.items():
         image.save(folder / "circle" / name)
     (folder / "circle" / "notes.txt").write_text("not an image, and not read as one")
-    with pytest.warns(UserWarning, match=r"skipped 1 no image that Pillow opens \(\.txt\)"):
+    with pytest.warns(UserWarning, match=r"skipped 1 of no format that Pillow opens \(\.txt\)"):
         found = data.open(str(folder), fit="stretch")
     assert found.x.shape == (12, 24, 24, 3)  # most are of 24x24
     (folder / "circle" / "notes.txt").unlink()
