@@ -62,7 +62,7 @@ def hold_out(
     Returns
     -------
     Splits
-        Every class is in each part that has examples.
+        Every class is in each part that has examples and is not given.
 
     Raises
     ------
