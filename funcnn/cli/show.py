@@ -19,7 +19,7 @@ from funcnn.characters import visible
 from funcnn.cli import runs
 from funcnn.cli.console import UsageError, logger
 from funcnn.cli.history import read_history
-from funcnn.cli.options import DataSource, ModelFile
+from funcnn.cli.options import DataSource, ModelFile, SkipBroken
 from funcnn.cli.parts import Part, select_part
 from funcnn.cli.pictures import rendering
 from funcnn.cli.pictures.curves import LINES, Curve, Panels, Plot, limits
@@ -106,12 +106,15 @@ def show_features(
     lines: Annotated[
         int, typer.Option(metavar="N", min=10, help="Number of lines to fit into: maps are shrunk, and some left out.")
     ] = 60,
+    skip_broken: SkipBroken = False,
     save: Save = None,
     light: Light = False,
     columns: Columns = 100,
 ) -> None:
     """The feature maps of an image, layer by layer."""
-    show_or_save(features(*open_both(model, data), example, layer or [], limit, lines), save, light, columns)
+    show_or_save(
+        features(*open_both(model, data, skip_broken), example, layer or [], limit, lines), save, light, columns
+    )
 
 
 @app.command("attribution")
@@ -136,12 +139,15 @@ def show_attribution(
             metavar="PATH", help="Layer of Grad-CAM, by default the last activation with maps; earlier ones are finer."
         ),
     ] = None,
+    skip_broken: SkipBroken = False,
     save: Save = None,
     light: Light = False,
     columns: Columns = 100,
 ) -> None:
     """Which pixels drove a decision: input gradient, gradient times input, and Grad-CAM."""
-    picture = attributions(*open_both(model, data), example or [0, 1, 2], method or list(Method), of, layer)
+    picture = attributions(
+        *open_both(model, data, skip_broken), example or [0, 1, 2], method or list(Method), of, layer
+    )
     show_or_save(picture, save, light, columns)
 
 
@@ -151,12 +157,13 @@ def show_confusion(
     model: ModelFile,
     data: DataSource,
     part: DataPart = None,
+    skip_broken: SkipBroken = False,
     save: Save = None,
     light: Light = False,
     columns: Columns = 100,
 ) -> None:
     """The confusion matrix as a heat map, and the most frequent confusions."""
-    trained, dataset = open_both(model, data)
+    trained, dataset = open_both(model, data, skip_broken)
     selected = select_part(trained, dataset, data, part)
     show_or_save(confusion(trained, selected.dataset, selected.title), save, light, columns)
 
@@ -168,12 +175,13 @@ def show_mistakes(
     data: DataSource,
     part: DataPart = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Largest number of images.")] = 12,
+    skip_broken: SkipBroken = False,
     save: Save = None,
     light: Light = False,
     columns: Columns = 100,
 ) -> None:
     """The most confident mistakes, as images."""
-    trained, dataset = open_both(model, data)
+    trained, dataset = open_both(model, data, skip_broken)
     selected = select_part(trained, dataset, data, part)
     show_or_save(mistakes(trained, selected.dataset, limit, selected.title), save, light, columns)
 
@@ -202,18 +210,19 @@ def show_statistics(
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, help="Number of examples, spread evenly over the data.")
     ] = 256,
+    skip_broken: SkipBroken = False,
     save: Save = None,
     light: Light = False,
     columns: Columns = 100,
 ) -> None:
     """Activations and gradients of each layer: do units die, do signals vanish or explode?"""
-    show_or_save(statistics(*open_both(model, data), limit), save, light, columns)
+    show_or_save(statistics(*open_both(model, data, skip_broken), limit), save, light, columns)
 
 
-def open_both(model: Path, data: str) -> tuple[Predictor, Dataset]:
+def open_both(model: Path, data: str, skip_broken: bool) -> tuple[Predictor, Dataset]:
     """Read a model and its data, with labels that are indices into the model's classes."""
     trained = predictor.load(model)
-    return trained, runs.open_matching(data, trained)
+    return trained, runs.open_matching(data, trained, skip_broken=skip_broken)
 
 
 def history(path: Path) -> list[dict[str, Any]]:

@@ -266,12 +266,15 @@ def at_least(n: int) -> str:
 def _check_classes(path: Path, classes: Sequence[str], min_classes: int) -> None:
     if len(classes) < min_classes:
         found = f"only {', '.join(classes)}" if classes else "none"
-        deeper = (
-            f"; or are the classes those of {path / classes[0]}?" if [c.lower() for c in classes] == ["train"] else ""
-        )
+        is_deeper = len(classes) == 1 and _has_folders(path / classes[0])
+        deeper = f"; or are the classes those of {path / classes[0]}?" if is_deeper else ""
         raise ValueError(
             f"{path}: needs a sub-folder of images for each class, {at_least(min_classes)}; there is {found}{deeper}"
         )
+
+
+def _has_folders(folder: Path) -> bool:
+    return folder.is_dir() and bool(_sub_folders(folder, Counter()))
 
 
 def _check_parts(path: Path, named: dict[str, list[Path]], others: list[Path]) -> None:

@@ -120,6 +120,7 @@ def test_broken_images_are_named_together_or_skipped(split_folder, tmp_path):
     for command in (
         ("train", "--data", "photos", "--model", "mlp", "--epochs", 1),
         ("evaluate", model, "photos"),
+        ("show", "confusion", model, "photos"),
         ("predict", model, "photos"),
     ):
         refused = commands.run(*command, cwd=tmp_path)
