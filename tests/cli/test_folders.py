@@ -90,19 +90,20 @@ def test_images_of_another_aspect(tmp_path):
     assert padded.returncode == 0 and padded.stderr.count(said) == 1
     cropped = train("--data", "a", "--fit", "crop", "--output", "cropped.safetensors", cwd=tmp_path)
     assert cropped.returncode == 0 and said not in cropped.stderr
-    pixels = RNG.random((2, 6, 12, 1), dtype=np.float32)
+    paths = sorted((tmp_path / "a").rglob("wide*.png"))
+    names = [str(path.relative_to(tmp_path)) for path in paths]
+    pixels = np.array([np.asarray(Image.open(path)) for path in paths])
     for fit, model in (("pad", "padded.safetensors"), ("crop", "cropped.safetensors")):
         trained = predictor.load(tmp_path / model)
         assert trained.preprocessing["fit"] == fit
-        fitted = data.resize(pixels, (6, 6), fit=fit)
-        np.testing.assert_array_equal(trained.predict_proba(pixels), trained.predict_proba(fitted))
-        paths = sorted((tmp_path / "a").rglob("wide*.png"))
-        names = [str(path.relative_to(tmp_path)) for path in paths]
+        fitted = data.resize(pixels[..., None] / 255, (6, 6), fit=fit)  # of float64
+        mean, std = (np.array(trained.preprocessing[name]) for name in ("mean", "std"))
+        np.testing.assert_allclose(trained.prepare(pixels), (fitted - mean) / std, rtol=1e-4, atol=1e-5)
         table = commands.run("predict", model, "a", cwd=tmp_path)
         assert said not in table.stderr
         probabilities = dict(re.findall(r"^(\S+?),\w+,[\d.]+,([\d.]+),", table.stdout, re.M))
-        expected = trained.predict_proba(data.open_images(paths, (6, 6), 1, fit=fit))[:, 0]
-        np.testing.assert_allclose([float(probabilities[name]) for name in names], expected, atol=1e-6)
+        expected = trained.predict_proba(pixels)[:, 0]  # arrays are fitted as files are
+        np.testing.assert_allclose([float(probabilities[name]) for name in names], expected, atol=1e-5)
 
 
 def test_images_of_an_array_that_are_padded_are_said(tmp_path):
