@@ -50,6 +50,12 @@ class FoundImages(NamedTuple):
         In the order of their names.
     skipped : Counter
         How much was left out, by reason.
+
+    Examples
+    --------
+    >>> found = FoundImages([Path("a.png")], Counter({"hidden": 2}))
+    >>> len(found.files), found.skipped["hidden"]
+    (1, 2)
     """
 
     files: list[Path]
@@ -71,6 +77,12 @@ class LabelledImages(NamedTuple):
         How much was left out, by reason.
     missing : list of str
         Which classes a part other than the one for training lacks.
+
+    Examples
+    --------
+    >>> found = LabelledImages([Path("cat/a.png")], np.array([0]), ["cat"], None, Counter(), [])
+    >>> found.classes[found.labels[0]]
+    'cat'
     """
 
     files: list[Path]
@@ -259,7 +271,13 @@ def describe_skipped(skipped: Counter[str]) -> str:
 
 
 def at_least(n: int) -> str:
-    """Return "at least" and a number, in words up to two."""
+    """Return "at least" and a number, in words up to two.
+
+    Examples
+    --------
+    >>> at_least(2)
+    'at least two'
+    """
     return f"at least {('zero', 'one', 'two')[n] if 0 <= n <= 2 else n}"
 
 

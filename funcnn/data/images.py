@@ -273,6 +273,12 @@ class Images(NamedTuple):
         255, or 65535 if some files are of 16 bits; 1 if their pixels are floats or ints of 32 bits, as they are.
     broken : dict
         Of the files that could not be read, path and reason.
+
+    Examples
+    --------
+    >>> images = Images(np.zeros((1, 4, 4, 1), np.float32), np.array([1]), 255, {"a.png": "truncated"})
+    >>> len(images.x), list(images.broken)
+    (1, ['a.png'])
     """
 
     x: Array
@@ -542,7 +548,13 @@ def _lab_to_rgb(image: Any) -> Any:
 
 
 def import_pillow() -> Any:
-    """Return the module PIL.Image with all of its formats, or raise the error that names the extra."""
+    """Return the module PIL.Image with all of its formats, or raise the error that names the extra.
+
+    Examples
+    --------
+    >>> import_pillow().__name__
+    'PIL.Image'
+    """
     try:
         from PIL import Image
     except ImportError as error:
