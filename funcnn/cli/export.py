@@ -1,4 +1,8 @@
-"""Export a trained model as an ONNX file, which other runtimes read."""
+"""Export a trained model as an ONNX file, which other runtimes read.
+
+The graph takes images of the model's size, with their pixels divided by the full scale of the training data (255 for
+images of 8 bits): from 0 to 1. Rows of features it takes as they are. The file's metadata say so, too.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +43,9 @@ def main(
     from funcnn.onnx import to_onnx
 
     offset = scale = None
+    metadata = {"classes": json.dumps(trained.classes), "outputs": "probabilities" if probabilities else "logits"}
+    if "full_scale" in trained.preprocessing:
+        metadata["inputs"] = f"pixels divided by {trained.preprocessing['full_scale']:g}"
     if trained.preprocessing["mean"] is not None:
         offset, scale = (np.asarray(trained.preprocessing[name]) for name in ("mean", "std"))
         scale = np.where(scale == 0, 1, scale)  # as in funcnn.data.standardize
@@ -50,7 +57,7 @@ def main(
         offset=offset,
         scale=scale,
         probabilities=probabilities,
-        metadata={"classes": json.dumps(trained.classes), "outputs": "probabilities" if probabilities else "logits"},
+        metadata=metadata,
     )
     content = proto.SerializeToString()
     checked_by = check(content, trained, probabilities)
@@ -76,7 +83,8 @@ def check(content: bytes, trained: predictor.Predictor, probabilities: bool) -> 
     session: Any = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     x = np.random.default_rng(0).random((4, *trained.in_shape), np.float32)
     (y,) = session.run(None, {"x": x})
-    expected = trained.predict_proba(x)[:, -y.shape[1] :] if probabilities else trained.outputs(x)
+    outputs = trained.predict_proba if probabilities else trained.outputs
+    expected = outputs(x, full_scale=1)[:, -y.shape[1] :]
     if not np.allclose(y, expected, rtol=TOLERANCE, atol=TOLERANCE * float(abs(expected).max())):
         error = float(abs(y - expected).max())
         raise ValueError(f"onnxruntime {onnxruntime.__version__} computes other outputs, by up to {error:.3g}")

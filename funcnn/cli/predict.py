@@ -19,6 +19,7 @@ from funcnn.characters import visible
 from funcnn.cli import console
 from funcnn.cli.options import ModelFile, Threads
 from funcnn.data import image_files, open_array, open_images
+from funcnn.predictor import Predictor
 from funcnn.tree import Array
 
 # Number of images that are in memory at a time.
@@ -40,9 +41,9 @@ def main(
     table, classes = csv.writer(sys.stdout, lineterminator="\n"), [csv_text(name) for name in trained.classes]
     header = [] if as_json else ["input", "class", "probability", *classes]
     for path, files in known:
-        for names, x in examples(path, files, trained.in_shape):
+        for names, x in examples(path, files, trained):
             try:
-                probabilities = trained.predict_proba(x, threads=threads)
+                probabilities = trained.predict_proba(x, full_scale=1, threads=threads)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
             if header:  # only now: nothing is printed where the first input has an error
@@ -85,12 +86,13 @@ def files_of(path: Path) -> list[Path] | None:
     return None if path.suffix == ".npz" else [path]
 
 
-def examples(path: Path, files: list[Path] | None, in_shape: tuple[int, ...]) -> Iterator[tuple[list[str], Array]]:
+def examples(path: Path, files: list[Path] | None, trained: Predictor) -> Iterator[tuple[list[str], Array]]:
     """Yield names and examples, at most `BATCH` images at a time."""
     if files is None:
-        x = open_array(path)
+        x = open_array(path, full_scale=trained.preprocessing.get("full_scale"))
         yield [f"{path}[{i}]" for i in range(len(x))], x
         return
+    in_shape = trained.in_shape
     if len(in_shape) != 3:
         raise ValueError(f"{path}: the model takes rows of {in_shape[0]} numbers, in .npz files, not images")
     for start in range(0, len(files), BATCH):

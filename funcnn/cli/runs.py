@@ -112,7 +112,9 @@ def read_checkpoint(path: Path) -> tuple[Path, Checkpoint]:
 def open_matching(source: str, trained: Predictor) -> Dataset:
     """Read a data set for a trained model: folders of images in its size, labels that are indices into its classes."""
     size, channels = (trained.in_shape[:2], trained.in_shape[2]) if len(trained.in_shape) == 3 else (None, None)
-    return data.match_classes(data.open(source, size, channels, min_classes=1), trained.classes, source)
+    scale = trained.preprocessing.get("full_scale")
+    opened = data.open(source, size, channels, min_classes=1, full_scale=scale)
+    return data.match_classes(opened, trained.classes, source)
 
 
 def hold_out(run: Run, dataset: Dataset) -> Splits:
@@ -171,11 +173,12 @@ def describe(run: Run, dataset: Dataset, splits: Splits) -> dict[str, Any]:
     in_shape = dataset.x.shape[1:]
     if run.image_size and len(in_shape) == 3:
         in_shape = (run.image_size, run.image_size, in_shape[2])
+    trained_on = dataset.x[splits.train]
     scaling = None
     if RECIPES[name].standardize or run.data not in BUILTIN:
         # for a table, each feature; for images, each channel
         axes = tuple(range(dataset.x.ndim - 1)) if dataset.x.ndim > 2 else 0
-        mean, std = data.mean_and_std(dataset.x[splits.train], axes=axes)
+        mean, std = data.mean_and_std(trained_on, axes=axes)
         scaling = {"mean": mean[0], "std": std[0]}
     outputs, _ = predictor.loss_for(len(dataset.classes))
     description = predictor.describe(
@@ -183,6 +186,8 @@ def describe(run: Run, dataset: Dataset, splits: Splits) -> dict[str, Any]:
         in_shape,
         dataset.classes,
         standardize=scaling,
+        full_scale=dataset.full_scale,
+        pixel_range=[float(v * v.dtype.type(dataset.full_scale)) for v in (trained_on.min(), trained_on.max())],
         source=run.data,
         examples=len(dataset.x),
         fingerprint=fingerprint(dataset),

@@ -18,68 +18,16 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, extras
+from funcnn.data.examples import to_examples
 from funcnn.tree import Array
 
-__all__ = ["describe_shape", "image_files", "open_images", "resize", "to_channels", "to_examples"]
+__all__ = ["describe_shape", "image_files", "open_images", "resize", "to_channels"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 # In pixels. Images from a camera are far larger than what a network here learns from in minutes.
 LARGEST_SIDE = 64
 # The parts of red, green and blue in a grey of the same brightness (ITU-R BT.601), as Pillow has them.
 LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
-
-
-def to_examples(x: Any, *, where: str = "to_examples", uint8_divisor: float | None = 255) -> Array:
-    """Convert a raw array to examples of float32, as training uses them.
-
-    Parameters
-    ----------
-    x : array-like (N, features), (N, height, width) or (N, height, width, channels)
-        Of numbers. A stack (N, height, width) of grey images gets an axis of one channel.
-    where : str
-        What error messages begin with: a file's name, for example.
-    uint8_divisor : float or None
-        What images of uint8 are divided by; None leaves them as they are. Rows of features are never divided.
-
-    Returns
-    -------
-    array of float32 (N, features) or (N, height, width, channels)
-
-    Raises
-    ------
-    ValueError
-        If ``x`` is not of numbers, has another number of axes, no examples, its channels first, or values that are not
-        finite in float32.
-
-    Examples
-    --------
-    >>> x = to_examples(np.array([[[0, 51], [102, 255]]], np.uint8))
-    >>> x.shape, x[..., 0].tolist()
-    ((1, 2, 2, 1), [[[0.0, 0.20000000298023224], [0.4000000059604645, 1.0]]])
-    """
-    x = np.asarray(x)
-    if x.dtype.kind not in "biuf":
-        raise ValueError(f"{where}: x must be of numbers, not {x.dtype}")
-    if x.ndim not in (2, 3, 4) or not x.size:
-        raise ValueError(
-            f"{where}: x {x.shape} must be (N, features), (N, height, width) or (N, height, width, channels)"
-        )
-    if x.ndim == 4 and x.shape[1] in (1, 3, 4) and x.shape[3] not in (1, 2, 3, 4):
-        raise ValueError(
-            f"{where}: x must be (N, height, width, channels), with the channels last, not first: got {x.shape}"
-        )
-    pixels = x.dtype == np.uint8 and x.ndim > 2 and uint8_divisor is not None
-    x = x[..., None] if x.ndim == 3 else x
-    with np.errstate(over="ignore"):
-        x = x.astype(np.float32, copy=False)
-    if pixels:
-        return x / np.float32(uint8_divisor)
-    bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
-    if bad.any():
-        raise ValueError(
-            f"{where}: x must be finite; {bad.sum()} of {len(x)} examples are not, the first is number {bad.argmax()}"
-        )
-    return x
 
 
 def to_channels(x: Array, channels: int) -> Array:
@@ -271,7 +219,7 @@ def open_images(
     x = np.empty((len(paths), *size, channels), np.float32)
     for i, path in enumerate(paths):
         pixels = _open(Image, path, lambda image: _pixels(Image, image))
-        x[i] = resize(to_channels(to_examples(pixels[None]), channels), size)[0]
+        x[i] = resize(to_channels(to_examples(pixels[None], full_scale=255), channels), size)[0]
     return x
 
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn.data.builtin import BUILTIN, load_builtin
-from funcnn.data.images import SUFFIXES, image_files, open_images, to_examples
+from funcnn.data.examples import examples_and_scale
+from funcnn.data.images import SUFFIXES, image_files, open_images
 from funcnn.tree import Array
 
 __all__ = ["Dataset", "match_classes", "open", "open_array"]
@@ -26,13 +27,15 @@ class Dataset(NamedTuple):
 
     Attributes
     ----------
-    x : array of float32 (N, height, width, channels) or (N, features)
-        Not standardised: images from 0 to 1, everything else as it was found.
+    x : array of float32 (N, height, width, channels), or of floats (N, features)
+        Not standardised: pixels divided by ``full_scale``, everything else as it was found.
     labels : array of int (N,)
         Indices into ``classes``.
     classes : list of str
     names : sequence of str
         Of the files, where each example is a file; else empty.
+    full_scale : float
+        What the raw pixels were divided by: the value of white, such as 255; 1 where they are as they were found.
 
     Examples
     --------
@@ -45,6 +48,7 @@ class Dataset(NamedTuple):
     labels: Array
     classes: list[str]
     names: Sequence[str] = ()
+    full_scale: float = 1.0
 
 
 def open(
@@ -53,6 +57,7 @@ def open(
     channels: int | None = None,
     *,
     min_classes: int = 2,
+    full_scale: float | None = None,
 ) -> Dataset:
     """Read a data set.
 
@@ -68,11 +73,15 @@ def open(
         Of images of a folder; by default 1 if none of them has colours.
     min_classes : int
         How many classes must have examples: 2 to train, 1 is enough to evaluate.
+    full_scale : float, optional
+        What images of an .npz file are divided by; by default the smallest of 1, 255 and 65535 that holds all their
+        pixels, whatever their dtype, and nothing where some are negative or larger. A trained model has its own,
+        ``predictor.preprocessing["full_scale"]``. Image files have one each, by their number of bits.
 
     Returns
     -------
     Dataset
-        Arrays as `funcnn.data.to_examples` makes them: 8-bit images divided by 255.
+        Arrays as `funcnn.data.to_examples` makes them: images divided by their full scale.
 
     Raises
     ------
@@ -86,27 +95,30 @@ def open(
     ((150, 4), ['setosa', 'versicolor', 'virginica'])
     """
     if source in BUILTIN:
-        return Dataset(*load_builtin(str(source)))
+        x, labels, classes, scale = load_builtin(str(source))
+        return Dataset(x, labels, classes, full_scale=scale)
     path = Path(source)
     if path.is_dir():
-        return _folder(path, image_size, channels, min_classes)
+        return _folder(path, image_size, channels, min_classes)._replace(full_scale=255.0)
     if path.suffix == ".npz" or path.is_file():
-        return _npz(path, min_classes)
+        return _npz(path, min_classes, full_scale)
     raise ValueError(
         f"no data {source}: it is neither a folder of images, nor an .npz file, nor one of {', '.join(BUILTIN)}"
     )
 
 
-def open_array(path: str | os.PathLike[str]) -> Array:
+def open_array(path: str | os.PathLike[str], *, full_scale: float | None = None) -> Array:
     """Read the examples, x, of an .npz file; labels need not be there.
 
     Parameters
     ----------
     path : path
+    full_scale : float, optional
+        What images are divided by, as for `open`.
 
     Returns
     -------
-    array of float32 (N, features) or (N, height, width, channels)
+    array of float64 (N, features) or float32 (N, height, width, channels)
         As `funcnn.data.to_examples` makes it.
 
     Raises
@@ -123,7 +135,7 @@ def open_array(path: str | os.PathLike[str]) -> Array:
     >>> x.shape, float(x.max())
     ((2, 4, 4, 1), 1.0)
     """
-    return _examples(Path(path), _arrays(Path(path)))
+    return _examples(Path(path), _arrays(Path(path)), full_scale)[0]
 
 
 def match_classes(dataset: Dataset, classes: Sequence[str], where: str = "match_classes") -> Dataset:
@@ -159,17 +171,17 @@ def match_classes(dataset: Dataset, classes: Sequence[str], where: str = "match_
     return dataset._replace(labels=to[dataset.labels], classes=list(classes))
 
 
-def _examples(path: Path, arrays: dict[str, Array]) -> Array:
+def _examples(path: Path, arrays: dict[str, Array], full_scale: float | None) -> tuple[Array, float]:
     if "x" not in arrays:
         raise ValueError(f"{path}: needs an array x, and has {', '.join(arrays) or 'none'}")
-    return to_examples(arrays["x"], where=str(path))
+    return examples_and_scale(arrays["x"], str(path), full_scale)
 
 
-def _npz(path: Path, min_classes: int) -> Dataset:
+def _npz(path: Path, min_classes: int, full_scale: float | None) -> Dataset:
     arrays = _arrays(path)
     if "y" not in arrays:
         raise ValueError(f"{path}: needs arrays x and y, and has {', '.join(arrays) or 'none'}")
-    x, y = _examples(path, arrays), arrays["y"]
+    (x, full_scale), y = _examples(path, arrays, full_scale), arrays["y"]
     if y.shape == (len(y), 1):
         y = y[:, 0]
     if y.ndim != 1 or len(y) != len(x):
@@ -200,7 +212,8 @@ def _npz(path: Path, min_classes: int) -> Dataset:
         if twice:
             raise ValueError(f"{path}: classes has {', '.join(twice)} more than once")
         classes, labels = names, y
-    return _checked_dataset(str(path), Dataset(x, labels.astype(np.int64), classes), min_classes)
+    dataset = Dataset(x, labels.astype(np.int64), classes, full_scale=full_scale)
+    return _checked_dataset(str(path), dataset, min_classes)
 
 
 def _arrays(path: Path) -> dict[str, Array]:
