@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from funcnn.data.archives import read_npz
 from funcnn.data.builtin import BUILTIN, load_builtin
-from funcnn.data.examples import examples_and_scale
+from funcnn.data.examples import examples_and_scale, to_examples
 from funcnn.data.images import SUFFIXES, image_files, open_images
+from funcnn.data.labels import read_labels
 from funcnn.tree import Array
 
 __all__ = ["Dataset", "match_classes", "open", "open_array"]
-
-
-# Up to here, every whole number is a float64 of its own.
-_EXACT_FLOATS = 2**53
 
 
 class Dataset(NamedTuple):
@@ -135,7 +132,10 @@ def open_array(path: str | os.PathLike[str], *, full_scale: float | None = None)
     >>> x.shape, float(x.max())
     ((2, 4, 4, 1), 1.0)
     """
-    return _examples(Path(path), _arrays(Path(path)), full_scale)[0]
+    arrays, names = read_npz(Path(path), ("x",))
+    if "x" not in arrays:
+        raise ValueError(f"{path}: needs an array x, and has {', '.join(names) or 'none'}")
+    return to_examples(arrays["x"], where=str(path), full_scale=full_scale)
 
 
 def match_classes(dataset: Dataset, classes: Sequence[str], where: str = "match_classes") -> Dataset:
@@ -171,74 +171,13 @@ def match_classes(dataset: Dataset, classes: Sequence[str], where: str = "match_
     return dataset._replace(labels=to[dataset.labels], classes=list(classes))
 
 
-def _examples(path: Path, arrays: dict[str, Array], full_scale: float | None) -> tuple[Array, float]:
-    if "x" not in arrays:
-        raise ValueError(f"{path}: needs an array x, and has {', '.join(arrays) or 'none'}")
-    return examples_and_scale(arrays["x"], str(path), full_scale)
-
-
 def _npz(path: Path, min_classes: int, full_scale: float | None) -> Dataset:
-    arrays = _arrays(path)
-    if "y" not in arrays:
-        raise ValueError(f"{path}: needs arrays x and y, and has {', '.join(arrays) or 'none'}")
-    (x, full_scale), y = _examples(path, arrays, full_scale), arrays["y"]
-    if y.shape == (len(y), 1):
-        y = y[:, 0]
-    if y.ndim != 1 or len(y) != len(x):
-        raise ValueError(
-            f"{path}: y must have one label for each of the {len(x)} examples of x {x.shape}, got {y.shape}"
-        )
-    if y.dtype.kind == "f":
-        if not (np.isfinite(y).all() and (y == np.round(y)).all()):
-            raise ValueError(f"{path}: y must be whole numbers or names, got {y[y != np.round(y)][0]}")
-        if np.abs(y).max(initial=0) > _EXACT_FLOATS:
-            raise ValueError(
-                f"{path}: y has labels up to {np.abs(y).max():g}, too large to be whole numbers in {y.dtype}"
-            )
-        y = y.astype(np.int64)
-    if y.dtype.kind not in "biuUS":
-        raise ValueError(f"{path}: y must be whole numbers or names, not {y.dtype}")
-    if y.dtype.kind == "S":
-        y = np.char.decode(y)
-    found, labels = np.unique(y, return_inverse=True)
-    classes = [str(c) for c in found]
-    if "classes" in arrays:
-        names = [str(c) for c in arrays["classes"].ravel()]
-        if y.dtype.kind not in "biu":
-            raise ValueError(f"{path}: classes names the numbers of y, and y is of names such as {found[0]}")
-        if found[0] < 0 or found[-1] >= len(names):
-            raise ValueError(f"{path}: classes has {len(names)} names, y goes from {found[0]} to {found[-1]}")
-        twice = [name for name, times in Counter(names).items() if times > 1]
-        if twice:
-            raise ValueError(f"{path}: classes has {', '.join(twice)} more than once")
-        classes, labels = names, y
-    dataset = Dataset(x, labels.astype(np.int64), classes, full_scale=full_scale)
-    return _checked_dataset(str(path), dataset, min_classes)
-
-
-def _arrays(path: Path) -> dict[str, Array]:
-    import zipfile  # here, so that `import funcnn` does not pay for it: 6 ms with what it imports
-
-    try:
-        with path.open("rb") as opened:
-            if opened.read(2) not in (b"PK", b"\x93N"):  # of zip and of .npy files; NumPy takes all others for pickles
-                raise ValueError("it is no zip archive")
-            opened.seek(0)
-            file = np.load(opened, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array, not x and y")
-            return {name: _array(file, name) for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not an .npz file that can be read: {error}") from None
-    except OSError as error:
-        raise OSError(f"cannot read {path}: {error.strerror or error}") from None
-
-
-def _array(file: Any, name: str) -> Array:
-    try:
-        return file[name]
-    except ValueError as error:
-        raise ValueError(f"array {name} cannot be read ({error}); names must be saved as str") from None
+    arrays, names = read_npz(path, ("x", "y", "classes"))
+    if not {"x", "y"} <= arrays.keys():
+        raise ValueError(f"{path}: needs arrays x and y, and has {', '.join(names) or 'none'}")
+    x, scale = examples_and_scale(arrays["x"], str(path), full_scale)
+    labels, classes = read_labels(arrays["y"], arrays.get("classes"), x, str(path))
+    return _checked_dataset(str(path), Dataset(x, labels, classes, full_scale=scale), min_classes)
 
 
 def _folder(path: Path, image_size: tuple[int, int] | None, channels: int | None, min_classes: int) -> Dataset:
