@@ -5,7 +5,8 @@
 
 - ``model``: ``name`` of a function in `funcnn.models` and its ``arguments``, from which the network is rebuilt.
 - ``data``: ``in_shape`` of an example as the network takes it, (height, width, channels) or (features,); ``classes``,
-  their names; ``standardize``, None or ``mean`` and ``std`` as nested lists; and, to know the data again, their
+  their names; ``standardize``, None or ``mean`` and ``std`` as nested lists; where they are a table, ``feature_names``
+  and ``target``, the names of its columns; and, to know the data again, their
   ``source``, number of ``examples`` and ``fingerprint``.
 - ``preprocessing``: what `preprocess` does to a raw array, in this order. Images: the pixels, whatever their dtype, are
   divided by ``full_scale``, the value of white in the training data (255 for 8 bits), the colours are converted to
@@ -372,6 +373,8 @@ def describe(
     standardize: Mapping[str, Any] | None = None,
     full_scale: float = 1.0,
     pixel_range: Sequence[float] | None = None,
+    feature_names: Sequence[str] = (),
+    target: str = "",
     source: str | None = None,
     examples: int | None = None,
     fingerprint: str | None = None,
@@ -394,6 +397,8 @@ def describe(
         ``Dataset.full_scale``.
     pixel_range : (least, largest), optional
         Of images: of all raw pixels of the training data, by default 0 and the full scale.
+    feature_names, target : optional
+        Of a table: names of its columns of numbers, and of the column of labels.
     source, examples, fingerprint : optional
         Of the data: where they are from, how many examples, and a checksum of them.
     run : dict, optional
@@ -419,6 +424,7 @@ def describe(
     scaling = (
         None if standardize is None else {name: np.asarray(standardize[name]).tolist() for name in ("mean", "std")}
     )
+    columns = {"feature_names": list(feature_names), "target": target} if feature_names else {}
     return {
         "model": dict(model),
         "data": {
@@ -428,6 +434,7 @@ def describe(
             "classes": list(classes),
             "standardize": scaling,
             "fingerprint": fingerprint,
+            **columns,
         },
         "preprocessing": preprocessing_for(in_shape, scaling, full_scale=full_scale, pixel_range=pixel_range),
         "run": None if run is None else dict(run),

@@ -19,6 +19,7 @@ from funcnn.characters import visible
 from funcnn.cli import console
 from funcnn.cli.options import ModelFile, Threads
 from funcnn.data import image_files, open_array, open_images
+from funcnn.data.tables import SUFFIXES as TABLE_SUFFIXES
 from funcnn.predictor import Predictor
 from funcnn.tree import Array
 
@@ -31,7 +32,11 @@ def main(
     model: ModelFile,
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="INPUTS...", help="Image files, folders of images, .npz files with an array x."),
+        typer.Argument(
+            metavar="INPUTS...",
+            help="Image files, folders of images, .npz files with an array x, tables "
+            "(.csv, .tsv), whose columns are matched by name.",
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of CSV.")] = False,
     threads: Threads = None,
@@ -75,7 +80,7 @@ def csv_text(name: str) -> str:
 
 
 def files_of(path: Path) -> list[Path] | None:
-    """Return the image files of an input, or None for an .npz file."""
+    """Return the image files of an input, or None for an .npz file or a table."""
     if not path.exists():
         raise FileNotFoundError(f"cannot read {path}: No such file or directory")
     if path.is_dir():
@@ -83,13 +88,17 @@ def files_of(path: Path) -> list[Path] | None:
         if not files:
             raise ValueError(f"{path}: no images in it or below")
         return files
-    return None if path.suffix == ".npz" else [path]
+    return None if path.suffix.lower() in {".npz", *TABLE_SUFFIXES} else [path]
 
 
 def examples(path: Path, files: list[Path] | None, trained: Predictor) -> Iterator[tuple[list[str], Array]]:
     """Yield names and examples, at most `BATCH` images at a time."""
     if files is None:
-        x = open_array(path, full_scale=trained.preprocessing.get("full_scale"))
+        x = open_array(
+            path,
+            full_scale=trained.preprocessing.get("full_scale"),
+            features=trained.description["data"].get("feature_names"),
+        )
         yield [f"{path}[{i}]" for i in range(len(x))], x
         return
     in_shape = trained.in_shape

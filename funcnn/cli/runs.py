@@ -47,6 +47,7 @@ class Run(NamedTuple):
     validation: float
     test: float
     early_stopping: int
+    target: str = ""
 
 
 def new_run(given: dict[str, Any]) -> Run:
@@ -54,7 +55,7 @@ def new_run(given: dict[str, Any]) -> Run:
     recipe = RECIPES[ModelName(given["model"] or ModelName.convnet)]
     defaults = {
         **recipe._asdict(), "model": ModelName.convnet, "data": "digits", "seed": 0, "threads": data_parallel.cores(),
-        "validation": 0.1, "test": 0.2, "early_stopping": 0,
+        "validation": 0.1, "test": 0.2, "early_stopping": 0, "target": "",
     }  # fmt: skip
     return Run(**{name: defaults[name] if value is None else value for name, value in given.items()})
 
@@ -112,8 +113,9 @@ def read_checkpoint(path: Path) -> tuple[Path, Checkpoint]:
 def open_matching(source: str, trained: Predictor) -> Dataset:
     """Read a data set for a trained model: folders of images in its size, labels that are indices into its classes."""
     size, channels = (trained.in_shape[:2], trained.in_shape[2]) if len(trained.in_shape) == 3 else (None, None)
-    scale = trained.preprocessing.get("full_scale")
-    opened = data.open(source, size, channels, min_classes=1, full_scale=scale)
+    scale, about = trained.preprocessing.get("full_scale"), trained.description["data"]
+    columns = {name: about.get(known) for name, known in (("target", "target"), ("features", "feature_names"))}
+    opened = data.open(source, size, channels, min_classes=1, full_scale=scale, **columns)
     return data.match_classes(opened, trained.classes, source)
 
 
@@ -188,6 +190,8 @@ def describe(run: Run, dataset: Dataset, splits: Splits) -> dict[str, Any]:
         standardize=scaling,
         full_scale=dataset.full_scale,
         pixel_range=[float(v * v.dtype.type(dataset.full_scale)) for v in (trained_on.min(), trained_on.max())],
+        feature_names=dataset.features,
+        target=dataset.target,
         source=run.data,
         examples=len(dataset.x),
         fingerprint=fingerprint(dataset),

@@ -1,9 +1,9 @@
 """Data: reading, scaling and splitting examples, and drawing and augmenting batches of them.
 
-`open` reads labelled examples from built-in sets, .npz files and folders of images into a `Dataset`; `hold_out` and
-`split` hold examples out for validation and test; `batches` draws the batches of an epoch; `random_shift`,
-`random_flip`, `random_crop`, `cutout` and `mixup` augment a batch at random, by a key. Only image files (Pillow) and
-the built-in sets (scikit-learn) need more than NumPy.
+`open` reads labelled examples from built-in sets, .npz files, tables and folders of images into a `Dataset`;
+`hold_out` and `split` hold examples out for validation and test; `batches` draws the batches of an epoch;
+`random_shift`, `random_flip`, `random_crop`, `cutout` and `mixup` augment a batch at random, by a key. Only image files
+(Pillow) and the built-in sets (scikit-learn) need more than NumPy.
 """
 
 from funcnn.data.augmentation import cutout, mixup, one_hot, random_crop, random_flip, random_shift

@@ -65,6 +65,7 @@ def read_npz(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Array], list[
         ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError,
         OverflowError, LookupError, TypeError, MemoryError, SyntaxError,
     )  # fmt: skip
+    reading = ""
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Python, about what it parses in damaged headers
@@ -81,39 +82,40 @@ def read_npz(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Array], list[
                     if name in wanted:
                         if counts[name] > 1:
                             raise ValueError(f"it has an array {name} {counts[name]} times")
-                        arrays[name] = _read_member(archive, name, info)
-                return arrays, list(counts)
+                        reading = name
+                        arrays[name] = _read_member(archive, info)
+                        reading = ""
+                return arrays, [repr(name)[1:-1] for name in counts]  # in one line
     except damage as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = f"array {reading} cannot be read ({reason})" if reading else reason
         raise ValueError(f"{path}: not an .npz file that can be read: {reason}") from None
     except OSError as error:
         raise OSError(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _read_member(archive: Any, name: str, info: Any) -> Array:
+def _read_member(archive: Any, info: Any) -> Array:
     """Read one array, after its header and the directory agree on its size and it fits into the memory."""
     if info.compress_type not in (0, 8):  # stored, deflated
-        raise ValueError(f"array {name} is compressed by method {info.compress_type}; save by np.savez_compressed")
+        raise ValueError(f"it is compressed by method {info.compress_type}; save by np.savez_compressed")
     if info.file_size > _LARGEST_RATIO * info.compress_size + 64:
-        raise ValueError(f"array {name} declares {info.file_size:,} bytes, packed in {info.compress_size:,}")
+        raise ValueError(f"it declares {info.file_size:,} bytes, packed in {info.compress_size:,}")
     with archive.open(info) as member:
         head = io.BytesIO(member.read(_HEADER))
     version = np.lib.format.read_magic(head)
     if version not in ((1, 0), (2, 0)):
-        raise ValueError(
-            f"array {name} is in version {version} of the .npy format, for names of fields, not for numbers"
-        )
+        raise ValueError(f"version {version} of the .npy format is not for numbers or names")
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(head)
     if dtype.hasobject:
-        raise ValueError(f"array {name} cannot be read (it holds pickled Python objects); names must be saved as str")
+        raise ValueError("it holds pickled Python objects; names must be saved as str")
     content = info.file_size - head.tell()
     if min(shape, default=0) < 0 or not dtype.itemsize or math.prod(shape) * dtype.itemsize != content:
-        raise ValueError(f"array {name} declares {shape} of {dtype}, and has {content:,} bytes")
+        raise ValueError(f"it declares {shape} of {dtype}, and has {content:,} bytes")
     needed, available = content + 4 * math.prod(shape), _available_memory()
     if needed > available:
         raise ValueError(
-            f"array {name} {shape} of {dtype} takes {needed / 1e9:.1f} GB with its copy in float32, and "
+            f"{shape} of {dtype} takes {needed / 1e9:.1f} GB with its copy in float32, and "
             f"{available / 1e9:.1f} GB of memory are available"
         )
     with archive.open(info) as member:

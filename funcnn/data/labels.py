@@ -51,8 +51,8 @@ def read_labels(y: Array, names: Array | None, x: Array, where: str) -> tuple[Ar
         texts = _texts(distinct, y, "y", where)
         if names is not None:
             raise ValueError(f"{where}: classes names the numbers of y, and y is of names such as {texts[0]}")
-        classes = sorted(set(texts))
-        return np.array([classes.index(text) for text in texts], np.int64)[inverse], classes
+        merged, numbers = np.unique(texts, return_inverse=True)
+        return numbers.astype(np.int64)[inverse], merged.tolist()
     found, inverse = np.unique(_whole_numbers(y, where), return_inverse=True)
     if names is None:
         return inverse.astype(np.int64), [str(c) for c in found.tolist()]
@@ -60,16 +60,14 @@ def read_labels(y: Array, names: Array | None, x: Array, where: str) -> tuple[Ar
     outside = found[(found < 0) | (found >= len(classes))]
     if len(outside):
         raise ValueError(
-            f"{where}: classes has {len(classes)} names, y goes from {found[0]} to {found[-1]}, the first that has none "
-            f"is y[{np.argmax((y < 0) | (y >= len(classes)))}]"
+            f"{where}: classes has {len(classes)} names, y goes from {found[0]} to {found[-1]}, the first without a "
+            f"name is y[{np.argmax((y < 0) | (y >= len(classes)))}]"
         )
     return found.astype(np.int64)[inverse], classes
 
 
 def _whole_numbers(y: Array, where: str) -> Array:
     """Return labels that are numbers as integers."""
-    if y.dtype.kind == "b":
-        return y.astype(np.int64)
     if y.dtype.kind == "f":
         bad = ~np.isfinite(y) | (y != np.round(y))
         if bad.any():
@@ -80,11 +78,11 @@ def _whole_numbers(y: Array, where: str) -> Array:
         if bad.any():
             at = int(bad.argmax())
             raise ValueError(
-                f"{where}: y has labels up to {abs(y).max():g}, too large to be whole numbers in {y.dtype}; the first is "
-                f"y[{at}]"
+                f"{where}: y has labels up to {abs(y).max():g}, too large to be whole numbers in {y.dtype}; "
+                f"the first is y[{at}]"
             )
         return y.astype(np.int64)
-    if y.dtype.kind not in "iu":
+    if y.dtype.kind not in "biu":
         raise ValueError(f"{where}: y must be whole numbers or names, not {y.dtype}; y[0] is {y[0]!r}")
     return y
 

@@ -14,6 +14,8 @@ from funcnn.data.builtin import BUILTIN, load_builtin
 from funcnn.data.examples import examples_and_scale, to_examples
 from funcnn.data.images import SUFFIXES, image_files, open_images
 from funcnn.data.labels import read_labels
+from funcnn.data.tables import SUFFIXES as TABLE_SUFFIXES
+from funcnn.data.tables import read_table
 from funcnn.tree import Array
 
 __all__ = ["Dataset", "match_classes", "open", "open_array"]
@@ -33,6 +35,10 @@ class Dataset(NamedTuple):
         Of the files, where each example is a file; else empty.
     full_scale : float
         What the raw pixels were divided by: the value of white, such as 255; 1 where they are as they were found.
+    features : sequence of str
+        Names of the columns, where the examples are rows of a table; else empty.
+    target : str
+        Name of the column of labels of a table; else empty.
 
     Examples
     --------
@@ -46,6 +52,8 @@ class Dataset(NamedTuple):
     classes: list[str]
     names: Sequence[str] = ()
     full_scale: float = 1.0
+    features: Sequence[str] = ()
+    target: str = ""
 
 
 def open(
@@ -55,6 +63,8 @@ def open(
     *,
     min_classes: int = 2,
     full_scale: float | None = None,
+    target: str | None = None,
+    features: Sequence[str] | None = None,
 ) -> Dataset:
     """Read a data set.
 
@@ -62,7 +72,8 @@ def open(
     ----------
     source : str or path
         The name of a built-in set (`funcnn.data.BUILTIN`), an .npz file with arrays x and y (and, where y is of ints,
-        their names in an array classes), or a folder with one sub-folder of images for each class.
+        their names in an array classes), a table of numbers (.csv, .tsv) with names of columns in its first line, or a
+        folder with one sub-folder of images for each class.
     image_size : (height, width), optional
         That images of a folder are resized to. By default the size that most of them have, scaled so that no side is
         longer than 64 pixels. Other sources are left as they are.
@@ -74,6 +85,10 @@ def open(
         What images of an .npz file are divided by; by default the smallest of 1, 255 and 65535 that holds all their
         pixels, whatever their dtype, and nothing where some are negative or larger. A trained model has its own,
         ``predictor.preprocessing["full_scale"]``. Image files have one each, by their number of bits.
+    target : str, optional
+        Of a table, the column of labels; by default the last.
+    features : sequence of str, optional
+        Of a table, the columns of numbers in the order of the examples; by default all but ``target``.
 
     Returns
     -------
@@ -97,21 +112,34 @@ def open(
     path = Path(source)
     if path.is_dir():
         return _folder(path, image_size, channels, min_classes)._replace(full_scale=255.0)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: neither a file nor a folder")
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        table = read_table(path, target, features)
+        if table.labels is None:
+            raise ValueError(f"{path}: has no column {target} for the labels")
+        dataset = Dataset(table.x, table.labels, table.classes, features=table.features, target=table.target)
+        return _checked_dataset(str(path), dataset, min_classes)
     if path.suffix == ".npz" or path.is_file():
         return _npz(path, min_classes, full_scale)
     raise ValueError(
-        f"no data {source}: it is neither a folder of images, nor an .npz file, nor one of {', '.join(BUILTIN)}"
+        f"no data {source}: it is neither a folder of images, nor an .npz file, nor a table (.csv, .tsv), nor one of "
+        f"{', '.join(BUILTIN)}"
     )
 
 
-def open_array(path: str | os.PathLike[str], *, full_scale: float | None = None) -> Array:
-    """Read the examples, x, of an .npz file; labels need not be there.
+def open_array(
+    path: str | os.PathLike[str], *, full_scale: float | None = None, features: Sequence[str] | None = None
+) -> Array:
+    """Read the examples, x, of an .npz file or a table (.csv, .tsv); labels need not be there.
 
     Parameters
     ----------
     path : path
     full_scale : float, optional
         What images are divided by, as for `open`.
+    features : sequence of str, optional
+        Of a table, the columns to read, in this order; by default all.
 
     Returns
     -------
@@ -132,7 +160,10 @@ def open_array(path: str | os.PathLike[str], *, full_scale: float | None = None)
     >>> x.shape, float(x.max())
     ((2, 4, 4, 1), 1.0)
     """
-    arrays, names = read_npz(Path(path), ("x",))
+    path = Path(path)
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return read_table(path, features=features or None, target="").x
+    arrays, names = read_npz(path, ("x",))
     if "x" not in arrays:
         raise ValueError(f"{path}: needs an array x, and has {', '.join(names) or 'none'}")
     return to_examples(arrays["x"], where=str(path), full_scale=full_scale)
