@@ -18,9 +18,12 @@ from funcnn.characters import visible
 from funcnn.cli import console
 from funcnn.cli.options import AsJson, ModelFile
 from funcnn.files import check_writable, write_atomic
+from funcnn.tree import Array
 
 # Largest difference between the outputs of two runtimes, relative to the largest output.
 TOLERANCE = 1e-4
+# Largest step of float32 at a feature's mean, in standard deviations.
+COARSEST = 0.01
 
 
 def main(
@@ -49,6 +52,7 @@ def main(
     if trained.preprocessing["mean"] is not None:
         offset, scale = (np.asarray(trained.preprocessing[name]) for name in ("mean", "std"))
         scale = np.where(scale == 0, 1, scale)  # as in funcnn.data.standardize
+        check_resolution(offset, scale)
     proto = to_onnx(
         trained.model,
         trained.params,
@@ -72,6 +76,17 @@ def main(
     by = " and ".join(checked_by)
     line = f"wrote {file}: {report['nodes']} nodes, {report['bytes']:,} bytes, opset {report['opset']}, checked by {by}"
     print(console.json_line(report) if as_json else visible(line))
+
+
+def check_resolution(mean: Array, std: Array) -> None:
+    """Raise if the graph's inputs, of float32, are too coarse for a feature."""
+    coarse = np.spacing(abs(mean).astype(np.float32)) > COARSEST * std
+    if coarse.any():
+        at = int(coarse.argmax())
+        raise ValueError(
+            f"feature {at} has mean {mean.ravel()[at]:g} and standard deviation {std.ravel()[at]:g}: the graph's float32 "
+            "inputs are too coarse for it; subtract a number such as the mean from it, and train again"
+        )
 
 
 def check(content: bytes, trained: predictor.Predictor, probabilities: bool) -> list[str]:

@@ -63,7 +63,7 @@ def read_npz(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Array], list[
 
     damage = (
         ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError,
-        OverflowError, LookupError, TypeError, MemoryError, SyntaxError,
+        OverflowError, LookupError, TypeError, MemoryError, SyntaxError, OSError,
     )  # fmt: skip
     reading = ""
     try:
@@ -87,11 +87,11 @@ def read_npz(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Array], list[
                         reading = ""
                 return arrays, [repr(name)[1:-1] for name in counts]  # in one line
     except damage as error:
+        if isinstance(error, OSError) and error.filename:  # of opening, not of what was read
+            raise OSError(f"cannot read {path}: {error.strerror or error}") from None
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         reason = f"array {reading} cannot be read ({reason})" if reading else reason
         raise ValueError(f"{path}: not an .npz file that can be read: {reason}") from None
-    except OSError as error:
-        raise OSError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def _read_member(archive: Any, info: Any) -> Array:

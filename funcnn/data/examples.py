@@ -21,6 +21,8 @@ __all__ = ["find_full_scale", "to_examples", "warn_of_other_range"]
 FULL_SCALES = (1, 255, 65535)
 # Steps of float32 between the darkest and the brightest pixel: with fewer, images would lose what they show.
 _FEWEST_STEPS = 256
+# The part of the training range within which images are taken for black: those of 8 bits on a scale of 16 are.
+_BLACK = 128
 
 
 def to_examples(x: Any, *, where: str = "to_examples", full_scale: float | None = None) -> Array:
@@ -161,7 +163,7 @@ def warn_of_other_range(x: Array, full_scale: float, pixel_range: Sequence[float
     within_scale = least >= 0 and largest <= full_scale
     lowest, highest = (0.0, full_scale) if within_scale else (2 * least - largest, 2 * largest - least)
     rounding = 1e-6 * max(abs(lowest), abs(highest))
-    is_black = within_scale and (0 < 255 * high <= largest or 0 < high <= 1 < min(largest, full_scale))
+    is_black = within_scale and (0 < _BLACK * high <= largest or 0 < high <= 1 < min(largest, full_scale))
     if is_black or low < lowest - rounding or high > highest + rounding:
         warnings.warn(
             f"{where}: the pixels go from {low:.6g} to {high:.6g}, and those of the training from {least:.6g} to "
