@@ -84,8 +84,8 @@ def check_resolution(mean: Array, std: Array) -> None:
     if coarse.any():
         at = int(coarse.argmax())
         raise ValueError(
-            f"feature {at} has mean {mean.ravel()[at]:g} and standard deviation {std.ravel()[at]:g}: the graph's float32 "
-            "inputs are too coarse for it; subtract a number such as the mean from it, and train again"
+            f"feature {at} has mean {mean.ravel()[at]:g} and standard deviation {std.ravel()[at]:g}, too coarse in the "
+            "graph's float32 inputs: subtract a number such as the mean from it, and train again"
         )
 
 

@@ -33,6 +33,10 @@ class Table(NamedTuple):
         Names of the columns of ``x``.
     target : str
         Name of the column of labels.
+
+    Examples
+    --------
+    See `read_table`.
     """
 
     x: Array
