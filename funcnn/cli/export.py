@@ -96,7 +96,9 @@ def check(content: bytes, trained: predictor.Predictor, probabilities: bool) -> 
     except ImportError:
         return ["onnx"]
     session: Any = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    x = np.random.default_rng(0).random((4, *trained.in_shape), np.float32)
+    known = trained.preprocessing
+    least, largest = np.divide(known["range"], known["full_scale"]) if "range" in known else (0, 1)
+    x = np.random.default_rng(0).uniform(least, largest, (4, *trained.in_shape)).astype(np.float32)
     (y,) = session.run(None, {"x": x})
     outputs = trained.predict_proba if probabilities else trained.outputs
     expected = outputs(x, full_scale=1)[:, -y.shape[1] :]

@@ -73,7 +73,7 @@ def read_npz(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Array], list[
             if start == b"\x93NUMPY":
                 raise ValueError("it holds a single array, not x and y; save both by np.savez(file, x=x, y=y)")
             if start[:2] != b"PK":
-                raise ValueError("it is no zip archive")
+                raise ValueError("it is no zip archive; a table of text must be called .csv or .tsv")
             with zipfile.ZipFile(file) as archive:
                 members = [(info.filename.removesuffix(".npy"), info) for info in archive.infolist()]
                 counts = Counter(name for name, _ in members)

@@ -146,9 +146,9 @@ def warn_of_other_range(x: Array, full_scale: float, pixel_range: Sequence[float
     Warns
     -----
     UserWarning
-        If the training pixels were within the full scale and some of ``x`` are not, or ``x`` is black on it, as images
-        from 0 to 1 are on a scale of 255. Where they were taken as they are: if some of ``x`` lie further outside their
-        range than it is wide.
+        If the training pixels were within the full scale and some of ``x`` are not. Where they were taken as they are:
+        if some of ``x`` lie further outside their range than it is wide. If ``x`` is black beside them, as images from
+        0 to 1 are on a scale of 255.
 
     Examples
     --------
@@ -163,7 +163,7 @@ def warn_of_other_range(x: Array, full_scale: float, pixel_range: Sequence[float
     within_scale = least >= 0 and largest <= full_scale
     lowest, highest = (0.0, full_scale) if within_scale else (2 * least - largest, 2 * largest - least)
     rounding = 1e-6 * max(abs(lowest), abs(highest))
-    is_black = within_scale and (0 < _BLACK * high <= largest or 0 < high <= 1 < min(largest, full_scale))
+    is_black = least >= 0 and (0 < _BLACK * high <= largest or 0 < high <= 1 < min(largest, full_scale))
     if is_black or low < lowest - rounding or high > highest + rounding:
         warnings.warn(
             f"{where}: the pixels go from {low:.6g} to {high:.6g}, and those of the training from {least:.6g} to "

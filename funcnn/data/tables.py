@@ -183,7 +183,7 @@ def _number(field: str, where: str) -> float:
 def _labels(fields: list[tuple[int, str]], path: Path, target: str) -> tuple[Array, list[str]]:
     """Return labels as indices, and the classes: whole numbers in their order, or names in the alphabet's."""
     for line, field in fields:
-        if field.lower() in MISSING:
+        if field.lower() in MISSING - {"none"}:  # a class, as of defects
             raise ValueError(
                 f"{path} line {line}, column {target}: the label is missing; fill it in or leave the line out"
             )

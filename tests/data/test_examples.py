@@ -61,6 +61,7 @@ def model(full_scale, pixel_range):
         (255, (0, 255), PIXELS - 9, "go from -9 to 246, and those of the training from 0 to 255"),
         (1, (0, 0.9), PIXELS, "go from 0 to 255, and those of the training from 0 to 0.9"),
         (65535, (0, 65000), PIXELS, "go from 0 to 255, and those of the training from 0 to 65000"),
+        (1, (1e5, 1e6), PIXELS / 255, "go from 0 to 1, and those of the training from 100000 to 1e\\+06"),
         (16, (0, 16), PIXELS, "go from 0 to 255, and those of the training from 0 to 16"),
         (1, (-100, 100), PIXELS * 10, "go from 0 to 2550, and those of the training from -100 to 100"),
     ],

@@ -61,6 +61,7 @@ def test_columns_go_by_their_names(table):
         ("a,b,y\n1,2,u\n1,,u\n", " line 3, column b: the value is missing"),
         ("a,b,y\n1,NA,u\n", " line 2, column b: the value is missing (NA)"),
         ("a,b,y\n1,2,u\n1,2,\n", " line 3, column y: the label is missing"),
+        ("a,b,y\n1,2,nan\n", " line 2, column y: the label is missing"),
         ("a,b,y\n1,red,u\n", " line 2, column b: 'red' is not a finite number"),
         ("a,b,y\n1,1e999,u\n", " line 2, column b: '1e999' is not a finite number"),
         ("a;b;y\n1,5;2;u\n", " line 2, column a: '1,5' is not a finite number"),
