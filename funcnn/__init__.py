@@ -45,7 +45,7 @@ from funcnn import (
     training,
     tree,
 )
-from funcnn.combinators import residual, serial
+from funcnn.combinators import frozen, graph, residual, serial
 from funcnn.gradients import value_and_grad
 from funcnn.kernels.conv.dispatch import exact
 from funcnn.layer import Layer
@@ -60,7 +60,9 @@ __all__ = [
     "data_parallel",
     "derivatives",
     "exact",
+    "frozen",
     "gradients",
+    "graph",
     "initializers",
     "intermediates",
     "keys",

@@ -271,10 +271,13 @@ def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Array) -> float
         work = []
 
         def count_work(path: str, layer: Layer) -> Layer:
-            def forward(params: Tree, x: Array, state: Tree, **options: Any) -> Any:
+            def forward(params: Tree, x: Any, state: Tree, **options: Any) -> Any:
                 result = layer.forward(params, x, state, **options)
                 y = result[0]
-                products = multiply_adds(layer, params, np.shape(x)[1:], np.shape(y)[1:])
+                in_shape = (
+                    () if isinstance(x, tuple) else np.shape(x)[1:]
+                )  # several arrays are not multiplied by params
+                products = multiply_adds(layer, params, in_shape, np.shape(y)[1:])
                 work.append(products + _WORK_PER_ENTRY * np.size(y))
                 return result
 
@@ -300,7 +303,7 @@ def _sum(first: Array, *others: Array) -> Array:
 
 def _average(sizes: Array, first: Any, *others: Any) -> Any:
     """Return a leaf of the shards' states if all are equal, otherwise their average weighted by ``sizes``."""
-    if all(np.array_equal(first, other) for other in others):
+    if all(other is first or np.array_equal(first, other) for other in others):
         return first
     if np.asarray(first).dtype.kind not in "fc":
         raise TypeError(

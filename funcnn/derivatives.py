@@ -459,6 +459,10 @@ def _norm_rule(op: Callable[..., Any]) -> Callable[..., Tree]:
     return norm_rule
 
 
+def _channel_affine_rule(params: Tree, x: Array, dy: Array, state: Tree | None, options: Mapping[str, Any]) -> Tree:
+    return _affine_rule(params, x, dy, (x.ndim - 1,))
+
+
 def _identity_affine(params: Tree) -> Tree:
     return {name: np.ones_like(leaf) if name == "scale" else np.zeros_like(leaf) for name, leaf in params.items()}
 
@@ -477,6 +481,7 @@ _EXAMPLE_RULES: Mapping[Any, Callable[..., Tree]] = {
     ops.prelu: _prelu_rule,
     ops.embedding: _embedding_rule,
     ops.batch_norm: _batch_norm_rule,
+    ops.channel_affine: _channel_affine_rule,
     ops.layer_norm: _norm_rule(ops.layer_norm),
     ops.rms_norm: _norm_rule(ops.rms_norm),
     ops.group_norm: _norm_rule(ops.group_norm),

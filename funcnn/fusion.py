@@ -1,6 +1,7 @@
 """Fusion of neighbouring layers: computing them in one call gives the same result in less time.
 
-`funcnn.combinators.serial` calls `segments` once, to split its layers into segments. Most segments are a single layer.
+`funcnn.combinators.serial` calls `segments` once, to split its layers into segments; `funcnn.combinators.graph` does so
+for each chain of layers whose outputs nothing else reads. Most segments are a single layer.
 Two patterns of layers, recognised by their ops, become a fused segment:
 
 - ReLU followed by max pooling. The maximum of max(x, 0) is max(maximum, 0), so pooling is computed first, and ReLU on
@@ -51,13 +52,15 @@ class Segment(NamedTuple):
     Attributes
     ----------
     first : int
-        Index of its first layer in the sequence.
+        Index of its first layer in the combinator.
     forward : callable
         ``forward(params, x, state, new_state, train, key) -> y, saved`` gets the params, state and key of the
         combinator, and writes its layers' new states to ``new_state``.
     backward : callable
         ``backward(saved, dy, dparams, input_gradient) -> dx`` writes its layers' gradients to ``dparams``. dx is None
         if ``input_gradient`` is False.
+    output : callable
+        ``output(params, x, state) -> y`` computes y in evaluation and keeps no closures.
     names : tuple of str
         The names that the combinator gives its layers.
     fused : callable or None
@@ -71,11 +74,14 @@ class Segment(NamedTuple):
     first: int
     forward: Callable[[Tree, Array, Tree, Tree, bool, Key | None], tuple[Array, Any]]
     backward: Callable[[Any, Any, Tree, bool], Any]
+    output: Callable[[Tree, Array, Tree], Array]
     names: tuple[str, ...]
     fused: Fused | None = None
 
 
-def segments(names: Sequence[str], layers: Sequence[Layer]) -> tuple[Segment, ...]:
+def segments(
+    names: Sequence[str], layers: Sequence[Layer], indices: Sequence[int] | None = None
+) -> tuple[Segment, ...]:
     """Split a sequence of layers into segments.
 
     Parameters
@@ -83,6 +89,8 @@ def segments(names: Sequence[str], layers: Sequence[Layer]) -> tuple[Segment, ..
     names : sequence of str
         The names that the combinator gives the layers.
     layers : sequence of Layer
+    indices : sequence of int, optional
+        Their indices in the combinator, by default 0, 1, ...
 
     Returns
     -------
@@ -95,7 +103,9 @@ def segments(names: Sequence[str], layers: Sequence[Layer]) -> tuple[Segment, ..
     >>> [segment.names for segment in segments(["a", "b", "c"], [tanh(), relu(), max_pool(2)])]
     [('a',), ('b', 'c')]
     """
-    plain = [_layer_segment(i, name, layer) for i, (name, layer) in enumerate(zip(names, layers, strict=True))]
+    if indices is None:
+        indices = range(len(layers))
+    plain = [_layer_segment(*of_layer) for of_layer in zip(indices, names, layers, strict=True)]
     found, i = [], 0
     while i < len(layers):
         length, fused = _match_fused(names[i:], layers[i : i + 3])
@@ -106,6 +116,7 @@ def segments(names: Sequence[str], layers: Sequence[Layer]) -> tuple[Segment, ..
 
 def _layer_segment(i: int, name: str, layer: Layer) -> Segment:
     call = layer.forward.call if isinstance(layer.forward, OpForward) else layer.forward
+    combined = layer.forward.output if isinstance(layer.forward, OpForward) else None
 
     def forward(
         params: Tree, x: Array, state: Tree, new_state: Tree, train: bool, key: Key | None
@@ -126,7 +137,17 @@ def _layer_segment(i: int, name: str, layer: Layer) -> Segment:
             raise
         return dx
 
-    return Segment(i, forward, backward, (name,))
+    def output_of_layer(params: Tree, x: Array, state: Tree) -> Array:
+        try:
+            if combined is not None:
+                return combined(params[name], x, state[name])
+            y: Array = call(params[name], x, state[name], train=False)[0]
+            return y
+        except (ValueError, TypeError) as error:
+            add_location(error, name)
+            raise
+
+    return Segment(i, forward, backward, output_of_layer, (name,))
 
 
 def _fused_segment(plain: tuple[Segment, ...], fused: Fused) -> Segment:
@@ -158,7 +179,15 @@ def _fused_segment(plain: tuple[Segment, ...], fused: Fused) -> Segment:
         dparams.update(layer_gradients)
         return dx
 
-    return Segment(plain[0].first, forward, backward, names, fused)
+    def output_of_layers(params: Tree, x: Array, state: Tree) -> Array:
+        y_and_vjp = fused(params, x, state, False)
+        if y_and_vjp is not None:
+            return y_and_vjp[0]
+        for segment in plain:
+            x = segment.output(params, x, state)
+        return x
+
+    return Segment(plain[0].first, forward, backward, output_of_layers, names, fused)
 
 
 def _match_fused(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Fused | None]:

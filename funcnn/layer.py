@@ -14,7 +14,7 @@ import numpy as np
 from funcnn.keys import Key
 from funcnn.tree import Array, Tree
 
-__all__ = ["Layer", "OpForward", "parameterless", "parametric", "pull_back"]
+__all__ = ["Layer", "OpForward", "joining", "output", "parameterless", "parametric", "pull_back"]
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
@@ -22,8 +22,8 @@ NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 class Layer(NamedTuple):
     """A layer: a name and two pure functions.
 
-    To write your own, turn an op into a layer with `parameterless` or `parametric`, or construct a ``Layer`` from your
-    own ``init`` and ``forward``. `funcnn.testing.check_layer` checks that it follows this protocol.
+    To write your own, turn an op into a layer with `parameterless`, `parametric` or `joining`, or construct a ``Layer``
+    from your own ``init`` and ``forward``. `funcnn.testing.check_layer` checks that it follows this protocol.
 
     Attributes
     ----------
@@ -48,6 +48,8 @@ class Layer(NamedTuple):
     The rules for ``forward``:
 
     - x has shape (N, *in_shape) and y has shape (N, *out_shape). N may be 0 in evaluation.
+    - A layer of several arrays, such as ``funcnn.layers.add()``, takes a tuple of arrays as x and a tuple of shapes as
+      in_shape, and its dx is a tuple of as many arrays.
     - dparams and dx are the gradients of sum(dy * y) with respect to params and x, and have their structure and shape.
       dx is None if x holds integers, such as ids.
     - ``train`` is True in training and False in evaluation. In evaluation, examples do not depend on each other.
@@ -94,8 +96,11 @@ class OpForward:
         All keyword arguments of the op, and for a combinator its ``layers``. Those not given have the op's defaults. It
         is read-only, since changing it would not change what is computed.
     call : callable
-        ``call(params, x, state, *, train, key=None) -> y, vjp, state``: what is computed. `parameterless` and
-        `parametric` make it from the op.
+        ``call(params, x, state, *, train, key=None) -> y, vjp, state``: what is computed. The lifts, such as
+        `parameterless`, make it from the op.
+    output : callable or None
+        Set by combinators: ``output(params, x, state) -> y`` computes the same in evaluation, and drops each layer's
+        closure as soon as the layer is computed; see the function `output`.
 
     Examples
     --------
@@ -109,15 +114,22 @@ class OpForward:
     1
     """
 
-    __slots__ = ("__weakref__", "call", "op", "options")
+    __slots__ = ("__weakref__", "call", "op", "options", "output")
 
-    def __init__(self, op: Callable[..., Any], options: Mapping[str, Any], call: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        op: Callable[..., Any],
+        options: Mapping[str, Any],
+        call: Callable[..., Any],
+        output: Callable[[Tree, Array, Tree], Array] | None = None,
+    ) -> None:
         self.op = op
         self.options = MappingProxyType({**_defaults(op), **options})
         self.call = call
+        self.output = output
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OpForward:
-        return OpForward(self.op, deepcopy(dict(self.options), memo), self.call)
+        return OpForward(self.op, deepcopy(dict(self.options), memo), self.call, self.output)
 
     def __call__(self, params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         """Compute the layer; see `Layer`."""
@@ -250,6 +262,92 @@ def parametric(
         return y, parametric_vjp, {}
 
     return Layer(name, init, OpForward(op, options, call))
+
+
+def joining(
+    name: str, op: Callable[..., tuple[Array, Callable[[Any], Any]]], options: Mapping[str, Any] = NO_OPTIONS
+) -> Layer:
+    """Turn an op of several arrays, ``op(*xs, **options) -> y, vjp``, into a layer whose x is a tuple of arrays.
+
+    `funcnn.combinators.graph` passes such a tuple to a node of several sources.
+
+    Parameters
+    ----------
+    name : str
+    op : callable
+        Its VJP returns a tuple of cotangents, or with a single array one cotangent, as those of `funcnn.ops.add`.
+        ``init`` calls it with empty batches (N = 0) to find the shape of its output.
+    options : mapping, optional
+        Keyword arguments of the op.
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> from funcnn import ops
+    >>> layer = joining("concat", ops.concat)
+    >>> layer.init((0,), ((8, 8, 3), (8, 8, 2)))[2]
+    (8, 8, 5)
+    >>> y, vjp, _ = layer.forward({}, (np.array([[1.0]]), np.array([[2.0, 3.0]])), {}, train=True)
+    >>> vjp(y)[1]
+    (array([[1.]]), array([[2., 3.]]))
+    """
+    apply = partial(op, **options) if options else op
+
+    def init(key: Key, in_shape: tuple[Any, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
+        return {}, {}, apply(*map(empty_batch, _tuple_of("in_shape", "shapes", in_shape, tuple)))[0].shape[1:]
+
+    def call(params: Tree, x: Any, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+        if params or state:
+            check_empty(name, params=params, state=state)
+        count = len(_tuple_of("x", "arrays", x, object))
+        y, op_vjp = apply(*x)
+
+        def joining_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Any]:
+            if not input_gradient:
+                return {}, None
+            return {}, op_vjp(dy) if count > 1 else (op_vjp(dy),)
+
+        return y, joining_vjp, {}
+
+    def _tuple_of(argument: str, of: str, given: Any, kind: type) -> tuple[Any, ...]:
+        if isinstance(given, tuple) and all(isinstance(entry, kind) for entry in given):
+            return given
+        got = f"{given}" if isinstance(given, tuple) else type(given).__name__
+        raise TypeError(f"{name}: {argument} must be a tuple of {of}, one for each source of its node, not {got}")
+
+    return Layer(name, init, OpForward(op, options, call))
+
+
+def output(layer: Layer, params: Tree, x: Any, state: Tree) -> Array:
+    """Return the output of a layer in evaluation, without its VJP.
+
+    The same as ``layer.forward(params, x, state, train=False)[0]``, in less memory: combinators keep no closures, and
+    only those outputs that a layer has yet to read.
+
+    Parameters
+    ----------
+    layer : Layer
+    params, state : tree
+    x : array (N, ...)
+        Or a tuple of arrays for a layer of several.
+
+    Returns
+    -------
+    array (N, ...)
+
+    Examples
+    --------
+    >>> from funcnn.layers import relu
+    >>> output(relu(), {}, np.array([[-1.0, 2.0]]), {})
+    array([[0., 2.]])
+    """
+    forward = layer.forward
+    if isinstance(forward, OpForward) and forward.output is not None:
+        return forward.output(params, x, state)
+    return forward(params, x, state, train=False)[0]
 
 
 def pull_back(layer: Layer, vjp: Callable[..., tuple[Tree, Any]], dy: Any, *, input_gradient: bool) -> tuple[Tree, Any]:

@@ -11,6 +11,7 @@ W. Squire and G. Trapp, Using complex variables to estimate derivatives of real 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from funcnn import tree
 from funcnn.derivatives import with_per_example_vjp
 from funcnn.keys import Key, fold_in, generator
-from funcnn.layer import Layer, pull_back
+from funcnn.layer import Layer, output, pull_back
 from funcnn.tree import Array, Tree
 
 __all__ = ["check_layer", "check_vjp"]
@@ -127,7 +128,7 @@ def _check_single_precision(f: Callable[..., Any], args: tuple[Any, ...]) -> Non
 
 def check_layer(
     layer: Layer,
-    in_shape: tuple[int, ...],
+    in_shape: tuple[Any, ...],
     *,
     batch: int = 3,
     key: Key = (0,),
@@ -140,8 +141,8 @@ def check_layer(
     Parameters
     ----------
     layer : Layer
-    in_shape : tuple of int
-        The shape of an example, without the batch axis.
+    in_shape : tuple of int, or tuple of such tuples
+        The shape of an example, without the batch axis; the shapes of a layer of several arrays.
     batch : int
         Number of examples.
     key : tuple of int
@@ -173,17 +174,26 @@ def check_layer(
         "init called twice with the same key gave different results",
     )
     params, state = (tree.map(lambda leaf: _read_only(np.asarray(leaf, np.float64)), t) for t in (params, state))
-    x = _read_only(_random_direction(fold_in(key, 0), (batch, *in_shape)))
+    several = isinstance(in_shape[0], tuple) if in_shape else False
+    shapes = in_shape if several else (in_shape,)
+    # keys 1 and 2 are taken
+    keys = [fold_in(key, 2 + i if i else 0) for i in range(len(shapes))]
+    xs = [_read_only(_random_direction(k, (batch, *shape))) for k, shape in zip(keys, shapes, strict=True)]
+    x = tuple(xs) if several else xs[0]
 
     for train in (False, True):
         mode = "training" if train else "evaluation"
         forward_key = fold_in(key, 1) if train else None
 
-        def f(params: Tree, x: Array, train: bool = train, forward_key: Key | None = forward_key) -> Any:
-            dtype = np.result_type(x, *tree.leaves(params)).type(0).real.dtype
+        def f(params: Tree, x: Any, train: bool = train, forward_key: Key | None = forward_key) -> Any:
+            dtype = np.result_type(*(x if several else [x]), *tree.leaves(params)).type(0).real.dtype
             cast = tree.map(lambda leaf: leaf.astype(dtype), state)
             y, vjp, new_state = layer.forward(params, x, cast, train=train, key=forward_key)
             return y, vjp, new_state
+
+        def of_arrays(params: Tree, *xs: Array, f: Callable[..., Any] = f) -> Any:
+            y_of_arrays, of_layer, new_state = f(params, xs if several else xs[0])
+            return y_of_arrays, partial(_cotangents_of_arrays, of_layer), new_state
 
         try:
             y, vjp, new_state = f(params, x)
@@ -194,7 +204,8 @@ def check_layer(
             )
             if not train:
                 _require(_equal(new_state, state), "evaluation changed the state")
-            check_vjp(f, params, x, method=method, rtol=rtol, strict=strict, key=key)
+                _require(_equal(output(layer, params, x, state), y), "the output depends on whether the VJP is kept")
+            check_vjp(of_arrays, params, *xs, method=method, rtol=rtol, strict=strict, key=key)
             dy = _random_direction(fold_in(key, 2), y.shape)
             with_dx, without_dx = vjp(dy)[0], pull_back(layer, vjp, dy, input_gradient=False)
             _require(_equal(with_dx, without_dx[0]), "the parameters' gradients depend on whether dx is computed")
@@ -202,7 +213,7 @@ def check_layer(
             if not train:
                 _check_examples(layer, f, params, x, state, dy)
                 # Only in evaluation: in training, a layer may compute statistics, for which it needs examples.
-                empty, empty_vjp, _ = f(params, x[:0])
+                empty, empty_vjp, _ = f(params, _examples(x, slice(0)))
                 _require(empty.shape == (0, *out_shape), f"an empty batch gave an output {empty.shape}")
                 _check_structure("params of an empty batch", params, empty_vjp(empty)[0])
             if strict:
@@ -212,14 +223,24 @@ def check_layer(
             raise
 
 
-def _check_examples(layer: Layer, f: Callable[..., Any], params: Tree, x: Array, state: Tree, dy: Array) -> None:
+def _cotangents_of_arrays(vjp: Callable[[Any], tuple[Tree, Any]], dy: Any) -> tuple[Any, ...]:
+    dparams, dx = vjp(dy)
+    return (dparams, *dx) if isinstance(dx, tuple) else (dparams, dx)
+
+
+def _examples(x: Any, which: slice) -> Any:
+    """Return some of the examples of x, an array or a tuple of arrays."""
+    return tuple(array[which] for array in x) if isinstance(x, tuple) else x[which]
+
+
+def _check_examples(layer: Layer, f: Callable[..., Any], params: Tree, x: Any, state: Tree, dy: Array) -> None:
     """Check that the examples of a batch are independent; see the notes of `check_layer`."""
     per_example = with_per_example_vjp(layer)
     _, vjp, _ = per_example.forward(params, x, state, train=False)
     gradients, dx = pull_back(per_example, vjp, dy, input_gradient=False)
     _require(dx is None, "dx of the per-example VJP is not None for input_gradient=False")
-    each = [f(params, x[i : i + 1])[1](dy[i : i + 1])[0] for i in range(len(x))]
-    expected = tree.map(lambda leaf, *grads: np.reshape(grads, (len(x), *leaf.shape)), params, *each)
+    each = [f(params, _examples(x, slice(i, i + 1)))[1](dy[i : i + 1])[0] for i in range(len(dy))]
+    expected = tree.map(lambda leaf, *grads: np.reshape(grads, (len(dy), *leaf.shape)), params, *each)
     _check_structure("per-example gradients", expected, gradients)
     errors = tree.flatten(tree.map(lambda a, b: np.abs(a - b).max(initial=0.0), gradients, expected))
     for path, error in errors.items():
@@ -293,7 +314,7 @@ def _check_rejects_wrong_shapes(vjp: Callable[[Any], Any], shape: tuple[int, ...
         raise AssertionError(f"the vjp of an output {shape} accepted a dy of shape {wrong}")
 
 
-def _check_rejects_unexpected_leaf(f: Callable[..., Any], params: Tree, x: Array) -> None:
+def _check_rejects_unexpected_leaf(f: Callable[..., Any], params: Tree, x: Any) -> None:
     try:
         f({**params, "unexpected": np.ones(1)}, x)
     except (ValueError, TypeError):

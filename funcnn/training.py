@@ -19,7 +19,7 @@ from funcnn.data_parallel import cores, map_batches, over_threads
 from funcnn.gradients import value_and_grad
 from funcnn.kernels.allocator import keep_freed_memory
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer
+from funcnn.layer import Layer, output
 from funcnn.losses import Loss
 from funcnn.optim import Optimizer, apply_updates, learning_rate
 from funcnn.tree import Array, Tree
@@ -88,7 +88,7 @@ def predict(
     keep_freed_memory()
 
     def outputs(examples: Array) -> Array:
-        return model.forward(params, examples, state, train=False)[0]
+        return output(model, params, examples, state)
 
     results = map_batches(outputs, x, batch_size, model, params, state, threads)
     return results[0] if len(results) == 1 else np.concatenate(results)

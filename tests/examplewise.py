@@ -23,6 +23,7 @@ SPECIAL = {
         AFFINE,
         IMAGE,
     ),
+    "channel_affine": (ops.channel_affine, AFFINE, IMAGE),
     "concat": (ops.concat, IMAGE, (4, 4, 1)),
     "conv": (partial(ops.conv, stride=2, padding=1, groups=3), {"w": W, "b": B}, IMAGE),
     "conv_transpose": (
@@ -33,10 +34,15 @@ SPECIAL = {
     "dense": (ops.dense, {"w": (6, 3), "b": (3,)}, (6,)),
     "depth_to_space": (partial(ops.depth_to_space, block=(2, 3)), IMAGE),
     # one decision for all examples, or else an example would depend on its position in the batch
+    "divide": (ops.divide, IMAGE, IMAGE),
+    "maximum": (ops.maximum, IMAGE, IMAGE),
+    "minimum": (ops.minimum, IMAGE, IMAGE),
+    "subtract": (partial(ops.subtract, broadcast=True), IMAGE, (1, 1, 6)),
     "dropout": (partial(ops.dropout, rate=0.4, key=(1,), shared_axes=(0,)), IMAGE),
     "group_norm": (partial(ops.group_norm, groups=2), AFFINE, IMAGE),
     "instance_norm": (ops.instance_norm, AFFINE, IMAGE),
     "layer_norm": (ops.layer_norm, AFFINE, IMAGE),
+    "local_response_norm": (partial(ops.local_response_norm, size=3, alpha=0.5), IMAGE),
     "max_pool": (partial(ops.max_pool, window=3, stride=2, padding=1), IMAGE),
     "multiply": (ops.multiply, IMAGE, IMAGE),
     "pad": (partial(ops.pad, widths=((1, 2), (0, 1)), mode="reflect"), IMAGE),

@@ -198,6 +198,11 @@ def group_norm(a, x, scale, bias):
     return channels_first(y)
 
 
+def local_response_norm(a, x):
+    y, _ = ops.local_response_norm(channels_last(x), a["size"], alpha=a["alpha"], beta=a["beta"], k=a["bias"])
+    return channels_first(y)
+
+
 def instance_norm(a, x, scale, bias):
     y, _ = ops.instance_norm(affine(scale, bias), channels_last(x), eps=a["epsilon"])
     return channels_first(y)
@@ -321,8 +326,7 @@ def selu(a, x):
 
 
 def hard_sigmoid(a, x):
-    """ONNX's line is alpha x + beta, ours is x / 6 + 1 / 2."""
-    return ops.hard_sigmoid(np.float32(6) * (np.float32(a["alpha"]) * x + np.float32(a["beta"] - 0.5)))[0]
+    return ops.hard_sigmoid(x, a["alpha"], a["beta"])[0]
 
 
 def swish(a, x):
@@ -343,15 +347,8 @@ def prelu(a, x, slope):
 
 
 def clip(a, x, low=None, high=None):
-    """Bounds -1 and 1 make it hard_tanh, any others a relu at each bound."""
-    require(low is not None or high is not None, "clipping without bounds")
-    if (low, high) == (-1, 1):
-        return ops.hard_tanh(x)[0]
-    if low is not None:
-        x = low + ops.relu(x - low)[0]
-    if high is not None:
-        x = high - ops.relu(high - x)[0]
-    return x
+    low, high = (default if bound is None else float(bound) for bound, default in ((low, -np.inf), (high, np.inf)))
+    return ops.clip(x, min(low, high), high)[0]
 
 
 # Losses
@@ -456,6 +453,7 @@ OPERATORS = {
     "Identity": identity,
     "InstanceNormalization": instance_norm,
     "LayerNormalization": layer_norm,
+    "LRN": local_response_norm,
     "LeakyRelu": lambda a, x: ops.leaky_relu(x, slope=a["alpha"])[0],
     "LogSoftmax": lambda a, x: ops.log_softmax(x, axis=a["axis"])[0],
     "MatMul": matmul,

@@ -22,8 +22,8 @@ DataSource = Annotated[
     typer.Argument(
         metavar="DATA",
         help="As for `funcnn train --data`: a folder with one sub-folder of images for each class, an .npz file "
-        "with arrays x and y, or one of scikit-learn's data sets. Classes are matched by name; some may be "
-        "missing.",
+        "with arrays x and y, a table (.csv, .tsv), whose columns are matched by name, or one of scikit-learn's data "
+        "sets. Classes are matched by name; some may be missing.",
     ),
 ]
 Threads = Annotated[

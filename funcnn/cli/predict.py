@@ -21,6 +21,7 @@ from funcnn.cli.options import ModelFile, SkipBroken, Threads
 from funcnn.data import open_array
 from funcnn.data.folders import describe_skipped, find_images
 from funcnn.data.images import check_broken, read_images
+from funcnn.data.tables import SUFFIXES as TABLE_SUFFIXES
 from funcnn.predictor import Predictor
 from funcnn.tree import Array
 
@@ -33,7 +34,11 @@ def main(
     model: ModelFile,
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="INPUTS...", help="Image files, folders of images, .npz files with an array x."),
+        typer.Argument(
+            metavar="INPUTS...",
+            help="Image files, folders of images, .npz files with an array x, tables "
+            "(.csv, .tsv), whose columns are matched by name.",
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of CSV.")] = False,
     skip_broken: SkipBroken = False,
@@ -49,7 +54,7 @@ def main(
             if broken and not skip_broken:
                 continue  # to find all that are broken
             try:
-                probabilities = trained.predict_proba(x, threads=threads)
+                probabilities = trained.predict_proba(x, full_scale=1, threads=threads)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
             if header:  # only now: nothing is printed where the first input has an error
@@ -82,7 +87,7 @@ def csv_text(name: str) -> str:
 
 
 def files_of(path: Path) -> list[Path] | None:
-    """Return the image files of an input, or None for an .npz file."""
+    """Return the image files of an input, or None for an .npz file or a table."""
     if not path.exists():
         raise FileNotFoundError(f"cannot read {path}: No such file or directory")
     if path.is_dir():
@@ -93,7 +98,7 @@ def files_of(path: Path) -> list[Path] | None:
         if left_out:
             console.warn(f"{path}: {left_out}")
         return files
-    return None if path.suffix == ".npz" else [path]
+    return None if path.suffix.lower() in {".npz", *TABLE_SUFFIXES} else [path]
 
 
 def examples(
@@ -101,7 +106,11 @@ def examples(
 ) -> Iterator[tuple[list[str], Array]]:
     """Yield names and examples, at most `BATCH` images at a time; note in ``broken`` which files cannot be read."""
     if files is None:
-        x = open_array(path)
+        x = open_array(
+            path,
+            full_scale=trained.preprocessing.get("full_scale"),
+            features=trained.description["data"].get("feature_names"),
+        )
         yield [f"{path}[{i}]" for i in range(len(x))], x
         return
     if len(trained.in_shape) != 3:

@@ -47,6 +47,7 @@ class Run(NamedTuple):
     validation: float
     test: float
     early_stopping: int
+    target: str = ""
     fit: str = "pad"
 
 
@@ -55,7 +56,7 @@ def new_run(given: dict[str, Any]) -> Run:
     recipe = RECIPES[ModelName(given["model"] or ModelName.convnet)]
     defaults = {
         **recipe._asdict(), "model": ModelName.convnet, "data": "digits", "seed": 0, "threads": data_parallel.cores(),
-        "validation": 0.1, "test": 0.2, "early_stopping": 0, "fit": "pad",
+        "validation": 0.1, "test": 0.2, "early_stopping": 0, "target": "", "fit": "pad",
     }  # fmt: skip
     return Run(**{name: defaults[name] if value is None else value for name, value in given.items()})
 
@@ -113,9 +114,19 @@ def read_checkpoint(path: Path) -> tuple[Path, Checkpoint]:
 def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False) -> Dataset:
     """Read a data set for a trained model: folders of images in its size, labels that are indices into its classes."""
     size, channels = (trained.in_shape[:2], trained.in_shape[2]) if len(trained.in_shape) == 3 else (None, None)
-    fit = trained.preprocessing.get("fit")
-    dataset = data.open(source, size, channels, min_classes=1, fit=fit, skip_broken=skip_broken)
-    return data.match_classes(dataset, trained.classes, source)
+    known, about = trained.preprocessing, trained.description["data"]
+    opened = data.open(
+        source,
+        size,
+        channels,
+        min_classes=1,
+        full_scale=known.get("full_scale"),
+        target=about.get("target"),
+        features=about.get("feature_names"),
+        fit=known.get("fit"),
+        skip_broken=skip_broken,
+    )
+    return data.match_classes(opened, trained.classes, source)
 
 
 def hold_out(run: Run, dataset: Dataset) -> Splits:
@@ -185,11 +196,12 @@ def describe(run: Run, dataset: Dataset, splits: Splits) -> dict[str, Any]:
     in_shape = dataset.x.shape[1:]
     if run.image_size and len(in_shape) == 3:
         in_shape = (run.image_size, run.image_size, in_shape[2])
+    trained_on = dataset.x[splits.train]
     scaling = None
     if RECIPES[name].standardize or run.data not in BUILTIN:
         # for a table, each feature; for images, each channel
         axes = tuple(range(dataset.x.ndim - 1)) if dataset.x.ndim > 2 else 0
-        mean, std = data.mean_and_std(dataset.x[splits.train], axes=axes)
+        mean, std = data.mean_and_std(trained_on, axes=axes)
         scaling = {"mean": mean[0], "std": std[0]}
     outputs, _ = predictor.loss_for(len(dataset.classes))
     description = predictor.describe(
@@ -197,6 +209,10 @@ def describe(run: Run, dataset: Dataset, splits: Splits) -> dict[str, Any]:
         in_shape,
         dataset.classes,
         standardize=scaling,
+        full_scale=dataset.full_scale,
+        pixel_range=[float(v * v.dtype.type(dataset.full_scale)) for v in (trained_on.min(), trained_on.max())],
+        feature_names=dataset.features,
+        target=dataset.target,
         source=run.data,
         examples=len(dataset.x),
         fingerprint=fingerprint(dataset),

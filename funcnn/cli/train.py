@@ -21,6 +21,7 @@ from funcnn.cli.recipes import RECIPES, WITH_DROPOUT, ModelName, OptimizerName, 
 from funcnn.cli.runs import Run
 from funcnn.data import BUILTIN, Dataset, Splits, describe_shape
 from funcnn.data import open as open_data
+from funcnn.data.tables import SUFFIXES
 from funcnn.files import check_folder, check_writable
 from funcnn.layer import Layer
 from funcnn.summary import summary
@@ -69,9 +70,18 @@ def main(
         typer.Option(
             metavar="DATA",
             help=f"One of scikit-learn's data sets ({', '.join(BUILTIN)}); an .npz file with arrays x of shape (N, "
-            "height, width[, channels]) or (N, features) and y of shape (N,); or a folder with one sub-folder of "
-            "images for each class, or with folders train, test and val that have these. "
+            "height, width[, channels]) or (N, features) and y of shape (N,); a table of numbers (.csv, .tsv) with "
+            "names of columns in its first line; or a folder with one sub-folder of images for each class, or with "
+            "folders train, test and val that have these. "
             "(default digits)",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The column of a table that has the labels: names or whole numbers. (default the last one)",
             show_default=False,
         ),
     ] = None,
@@ -294,7 +304,7 @@ def main(
         "model": model, "data": data, "image_size": image_size, "epochs": epochs, "batch_size": batch_size,
         "optimizer": optimizer, "learning_rate": learning_rate, "schedule": schedule, "weight_decay": weight_decay,
         "dropout": dropout, "shift": shift, "seed": seed, "threads": threads, "validation": validation, "test": test,
-        "early_stopping": early_stopping, "fit": fit and str(fit),
+        "early_stopping": early_stopping, "target": target, "fit": fit and str(fit),
     }  # fmt: skip
     if folds and (output or resume or checkpoints or checkpoint_every or history or early_stopping):
         raise UsageError(
@@ -324,7 +334,8 @@ def main(
         check_folder(checkpoints)
 
     size = (run.image_size, run.image_size) if run.image_size else None
-    dataset = open_data(run.data, size, fit=run.fit if saved else fit, skip_broken=skip_broken)
+    fitted = run.fit if saved else fit
+    dataset = open_data(run.data, size, target=run.target or None, fit=fitted, skip_broken=skip_broken)
     check_data(run, dataset, folds)
     check_parts(run, dataset, {"--validation": validation, "--test": test, "--folds": folds})
     if fit is None and not saved:
@@ -378,6 +389,8 @@ def check_options(run: Run, dropout: float | None) -> None:
         )
     if run.data in TABLES:
         check_table(run)
+    if run.target and Path(run.data).suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--target {run.target} names a column of a table (.csv, .tsv), and --data {run.data} is none")
     if dropout is not None and run.model not in WITH_DROPOUT:
         raise UsageError(f"--dropout cannot be combined with --model {run.model}, which has no dropout layers")
     if run.learning_rate == 0 or not np.isfinite(run.learning_rate + run.weight_decay):
@@ -401,9 +414,13 @@ def check_data(run: Run, dataset: Dataset, folds: int | None) -> None:
     if dataset.x.ndim == 2:
         check_table(run)
     if folds:
-        rarest = int(np.bincount(dataset.labels, minlength=len(dataset.classes)).min())
+        counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+        rarest, name = int(counts.min()), dataset.classes[counts.argmin()]
         if folds > rarest:
-            raise UsageError(f"--folds {folds} must be at most {rarest}: the rarest class has {rarest} examples")
+            raise UsageError(
+                f"--folds {folds} must be at most {rarest}: the rarest class, {name}, has {rarest} examples"
+                + "; add some, or leave it out" * (rarest < 2)
+            )
 
 
 def check_parts(run: Run, dataset: Dataset, options: dict[str, float | None]) -> None:

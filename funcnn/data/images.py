@@ -35,7 +35,6 @@ __all__ = [
     "read_images",
     "resize",
     "to_channels",
-    "to_examples",
 ]
 
 _T = TypeVar("_T")
@@ -50,59 +49,6 @@ _ORIENTATION = 0x0112  # the number of the EXIF tag
 LARGEST_SIDE = 64
 # The parts of red, green and blue in a grey of the same brightness (ITU-R BT.601), as Pillow has them.
 LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
-
-
-def to_examples(x: Any, *, where: str = "to_examples", uint8_divisor: float | None = 255) -> Array:
-    """Convert a raw array to examples of float32, as training uses them.
-
-    Parameters
-    ----------
-    x : array-like (N, features), (N, height, width) or (N, height, width, channels)
-        Of numbers. A stack (N, height, width) of grey images gets an axis of one channel.
-    where : str
-        What error messages begin with: a file's name, for example.
-    uint8_divisor : float or None
-        What images of uint8 are divided by; None leaves them as they are. Rows of features are never divided.
-
-    Returns
-    -------
-    array of float32 (N, features) or (N, height, width, channels)
-
-    Raises
-    ------
-    ValueError
-        If ``x`` is not of numbers, has another number of axes, no examples, its channels first, or values that are not
-        finite in float32.
-
-    Examples
-    --------
-    >>> x = to_examples(np.array([[[0, 51], [102, 255]]], np.uint8))
-    >>> x.shape, x[..., 0].tolist()
-    ((1, 2, 2, 1), [[[0.0, 0.20000000298023224], [0.4000000059604645, 1.0]]])
-    """
-    x = np.asarray(x)
-    if x.dtype.kind not in "biuf":
-        raise ValueError(f"{where}: x must be of numbers, not {x.dtype}")
-    if x.ndim not in (2, 3, 4) or not x.size:
-        raise ValueError(
-            f"{where}: x {x.shape} must be (N, features), (N, height, width) or (N, height, width, channels)"
-        )
-    if x.ndim == 4 and x.shape[1] in (1, 3, 4) and x.shape[3] not in (1, 2, 3, 4):
-        raise ValueError(
-            f"{where}: x must be (N, height, width, channels), with the channels last, not first: got {x.shape}"
-        )
-    pixels = x.dtype == np.uint8 and x.ndim > 2 and uint8_divisor is not None
-    x = x[..., None] if x.ndim == 3 else x
-    with np.errstate(over="ignore"):
-        x = x.astype(np.float32, copy=False)
-    if pixels:
-        return x / np.float32(uint8_divisor)
-    bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
-    if bad.any():
-        raise ValueError(
-            f"{where}: x must be finite; {bad.sum()} of {len(x)} examples are not, the first is number {bad.argmax()}"
-        )
-    return x
 
 
 def to_channels(x: Array, channels: int) -> Array:

@@ -105,9 +105,10 @@ def hold_out(
         rarest = int(present[counts.argmin()])
         uses = ["train", *["validate"] * bool(validation), *["test"] * bool(test)]
         to = ", ".join(uses[:-1]) + "," * (len(uses) > 2) + " and " + uses[-1] if len(uses) > 1 else uses[0]
+        fewer = "; validation=0 (--validation 0) takes one less" if validation and needed > 2 else ""
         raise ValueError(
             f"class {classes[rarest] if classes is not None else rarest} has {counts.min()} of {len(labels)} "
-            f"examples; to {to} takes at least {needed} of each class"
+            f"examples; to {to} takes at least {needed} of each class: add examples of it, or leave it out{fewer}"
         )
     tested, validated, trained = split(len(labels), [test, validation], key=key, stratify=labels)
     splits = Splits(trained, validated, tested)
@@ -115,9 +116,23 @@ def hold_out(
         if wanted and len(part) < len(present):
             raise ValueError(
                 f"{name} would have {len(part)} of {len(labels)} examples, too few for one of each of "
-                f"{len(present)} classes"
+                f"{len(present)} classes, with test {test:g} and validation {validation:g}; "
+                + _fractions_that_fit(len(labels), len(present), test, validation)
             )
     return splits
+
+
+def _fractions_that_fit(n: int, classes: int, test: float, validation: float) -> str:
+    """Return a sentence on what to hold out instead, so that each part has one example of each class."""
+    least = math.ceil(100 * classes / n) / 100  # of a part
+    larger = [max(fraction, least) if fraction else 0.0 for fraction in (test, validation)]
+    smallest = [least if fraction else 0.0 for fraction in (test, validation)]
+    for t, v in (larger, smallest, (larger[0], 0.0), (smallest[0], 0.0)):
+        tested = round(n * t)
+        sizes = [n - round(n * (t + v)), *[tested] * bool(t), *[round(n * (t + v)) - tested] * bool(v)]
+        if min(sizes) >= classes:
+            return f"test={t:g} and validation={v:g} (--test {t:g} --validation {v:g}) are possible"
+    return "there are too few examples to hold any out"
 
 
 def split(n: int, fractions: Sequence[float], *, key: Key, stratify: Array | None = None) -> tuple[Array, ...]:

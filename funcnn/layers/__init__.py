@@ -9,6 +9,7 @@ of a layer with parameters takes other initializers.
 
 from funcnn.layers.activations import (
     celu,
+    clip,
     elu,
     gelu,
     hard_sigmoid,
@@ -44,11 +45,14 @@ from funcnn.layers.conv import (
 from funcnn.layers.dense import dense
 from funcnn.layers.dropout import dropout
 from funcnn.layers.embedding import embedding
+from funcnn.layers.joining import add, concat, divide, maximum, minimum, multiply, subtract
 from funcnn.layers.normalization import (
     batch_norm,
+    channel_affine,
     group_norm,
     instance_norm,
     layer_norm,
+    local_response_norm,
     rms_norm,
 )
 from funcnn.layers.pooling import (
@@ -72,9 +76,13 @@ from funcnn.layers.softmax import log_softmax, softmax
 __all__ = [
     "adaptive_avg_pool",
     "adaptive_max_pool",
+    "add",
     "avg_pool",
     "batch_norm",
     "celu",
+    "channel_affine",
+    "clip",
+    "concat",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -86,6 +94,7 @@ __all__ = [
     "depthwise_conv1d",
     "depthwise_conv2d",
     "depthwise_conv3d",
+    "divide",
     "dropout",
     "elu",
     "embedding",
@@ -101,10 +110,14 @@ __all__ = [
     "instance_norm",
     "layer_norm",
     "leaky_relu",
+    "local_response_norm",
     "log_sigmoid",
     "log_softmax",
     "max_pool",
+    "maximum",
+    "minimum",
     "mish",
+    "multiply",
     "pad",
     "prelu",
     "relu",
@@ -120,6 +133,7 @@ __all__ = [
     "softplus",
     "softsign",
     "space_to_depth",
+    "subtract",
     "tanh",
     "upsample",
 ]

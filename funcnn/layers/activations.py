@@ -5,6 +5,8 @@ They keep the shape of their input and, apart from `prelu`, have no parameters.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from funcnn import ops
@@ -207,15 +209,26 @@ def hard_tanh() -> Layer:
     return parameterless("hard_tanh", ops.hard_tanh)
 
 
-def hard_sigmoid() -> Layer:
-    """min(max(x / 6 + 1/2, 0), 1).
+def clip(lower: float = -math.inf, upper: float = math.inf) -> Layer:
+    """min(max(x, lower), upper).
+
+    Examples
+    --------
+    >>> clip(0.0, 1.0).forward({}, np.array([[-1.0, 2.0]]), {}, train=False)[0]
+    array([[0., 1.]])
+    """
+    return parameterless("clip", ops.clip, {"lower": lower, "upper": upper})
+
+
+def hard_sigmoid(alpha: float = 1 / 6, beta: float = 0.5) -> Layer:
+    """min(max(alpha x + beta, 0), 1).
 
     Examples
     --------
     >>> hard_sigmoid().forward({}, np.array([[-1.0, 2.0]]), {}, train=False)[0].round(3)
     array([[0.333, 0.833]])
     """
-    return parameterless("hard_sigmoid", ops.hard_sigmoid)
+    return parameterless("hard_sigmoid", ops.hard_sigmoid, {"alpha": alpha, "beta": beta})
 
 
 def hard_swish() -> Layer:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from funcnn import checks, ops
-from funcnn.combinators import serial
+from funcnn.combinators.serial import serial
 from funcnn.initializers import Initializer, he_normal, lecun_normal, zeros
 from funcnn.kernels.conv.dispatch import check_method_name, swap_channels
 from funcnn.kernels.geometry import Padding, PerAxis, layer_option, layer_padding

@@ -15,7 +15,7 @@ import numpy as np
 from funcnn import checks, ops
 from funcnn.initializers import Initializer, ones, zeros
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, OpForward, parametric
+from funcnn.layer import Layer, OpForward, parameterless, parametric
 from funcnn.tree import Array, Tree
 
 
@@ -156,6 +156,39 @@ def instance_norm(*, eps: float = 1e-5, scale_init: Initializer = ones, bias_ini
         return _scale_and_bias("instance_norm", key, in_shape, in_shape[-1:], scale_init, bias_init)
 
     return parametric("instance_norm", init_params, ops.instance_norm, {"eps": eps}, optional_dx=True)
+
+
+def channel_affine(*, scale_init: Initializer = ones, bias_init: Initializer = zeros) -> Layer:
+    """Multiply each channel by a factor and add a number, both parameters.
+
+    Examples
+    --------
+    >>> channel_affine().init((0,), (4, 4, 2))[0]
+    {'scale': array([1., 1.], dtype=float32), 'bias': array([0., 0.], dtype=float32)}
+    """
+
+    def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
+        return _scale_and_bias("channel_affine", key, in_shape, in_shape[-1:], scale_init, bias_init)
+
+    return parametric("channel_affine", init_params, ops.channel_affine, optional_dx=True)
+
+
+def local_response_norm(size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Layer:
+    """Divide each number by a power of the sum of squares over neighbouring channels. It has no parameters.
+
+    Parameters
+    ----------
+    size, alpha, beta, k
+        As in `funcnn.ops.local_response_norm`.
+
+    Examples
+    --------
+    >>> local_response_norm(5).init((0,), (4, 4, 8))[2]
+    (4, 4, 8)
+    """
+    checks.count("local_response_norm", "size", size)
+    options = {"size": size, "alpha": alpha, "beta": beta, "k": k}
+    return parameterless("local_response_norm", ops.local_response_norm, options)
 
 
 def _scale_and_bias(

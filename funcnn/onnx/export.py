@@ -17,8 +17,8 @@ import numpy as np
 from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
 import funcnn
-from funcnn import ops, tree
-from funcnn.combinators import combined_layers, parallel, serial
+from funcnn import combinators, ops, tree
+from funcnn.combinators.mapping import combined_layers
 from funcnn.kernels.geometry import Geometry, geometry, per_axis, transposed_geometry
 from funcnn.layer import Layer, OpForward, add_location, op_and_options
 from funcnn.ops.conv import depthwise_conv
@@ -184,21 +184,27 @@ def _takes_ids(layer: Layer) -> bool:
     return _takes_ids(layers[0])
 
 
-def _layer(graph: _Graph, path: str, layer: Layer, params: Tree, state: Tree, x: _Value) -> _Value:
+def _layer(graph: _Graph, path: str, layer: Layer, params: Tree, state: Tree, x: Any) -> _Value:
+    """Write a layer; x is a `_Value`, or a tuple of them for a layer of several arrays."""
     op, options = op_and_options(layer)
-    if op is serial or op is parallel:
-        join = options.get("join")
-        outputs, y = [], x
-        for i, child in enumerate(combined_layers(layer)):
+    layers = combined_layers(layer)
+    if layers:
+        if op is combinators.frozen:
+            params, state = ({f"0_{layers[0].name}": state[what]} for what in ("params", "state"))
+        ys: list[_Value] = []
+        joined = op is combinators.parallel
+        for i, child in enumerate(layers):
             name = f"{i}_{child.name}"
             inside = f"{path} / {name}" if path else name
+            sources = options["sources"][i] if op is combinators.graph else (-1 if joined else i - 1,)
+            inputs = tuple(ys[source] if source >= 0 else x for source in sources)
             try:
-                y = _layer(graph, inside, child, params[name], state[name], x if join else y)
+                y = _layer(graph, inside, child, params[name], state[name], inputs if len(inputs) > 1 else inputs[0])
             except ValueError as error:
                 add_location(error, name)
                 raise
-            outputs.append(y)
-        return _join(graph, path or layer.name, join, outputs) if join else y
+            ys.append(y)
+        return _join(graph, path or layer.name, options["join"], ys) if joined else ys[-1]
     write = _WRITERS.get(op)
     if write is None:
         raise ValueError(
@@ -208,38 +214,49 @@ def _layer(graph: _Graph, path: str, layer: Layer, params: Tree, state: Tree, x:
     return write(graph, path or layer.name, layer.forward, params, state, x)
 
 
-def _join(graph: _Graph, path: str, join: Any, xs: list[_Value]) -> _Value:
+def _join(graph: _Graph, path: str, join: Any, xs: Sequence[_Value], axis: int = -1) -> _Value:
     operator = next((name for op, name in _JOINS if op is join), None)
     if operator is None:
         raise ValueError(
-            f"parallel: cannot be exported to ONNX with the join {join!r}, only with add, multiply or concat"
+            f"parallel: cannot be exported to ONNX with the join {join!r}, only with one of "
+            f"{', '.join(op.__name__ for op, _ in _JOINS)}"
         )
     if join is ops.concat:
         xs = [graph.channels_last(path, x) for x in xs]
-        shape = (*xs[0].shape[:-1], sum(x.shape[-1] for x in xs))
-        return graph.add(path, operator, xs, shape, axis=-1)
+        shape = list(xs[0].shape)
+        shape[axis] = sum(x.shape[axis] for x in xs)
+        return graph.add(path, operator, xs, shape, axis=axis)
     if len({x.channels_first for x in xs}) > 1:
         xs = [graph.channels_last(path, x) for x in xs]
     y = xs[0]
     for x in xs[1:]:
-        y = graph.add(path, operator, [y, x], y.shape, channels_first=y.channels_first)
+        shape = [x.shape[0], *map(max, y.shape[1:], x.shape[1:])]  # axes of size 1 are repeated
+        y = graph.add(path, operator, [y, x], shape, channels_first=y.channels_first)
     return y
 
 
-_JOINS = ((ops.add, "Add"), (ops.multiply, "Mul"), (ops.concat, "Concat"))
+_JOINS = (
+    (ops.add, "Add"), (ops.multiply, "Mul"), (ops.subtract, "Sub"), (ops.divide, "Div"), (ops.maximum, "Max"),
+    (ops.minimum, "Min"), (ops.concat, "Concat"),
+)  # fmt: skip
 
 
 # --- one function for each op: (graph, path, node, params, state, x) -> y, node the layer's OpForward ----------------
 
 
-def _elementwise(operator: str, option: str = "", **fixed: float) -> Callable[..., _Value]:
-    """Return a writer of one ONNX operator; its attribute alpha is the layer's option ``option``, if there is one."""
+def _elementwise(operator: str, alpha: str = "", beta: str = "") -> Callable[..., _Value]:
+    """Return a writer of one ONNX operator; its attributes alpha and beta are the layer's options of these names."""
 
     def write(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
-        attributes = {"alpha": float(node.options[option])} if option else fixed
+        options = {"alpha": alpha, "beta": beta}
+        attributes = {name: float(node.options[option]) for name, option in options.items() if option}
         return graph.add(path, operator, [x], x.shape, channels_first=x.channels_first, **attributes)
 
     return write
+
+
+def _joining(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, xs: tuple[_Value, ...]) -> _Value:
+    return _join(graph, path, node.op, xs, node.options.get("axis", -1))
 
 
 def _no_node(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
@@ -416,8 +433,25 @@ def _batch_norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: 
     # in float64, so that merging the four numbers of a channel into two does not add rounding errors
     scale = params["scale"] / np.sqrt(state["var"].astype(np.float64) + node.options["eps"])
     bias = params["bias"] - state["mean"] * scale
+    return _channel_affine(graph, path, node, {"scale": scale, "bias": bias}, {}, x)
+
+
+def _channel_affine(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+    scale, bias = params["scale"], params["bias"]
     y = graph.add(path, "Mul", [x, _per_channel(scale, x)], x.shape, channels_first=x.channels_first)
     return graph.add(path, "Add", [y, _per_channel(bias, x)], x.shape, channels_first=x.channels_first)
+
+
+def _local_response_norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+    options = node.options
+    if x.rank != 2 or options["size"] % 2 == 0:
+        raise ValueError(
+            "local_response_norm: ONNX runtimes take two spatial axes and an odd size, not "
+            f"{x.shape[1:-1]} and {options['size']}"
+        )
+    x = graph.channels_first(path, x)
+    attributes = {"alpha": float(options["alpha"]), "beta": float(options["beta"]), "bias": float(options["k"])}
+    return graph.add(path, "LRN", [x], x.shape, channels_first=True, size=options["size"], **attributes)
 
 
 def _norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
@@ -513,6 +547,7 @@ def _rearranged(
 
 
 _WRITERS: Mapping[Any, Callable[..., _Value]] = {
+    **{op: _joining for op, _ in _JOINS},
     ops.relu: _elementwise("Relu"),
     ops.leaky_relu: _elementwise("LeakyRelu", "slope"),
     ops.prelu: _prelu,
@@ -529,7 +564,8 @@ _WRITERS: Mapping[Any, Callable[..., _Value]] = {
     ops.sigmoid: _elementwise("Sigmoid"),
     ops.log_sigmoid: _formula(lambda apply, x, o: apply("Neg", apply("Softplus", apply("Neg", x)))),
     ops.hard_tanh: _formula(lambda apply, x, o: apply("Clip", x, -1.0, 1.0)),
-    ops.hard_sigmoid: _elementwise("HardSigmoid", alpha=1 / 6, beta=0.5),
+    ops.clip: _formula(lambda apply, x, o: apply("Clip", x, o["lower"], o["upper"])),
+    ops.hard_sigmoid: _elementwise("HardSigmoid", "alpha", "beta"),
     ops.hard_swish: _elementwise("HardSwish"),
     ops.softmax: _softmax("Softmax"),
     ops.log_softmax: _softmax("LogSoftmax"),
@@ -545,6 +581,8 @@ _WRITERS: Mapping[Any, Callable[..., _Value]] = {
     ops.adaptive_avg_pool: _adaptive("AveragePool"),
     ops.adaptive_max_pool: _adaptive("MaxPool"),
     ops.batch_norm: _batch_norm,
+    ops.channel_affine: _channel_affine,
+    ops.local_response_norm: _local_response_norm,
     ops.layer_norm: _norm,
     ops.rms_norm: _norm,
     ops.group_norm: _norm,

@@ -14,6 +14,7 @@ parts, so that complex-step differentiation gives exact derivatives.
 
 from funcnn.ops.activations import (
     celu,
+    clip,
     elu,
     gelu,
     hard_sigmoid,
@@ -36,8 +37,16 @@ from funcnn.ops.conv import conv, conv_transpose
 from funcnn.ops.dense import dense
 from funcnn.ops.dropout import dropout
 from funcnn.ops.embedding import embedding
-from funcnn.ops.joining import add, concat, multiply
-from funcnn.ops.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from funcnn.ops.joining import add, concat, divide, maximum, minimum, multiply, subtract
+from funcnn.ops.normalization import (
+    batch_norm,
+    channel_affine,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+)
 from funcnn.ops.pooling import (
     adaptive_avg_pool,
     adaptive_max_pool,
@@ -56,11 +65,14 @@ __all__ = [
     "avg_pool",
     "batch_norm",
     "celu",
+    "channel_affine",
+    "clip",
     "concat",
     "conv",
     "conv_transpose",
     "dense",
     "depth_to_space",
+    "divide",
     "dropout",
     "elu",
     "embedding",
@@ -76,9 +88,12 @@ __all__ = [
     "instance_norm",
     "layer_norm",
     "leaky_relu",
+    "local_response_norm",
     "log_sigmoid",
     "log_softmax",
     "max_pool",
+    "maximum",
+    "minimum",
     "mish",
     "multiply",
     "pad",
@@ -93,6 +108,7 @@ __all__ = [
     "softplus",
     "softsign",
     "space_to_depth",
+    "subtract",
     "tanh",
     "upsample",
 ]

@@ -2,8 +2,8 @@
 
 Each is ``y, vjp = f(x)`` with ``dx = vjp(dy)``: x is an array of floats of any shape (a TypeError otherwise), and y, dy
 and dx have its shape. The notes give the derivative, dx = dy f'(x). At a kink it is that of the left-hand branch.
-PyTorch takes the right-hand branch's at the upper kink of relu6, hard_tanh, hard_sigmoid and hard_swish, and agrees
-elsewhere. The slopes of `prelu` are parameters; its docstring describes its arguments.
+PyTorch takes the right-hand branch's at the upper kink of clip, relu6, hard_tanh, hard_sigmoid and hard_swish, and
+agrees elsewhere. The slopes of `prelu` are parameters; its docstring describes its arguments.
 """
 
 from __future__ import annotations
@@ -205,12 +205,51 @@ def hard_tanh(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     return y, hard_tanh_vjp
 
 
-def hard_sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
-    """Piecewise linear approximation of the sigmoid, min(max(x / 6 + 1/2, 0), 1).
+def clip(x: Array, lower: float = -math.inf, upper: float = math.inf) -> tuple[Array, Callable[[Any], Array]]:
+    """x clipped to [lower, upper], min(max(x, lower), upper).
+
+    Parameters
+    ----------
+    x : array
+    lower, upper : float
+        ``lower`` must not be above ``upper``.
 
     Notes
     -----
-    dx = dy / 6 where -3 < x <= 3, else 0. The slope is that of PyTorch and Keras 3; ONNX has 0.2 by default.
+    dx = dy where lower < x <= upper, else 0.
+
+    Examples
+    --------
+    >>> y, vjp = clip(np.array([-2.0, 0.5, 2.0]), 0.0, 1.0)
+    >>> y, vjp(np.ones(3))
+    (array([0. , 0.5, 1. ]), array([0., 1., 0.]))
+    """
+    x = checks.floating("clip: x", x)
+    lower, upper = float(lower), float(upper)
+    if not lower <= upper:
+        raise ValueError(f"clip: lower must not be above upper, got {lower} and {upper}")
+    y = _clip(x, lower, upper)
+
+    def clip_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("clip", dy, x.shape, x.dtype)
+        return dy * ((x.real > lower) & (x.real <= upper))
+
+    return y, clip_vjp
+
+
+def hard_sigmoid(x: Array, alpha: float = 1 / 6, beta: float = 0.5) -> tuple[Array, Callable[[Any], Array]]:
+    """Piecewise linear approximation of the sigmoid, min(max(alpha x + beta, 0), 1).
+
+    Parameters
+    ----------
+    x : array
+    alpha : float > 0
+        The default slope is that of PyTorch and Keras 3; ONNX has 0.2 by default.
+    beta : float
+
+    Notes
+    -----
+    dx = alpha dy where 0 < alpha x + beta <= 1, else 0.
 
     Examples
     --------
@@ -219,11 +258,15 @@ def hard_sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
     (array([0. , 0.5, 1. ]), array([0.      , 0.166667, 0.      ]))
     """
     x = checks.floating("hard_sigmoid: x", x)
-    y = _clip(x / 6 + 0.5, 0.0, 1.0)
+    alpha, beta = float(alpha), float(beta)
+    if not alpha > 0:
+        raise ValueError(f"hard_sigmoid: alpha must be above 0, got {alpha}")
+    y = _clip(alpha * x + beta, 0.0, 1.0)
 
     def hard_sigmoid_vjp(dy: Any) -> Array:
         dy = checks.cotangent("hard_sigmoid", dy, x.shape, x.dtype)
-        return dy * ((x.real > -3) & (x.real <= 3)) / 6
+        line = alpha * x.real + beta
+        return alpha * dy * ((line > 0) & (line <= 1))
 
     return y, hard_sigmoid_vjp
 

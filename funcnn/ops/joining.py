@@ -1,7 +1,11 @@
 """Combine several arrays into one.
 
-Each op takes at least one array of floats and does not broadcast. No array or shapes that differ are a ValueError, an
-array of other numbers is a TypeError. With a single array, ``vjp(dy)`` returns one cotangent instead of a tuple of one.
+Each op takes at least one array of floats. No array or shapes that differ are a ValueError, an array of other numbers
+is a TypeError. With a single array, ``vjp(dy)`` returns one cotangent instead of a tuple of one.
+
+The arithmetic does not broadcast unless it is told to: with ``broadcast=True``, the arrays have equally many axes, and
+an axis of size 1 is repeated where others are longer. The cotangent of a repeated array is the sum over the
+repetitions.
 """
 
 from __future__ import annotations
@@ -16,13 +20,14 @@ from funcnn import checks
 from funcnn.tree import Array
 
 
-def add(*xs: Array) -> tuple[Array, Callable[[Any], Any]]:
-    """Sum of arrays of equal shape.
+def add(*xs: Array, broadcast: bool = False) -> tuple[Array, Callable[[Any], Any]]:
+    """Sum of arrays.
 
     Parameters
     ----------
     *xs : array
         All of one shape.
+    broadcast : bool
 
     Returns
     -------
@@ -37,13 +42,13 @@ def add(*xs: Array) -> tuple[Array, Callable[[Any], Any]]:
     (array([3.]), (array([5.]), array([5.])))
     """
     arrays = _arrays("add", xs)
-    checks.same_shape("add", arrays)
+    _check_shapes("add", arrays, broadcast)
     y = sum(arrays[1:], arrays[0])
-    shape, dtype, count = y.shape, y.dtype, len(arrays)
+    shape, dtype, shapes = y.shape, y.dtype, [x.shape for x in arrays]
 
     def add_vjp(dy: Any) -> Any:
         dy = checks.cotangent("add", dy, shape, dtype)
-        return (dy,) * count if count > 1 else dy
+        return tuple(_sum_to(of, dy) for of in shapes) if len(shapes) > 1 else dy
 
     return y, add_vjp
 
@@ -83,13 +88,14 @@ def concat(*xs: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Any]]:
     return y, concat_vjp
 
 
-def multiply(*xs: Array) -> tuple[Array, Callable[[Any], Any]]:
-    """Product of arrays of equal shape, entry by entry.
+def multiply(*xs: Array, broadcast: bool = False) -> tuple[Array, Callable[[Any], Any]]:
+    """Product of arrays, entry by entry.
 
     Parameters
     ----------
     *xs : array
         All of one shape.
+    broadcast : bool
 
     Returns
     -------
@@ -104,7 +110,7 @@ def multiply(*xs: Array) -> tuple[Array, Callable[[Any], Any]]:
     (array([6.]), (array([3.]), array([2.])))
     """
     arrays = _arrays("multiply", xs)
-    checks.same_shape("multiply", arrays)
+    _check_shapes("multiply", arrays, broadcast)
     y = math.prod(arrays[1:], start=arrays[0])
     shape, dtype = y.shape, y.dtype
 
@@ -112,9 +118,159 @@ def multiply(*xs: Array) -> tuple[Array, Callable[[Any], Any]]:
         dy = checks.cotangent("multiply", dy, shape, dtype)
         # y / x would divide by 0 where x is 0
         others = [arrays[:i] + arrays[i + 1 :] for i in range(len(arrays))]
-        return tuple(math.prod(rest, start=dy) for rest in others) if len(arrays) > 1 else dy
+        if len(arrays) == 1:
+            return dy
+        return tuple(_sum_to(x.shape, math.prod(rest, start=dy)) for x, rest in zip(arrays, others, strict=True))
 
     return y, multiply_vjp
+
+
+def subtract(a: Array, b: Array, *, broadcast: bool = False) -> tuple[Array, Callable[[Any], Any]]:
+    """Difference of two arrays; the VJP is (dy, -dy).
+
+    Parameters
+    ----------
+    a, b : array
+        Of one shape.
+    broadcast : bool
+
+    Examples
+    --------
+    >>> y, vjp = subtract(np.array([5.0]), np.array([2.0]))
+    >>> y, vjp(np.array([1.0]))
+    (array([3.]), (array([1.]), array([-1.])))
+    """
+    a, b = _arrays("subtract", (a, b))
+    _check_shapes("subtract", [a, b], broadcast)
+    y = a - b
+    shape, dtype, shape_a, shape_b = y.shape, y.dtype, a.shape, b.shape
+
+    def subtract_vjp(dy: Any) -> Any:
+        dy = checks.cotangent("subtract", dy, shape, dtype)
+        return _sum_to(shape_a, dy), _sum_to(shape_b, -dy)
+
+    return y, subtract_vjp
+
+
+def divide(a: Array, b: Array, *, broadcast: bool = False) -> tuple[Array, Callable[[Any], Any]]:
+    """Quotient of two arrays, entry by entry.
+
+    Parameters
+    ----------
+    a, b : array
+        Of one shape.
+    broadcast : bool
+
+    Notes
+    -----
+    d(a/b) = da/b - (a/b) db/b, so the VJP is (dy/b, -dy y/b).
+
+    Examples
+    --------
+    >>> y, vjp = divide(np.array([6.0]), np.array([2.0]))
+    >>> y, vjp(np.array([1.0]))
+    (array([3.]), (array([0.5]), array([-1.5])))
+    """
+    a, b = _arrays("divide", (a, b))
+    _check_shapes("divide", [a, b], broadcast)
+    y = a / b
+    shape_a = a.shape
+
+    def divide_vjp(dy: Any) -> Any:
+        da = checks.cotangent("divide", dy, y.shape, y.dtype) / b
+        return _sum_to(shape_a, da), _sum_to(b.shape, -da * y)
+
+    return y, divide_vjp
+
+
+def maximum(*xs: Array, broadcast: bool = False) -> tuple[Array, Callable[[Any], Any]]:
+    """The largest of the arrays, entry by entry. NaN counts as largest.
+
+    Parameters
+    ----------
+    *xs : array
+        All of one shape.
+    broadcast : bool
+
+    Returns
+    -------
+    y : array
+    vjp : callable
+        ``vjp(dy) -> (dx, ...)``: for each of ``xs``, dy where y is its entry, else 0. Ties go to the first.
+
+    Examples
+    --------
+    >>> y, vjp = maximum(np.array([1.0, 5.0]), np.array([2.0, 5.0]))
+    >>> y, vjp(np.array([1.0, 1.0]))
+    (array([2., 5.]), (array([0., 1.]), array([1., 0.])))
+    """
+    return _extremum("maximum", np.greater, xs, broadcast)
+
+
+def minimum(*xs: Array, broadcast: bool = False) -> tuple[Array, Callable[[Any], Any]]:
+    """The smallest of the arrays, entry by entry. NaN counts as smallest.
+
+    Parameters
+    ----------
+    *xs : array
+        All of one shape.
+    broadcast : bool
+
+    Returns
+    -------
+    y : array
+    vjp : callable
+        As that of `maximum`.
+
+    Examples
+    --------
+    >>> minimum(np.array([1.0, 5.0]), np.array([2.0, 4.0]))[0]
+    array([1., 4.])
+    """
+    return _extremum("minimum", np.less, xs, broadcast)
+
+
+def _extremum(
+    op: str, beats: Callable[[Array, Array], Array], xs: tuple[Any, ...], broadcast: bool
+) -> tuple[Array, Callable[[Any], Any]]:
+    arrays = _arrays(op, xs)
+    _check_shapes(op, arrays, broadcast)
+    shape, shapes = np.broadcast_shapes(*(x.shape for x in arrays)), [x.shape for x in arrays]
+    y = np.broadcast_to(arrays[0], shape).astype(np.result_type(*arrays))
+    chosen = np.zeros(shape, np.min_scalar_type(len(arrays)))
+    for i, x in enumerate(arrays[1:], 1):
+        better = beats(x.real, y.real) | np.isnan(x)
+        y = np.where(better, x, y)
+        chosen[better] = i
+    dtype = y.dtype
+
+    def extremum_vjp(dy: Any) -> Any:
+        dy = checks.cotangent(op, dy, shape, dtype)
+        dxs = tuple(_sum_to(of, dy * (chosen == i)) for i, of in enumerate(shapes))
+        return dxs if len(dxs) > 1 else dxs[0]
+
+    return y, extremum_vjp
+
+
+def _check_shapes(op: str, arrays: list[Array], broadcast: bool) -> None:
+    if not broadcast:
+        checks.same_shape(op, arrays)
+        return
+    shapes = [x.shape for x in arrays]
+    if any(len(set(sizes) - {1}) > 1 for sizes in zip(*shapes, strict=False)) or len(set(map(len, shapes))) > 1:
+        raise ValueError(
+            f"{op}: the arrays must have equally many axes, and sizes that are equal or 1; got "
+            f"{', '.join(map(str, shapes))}"
+        )
+
+
+def _sum_to(shape: tuple[int, ...], dy: Array) -> Array:
+    """Return dy summed over the axes along which an array of this shape was repeated."""
+    if shape == dy.shape:
+        return dy
+    axes = tuple(a for a, (own, of_dy) in enumerate(zip(shape, dy.shape, strict=True)) if own != of_dy)
+    total: Array = dy.sum(axis=axes, keepdims=True)
+    return total
 
 
 def _arrays(op: str, xs: tuple[Any, ...]) -> list[Array]:

@@ -324,6 +324,99 @@ def _affine_gradient(dy: Array, z: Array, axes: tuple[int, ...]) -> Tree:
     return {"scale": (dy * z).sum(axis=others), "bias": dy.sum(axis=others)}
 
 
+def channel_affine(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
+    """An affine map of each channel, y = x scale + bias: what is left of a `batch_norm` whose statistics are fixed.
+
+    Parameters
+    ----------
+    params : dict
+        ``scale`` (C) and ``bias`` (C).
+    x : array (N, ..., C)
+
+    Notes
+    -----
+    dy = x dscale + scale dx + dbias, so the VJP is dscale = sum dy x and dbias = sum dy over all axes but the last, and
+    dx = dy scale.
+
+    Examples
+    --------
+    >>> y, vjp = channel_affine({"scale": np.array([2.0]), "bias": np.array([1.0])}, np.array([[3.0], [4.0]]))
+    >>> y.ravel(), vjp(np.ones((2, 1)))[0]
+    (array([7., 9.]), {'scale': array([7.]), 'bias': array([2.])})
+    """
+    scale, bias = checks.leaves("channel_affine", params, ("scale", "bias"))
+    x = _check_channels("channel_affine", x, scale, bias)
+    y = x * scale + bias
+    dtype = y.dtype
+
+    def channel_affine_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
+        dy = checks.cotangent("channel_affine", dy, x.shape, dtype)
+        return {"scale": channel_sum(dy * x), "bias": channel_sum(dy)}, dy * scale if input_gradient else None
+
+    return y, channel_affine_vjp
+
+
+def local_response_norm(
+    x: Array, size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> tuple[Array, Callable[[Any], Array]]:
+    """Local response normalisation: divide each number by a power of the sum of squares over neighbouring channels.
+
+    Parameters
+    ----------
+    x : array (N, ..., C)
+    size : int >= 1
+        Number of channels in a window: the channel itself, (size - 1) // 2 before it, and the others after it, as far
+        as there are any. PyTorch places a window of even size one channel earlier.
+    alpha, beta, k : float
+        ``k`` must be above 0, ``alpha`` at least 0.
+
+    Notes
+    -----
+    y[c] = x[c] s[c]^-beta with s[c] = k + alpha/size (sum of x[j]^2 over the window of c). Its differential is
+
+        dy[c] = s[c]^-beta dx[c] - 2 alpha beta/size x[c] s[c]^(-beta - 1) (sum of x[j] dx[j] over the window of c)
+
+    Channel j is in the windows of those c that lie in its own window turned around, so the VJP is
+
+        dx[j] = dy[j] s[j]^-beta - 2 alpha beta/size x[j] (sum of dy[c] x[c] s[c]^(-beta - 1) over these c)
+
+    A. Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012.
+
+    Examples
+    --------
+    >>> y, vjp = local_response_norm(np.array([[1.0, 2.0, 2.0]]), 3, alpha=3.0, beta=0.5, k=4.0)
+    >>> y
+    array([[0.33333333, 0.5547002 , 0.57735027]])
+    """
+    x = checks.floating("local_response_norm: x", x)
+    checks.count("local_response_norm", "size", size)
+    if x.ndim < 2:
+        raise ValueError(f"local_response_norm: x must be (N, ..., C), got shape {x.shape}")
+    alpha, beta, k = float(alpha), float(beta), float(k)
+    if not (k > 0 and alpha >= 0):
+        raise ValueError(f"local_response_norm: k must be above 0 and alpha at least 0, got {k} and {alpha}")
+    before, after = (size - 1) // 2, size // 2
+    s = k + alpha / size * _channel_windows(x * x, before, after)
+    shape, dtype = x.shape, x.dtype
+
+    def local_response_norm_vjp(dy: Any) -> Array:
+        dy = checks.cotangent("local_response_norm", dy, shape, dtype)
+        scaled = dy * s**-beta
+        return scaled - 2 * alpha * beta / size * x * _channel_windows(scaled * x / s, after, before)
+
+    return x * s**-beta, local_response_norm_vjp
+
+
+def _channel_windows(a: Array, before: int, after: int) -> Array:
+    """Return for each channel the sum of ``a`` over it, ``before`` channels before it and ``after`` after it."""
+    total = a.copy()
+    for d in range(1, min(before, a.shape[-1] - 1) + 1):
+        total[..., d:] += a[..., :-d]
+    for d in range(1, min(after, a.shape[-1] - 1) + 1):
+        total[..., :-d] += a[..., d:]
+    return total
+
+
 def _check_channels(op: str, x: Any, scale: Array, bias: Array) -> Array:
     x = checks.floating(f"{op}: x", x)
     if x.ndim < 2 or scale.shape != x.shape[-1:] or bias.shape != x.shape[-1:]:

@@ -128,9 +128,10 @@ def test_raw_arrays_become_examples():
     x = data.to_examples(pixels)
     assert x.shape == (3, 4, 5, 1) and x.dtype == np.float32
     np.testing.assert_array_equal(x[..., 0], pixels.astype(np.float32) / np.float32(255))
-    np.testing.assert_array_equal(data.to_examples(pixels, uint8_divisor=None)[..., 0], pixels)
+    np.testing.assert_array_equal(data.to_examples(pixels, full_scale=1)[..., 0], pixels)
     np.testing.assert_array_equal(data.to_examples(pixels[0]), pixels[0])  # rows of features stay as they are
-    np.testing.assert_array_equal(data.to_examples(pixels.astype(int))[..., 0], pixels)  # as do ints of other types
+    for dtype in (np.int64, np.uint16, np.float32, np.float64):
+        np.testing.assert_array_equal(data.to_examples(pixels.astype(dtype)), x)
     assert data.to_examples(x) is x
     with pytest.raises(ValueError, match=r"to_examples: x \(3,\) must be"):
         data.to_examples(np.ones(3))

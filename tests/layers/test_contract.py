@@ -12,6 +12,17 @@ from funcnn.testing import check_layer
 
 IMAGE = (5, 6, 4)
 LAYERS = {
+    "add": [
+        (layers.add(), (IMAGE, IMAGE, IMAGE)),
+        (layers.add(), ((4,),)),
+        (layers.add(broadcast=True), (IMAGE, (1, 1, 4))),
+    ],
+    "concat": [(layers.concat(), (IMAGE, (5, 6, 1))), (layers.concat(axis=1), ((2, 3), (1, 3), (4, 3)))],
+    "multiply": [(layers.multiply(), (IMAGE, IMAGE)), (layers.multiply(broadcast=True), (IMAGE, (1, 1, 4), (5, 1, 1)))],
+    "divide": [(layers.divide(), (IMAGE, IMAGE)), (layers.divide(broadcast=True), (IMAGE, (1, 6, 1)))],
+    "maximum": [(layers.maximum(), (IMAGE, IMAGE)), (layers.maximum(broadcast=True), ((4, 1), (1, 3), (4, 3)))],
+    "minimum": [(layers.minimum(), (IMAGE, IMAGE)), (layers.minimum(broadcast=True), ((4, 1), (1, 3)))],
+    "subtract": [(layers.subtract(), (IMAGE, IMAGE)), (layers.subtract(broadcast=True), ((1, 1, 4), IMAGE))],
     "avg_pool": [(layers.avg_pool(2), IMAGE), (layers.avg_pool(3, stride=2, padding=1, count_include_pad=True), IMAGE)],
     "conv1d": [
         (layers.conv1d(3, 3, bias=False), (7, 2)),
@@ -37,7 +48,8 @@ LAYERS = {
     "softmax": [(layers.softmax(), (4,)), (layers.softmax(axis=1), IMAGE)],
     "relu6": [(layers.relu6(), IMAGE)],
     "hard_tanh": [(layers.hard_tanh(), IMAGE)],
-    "hard_sigmoid": [(layers.hard_sigmoid(), IMAGE)],
+    "hard_sigmoid": [(layers.hard_sigmoid(), IMAGE), (layers.hard_sigmoid(0.3, 0.4), IMAGE)],
+    "clip": [(layers.clip(-0.6, 0.9), IMAGE), (layers.clip(upper=0.9), (4,))],
     "hard_swish": [(layers.hard_swish(), IMAGE)],
     "selu": [(layers.selu(), IMAGE)],
     "silu": [(layers.silu(), IMAGE)],
@@ -76,6 +88,8 @@ LAYERS = {
     "adaptive_avg_pool": [(layers.adaptive_avg_pool((2, 4)), IMAGE), (layers.adaptive_avg_pool(7), IMAGE)],
     "adaptive_max_pool": [(layers.adaptive_max_pool((2, 4)), IMAGE), (layers.adaptive_max_pool(7), IMAGE)],
     "batch_norm": [(layers.batch_norm(), IMAGE), (layers.batch_norm(decay=0.5, eps=0.1), (4,))],
+    "channel_affine": [(layers.channel_affine(), IMAGE), (layers.channel_affine(scale_init=initializers.zeros), (4,))],
+    "local_response_norm": [(layers.local_response_norm(3, alpha=0.5), IMAGE), (layers.local_response_norm(9), (4,))],
     "group_norm": [(layers.group_norm(2), IMAGE), (layers.group_norm(2, eps=0.1), (4,))],
     "instance_norm": [(layers.instance_norm(), IMAGE), (layers.instance_norm(eps=0.1), (3, 2, 2, 2))],
     "layer_norm": [(layers.layer_norm(), IMAGE), (layers.layer_norm(axes=(1, 3), eps=0.1), IMAGE)],
@@ -103,8 +117,8 @@ def test_contract_for_one_example(name, layer, in_shape):
 
 
 def test_there_is_a_layer_for_each_op():
-    # those of several arrays are for `parallel`; conv is conv1d, conv2d and conv3d, and its adjoint likewise
-    not_layers = {"add", "concat", "multiply", "conv", "conv_transpose"}
+    # conv is conv1d, conv2d and conv3d, and its adjoint likewise
+    not_layers = {"conv", "conv_transpose"}
     assert set(ops.__all__) - not_layers <= set(layers.__all__)
 
 
@@ -142,6 +156,17 @@ def test_a_layers_options_have_the_defaults_of_its_op(name):
         (lambda: conv2d(4, 3, groups=3).init((0,), IMAGE), ValueError, "groups 3 must divide the 4 input and the 4"),
         (lambda: conv2d(4, 3, stride=0).init((0,), IMAGE), ValueError, "stride must be at least 1"),
         (lambda: dense(4).init((0,), ()), ValueError, r"examples must be of shape \(\.\.\., features\)"),
+        (lambda: layers.concat(0), ValueError, "axis must not be 0, the axis of the examples"),
+        (
+            lambda: layers.add().init((0,), IMAGE),
+            TypeError,
+            r"in_shape must be a tuple of shapes, one for each source of its node, not \(5, 6, 4\)",
+        ),
+        (
+            lambda: layers.add().forward({}, normal(2, 4), {}, train=False),
+            TypeError,
+            "x must be a tuple of arrays, one for each source of its node, not ndarray",
+        ),
         (lambda: dropout(1.0), ValueError, r"rate, the fraction dropped, must be in \[0, 1\), not 1.0"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from arrays import normal
 
 from funcnn import layers, tree
-from funcnn.combinators import parallel, residual, serial
+from funcnn.combinators import frozen, graph, parallel, residual, serial
 from funcnn.layers import conv2d, relu
 
 SHAPE = (16, 16, 4)
@@ -25,9 +25,17 @@ ENTRY = np.dtype(np.float32).itemsize
 KEPT = {
     "adaptive_avg_pool": (layers.adaptive_avg_pool(8), SHAPE, "", 0),
     "adaptive_max_pool": (layers.adaptive_max_pool(8), SHAPE, "", 0.75),  # argmax along one axis, then the other
+    "add": (graph((layers.add(), -1, -1)), SHAPE, "", 0),
     "avg_pool": (layers.avg_pool(2), SHAPE, "", 0),
     "batch_norm": (layers.batch_norm(), SHAPE, "x", 0),
     "celu": (layers.celu(), SHAPE, "x", 0),
+    "channel_affine": (layers.channel_affine(), SHAPE, "x", 0),
+    "divide": (graph((layers.divide(), -1, -1)), SHAPE, "xy", 0),
+    "maximum": (graph((layers.maximum(), -1, -1)), SHAPE, "", 1),  # which of the arrays
+    "minimum": (graph((layers.minimum(), -1, -1)), SHAPE, "", 1),
+    "subtract": (graph((layers.subtract(), -1, -1)), SHAPE, "", 0),
+    "clip": (layers.clip(-1, 1), SHAPE, "x", 0),
+    "concat": (graph((layers.concat(), -1, -1)), SHAPE, "", 0),
     "conv1d": (layers.conv1d(4, 3), LINE, "x", 0),
     "conv2d": (conv2d(4, 3, padding="same"), SHAPE, "x", 0),
     "conv3d": (layers.conv3d(4, 3, stride=2), VOLUME, "x", 0),
@@ -53,10 +61,12 @@ KEPT = {
     "instance_norm": (layers.instance_norm(), SHAPE, "", ENTRY),  # z
     "layer_norm": (layers.layer_norm(), SHAPE, "", ENTRY + ENTRY / 4),  # z, and r at each position
     "leaky_relu": (layers.leaky_relu(), SHAPE, "", 1),  # the branch
+    "local_response_norm": (layers.local_response_norm(3), SHAPE, "x", ENTRY),  # the sums of squares
     "log_sigmoid": (layers.log_sigmoid(), SHAPE, "x", 0),
     "log_softmax": (layers.log_softmax(), SHAPE, "y", 0),
     "max_pool": (layers.max_pool(2), SHAPE, "", 0.25),  # the argmax of each window
     "mish": (layers.mish(), SHAPE, "", ENTRY),  # the derivative
+    "multiply": (graph((layers.multiply(), -1, -1)), SHAPE, "x", 0),
     "pad": (layers.pad(1), SHAPE, "", 0),
     "prelu": (layers.prelu(), SHAPE, "x", 0),
     "relu": (relu(), SHAPE, "y", 0),
@@ -89,6 +99,13 @@ COMPOSED = {
     "conv, max_pool": (serial(conv2d(4, 3, padding="same"), layers.max_pool(2)), "x", 0.25),
     "relu, max_pool": (serial(relu(), layers.max_pool(2)), "y", 0.25),
     "identity around tanh": (residual(layers.tanh()), "", ENTRY),  # tanh's output
+    "conv, relu, max_pool in a graph": (
+        graph((conv2d(4, 3, padding="same"), -1), (relu(), 0), (layers.max_pool(2), 1)),
+        "xy",
+        0.25,
+    ),
+    "tanh, read twice": (graph((layers.tanh(), -1), (relu(), 0), (layers.add(), 0, 1)), "", 2 * ENTRY),
+    "frozen": (frozen(serial(conv2d(4, 3, padding="same"), layers.tanh(), layers.sigmoid())), "x", 0),
     "side by side": (parallel(conv2d(4, 1), conv2d(4, 3, padding="same")), "x", 0),
 }
 CASES = {**KEPT, **{name: (layer, SHAPE, needed, own) for name, (layer, needed, own) in COMPOSED.items()}}

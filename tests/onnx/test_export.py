@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 
 from funcnn import layers, models, ops, residual, serial, tree
+from funcnn.combinators import frozen, graph
 from funcnn.combinators import parallel as side_by_side
 from funcnn.layer import parameterless
 from funcnn.onnx import to_onnx
@@ -22,12 +23,14 @@ CASES = {
     name: [(getattr(L, name)(), IMAGE), (getattr(L, name)(), (5,))]
     for name in (
         *("relu", "prelu", "relu6", "selu", "silu", "mish", "softplus", "softsign", "tanh", "sigmoid", "log_sigmoid"),
-        *("hard_tanh", "hard_sigmoid", "hard_swish", "leaky_relu", "identity"),
+        *("hard_tanh", "hard_swish", "leaky_relu", "identity"),
     )
 } | {
     "leaky_relu": [(L.leaky_relu(0.3), IMAGE)],
     "elu": [(L.elu(0.7), IMAGE)],
     "celu": [(L.celu(0.7), IMAGE)],
+    "clip": [(L.clip(-0.5, 0.7), IMAGE), (L.clip(upper=0.7), (5,)), (L.clip(), (5,))],
+    "hard_sigmoid": [(L.hard_sigmoid(), IMAGE), (L.hard_sigmoid(0.2, 0.4), (5,))],
     "gelu": [(L.gelu(), IMAGE), (L.gelu(approximate=True), IMAGE)],
     "softmax": [(L.softmax(), (5,)), (serial(L.conv2d(3, 3), L.softmax(axis=1)), IMAGE)],
     "log_softmax": [(L.log_softmax(), (5,)), (L.log_softmax(axis=2), IMAGE)],
@@ -38,6 +41,20 @@ CASES = {
         (L.conv2d(6, 3), IMAGE),
         (L.conv2d(6, (3, 2), stride=(2, 1), padding=((2, 0), (0, 1)), dilation=(1, 2), bias=False), IMAGE),
         (L.conv2d(6, 4, stride=2, padding="same", groups=2), IMAGE),
+    ],
+    "add": [(graph((L.tanh(), -1), (L.sigmoid(), -1), (L.add(), 0, -1, 1)), IMAGE)],
+    "multiply": [(graph((L.conv2d(4, 1), -1), (L.multiply(), 0, -1)), IMAGE)],
+    "subtract": [(graph((L.conv2d(4, 1), -1), (L.subtract(), 0, -1)), IMAGE)],
+    "divide": [(graph((L.clip(1.0), -1), (L.divide(), -1, 0)), IMAGE)],
+    "maximum": [
+        (graph((L.conv2d(4, 1), -1), (L.tanh(), -1), (L.maximum(), 0, 1, -1)), IMAGE),
+        (graph((L.adaptive_max_pool(1), -1), (L.sigmoid(), 0), (L.maximum(broadcast=True), 1, -1)), IMAGE),
+    ],
+    "minimum": [(graph((L.tanh(), -1), (L.minimum(), 0, -1)), (5,))],
+    "concat": [
+        (graph((L.conv2d(2, 1), -1), (L.concat(), 0, -1, 0)), IMAGE),
+        (graph((L.max_pool(2), -1), (L.concat(axis=1), 0, 0)), IMAGE),
+        (graph((L.flatten(), -1), (L.concat(axis=-1), 0, 0)), ROW),
     ],
     "conv3d": [(L.conv3d(3, 2, padding=1), VOLUME)],
     "conv_transpose1d": [(L.conv_transpose1d(5, 3, stride=2, output_padding=1), ROW)],
@@ -71,6 +88,11 @@ CASES = {
     "adaptive_avg_pool": [(L.adaptive_avg_pool((4, 3)), COLOURED)],
     "adaptive_max_pool": [(L.adaptive_max_pool(2), COLOURED)],
     "batch_norm": [(L.batch_norm(), IMAGE), (serial(L.conv2d(3, 3), L.batch_norm(eps=0.1)), IMAGE)],
+    "channel_affine": [(L.channel_affine(), IMAGE), (serial(L.conv2d(3, 3), L.channel_affine()), IMAGE)],
+    "local_response_norm": [
+        (L.local_response_norm(5, alpha=0.5, beta=0.6, k=2.0), IMAGE),
+        (serial(L.conv2d(6, 3), L.local_response_norm(1, alpha=0.5)), IMAGE),
+    ],
     "layer_norm": [(L.layer_norm(), IMAGE), (L.layer_norm(axes=(1, 3), eps=0.1), IMAGE)],
     "rms_norm": [(L.rms_norm(), IMAGE), (L.rms_norm(axes=(1, 2, 3)), IMAGE)],
     "group_norm": [(L.group_norm(2), IMAGE)],
@@ -95,6 +117,33 @@ COMBINATIONS = {
     ),
     "concatenated": (side_by_side(L.conv2d(2, 3, padding=1), L.identity(), join=ops.concat), IMAGE),
     "multiplied": (serial(side_by_side(L.sigmoid(), L.tanh(), join=ops.multiply), L.flatten()), IMAGE),
+    "a crossing graph": (
+        graph(
+            (L.conv2d(4, 3, padding=1), -1),
+            (L.relu(), 0),
+            (L.conv2d(4, 3, padding=1), 1),
+            (L.batch_norm(), 0),
+            (L.add(), 2, 3, 0),
+            (L.concat(), 4, -1, 1),
+            (L.global_avg_pool(), 5),
+        ),
+        IMAGE,
+    ),
+    "frozen": (serial(frozen(serial(L.conv2d(4, 3), L.batch_norm(), L.dropout(0.5))), L.relu(), L.flatten()), IMAGE),
+    "a frozen graph": (frozen(graph((L.conv2d(2, 1), -1), (L.concat(), -1, 0))), IMAGE),
+    "squeeze and excitation": (
+        graph(
+            (L.conv2d(6, 3), -1),
+            (L.adaptive_avg_pool(1), 0),
+            (L.conv2d(2, 1), 1),
+            (L.relu(), 2),
+            (L.conv2d(6, 1), 3),
+            (L.hard_sigmoid(), 4),
+            (L.multiply(broadcast=True), 0, 5),
+            (L.conv2d(3, 3), 6),
+        ),
+        IMAGE,
+    ),
     "nothing at all": (L.identity(), (5,)),
 }
 MODELS = {
@@ -190,10 +239,11 @@ def test_scaling_probabilities_and_metadata():
             "0_serial / 1_avg_pool",
         ),
         (L.avg_pool(2, dilation=(1, 2)), r"dilation \(1, 2\) needs ONNX opset 19", "0_serial / 1_avg_pool"),
+        (L.local_response_norm(4), r"an odd size, not \(9, 7\) and 4", "0_serial / 1_local_response_norm"),
         (L.pad((9, 6), mode="reflect"), r"less than the size \(9, 7\)", "0_serial / 1_pad"),
         (side_by_side(L.relu(), join=lambda x: ops.relu(x)), "with the join", "0_serial / 1_parallel"),
     ],
-    ids=["unknown op", "wrap", "uneven", "ceil_mode", "dilation", "reflect", "join"],
+    ids=["unknown op", "wrap", "uneven", "ceil_mode", "dilation", "channels", "reflect", "join"],
 )
 def test_what_cannot_be_written_is_named(layer, words, path):
     model = serial(serial(L.relu(), layer))

@@ -20,6 +20,14 @@ DEFINITIONS = {
     "relu6": (ops.relu6, lambda v: min(max(v, 0.0), 6.0)),
     "hard_tanh": (ops.hard_tanh, lambda v: min(max(v, -1.0), 1.0)),
     "hard_sigmoid": (ops.hard_sigmoid, lambda v: min(max(v / 6 + 0.5, 0.0), 1.0)),
+    "hard_sigmoid, slope": (
+        lambda x: ops.hard_sigmoid(x, alpha=0.2, beta=0.4),
+        lambda v: min(max(0.2 * v + 0.4, 0.0), 1.0),
+    ),
+    "clip": (lambda x: ops.clip(x, -0.5, 1.5), lambda v: min(max(v, -0.5), 1.5)),
+    "clip, above": (lambda x: ops.clip(x, upper=1.5), lambda v: min(v, 1.5)),
+    "clip, below": (lambda x: ops.clip(x, 0.5), lambda v: max(v, 0.5)),
+    "clip, not at all": (ops.clip, lambda v: v),
     "hard_swish": (ops.hard_swish, lambda v: v * min(max(v / 6 + 0.5, 0.0), 1.0)),
     "elu": (ops.elu, lambda v: v if v > 0 else math.exp(v) - 1),
     "elu, alpha": (lambda x: ops.elu(x, alpha=0.3), lambda v: v if v > 0 else 0.3 * (math.exp(v) - 1)),
@@ -85,6 +93,27 @@ def test_infinity_has_its_limit(f):
     y, _ = f(np.array([-np.inf, np.inf]))
     near, _ = f(np.array([-1e300, 1e300]))
     np.testing.assert_allclose(np.minimum(y, 1e300), near, rtol=1e-12)
+
+
+@pytest.mark.parametrize("f", [ops.hard_sigmoid, ops.clip])
+def test_options_of_kinked_functions_move_the_kinks(f):
+    at, options = (-2.0, 3.0), {"alpha": 0.2, "beta": 0.4} if f is ops.hard_sigmoid else {"lower": -2.0, "upper": 3.0}
+    dx = f(np.array([*at, -2.0 + 1e-9, 3.0 - 1e-9, 3.0 + 1e-9]), **options)[1](np.ones(5))
+    slope = options.get("alpha", 1.0)
+    np.testing.assert_allclose(dx, [0, slope, slope, slope, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ops.clip(normal(2), 2, 1), r"clip: lower must not be above upper, got 2\.0 and 1\.0"),
+        (lambda: ops.clip(normal(2), upper=math.nan), "got -inf and nan"),
+        (lambda: ops.hard_sigmoid(normal(2), alpha=0), r"hard_sigmoid: alpha must be above 0, got 0\.0"),
+    ],
+)
+def test_bounds_and_slopes_out_of_range(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_celu_needs_a_scale():

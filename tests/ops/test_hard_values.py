@@ -157,7 +157,8 @@ def everything(f, args, size):
     return found
 
 
-CASES = {name: (f, shapes) for name, (f, *shapes) in EXAMPLEWISE.items()}
+# the quotient by a denormal number is rightly infinite
+CASES = {name: (f, shapes) for name, (f, *shapes) in EXAMPLEWISE.items() if name != "divide"}
 CASES["batch_norm in training"] = (ops.batch_norm, [{"scale": (3,), "bias": (3,)}, (2, 3)])
 SIZES = [
     pytest.param(np.float32, 1e-41, id="denormal float32"),

@@ -31,7 +31,39 @@ def test_concat(axis, n):
     check_vjp(lambda *xs: ops.concat(*xs, axis=axis), *xs, strict=True)
 
 
-def test_nothing_is_broadcast():
+BROADCAST = [
+    (f, numpy_f, shapes)
+    for f, numpy_f in (
+        (ops.add, np.add), (ops.multiply, np.multiply), (ops.subtract, np.subtract), (ops.divide, np.divide),
+        (ops.maximum, np.maximum), (ops.minimum, np.minimum),
+    )
+    for shapes in (((2, 3), (2, 3)), ((2, 3, 4), (2, 1, 4)), ((2, 1, 4), (2, 3, 1)), ((1, 1), (2, 3)))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("f", "numpy_f", "shapes"), BROADCAST)
+def test_two_arrays_as_numpy_joins_them(f, numpy_f, shapes):
+    xs = [normal(*shape, seed=i) for i, shape in enumerate(shapes)]
+    assert np.array_equal(f(*xs, broadcast=True)[0], numpy_f(*xs))
+    check_vjp(lambda *xs: f(*xs, broadcast=True), *xs, strict=True)
+
+
+@pytest.mark.parametrize("f", [ops.maximum, ops.minimum])
+def test_ties_go_to_the_first_and_nan_shows(f):
+    xs = [np.array([1.0, np.nan, 2.0]), np.array([1.0, 0.0, np.nan]), np.array([1.0, 0.0, 1.0])]
+    y, vjp = f(*xs)
+    assert y[0] == 1.0 and np.isnan(y[1:]).all()
+    assert [dx.tolist() for dx in vjp(np.ones(3))] == [[1, 1, 0], [0, 0, 1], [0, 0, 0]]
+    check_vjp(f, normal(2, 3), strict=True)  # of one array
+
+
+@pytest.mark.parametrize("shapes", [((2, 3), (2, 2)), ((2, 3), (3,)), ((2, 3), (2, 3, 1))])
+def test_what_cannot_be_broadcast_is_named(shapes):
+    with pytest.raises(ValueError, match=r"add: .* equally many axes, and sizes that are equal or 1; got \(2, 3\), "):
+        ops.add(*map(np.zeros, shapes), broadcast=True)
+
+
+def test_nothing_is_broadcast_unasked():
     with pytest.raises(ValueError, match=r"add: the arrays' shapes must be equal; got \(2, 3\), \(3,\)"):
         ops.add(normal(2, 3), normal(3))
     with pytest.raises(ValueError, match=r"multiply: the arrays' shapes must be equal; got \(2, 3\), \(3,\)"):

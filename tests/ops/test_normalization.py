@@ -106,6 +106,27 @@ def test_instance_norm(shape):
     check_vjp(lambda params, x: ops.instance_norm(params, x, eps=EPS), params, x, strict=True)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_channel_affine_is_batch_norm_with_fixed_statistics(shape):
+    params, x, stats = affine(4), normal(*shape), {"mean": normal(4, seed=2), "var": normal(4, seed=3) ** 2}
+    scale = params["scale"] / np.sqrt(stats["var"] + EPS)
+    y, _ = ops.channel_affine({"scale": scale, "bias": params["bias"] - stats["mean"] * scale}, x)
+    np.testing.assert_allclose(y, ops.batch_norm(params, x, stats=stats, eps=EPS)[0], rtol=1e-11, atol=1e-12)
+    check_vjp(ops.channel_affine, params, x, strict=True)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 2, 7)])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 9])
+def test_local_response_norm(shape, size):
+    x, options = normal(*shape), {"alpha": 0.7, "beta": 0.6, "k": 1.5}
+    expected = np.empty(shape)
+    for *position, c in np.ndindex(*shape):
+        window = x[(*position, slice(max(0, c - (size - 1) // 2), c + size // 2 + 1))]
+        expected[(*position, c)] = x[(*position, c)] / (1.5 + 0.7 / size * (window**2).sum()) ** 0.6
+    np.testing.assert_allclose(ops.local_response_norm(x, size, **options)[0], expected, rtol=1e-12)
+    check_vjp(lambda x: ops.local_response_norm(x, size, **options), x, strict=True)
+
+
 NORMS = {
     "batch_norm": lambda p, x, **options: ops.batch_norm(p, x, **options)[:2],
     "layer_norm": ops.layer_norm,
@@ -164,6 +185,14 @@ def test_options_that_do_not_fit():
         ops.rms_norm({"scale": normal(4)}, normal(3, 4), axes=2)
     with pytest.raises(ValueError, match=r"stats must be \(4,\) each, not \(3,\) and \(4,\)"):
         ops.batch_norm(affine(4), normal(3, 4), stats={"mean": np.zeros(3), "var": np.ones(4)})
+    with pytest.raises(ValueError, match=r"channel_affine: x must be .* got x \(3, 5\), scale \(4,\) and bias \(4,\)"):
+        ops.channel_affine(affine(4), normal(3, 5))
+    with pytest.raises(ValueError, match=r"local_response_norm: size must be at least 1, got 0"):
+        ops.local_response_norm(normal(3, 4), 0)
+    with pytest.raises(ValueError, match=r"k must be above 0 and alpha at least 0, got 0\.0 and 0\.0001"):
+        ops.local_response_norm(normal(3, 4), 3, k=0)
+    with pytest.raises(ValueError, match=r"local_response_norm: x must be \(N, \.\.\., C\), got shape \(4,\)"):
+        ops.local_response_norm(normal(4), 3)
     with pytest.raises(ValueError, match=r"instance_norm: x must be .* got shape \(3, 4\)"):
         ops.instance_norm(affine(4), normal(3, 4))
 

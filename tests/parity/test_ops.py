@@ -258,6 +258,25 @@ def group_norm(rng):
     )
 
 
+def channel_affine(rng):
+    shape = shape_of(rng)
+    args = (affine(rng, shape[-1]), normal(rng, *shape))
+    return Case(label(x=shape), ops.channel_affine, lambda params, x: x * params["scale"] + params["bias"], args)
+
+
+def local_response_norm(rng):
+    """Of odd sizes: PyTorch places windows of even size elsewhere."""
+    shape, size, k = shape_of(rng, least=2), int(rng.choice([1, 3, 5])), float(rng.uniform(0.5, 2))
+
+    def theirs(x):
+        return channels_last(F.local_response_norm(channels_first(x), size, alpha=0.5, beta=0.6, k=k))
+
+    def ours(x):
+        return ops.local_response_norm(x, size, alpha=0.5, beta=0.6, k=k)
+
+    return Case(label(x=shape, size=size, k=k), ours, theirs, (normal(rng, *shape),))
+
+
 def instance_norm(rng):
     shape = shape_of(rng, least=2)
 
@@ -415,6 +434,14 @@ def several(ours, theirs):
     return draw
 
 
+def two(ours, theirs):
+    def draw(rng):
+        shape = shape_of(rng)
+        return Case(label(x=shape), ours, theirs, (normal(rng, *shape), normal(rng, *shape)))
+
+    return draw
+
+
 def concat(rng):
     shape, along, count = shape_of(rng), int(rng.integers(-2, 3)), int(rng.integers(2, 5))
     xs = [normal(rng, *shape[:along], int(rng.integers(1, 4)), *shape[along:][1:]) for _ in range(count)]
@@ -434,10 +461,16 @@ OPS = {
     "avg_pool": avg_pool,
     "batch_norm": batch_norm,
     "celu": elementwise(ops.celu, lambda x, alpha: alpha * F.elu(x / alpha), alpha),
+    "channel_affine": channel_affine,
+    "clip": elementwise(lambda x: ops.clip(x, -1.5, 2.5), lambda x: torch.clamp(x, -1.5, 2.5)),
     "concat": concat,
     "conv": conv,
     "conv_transpose": conv_transpose,
     "dense": dense,
+    "divide": two(ops.divide, torch.div),
+    "maximum": two(ops.maximum, torch.maximum),
+    "minimum": two(ops.minimum, torch.minimum),
+    "subtract": two(ops.subtract, torch.sub),
     "depth_to_space": depth_to_space,
     "elu": elementwise(ops.elu, F.elu, alpha),
     "embedding": embedding,
@@ -455,6 +488,7 @@ OPS = {
     "instance_norm": instance_norm,
     "layer_norm": layer_norm,
     "leaky_relu": elementwise(ops.leaky_relu, lambda x, slope: F.leaky_relu(x, slope), slope),
+    "local_response_norm": local_response_norm,
     "log_sigmoid": elementwise(ops.log_sigmoid, F.logsigmoid),
     "log_softmax": elementwise(ops.log_softmax, lambda x, axis: F.log_softmax(x, axis), axis),
     "max_pool": max_pool,
