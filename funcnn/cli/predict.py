@@ -19,6 +19,7 @@ from funcnn.characters import visible
 from funcnn.cli import console
 from funcnn.cli.options import ModelFile, SkipBroken, Threads
 from funcnn.data import open_array
+from funcnn.data.examples import warn_of_other_scale
 from funcnn.data.folders import describe_skipped, find_images
 from funcnn.data.images import check_broken, read_images
 from funcnn.data.tables import SUFFIXES as TABLE_SUFFIXES
@@ -115,10 +116,11 @@ def examples(
         return
     if len(trained.in_shape) != 3:
         raise ValueError(f"{path}: the model takes rows of {trained.in_shape[0]} numbers, in .npz files, not images")
-    height, width, channels = trained.in_shape
+    (height, width, channels), known = trained.in_shape, trained.preprocessing
     for start in range(0, len(files), BATCH):
         batch = files[start : start + BATCH]
-        images = read_images(batch, (height, width), channels, fit=trained.preprocessing["fit"])
+        images = read_images(batch, (height, width), channels, fit=known["fit"])
         broken.update(images.broken)
+        warn_of_other_scale(images.full_scale, known["full_scale"], known["range"], str(path))
         if len(images.read):
             yield [str(batch[i]) for i in images.read], images.x

@@ -15,6 +15,7 @@ from funcnn.cli import console
 from funcnn.cli.console import UsageError
 from funcnn.cli.recipes import RECIPES, ModelName, ScheduleName, model_for
 from funcnn.data import BUILTIN, Dataset, Splits
+from funcnn.data.examples import warn_of_other_scale
 from funcnn.layer import Layer
 from funcnn.predictor import Predictor
 from funcnn.tree import Array, Tree
@@ -126,6 +127,8 @@ def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False)
         fit=known.get("fit"),
         skip_broken=skip_broken,
     )
+    if "full_scale" in known:
+        warn_of_other_scale(opened.full_scale, known["full_scale"], known["range"], source)
     return data.match_classes(opened, trained.classes, source)
 
 

@@ -171,3 +171,41 @@ def warn_of_other_range(x: Array, full_scale: float, pixel_range: Sequence[float
             + f" (in Python, full_scale= says what x is divided by, here {full_scale:g})",
             stacklevel=3,
         )
+
+
+def warn_of_other_scale(full_scale: float, trained: float, pixel_range: Sequence[float], where: str) -> None:
+    """Warn of files that have a full scale where those of the training had none, and were not from 0 to 1 either.
+
+    Such pixels, parts of 255 for example, may lie within the training range, so that `warn_of_other_range` cannot tell.
+
+    Parameters
+    ----------
+    full_scale : float
+        Of the files.
+    trained : float
+        Of the training pixels; 1 if they were taken as they are.
+    pixel_range : (least, largest)
+        Of the training pixels, in raw units.
+    where : str
+        What the warning begins with.
+
+    Warns
+    -----
+    UserWarning
+
+    Examples
+    --------
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_of_other_scale(255, 1, (-5, 5), "a.png")
+    >>> str(caught[0].message)[:51]
+    'a.png: the pixels, from 0 to 255, are parts of 255,'
+    """
+    least, largest = pixel_range
+    if trained == 1 < full_scale and not 0 <= least <= largest <= 1:
+        warnings.warn(
+            f"{where}: the pixels, from 0 to {full_scale:g}, are parts of {full_scale:g}, and those of the training, "
+            f"from {least:.6g} to {largest:.6g}, were taken as they are; predictions are wrong unless both are in the "
+            "same units",
+            stacklevel=3,
+        )

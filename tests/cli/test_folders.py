@@ -143,3 +143,20 @@ def test_a_narrow_range_of_16_bits_is_learned(tmp_path):
             Image.fromarray(depth).save(tmp_path / "depth" / name / f"{i}.png")
     done = train("--data", "depth", cwd=tmp_path)
     assert "(8 of 8)" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_files_of_8_bits_given_to_a_model_of_floats_are_one_line(tmp_path, command):
+    draw(tmp_path / "bits", 12)
+    draw(tmp_path / "floats", 12)
+    for path in (tmp_path / "floats").rglob("*.png"):
+        pixels = np.asarray(Image.open(path), np.float32) / 25 - 5  # from -5 to 5, around what parts of 255 are
+        path.unlink()
+        Image.fromarray(pixels).save(path.with_suffix(".tif"))
+    done = train("--data", "floats", "--output", "net.safetensors", cwd=tmp_path)
+    assert done.returncode == 0 and predictor.load(tmp_path / "net.safetensors").preprocessing["full_scale"] == 1
+    warned = commands.run(command, "net.safetensors", "bits", cwd=tmp_path)
+    assert warned.returncode == 0 and "bits: the pixels, from 0 to 255, are parts of 255" in warned.stderr
+    assert warned.stderr.count("warning: ") == 1
+    same = commands.run(command, "net.safetensors", "floats", cwd=tmp_path)
+    assert same.returncode == 0 and "warning: " not in same.stderr
