@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -46,6 +46,7 @@ _MIN_WORK = 14e6
 # The work of one entry of a layer's output, in multiply-adds, apart from the products counted by `multiply_adds`: an
 # entry is written and read several times. Measured together with `_MIN_WORK`, by the same commands.
 _WORK_PER_ENTRY = 100
+_SHAPES = 1024  # of x, for which a decision is kept
 
 
 def cores() -> int:
@@ -148,7 +149,10 @@ def over_threads(
         x = np.asarray(x)
         shards = 1 if _IN_SHARD.get() else shards_by_shape.get(x.shape)
         if shards is None:
-            shards = shards_by_shape[x.shape] = _choose_threads(model, params, state, x, n, min_work)
+            shards = _choose_threads(model, params, state, x, n, min_work)
+            if len(shards_by_shape) >= _SHAPES:
+                shards_by_shape.clear()
+            shards_by_shape[x.shape] = shards
         if shards == 1:
             return grad_fn(params, state, x, targets, key, sample_weight)
         bounds = _bounds(len(x), shards)
@@ -259,35 +263,37 @@ def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Array) -> float
     """Return an estimate of a model's work per example, as the mean over its layers, in multiply-adds.
 
     A layer's work is its multiply-adds, plus `_WORK_PER_ENTRY` for each entry of its output. One forward pass of a
-    single example shows the layers' shapes; the result is cached by the model and the shape of an example. It is an
-    estimate from shapes, not a measured time, so that a batch is split in the same way, and sums are rounded in the
-    same way, in every run.
+    single example shows the layers' shapes, or of the whole batch if the model cannot compute one; the result is cached
+    by the model and the shape of an example. It is an estimate from shapes, not a measured time, so that a batch is
+    split in the same way, and sums are rounded in the same way, in every run.
     """
     try:
         work_by_shape = _WORK.setdefault(model.forward, {})
     except TypeError:  # not all callables support weak references
         work_by_shape = {}
     if x.shape[1:] not in work_by_shape:
-        work = []
+        work: list[float] = []
 
         def count_work(path: str, layer: Layer) -> Layer:
             def forward(params: Tree, x: Any, state: Tree, **options: Any) -> Any:
                 result = layer.forward(params, x, state, **options)
-                y = result[0]
-                in_shape = (
-                    () if isinstance(x, tuple) else np.shape(x)[1:]
-                )  # several arrays are not multiplied by params
-                products = multiply_adds(layer, params, in_shape, np.shape(y)[1:])
-                work.append(products + _WORK_PER_ENTRY * np.size(y))
+                out_shape = np.shape(result[0])[1:]
+                # several arrays are not multiplied by params
+                in_shape = () if isinstance(x, tuple) else np.shape(x)[1:]
+                work.append(multiply_adds(layer, params, in_shape, out_shape) + _WORK_PER_ENTRY * math.prod(out_shape))
                 return result
 
             return layer._replace(forward=forward)
 
-        try:
-            with np.errstate(all="ignore"):
-                map_layers(count_work, model).forward(params, x[:1], state, train=False)
-        except (ValueError, TypeError):
-            return 0.0  # the forward pass of the whole batch will raise the error
+        counting = map_layers(count_work, model)
+        with np.errstate(all="ignore"):
+            try:
+                counting.forward(params, x[:1], state, train=False)
+            except (ValueError, TypeError):
+                work.clear()
+                counting.forward(params, x, state, train=False)  # the error of the batch, if it has one
+        if len(work_by_shape) >= _SHAPES:
+            work_by_shape.clear()
         work_by_shape[x.shape[1:]] = sum(work) / max(len(work), 1)
     return work_by_shape[x.shape[1:]]
 
@@ -335,12 +341,16 @@ def run_concurrently(task: Callable[[int], T], n: int, abort: Callable[[], None]
 
     from concurrent.futures import wait
 
-    others = _THREADS.submit([partial(copy_context().run, run_or_abort, i) for i in range(1, n)])
     errors: list[BaseException] = []
+    others: list[Any] = []
+    workers = _THREADS.acquire(n - 1)
     try:
         try:
+            for i in range(1, n):
+                others.append(workers.executor.submit(copy_context().run, run_or_abort, i))
             first = copy_context().run(run_or_abort, 0)
         except BaseException as error:
+            abort()  # also where no more threads can be started
             errors.append(error)
         try:
             wait(others)
@@ -354,7 +364,16 @@ def run_concurrently(task: Callable[[int], T], n: int, abort: Callable[[], None]
                 raise failure
         return [first, *(other.result() for other in others)]
     finally:
+        _THREADS.release(workers)
         errors.clear()  # each holds this frame by its traceback: a reference cycle
+
+
+_IDLE_POOLS = 4  # kept for so many callers at the same time; more callers start threads in each call
+
+
+class _Workers(NamedTuple):
+    number: int
+    executor: ThreadPoolExecutor
 
 
 class _ThreadPool:
@@ -366,24 +385,34 @@ class _ThreadPool:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._workers: dict[int, ThreadPoolExecutor] = {}
+        self._idle: list[_Workers] = []
         self._callers = 0
         self._controller: Any = None
         self._limit: Any = None
 
-    def submit(self, tasks: Sequence[Callable[[], T]]) -> list[Any]:
-        """Start tasks that may wait for each other, on a pool with one worker for each.
+    def acquire(self, n: int) -> _Workers:
+        """Return n or more workers for the caller alone, who must `release` them.
 
-        Pools are kept, one for each number of tasks. All tasks of a call enter the queue without those of another call
-        between them. So if two callers share a pool, one of them gets all its workers, and neither waits forever.
+        Tasks may wait for each other, and a layer may start a thread that calls `over_threads` and wait for it. So
+        callers share no workers: nobody waits for a worker that waits for him. Idle workers are kept for later calls.
         """
         from concurrent.futures import ThreadPoolExecutor  # brings logging along, a tenth of the import of funcnn
 
-        n = len(tasks)
         with self._lock:
-            if n not in self._workers:
-                self._workers[n] = ThreadPoolExecutor(n, f"funcnn-{n + 1}")
-            return [self._workers[n].submit(task) for task in tasks]
+            for i in reversed(range(len(self._idle))):
+                if self._idle[i].number >= n:
+                    return self._idle.pop(i)
+            if self._idle:  # too few: replace them
+                self._idle.pop(0).executor.shutdown(wait=False)
+        return _Workers(n, ThreadPoolExecutor(n, "funcnn"))
+
+    def release(self, workers: _Workers) -> None:
+        """Keep workers whose tasks have ended for later calls, or dismiss them if enough are idle."""
+        with self._lock:
+            if len(self._idle) < _IDLE_POOLS:
+                self._idle.append(workers)
+                return
+        workers.executor.shutdown(wait=False)
 
     def can_limit_blas(self) -> bool:
         """Return whether threadpoolctl is installed."""

@@ -8,6 +8,8 @@ Each unit of the output sums fan_in = prod(kernel) * in products, and each unit 
 prod(kernel) * out products. Weights of variance 1/fan_in keep the size of activations the same from layer to layer,
 weights of variance 1/fan_out the size of gradients. Standard-normal weights, which hand-written examples often use,
 multiply it by sqrt(fan) in each layer, so that a softmax is saturated before the first step.
+
+With a key of `funcnn.keys.shapes_only` the array is a read-only view of a single 0, whatever its shape.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from funcnn.keys import Key, generator
+from funcnn.keys import Key, generator, largest_array
 from funcnn.tree import Array
 
 Initializer: TypeAlias = Callable[..., Array]
@@ -46,7 +48,7 @@ def zeros(key: Key | None, shape: tuple[int, ...], dtype: Any = np.float32) -> A
     >>> zeros(None, (2,))
     array([0., 0.], dtype=float32)
     """
-    return np.zeros(shape, dtype)
+    return _made(key, shape, dtype, lambda: np.zeros(shape, dtype))
 
 
 def ones(key: Key | None, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
@@ -57,7 +59,7 @@ def ones(key: Key | None, shape: tuple[int, ...], dtype: Any = np.float32) -> Ar
     >>> ones(None, (2,))
     array([1., 1.], dtype=float32)
     """
-    return np.ones(shape, dtype)
+    return _made(key, shape, dtype, lambda: np.ones(shape, dtype))
 
 
 def standard_normal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
@@ -162,9 +164,13 @@ def orthogonal(key: Key, shape: tuple[int, ...], dtype: Any = np.float32) -> Arr
     """
     _fans(shape)
     rows, columns = math.prod(shape[:-1]), shape[-1]
-    q, r = np.linalg.qr(generator(key).standard_normal((max(rows, columns), min(rows, columns))))
-    q = q * np.sign(np.diagonal(r))
-    return (q if rows >= columns else q.T).reshape(shape).astype(dtype)
+
+    def draw() -> Array:
+        q, r = np.linalg.qr(generator(key).standard_normal((max(rows, columns), min(rows, columns))))
+        q = q * np.sign(np.diagonal(r))
+        return (q if rows >= columns else q.T).reshape(shape).astype(dtype)
+
+    return _made(key, shape, dtype, draw)
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -175,9 +181,19 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _normal(key: Key, shape: tuple[int, ...], dtype: Any, variance: float) -> Array:
-    return (generator(key).standard_normal(shape) * math.sqrt(variance)).astype(dtype)
+    return _made(key, shape, dtype, lambda: (generator(key).standard_normal(shape) * math.sqrt(variance)).astype(dtype))
 
 
 def _uniform(key: Key, shape: tuple[int, ...], dtype: Any, variance: float) -> Array:
     limit = math.sqrt(3.0 * variance)
-    return generator(key).uniform(-limit, limit, shape).astype(dtype)
+    return _made(key, shape, dtype, lambda: generator(key).uniform(-limit, limit, shape).astype(dtype))
+
+
+def _made(key: Key | None, shape: tuple[int, ...], dtype: Any, make: Callable[[], Array]) -> Array:
+    """Return the array that ``make`` makes; for a key of `keys.shapes_only`, one that takes no memory."""
+    largest = largest_array(key)
+    if largest is None:
+        return make()
+    if math.prod(shape) > largest:
+        raise ValueError(f"an array of shape {shape} has more than {largest:,} numbers")
+    return np.broadcast_to(np.zeros((), dtype), shape)

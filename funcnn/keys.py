@@ -12,7 +12,11 @@ import numpy as np
 
 Key: TypeAlias = tuple[int, ...]
 
-__all__ = ["Key", "fold_in", "generator"]
+__all__ = ["Key", "fold_in", "generator", "shapes_only"]
+
+
+# What keys that are no stream's begin with.
+_SHAPES_ONLY = -1
 
 
 def fold_in(key: Key, i: int) -> Key:
@@ -69,6 +73,35 @@ def generator(key: Key) -> np.random.Generator:
     """
     key = _check_key(key)
     return np.random.default_rng(np.random.SeedSequence(key[0], spawn_key=key[1:]))
+
+
+def shapes_only(largest: int) -> Key:
+    """Return the key of no stream: initializers make arrays of it that have a shape and a dtype, but take no memory.
+
+    With it, ``Layer.init`` finds the shapes of parameters without drawing them. Keys that `fold_in` derives from it are
+    of the same kind. `generator` refuses them.
+
+    Parameters
+    ----------
+    largest : int
+        How many numbers an array may have; initializers raise a ValueError for more.
+
+    Returns
+    -------
+    tuple of int
+
+    Examples
+    --------
+    >>> from funcnn.initializers import he_normal
+    >>> he_normal(shapes_only(10**12), (1_000_000, 1_000_000)).strides
+    (0, 0)
+    """
+    return (_SHAPES_ONLY, largest)
+
+
+def largest_array(key: Key | None) -> int | None:
+    """Return how many numbers an array may have, for a key that `shapes_only` made or derived; None for all others."""
+    return key[1] if key and key[0] == _SHAPES_ONLY else None
 
 
 def _check_key(key: Key) -> Key:

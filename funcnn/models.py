@@ -8,7 +8,9 @@ independent yes-or-no outputs.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from funcnn import checks, layers
 from funcnn.combinators import residual, serial
@@ -28,6 +30,11 @@ from funcnn.layers import (
 )
 
 __all__ = ["convnet", "lenet5", "mlp", "mobilenet", "resnet", "seed_convnet", "vgg"]
+
+# Values in a description that stand for no layer: kernel, pool and image shape, activation, rates, outputs.
+_OTHER_VALUES = 16
+# A convolution takes memory for each of the positions between those that it reads.
+_LARGEST_STRIDE = 64
 
 # The activations without parameters, by the name that a checkpoint records.
 ACTIVATIONS: Mapping[str, Callable[[], Layer]] = {
@@ -49,6 +56,68 @@ ACTIVATIONS: Mapping[str, Callable[[], Layer]] = {
     "softsign": layers.softsign,
     "tanh": layers.tanh,
 }
+
+
+def build(model: Any, *, arrays: int | None = None) -> Layer:
+    """Build a model from its description, which a checkpoint and a fitted estimator hold.
+
+    Parameters
+    ----------
+    model : dict
+        The ``name`` of a function of this module and its ``arguments``, a dict.
+    arrays : int, optional
+        How many arrays the model's parameters are. If given, arguments that describe more layers are refused before
+        any of them is made, so that a description takes no more time and memory than its parameters.
+
+    Returns
+    -------
+    Layer
+
+    Raises
+    ------
+    ValueError
+        If there is no such function, it does not take the arguments, or they describe too many layers.
+
+    Examples
+    --------
+    >>> build({"name": "mlp", "arguments": {"outputs": 3, "hidden": [16]}}).init((0,), (4,))[2]
+    (3,)
+    """
+    if not isinstance(model, dict) or not isinstance(model.get("arguments"), dict):
+        raise ValueError("build: the description must have an entry 'model' with 'name' and 'arguments'")
+    name, arguments = model.get("name"), model["arguments"]
+    if name not in __all__:
+        raise ValueError(f"build: funcnn.models has no {reprlib.repr(name)}, only {', '.join(__all__)}")
+    described = f"models.{name} with {reprlib.repr(arguments)}"
+    if arrays is not None and _least_arrays(name, arguments, arrays) > arrays:
+        raise ValueError(f"build: {described} would have more layers than the parameters have arrays, {arrays:,}")
+    try:
+        layer: Layer = globals()[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"build: models.{name} does not take {reprlib.repr(arguments)}: {error}") from None
+    return layer
+
+
+def _least_arrays(name: str, arguments: Mapping[str, Any], arrays: int) -> int:
+    """Return a number of arrays that the parameters have at least; if that is above ``arrays``, any number above.
+
+    Every layer that an argument describes by an entry of its own has an array, and so has every block of a resnet.
+    """
+    counts = arguments.get("blocks") if name == "resnet" else None
+    blocks = sum(n for n in counts if checks.is_int(n) and n > 0) if isinstance(counts, list | tuple) else 0
+    return max(blocks, _values(arguments, arrays + _OTHER_VALUES) - _OTHER_VALUES)
+
+
+def _values(value: Any, most: int) -> int:
+    """Return the number of values in a list or dict and those inside; if there are more than ``most``, any above."""
+    entries = list(value.values() if isinstance(value, Mapping) else value)
+    count = len(entries)
+    for entry in entries:
+        if count > most:
+            break
+        if isinstance(entry, list | tuple | Mapping):
+            count += _values(entry, most - count)
+    return count
 
 
 def seed_convnet(outputs: int = 10, *, features: int = 1, hidden: int = 10) -> Layer:
@@ -144,6 +213,8 @@ def convnet(
     >>> row.init((0,), (1, 5, 1))[0]["0_conv2d"]["w"].shape
     (1, 3, 1, 4)
     """
+    _check_sequence("convnet: channels", channels)
+    _check_sequence("convnet: hidden", hidden)
     if activation not in ACTIVATIONS:
         raise ValueError(f"convnet: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     activate, kernel, window = ACTIVATIONS[activation], _pair("kernel_size", kernel_size), _pair("pool", pool)
@@ -203,6 +274,7 @@ def mlp(outputs: int = 10, *, hidden: Sequence[int] = (64,), dropout_rate: float
     >>> mlp(1, hidden=(16, 16)).init((0,), (30,))[2]
     (1,)
     """
+    _check_sequence("mlp: hidden", hidden)
     body = [layer for width in hidden for layer in (dense(width), relu(), dropout(dropout_rate))]
     return serial(flatten(), *body, dense(outputs, w_init=lecun_normal))._replace(name="mlp")
 
@@ -277,6 +349,8 @@ def vgg(
     >>> vgg(blocks=((16, 16), (32, 32)), hidden=(64,)).init((0,), (8, 8, 1))[2]
     (10,)
     """
+    _check_sequence("vgg: blocks", blocks, depth=2)
+    _check_sequence("vgg: hidden", hidden)
     body: list[Layer] = []
     for block in blocks:
         for features in block:
@@ -337,7 +411,9 @@ def resnet(
     >>> tree.size(params), out_shape
     (272474, (10,))
     """
-    if len(blocks) != len(channels):
+    _check_sequence("resnet: blocks", blocks)
+    _check_sequence("resnet: channels", channels)
+    if not blocks or len(blocks) != len(channels):
         raise ValueError(f"resnet: blocks and channels must have an entry for each stage, got {blocks} and {channels}")
     stem = _conv_norm_relu(channels[0], 3)
     if large_images:
@@ -345,6 +421,7 @@ def resnet(
     body: list[Layer] = []
     width = channels[0]
     for stage, (count, features) in enumerate(zip(blocks, channels, strict=True)):
+        checks.count("resnet", "blocks", count, least=0)
         for block in range(count):
             stride = 2 if stage > 0 and block == 0 else 1
             body += _residual_block(width, features, stride, bottleneck)
@@ -398,12 +475,24 @@ def mobilenet(
     >>> small.init((0,), (8, 8, 1))[2]
     (10,)
     """
+    _check_sequence("mobilenet: stem", stem)
+    _check_sequence("mobilenet: blocks", blocks, depth=2)
+    if (largest := max(stride for _, stride in (stem, *blocks))) > _LARGEST_STRIDE:
+        raise ValueError(f"mobilenet: strides must be at most {_LARGEST_STRIDE}, got {largest}")
     features, stride = stem
     body = _conv_norm_relu(features, 3, stride=stride)
     for features, stride in blocks:
         body += [depthwise_conv2d(3, stride=stride, padding=1, bias=False), batch_norm(), relu()]
         body += _conv_norm_relu(features, 1)
     return serial(*body, global_avg_pool(), dense(outputs, w_init=lecun_normal))._replace(name="mobilenet")
+
+
+def _check_sequence(where: str, value: Any, depth: int = 1) -> None:
+    """Raise a TypeError unless an option is a sequence, with ``depth`` 2 one of sequences."""
+    if isinstance(value, str) or not (hasattr(value, "__len__") and hasattr(value, "__iter__")):
+        raise TypeError(f"{where} must be a sequence such as (16, 32), not {value!r}")
+    for i, entry in enumerate(value if depth > 1 else ()):
+        _check_sequence(f"{where}[{i}]", entry, depth - 1)
 
 
 def _conv_norm_relu(features: int, kernel_size: int, *, stride: int = 1) -> list[Layer]:

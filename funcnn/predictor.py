@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 import os
+import reprlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ import numpy as np
 from funcnn import checkpoint, checks, data, losses, ops, training
 from funcnn.checkpoint import Checkpoint, CheckpointError
 from funcnn.data.examples import check_finite
+from funcnn.data.images import FITS
 from funcnn.layer import Layer
 from funcnn.training import TrainState
 from funcnn.tree import Array, Tree
@@ -49,7 +51,7 @@ __all__ = [
 
 
 # The numbers of an example: above it, a file's description is nonsense that would take the memory.
-_LARGEST_EXAMPLE = 2**28
+_LARGEST_EXAMPLE = 2**24
 
 
 class Predictor(NamedTuple):
@@ -314,8 +316,8 @@ def load(path: str | os.PathLike[str]) -> Predictor:
     trained = saved.best or saved.train_state
     try:
         return from_description(saved.description, trained.params, trained.state, saved.history)
-    except (LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} does not describe its model and data: {error}") from None
+    except checkpoint.MALFORMED as error:
+        raise CheckpointError(f"{path} does not describe its model and data: {checkpoint.brief(error)}") from None
 
 
 def from_description(
@@ -347,9 +349,15 @@ def from_description(
     >>> predictor.classes, predictor.preprocessing
     (['a', 'b', 'c'], {'features': 2, 'mean': None, 'std': None})
     """
-    model = checkpoint.rebuild(dict(description))
+    _check_entries(description)
     about = description["data"]
-    in_shape, classes = tuple(about["in_shape"]), [str(name) for name in about["classes"]]
+    in_shape, classes = _in_shape(about["in_shape"]), _classes(about["classes"])
+    # The parameters say how large the model is, before anything is made of the size that the description says.
+    model = checkpoint.rebuild(description, params)
+    out_shape = checkpoint.check_fit(model, params, state, in_shape)
+    if out_shape != (loss_for(len(classes))[0],):
+        output = (1, *out_shape)
+        raise ValueError(f"the network's output {output} does not fit {len(classes)} classes, {', '.join(classes)}")
     preprocessing = description.get("preprocessing") or {}
     if not preprocessing and len(in_shape) == 1:
         preprocessing = preprocessing_for(in_shape, about["standardize"])
@@ -357,11 +365,9 @@ def from_description(
         raise ValueError(
             "an older version of funcnn wrote it and did not record the full scale of the pixels; train it again"
         )
+    _check_columns(about.get("feature_names"), in_shape)
     _check_preprocessing(preprocessing, in_shape)
-    # one example, rather than a second network to compare with: it says in which layer parameters do not fit
-    y = model.forward(params, np.zeros((1, *in_shape), np.float32), state, train=False)[0]
-    if y.shape[1:] != (loss_for(len(classes))[0],):
-        raise ValueError(f"the network's output {y.shape} does not fit {len(classes)} classes, {', '.join(classes)}")
+    _check_history(history)
     return Predictor(model, params, state, in_shape, classes, preprocessing, dict(description), list(history))
 
 
@@ -493,22 +499,101 @@ def preprocessing_for(
     raise ValueError(f"in_shape {tuple(in_shape)} must be (height, width, channels) or (features,)")
 
 
+# The kinds of entries of a description and of its "data" that may be missing or None.
+_OPTIONAL_ENTRIES = {"preprocessing": dict, "run": dict, "split": dict, "versions": dict}
+_OPTIONAL_DATA = {"standardize": dict, "source": str, "examples": int, "fingerprint": str,
+    "target": str, "feature_names": list,
+}  # fmt: skip
+
+
+def _check_entries(description: Mapping[str, Any]) -> None:
+    """Raise an error unless a description's entries are of the right kind."""
+    about = description["data"]
+    if not isinstance(about, dict):
+        raise TypeError(f"data is {reprlib.repr(about)}, not a dict")
+    for entries, kinds in ((description, _OPTIONAL_ENTRIES), (about, _OPTIONAL_DATA)):
+        for name, kind in kinds.items():
+            value = entries.get(name)
+            if value is not None and type(value) is not kind:
+                raise TypeError(f"{name} is {reprlib.repr(value)}, not a {kind.__name__}")
+
+
+# What the commands read of a history.
+_MEASURES = ("epoch", "step", "loss", "train_accuracy", "validation_accuracy", "validation_loss")
+
+
+def _check_history(history: Sequence[dict[str, Any]]) -> None:
+    """Raise an error unless the figures of a history are numbers."""
+    for row in history:
+        for name in _MEASURES:
+            value = row.get(name, 0)
+            if value is not None and not (type(value) is float or (type(value) is int and abs(value) < 2**63)):
+                raise TypeError(f"a record of its history has {name} {reprlib.repr(value)}, not a number")
+
+
+def _in_shape(value: Any) -> tuple[int, ...]:
+    if not all(checks.is_int(s) and s >= 1 for s in value) or math.prod(value) > _LARGEST_EXAMPLE:
+        shape = reprlib.repr(tuple(value))
+        raise ValueError(f"in_shape {shape} must be ints >= 1 with a product of at most {_LARGEST_EXAMPLE:,}")
+    return tuple(value)
+
+
+def _classes(value: Any) -> list[str]:
+    classes = list(value)
+    if not all(isinstance(name, str) for name in classes) or len(set(classes)) != len(classes) or len(classes) < 2:
+        raise ValueError(f"classes must be two or more different names, not {reprlib.repr(classes)}")
+    return classes
+
+
 def _check_preprocessing(preprocessing: Mapping[str, Any], in_shape: tuple[int, ...]) -> None:
-    """Raise an error if `preprocess` fails with these settings, by preprocessing an example."""
-    if not all(checks.is_int(s) and s >= 1 for s in in_shape) or math.prod(in_shape) > _LARGEST_EXAMPLE:
-        raise ValueError(f"in_shape {in_shape} must be ints >= 1 with a product of at most {_LARGEST_EXAMPLE:,}")
+    """Raise an error if `preprocess` fails with these settings, by preprocessing a small example."""
     images = "features" not in preprocessing
     made = (*preprocessing["size"], preprocessing["channels"]) if images else (preprocessing["features"],)
-    if made != in_shape:
+    if made != in_shape or not all(map(checks.is_int, made)):
         raise ValueError(f"the preprocessing makes {made} of examples, and the network takes {in_shape}")
-    least, largest = preprocessing["range"] if images else (0, 1)
-    if not -math.inf < least <= largest < math.inf:
-        raise ValueError(f"the range of the training pixels must be two numbers, in order, not {least} and {largest}")
+    # An example as small as mean and std allow, not one of the size that the file says.
+    shapes = [np.shape(preprocessing[name]) for name in ("mean", "std")]
+    if len({*shapes} - {()}) > 1 or np.broadcast_shapes(*shapes, in_shape) != in_shape:
+        raise ValueError(f"mean and std of shapes {shapes[0]} and {shapes[1]} do not fit examples of {in_shape}")
+    if images:
+        _check_pixels(preprocessing)
+    small = np.broadcast_shapes(*shapes, (1,) * len(in_shape)) if images else in_shape
+    settings = {**preprocessing, "size": small[:2], "channels": small[2]} if images else preprocessing
     try:
-        preprocess(np.full((1, *in_shape), largest, np.float64), preprocessing)
+        with np.errstate(all="ignore"):
+            for value in (0, *preprocessing["range"]) if images else (0, 1):
+                preprocess(np.full((1, *small), value, np.float64), settings)
     except ValueError as error:
         numbers = {name: preprocessing.get(name) for name in ("full_scale", "mean", "std")}
         raise ValueError(f"the preprocessing makes values that are not finite, with {numbers}: {error}") from None
+
+
+def _check_pixels(preprocessing: Mapping[str, Any]) -> None:
+    """Raise an error unless the entries that say what becomes of pixels are of the right kind."""
+    scale, pixel_range, fit = (preprocessing[name] for name in ("full_scale", "range", "fit"))
+    if not _is_float32(scale) or scale < np.finfo(np.float32).tiny:
+        raise ValueError(f"full_scale must be a positive number, not {reprlib.repr(scale)}")
+    if not isinstance(pixel_range, list | tuple) or len(pixel_range) != 2 or not all(map(_is_float32, pixel_range)):
+        raise ValueError(f"the range of the training pixels must be two numbers, not {reprlib.repr(pixel_range)}")
+    if pixel_range[0] > pixel_range[1]:
+        raise ValueError(f"the range of the training pixels must be in order, not {pixel_range[0]}, {pixel_range[1]}")
+    if not all(_is_float32(float(value) / scale) for value in pixel_range):
+        raise ValueError(f"full_scale {scale} makes values that are not finite of the range {pixel_range}")
+    if fit not in FITS:
+        raise ValueError(f"fit must be one of {', '.join(FITS)}, not {reprlib.repr(fit)}")
+
+
+def _is_float32(value: Any) -> bool:
+    """Return whether a value of JSON is a number that float32 holds."""
+    return type(value) in (int, float) and abs(value) <= float(np.finfo(np.float32).max)
+
+
+def _check_columns(names: Any, in_shape: tuple[int, ...]) -> None:
+    """Raise an error unless the columns of a table, if there are any, are one for each feature."""
+    if names is None:
+        return
+    if (len(names),) != in_shape or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"feature_names must be one for each feature of {in_shape}, not {reprlib.repr(names)}")
 
 
 def preprocess(x: Any, preprocessing: Mapping[str, Any], *, full_scale: float | None = None) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 from funcnn import checks, tree
 from funcnn.data import batches
 from funcnn.data_parallel import cores, map_batches, over_threads
+from funcnn.divergence import diverged
 from funcnn.gradients import value_and_grad
 from funcnn.kernels.allocator import keep_freed_memory
 from funcnn.keys import Key, fold_in
@@ -31,6 +32,7 @@ Mixing: TypeAlias = Callable[[Key, Array, Array], tuple[Array, Array]]
 __all__ = [
     "Epoch",
     "EpochIterator",
+    "EpochPlan",
     "Metric",
     "Step",
     "TrainState",
@@ -139,6 +141,32 @@ def _number_of_threads(where: str, threads: int | None) -> int:
     return threads
 
 
+class EpochPlan(NamedTuple):
+    """How an epoch divides the examples into steps. A state within an epoch only goes on with the same plan.
+
+    Attributes
+    ----------
+    examples, batch_size : int
+    shuffle : bool
+    steps : int
+        The number of batches, without those whose weights are all 0.
+
+    Examples
+    --------
+    >>> print(EpochPlan(100, 32, shuffle=True, steps=4))
+    4 steps: 100 examples, shuffled, in batches of 32
+    """
+
+    examples: int
+    batch_size: int
+    shuffle: bool
+    steps: int
+
+    def __str__(self) -> str:
+        order = "shuffled" if self.shuffle else "in order"
+        return f"{self.steps} steps: {self.examples} examples, {order}, in batches of {self.batch_size}"
+
+
 class TrainState(NamedTuple):
     """Everything that training passes from step to step. `fit` can resume from it with the same results.
 
@@ -152,6 +180,8 @@ class TrainState(NamedTuple):
         The numbers of completed epochs and of completed steps, counted over all epochs.
     losses : sequence of float
         The losses of the completed steps of the current epoch. Their number is the position in the epoch.
+    plan : EpochPlan, optional
+        Of the current epoch, if some of its steps are completed.
 
     Examples
     --------
@@ -165,6 +195,7 @@ class TrainState(NamedTuple):
     epoch: int
     step: int
     losses: Sequence[float] | Array = ()
+    plan: EpochPlan | None = None
 
 
 class Step(NamedTuple):
@@ -326,7 +357,7 @@ def update(
     Returns
     -------
     train_state : TrainState
-        After the step: with new params, state and opt_state, and ``step`` increased by 1. ``epoch`` and ``losses`` are
+        After the step: with new params, state and opt_state, and ``step`` increased by 1. The other fields are
         unchanged; a loop that counts epochs sets them.
     value : float
         The loss, in training mode and before the update.
@@ -334,8 +365,8 @@ def update(
     Raises
     ------
     ValueError
-        If the loss is not finite (the message has epoch, step and learning rate), or the shapes do not fit a layer (a
-        note names its path).
+        If the loss is not finite (the message has epoch, step and learning rate, and names the array and the example
+        that are not finite, if any are), or the shapes do not fit a layer (a note names its path).
 
     Examples
     --------
@@ -354,7 +385,26 @@ def update(
     >>> train_state.step, bool(values[2] < values[0])
     (3, True)
     """
-    params, state, opt_state, key, epoch, step, losses = train_state
+    return _update(grad_fn, optimizer, train_state, x, targets, sample_weight, None, augment, mix)
+
+
+def _update(
+    grad_fn: Callable[..., tuple[Any, Tree, Tree]],
+    optimizer: Optimizer,
+    train_state: TrainState,
+    x: Array,
+    targets: Array,
+    sample_weight: Array | None,
+    batch: Array | None,
+    augment: Augmentation | None,
+    mix: Mixing | None,
+) -> tuple[TrainState, Any]:
+    """Do the step of `update` on the examples ``batch``; None is all of them."""
+    given = x, targets, sample_weight
+    if batch is not None:
+        x, targets = x[batch], targets[batch]
+        sample_weight = None if sample_weight is None else sample_weight[batch]
+    params, state, opt_state, key, epoch, step, losses, plan = train_state
     if augment is not None:
         x = augment(fold_in(fold_in(key, _AUGMENT), step), x)
     if mix is not None:
@@ -363,10 +413,17 @@ def update(
     with np.errstate(over="ignore", invalid="ignore"):
         value, grads, state = grad_fn(params, state, x, targets, fold_in(fold_in(key, _FORWARD), step), sample_weight)
         if not np.isfinite(value):
-            raise _diverged(f"the loss is {value}", train_state)
+            raise diverged(
+                f"the loss is {value}",
+                _where(train_state),
+                dict(zip(("x", "targets", "sample_weight"), given, strict=True)),
+                changed={"the augmented x": x, "the mixed targets": targets},
+                numbers=batch,
+                trees={"parameters": train_state.params, "state": train_state.state},
+            )
         updates, opt_state = optimizer.update(grads, opt_state, params)
         params = apply_updates(params, updates)
-    return TrainState(params, state, opt_state, key, epoch, step + 1, losses), value
+    return TrainState(params, state, opt_state, key, epoch, step + 1, losses, plan), value
 
 
 def fit(
@@ -437,8 +494,10 @@ def fit(
     TypeError
         If ``model``, ``optimizer`` or ``key`` is something else, such as a function that should have been called.
     ValueError
-        Immediately, if the arguments do not fit each other, or ``resume`` has more completed steps in its epoch than an
-        epoch has steps. While iterating, if a loss is not finite; the message has epoch, step and learning rate.
+        Immediately, if the arguments do not fit each other, ``resume`` has the state of another optimizer, or it is in
+        the middle of an epoch with other numbers of examples, batch size or order. While iterating, if a loss is not
+        finite; the message has epoch, step and learning rate, and names the array and the example that are not finite,
+        if any are.
 
     Examples
     --------
@@ -463,59 +522,72 @@ def fit(
     if validation is not None and (len(validation[0]) != len(validation[1]) or not metrics):
         lengths = f"{len(validation[0])} examples and {len(validation[1])} targets"
         raise ValueError(f"fit: validation needs metrics and one target per example; got {lengths}")
-    if not checks.is_int(batch_size):
-        raise TypeError(f"fit: batch_size must be an int, not {batch_size!r}")
+    for name, number in (("epochs", epochs), ("batch_size", batch_size)):
+        if not checks.is_int(number):
+            raise TypeError(f"fit: {name} must be an int, not {number!r}")
     if epochs < 0 or batch_size < 1:
         raise ValueError(f"fit: epochs must be >= 0 and batch_size >= 1, got {epochs} and {batch_size}")
     if resume is None and key is None:
         raise ValueError("fit: needs a key such as (0,), or resume")
+    if resume is not None:
+        _check_resumed(resume, optimizer)
     first = resume or start(model, optimizer, x.shape[1:], key=() if key is None else key)
     threads = _number_of_threads("fit", threads)
     grad_fn = over_threads(value_and_grad(model, loss), threads)
 
-    def batches_of(train_state: TrainState) -> list[tuple[Array, Array | None, float]]:
-        """Return (indices, weights, total weight) for each batch of the epoch, without batches of total weight 0."""
+    def batches_of(train_state: TrainState) -> list[tuple[Array, float]]:
+        """Return (indices, total weight) for each batch of the epoch, without batches of total weight 0."""
         order = fold_in(fold_in(train_state.key, _ORDER), train_state.epoch + 1) if shuffle else None
         indices = batches(len(x), batch_size, key=order)
         if weights is None:
-            return [(batch, None, len(batch)) for batch in indices]
-        return [(batch, weights[batch], float(weights[batch].sum())) for batch in indices if weights[batch].any()]
+            return [(batch, len(batch)) for batch in indices]
+        return [(batch, float(weights[batch].sum())) for batch in indices if weights[batch].any()]
 
-    if len(first.losses) > (steps := len(batches_of(first))):
-        raise ValueError(
-            f"fit: resume has {len(first.losses)} completed steps in epoch {first.epoch + 1}, but {len(x)} examples "
-            f"in batches of {batch_size} make {steps} steps per epoch"
-            + ("" if weights is None else ", without batches of weight 0")
-        )
+    def plan_of(batches_in_epoch: Sequence[Any]) -> EpochPlan:
+        return EpochPlan(len(x), batch_size, bool(shuffle), len(batches_in_epoch))
+
+    if done_before := len(first.losses):
+        plan = plan_of(batches_of(first))
+        if done_before > plan.steps:
+            raise ValueError(
+                f"fit: resume has {done_before} completed steps in epoch {first.epoch + 1}, but {len(x)} examples "
+                f"in batches of {batch_size} make {plan.steps} steps per epoch"
+                + ("" if weights is None else ", without batches of weight 0")
+            )
+        if first.plan not in (None, plan):
+            raise ValueError(
+                f"fit: resume is in the middle of epoch {first.epoch + 1}, which had {first.plan}, but fit was given "
+                f"{plan}; resume from the end of an epoch to change them"
+            )
 
     def records(train_state: TrainState) -> Generator[Step | Epoch, None, None]:
         while train_state.epoch < epochs:
             number, started, seconds = train_state.epoch + 1, time.perf_counter(), 0.0
-            plan, done = batches_of(train_state), len(train_state.losses)
+            epoch_batches, done = batches_of(train_state), len(train_state.losses)
+            plan = plan_of(epoch_batches)
             # The train_state of each step has a view of the losses so far; an entry is written only once.
-            losses = np.empty(len(plan))
+            losses = np.empty(plan.steps)
             losses[:done] = train_state.losses
-            for i, (batch, batch_weights, _) in enumerate(plan[done:], start=done):
-                train_state, value = update(
-                    grad_fn, optimizer, train_state, x[batch], targets[batch], sample_weight=batch_weights,
-                    augment=augment, mix=mix,
-                )  # fmt: skip
+            for i, (batch, _) in enumerate(epoch_batches[done:], start=done):
+                train_state, value = _update(grad_fn, optimizer, train_state, x, targets, weights, batch, augment, mix)
                 losses[i] = value
-                train_state = train_state._replace(losses=losses[: i + 1])
+                train_state = train_state._replace(losses=losses[: i + 1], plan=plan)
                 seconds += time.perf_counter() - started
                 yield Step(number, float(value), train_state)
                 started = time.perf_counter()  # the time of the caller's code does not count
             if not math.isfinite(tree.norm(train_state.params)):
-                raise _diverged("the parameters are no longer finite", train_state._replace(step=train_state.step - 1))
+                last = train_state._replace(step=train_state.step - 1)
+                given = {"x": x, "targets": targets, "sample_weight": weights}
+                raise diverged("the parameters are no longer finite", _where(last), given)
             seconds += time.perf_counter() - started
-            train_state = train_state._replace(epoch=number, losses=())
+            train_state = train_state._replace(epoch=number, losses=(), plan=None)
             on_train, on_validation = (
                 evaluate(model, train_state.params, train_state.state, data[0], data[1], metrics, threads=threads)
                 if metrics and data
                 else {}
                 for data in ((x, targets), validation)
             )
-            mean = float(np.average(losses, weights=[weight for *_, weight in plan]))
+            mean = float(np.average(losses, weights=[weight for _, weight in epoch_batches]))
             yield Epoch(number, mean, losses, on_train, on_validation, seconds, train_state)
 
     return EpochIterator(records(first))
@@ -529,9 +601,29 @@ def _check_types(where: str, model: Layer, optimizer: Optimizer) -> None:
         raise TypeError(f"{where}: optimizer must be an Optimizer, such as optim.sgd(0.1), not {optimizer!r}")
 
 
-def _diverged(what: str, train_state: TrainState) -> ValueError:
-    """Return the error of the step that failed; ``train_state`` is the state before it."""
+def _check_resumed(resume: TrainState, optimizer: Optimizer) -> None:
+    """Raise an error if a state to resume from is not one, or was not made by this optimizer."""
+    if not isinstance(resume, TrainState):
+        raise TypeError(
+            f"fit: resume must be a TrainState, such as a record's train_state, not {type(resume).__name__}"
+        )
+
+    expected = optimizer.init(resume.params)
+    try:
+        tree.map(lambda *_: None, expected, resume.opt_state)
+        for (path, leaf), found in zip(tree.flatten(expected).items(), tree.leaves(resume.opt_state), strict=True):
+            if np.shape(leaf) != np.shape(found):
+                raise ValueError(
+                    f"trees differ at {path}: shape {np.shape(leaf)} in tree 0, {np.shape(found)} in tree 1"
+                )
+    except ValueError as error:
+        raise ValueError(
+            f"fit: resume (tree 1) has the opt_state of another optimizer than this one's (tree 0): {error}"
+        ) from None
+
+
+def _where(train_state: TrainState) -> str:
+    """Say at which step an error is; ``train_state`` is the state before the step."""
     rate = learning_rate(train_state.opt_state)
     at = "" if rate is None else f" with learning rate {rate:g}"
-    where = f"in epoch {train_state.epoch + 1}, step {train_state.step}{at}"
-    return ValueError(f"training diverged: {what} {where}; try a lower learning rate")
+    return f"in epoch {train_state.epoch + 1}, step {train_state.step}{at}"

@@ -2,7 +2,8 @@
 
 Parameters, gradients, layer state and optimizer state are all trees. Two trees have the same structure when their key
 sets are equal at every level; the order of the keys does not matter. Functions of several trees raise a ValueError that
-names the first path at which the structures differ.
+names the first path at which the structures differ. Functions that name leaves by their paths, or list them, raise a
+ValueError if two leaves have the same path, which only a key with a ``/``, an empty key, or a number makes possible.
 """
 
 from __future__ import annotations
@@ -154,6 +155,8 @@ def _flatten(tree: Any, path: str, flat: dict[str, Any]) -> None:
     if isinstance(tree, dict):
         for key in sorted(tree):
             _flatten(tree[key], _join(path, key), flat)
+    elif path in flat:
+        raise ValueError(f"two leaves of a tree have the same path {path!r}; use keys without '/'")
     else:
         flat[path] = tree
 
@@ -254,8 +257,11 @@ def size(tree: Any) -> int:
     return sum(np.size(leaf) for leaf in leaves(tree))
 
 
+_SMALLEST_SQUARE = 1e-30  # in float32, below it the squares of the smaller leaves may have become 0
+
+
 def norm(tree: Any) -> float:
-    """Return the Euclidean norm over all elements of all leaves.
+    """Return the Euclidean norm over all elements of all leaves, also where their squares overflow or underflow.
 
     Parameters
     ----------
@@ -270,7 +276,15 @@ def norm(tree: Any) -> float:
     >>> norm({"w": np.array([3.0]), "b": np.array([4.0])})
     5.0
     """
-    return math.sqrt(sum(float(np.vdot(leaf, leaf).real) for leaf in leaves(tree)))
+    arrays = leaves(tree)
+    squares = sum(float(np.vdot(leaf, leaf).real) for leaf in arrays)
+    if _SMALLEST_SQUARE < squares < math.inf or not arrays:
+        return math.sqrt(squares)
+    largest = max(float(np.max(abs(np.asarray(leaf)), initial=0)) for leaf in arrays)
+    if not 0 < largest < math.inf:
+        return largest
+    unit = [np.ravel(leaf) / largest for leaf in arrays]
+    return largest * math.sqrt(sum(float(np.vdot(leaf, leaf).real) for leaf in unit))
 
 
 def ravel(tree: Any) -> tuple[Array, Callable[[Array], Any]]:

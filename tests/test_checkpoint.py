@@ -106,7 +106,8 @@ def test_any_memory_layout_is_restored(path):
 def test_keys_are_paths(path):
     checkpoint.save(path, make())
     arrays = safetensors.numpy.load_file(path)
-    assert sorted(arrays) == ["best/params/w", "best/state/mean", "losses", "params/0_dense/b", "params/0_dense/w"]
+    trees = ["best/params/w", "best/state/mean", "losses", "params/0_dense/b", "params/0_dense/w"]
+    assert sorted(arrays) == sorted([*trees, "history"])
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,30 @@ def test_what_cannot_be_saved_is_named_and_the_older_file_stays(path, opt_state,
     with pytest.raises(error, match=message):
         checkpoint.save(path, make()._replace(train_state=make().train_state._replace(opt_state=opt_state)))
     assert path.read_bytes() == b"an older file" and os.listdir(path.parent) == [path.name]
+
+
+def test_a_history_of_any_length_and_content_comes_back_exactly(path):
+    rows = [
+        {"epoch": 1, "loss": 0.1, "validation_loss": None},
+        {"epoch": 2, "loss": float("nan"), "text": "NaN", "more": [float("inf"), {"a": -float("inf")}]},
+        {"epoch": 2**60 + 1, "loss": 5e-324, "ß": True},
+        {},
+    ]
+    rows += [{"epoch": n, "text": "a" * 200} for n in range(100_000)]  # more than the header may have
+    checkpoint.save(path, make()._replace(history=rows, description={"rate": float("nan")}))
+    loaded = checkpoint.load(path)
+    assert repr(loaded.history) == repr(rows) and repr(loaded.description) == "{'rate': nan}"
+    with safetensors.safe_open(path, "np") as file:
+        texts = [file.metadata()["funcnn"], file.get_tensor("history").tobytes()]
+    for text in texts:  # strict JSON
+        json.loads(text, parse_constant=pytest.fail)
+
+
+def test_files_of_version_1_are_read(path):
+    """Which had the history in the metadata, and NaN as it is."""
+    arrays = {"params/w": np.ones(1), "losses": np.zeros(0)}
+    path.write_bytes(signed({**WELL, "version": 1, "history": [{"loss": float("nan")}]}, arrays))
+    assert repr(checkpoint.load(path).history) == "[{'loss': nan}]"
 
 
 def test_any_flipped_bit_is_noticed(path):
@@ -194,7 +219,7 @@ def signed(metadata, arrays=None):
 
 
 WELL = {
-    "trees": {"params": {"w": "array"}, "state": {}, "opt_state": {}, "losses": [[]]},
+    "trees": {"params": {"w": "array"}, "state": {}, "opt_state": {}, "losses": "array"},
     "key": [0], "epoch": 1, "step": 2, "best": None, "description": {}, "history": [],
 }  # fmt: skip
 
@@ -209,9 +234,10 @@ WELL = {
     ids=str,
 )  # fmt: skip
 def test_a_right_checksum_of_wrong_content_is_the_typed_error(path, change):
-    path.write_bytes(signed(WELL, {"params/w": np.ones(1)}))
+    arrays = {"params/w": np.ones(1), "losses": np.zeros(0)}
+    path.write_bytes(signed(WELL, arrays))
     assert checkpoint.load(path).train_state.step == 2
-    path.write_bytes(signed({**WELL, **change}, {"params/w": np.ones(1)}))
+    path.write_bytes(signed({**WELL, **change}, arrays))
     with pytest.raises(CheckpointError, match=r"net\.safetensors"):
         checkpoint.load(path)
 
@@ -295,6 +321,7 @@ def test_the_newest_stay(tmp_path):
         ({"description": [1]}, r"a checkpoint's description is a dict, not \[1\]"),
         ({"history": {}}, "a checkpoint's history is a list, not {}"),
         ({"description": {"a": np.ones(2)}}, "description holds what JSON can: Object of type ndarray"),
+        ({"history": [1]}, r"a checkpoint's history has a dict for each epoch, not \[1\]"),
         ({"history": [{"loss": np.float32(1)}]}, "history holds what JSON can: Object of type float32"),
     ],
 )
@@ -317,6 +344,74 @@ def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
     names = [".net.safetensors.1f2e3d4c.part", "notes.txt", "step-000000005.safetensors", "step-x"]
     assert sorted(os.listdir(tmp_path)) == names
     assert checkpoint.latest(tmp_path).unreadable == []
+
+
+def of(run, step):
+    return make(step)._replace(description={**DESCRIPTION, "run_id": run} if run else DESCRIPTION)
+
+
+def test_only_checkpoints_of_the_same_run_are_removed(tmp_path):
+    runs = ("first", "second", None)
+    for step, run in enumerate([*runs, *runs], start=1):
+        checkpoint.add(tmp_path, of(run, step), keep=9)
+    (tmp_path / "step-000000007.safetensors").write_bytes(b"somebody's")
+    (tmp_path / "step-000000008.safetensors").mkdir()
+    os.symlink("/mnt/gone", tmp_path / "step-000000009.safetensors")
+    for step, run in enumerate(runs, start=11):
+        checkpoint.add(tmp_path, of(run, step), keep=1)
+        assert [path.name for path in checkpoint.of_run(tmp_path, run)] == [f"step-{step:09d}.safetensors"]
+    assert steps(tmp_path) == [7, 8, 9, 11, 12, 13]
+    assert checkpoint.latest(tmp_path).checkpoint.description == DESCRIPTION
+
+
+def test_a_checkpoint_of_another_run_is_not_replaced(tmp_path):
+    path = checkpoint.add(tmp_path, of("first", 5))
+    content = path.read_bytes()
+    for run in ("second", None):
+        with pytest.raises(FileExistsError, match=r"cannot write .*5\.safetensors: it is a checkpoint of another run"):
+            checkpoint.add(tmp_path, of(run, 5))
+    assert path.read_bytes() == content and os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("content", [b"", b"notes", (10**9).to_bytes(8, "little"), b"\xff" * 64])
+def test_what_does_not_tell_whose_it_is_makes_room_and_stays(tmp_path, content):
+    path = tmp_path / "step-000000005.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is damaged or not a checkpoint"):
+        checkpoint.run_id(path)
+    assert checkpoint.of_run(tmp_path, None) == []
+    checkpoint.add(tmp_path, of("first", 5))
+    (aside,) = tmp_path.glob("step-000000005.safetensors.*.damaged")
+    assert aside.read_bytes() == content and checkpoint.load(path).train_state.step == 5
+
+
+def test_a_truncated_checkpoint_still_tells_whose_it_is(tmp_path):
+    path = checkpoint.add(tmp_path, of("first", 5))
+    path.write_bytes(path.read_bytes()[:-1])
+    assert checkpoint.run_id(path) == "first"
+    checkpoint.add(tmp_path, of("first", 6), keep=1)
+    assert steps(tmp_path) == [6]
+
+
+def test_the_one_that_is_replaced_goes_when_the_next_is_written_and_does_not_count(tmp_path):
+    for step in (1, 2, 3):
+        extra = checkpoint.add(tmp_path, of("first", step))
+    checkpoint.add(tmp_path, of("first", 4), keep=3, replaces=extra)
+    assert steps(tmp_path) == [1, 2, 4]
+    checkpoint.add(tmp_path, of("first", 4), keep=3, replaces=tmp_path / "step-000000004.safetensors")
+    assert steps(tmp_path) == [1, 2, 4]
+
+
+def test_a_file_that_cannot_be_removed_is_a_warning(tmp_path, monkeypatch):
+    checkpoint.add(tmp_path, make(1), keep=1)
+
+    def busy(*args, **kwargs):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(checkpoint.os, "unlink", busy)
+    with pytest.warns(UserWarning, match=r"cannot remove .*step-000000001\.safetensors: Device or resource busy"):
+        checkpoint.add(tmp_path, make(2), keep=1)
+    assert steps(tmp_path) == [1, 2]
 
 
 def test_a_damaged_checkpoint_is_skipped_for_the_previous_one(tmp_path):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -532,3 +533,88 @@ def test_dropout_by_a_key_of_its_own():
         return ops.dropout(x, rate=0.5, key=(11,))
 
     compare(serial(parameterless("fixed", op), flatten(), dense(3)), 3, X, LABELS)
+
+
+def calling(grad_fn, values):
+    """A layer that calls ``grad_fn`` in training, on a thread of its own, and waits for it."""
+
+    def forward(params, x, state, *, train, key=None):
+        if train:
+            thread = threading.Thread(target=lambda: values.append(grad_fn()[0]))
+            thread.start()
+            thread.join()
+        return x, lambda dy: ({}, dy), {}
+
+    return Layer("calling", lambda key, in_shape: ({}, {}, in_shape), forward)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_layer_may_call_over_threads_on_a_thread_of_its_own(n):
+    params, state = start(NORMALIZED)
+    inner, values = threaded(NORMALIZED, n), []
+    expected = gradients.value_and_grad(NORMALIZED, losses.softmax_cross_entropy)(params, state, X, LABELS)[0]
+    outer = serial(calling(lambda: inner(params, state, X, LABELS), values), *PLAIN.children)
+    compare(outer, n, X, LABELS)
+    assert len(values) > n
+    np.testing.assert_allclose(values, expected, rtol=1e-12)
+
+
+def test_threads_do_not_accumulate():
+    params, state = start(PLAIN)
+    x, labels = np.repeat(X, 2, axis=0), np.repeat(LABELS, 2)
+
+    def call(n):
+        return threaded(PLAIN, n)(params, state, x, labels)[0]
+
+    def call_from_threads(count):
+        with concurrent.futures.ThreadPoolExecutor(count) as callers:
+            return set(callers.map(call, [3] * 3 * count))
+
+    assert len({call(n).round(9) for n in range(2, 20)}) == 1
+    assert len(call_from_threads(8)) == 1
+    after = [thread for thread in threading.enumerate() if thread.name.startswith("funcnn")]
+    assert len(after) <= data_parallel._IDLE_POOLS * 18
+
+
+def test_where_no_thread_can_be_started_the_error_is_raised_and_nobody_waits(monkeypatch):
+    params, state = start(NORMALIZED)
+    monkeypatch.setattr(data_parallel, "_THREADS", data_parallel._ThreadPool())
+    start_thread, started = threading.Thread.start, []
+
+    def failing(thread):
+        if thread.name.startswith("funcnn"):
+            started.append(thread)
+            if len(started) == 2:
+                raise RuntimeError("can't start new thread")
+        start_thread(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", failing)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        threaded(NORMALIZED, 4)(params, state, X, LABELS)
+
+
+def test_a_model_that_cannot_compute_one_example_is_estimated_by_the_batch():
+    def forward(params, x, state, *, train, key=None):
+        if len(x) < 2:
+            raise ValueError("needs two examples")
+        return x, lambda dy: ({}, dy), {}
+
+    pairs = serial(Layer("pairs", lambda key, in_shape: ({}, {}, in_shape), forward), *PLAIN.children)
+    params, state = start(pairs)
+    work = data_parallel._mean_layer_work(pairs, params, state, X)
+    assert work > 0 and data_parallel._mean_layer_work(pairs, params, state, X[:1]) == work
+
+
+def test_an_error_of_the_estimate_is_that_of_the_batch():
+    params, state = start(PLAIN)
+    with pytest.raises(ValueError, match=r"x \(23, 6, 6, 1\)"):
+        data_parallel._mean_layer_work(PLAIN, params, state, X[..., :1])
+
+
+def test_decisions_about_shapes_are_bounded(monkeypatch):
+    monkeypatch.setattr(data_parallel, "_SHAPES", 4)
+    model = serial(relu(), global_avg_pool())
+    params, state, _ = model.init((0,), (1, 1))
+    for size in range(1, 20):
+        data_parallel._mean_layer_work(model, params, state, np.ones((2, size, 1)))
+    assert len(data_parallel._WORK[model.forward]) <= 4

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -91,13 +93,15 @@ def test_checking_changes_nothing(path):
 
 def test_folders(tmp_path):
     for _ in range(2):
-        files.check_folder(tmp_path / "new" / "run")
+        with files.locked(tmp_path / "new" / "run"):
+            pass
         assert os.listdir(tmp_path / "new" / "run") == []
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OSError, match=r"^cannot make the folder .*file: File exists$"):
-        files.check_folder(tmp_path / "file")
-    with pytest.raises(OSError, match=r"^cannot make the folder /proc/run: "):  # where even root may not
-        files.check_folder("/proc/run")
+    for call in (files.make_folder, lambda path: files.locked(path).__enter__()):
+        with pytest.raises(OSError, match=r"^cannot make the folder .*file: File exists$"):
+            call(tmp_path / "file")
+        with pytest.raises(OSError, match=r"^cannot make the folder /proc/run: "):  # where even root may not
+            call("/proc/run")
 
 
 def test_a_symbolic_link_stays_and_leads_to_what_was_written(tmp_path):
@@ -132,3 +136,88 @@ def test_a_folder_that_may_be_written_but_not_read(path, monkeypatch):
     monkeypatch.setattr(os, "open", may_not_read)
     files.write_atomic(path, "all of it")
     assert path.read_text() == "all of it"
+
+
+HOLDER = """
+import sys
+from funcnn import files
+with files.locked(sys.argv[1]):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_is_locked_against_other_processes_until_the_holder_ends_however_it_ends(tmp_path):
+    folder = tmp_path / "run"
+    for end in ("return", "kill"):
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLDER, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as holder:
+            assert holder.stdout.readline() == "locked\n"
+            with pytest.raises(BlockingIOError, match=r"^.*run is in use: another run writes its checkpoints there$"):
+                files.locked(folder).__enter__()
+            if end == "kill":
+                holder.kill()
+        with files.locked(folder):
+            pass
+        assert os.listdir(folder) == []
+
+
+def test_a_lock_whose_file_its_holder_has_just_removed_is_taken_anew(tmp_path, monkeypatch):
+    real, removed = os.open, []
+
+    def removed_after_it_was_opened(path, *args):
+        handle = real(path, *args)
+        if not removed:
+            removed.append(os.unlink(path))
+        return handle
+
+    monkeypatch.setattr(os, "open", removed_after_it_was_opened)
+    with files.locked(tmp_path), pytest.raises(BlockingIOError):
+        files.locked(tmp_path).__enter__()
+
+
+def test_a_file_that_another_is_writing_is_no_leftover(tmp_path, monkeypatch):
+    part = []
+
+    def flushed(handle):
+        part.extend(tmp_path.glob(".notes.txt.*.part"))
+        files.remove_unfinished(part[0])
+        assert part[0].exists()
+
+    monkeypatch.setattr(os, "fsync", lambda handle: part or flushed(handle))
+    files.write_atomic(tmp_path / "notes.txt", "all of it")
+    part[0].write_text("half of it")
+    files.remove_unfinished(part[0])
+    (tmp_path / ".notes.txt.00000000.part").touch()  # it may be on the point of being locked
+    files.remove_unfinished(tmp_path / ".notes.txt.00000000.part")
+    files.remove_unfinished(tmp_path / "missing")
+    assert sorted(os.listdir(tmp_path)) == [".notes.txt.00000000.part", "notes.txt"]
+
+
+def test_new_folders_have_the_next_free_number(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "1").write_text("x")
+    os.symlink("/mnt/gone", tmp_path / "runs" / "2")
+    assert [files.new_folder(tmp_path / "runs").name for _ in range(2)] == ["3", "4"]
+
+
+@pytest.mark.parametrize("target", ["/mnt/gone/for ever", "runs", "file"])
+def test_a_link_that_leads_to_no_folder_is_named(tmp_path, target):
+    (tmp_path / "file").write_text("x")
+    os.symlink(target, tmp_path / "runs")
+    reason = "File exists" if target == "file" else f".*runs is a link to {target}, which cannot be reached"
+    for path in ("runs", "runs/below"):
+        with pytest.raises(OSError, match=f"^cannot make the folder .*{path}: ({reason}|Not a directory)$"):
+            files.new_folder(tmp_path / path)
+
+
+def test_paths_that_lead_to_the_same_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").write_text("x")
+    os.link("a", "hard")
+    os.symlink("a", "soft")
+    os.symlink("new", "dangling")
+    for path in ("a", "./a", tmp_path / "a", "hard", "soft"):
+        assert files.same_file("a", path) and not files.same_file("new", path)
+    assert files.same_file("new", "dangling") and files.same_file("new", tmp_path / "new")

@@ -176,3 +176,21 @@ def test_an_image_too_small_is_named():
     with pytest.raises(ValueError, match="window spans 3 positions") as error:
         models.seed_convnet().init((0,), (2, 8, 1))
     assert error.value.__notes__ == ["in layer 0_conv2d"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: models.convnet(channels=4), "convnet: channels must be a sequence such as .16, 32., not 4"),
+        (lambda: models.convnet(hidden=None), "convnet: hidden must be a sequence"),
+        (lambda: models.mlp(hidden="12"), "mlp: hidden must be a sequence .*, not '12'"),
+        (lambda: models.vgg(blocks=3), "vgg: blocks must be a sequence"),
+        (lambda: models.vgg(blocks=((8,), 16)), r"vgg: blocks\[1\] must be a sequence .*, not 16"),
+        (lambda: models.resnet(blocks=3), "resnet: blocks must be a sequence"),
+        (lambda: models.mobilenet(stem=8), "mobilenet: stem must be a sequence"),
+        (lambda: models.mobilenet(blocks=(8, 1)), r"mobilenet: blocks\[0\] must be a sequence"),
+    ],
+)
+def test_options_that_are_no_sequences_are_named(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()

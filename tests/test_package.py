@@ -38,7 +38,7 @@ FLOORS = [
     {"layer", "layers", "combinators", "fusion", "models"},
     {"data"},
     {"attribution", "intermediates", "derivatives", "profiling", "summary", "testing"},
-    {"gradients", "data_parallel", "training", "stopping", "checkpoint", "progress"},
+    {"gradients", "data_parallel", "training", "divergence", "stopping", "checkpoint", "progress"},
     {"onnx"},
     {"predictor"},
     {"estimators"},

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from arrays import normal
 
-from funcnn import data, losses, metrics, models, optim, training, tree
+from funcnn import checkpoint, data, losses, metrics, models, optim, training, tree
 from funcnn.combinators import serial
+from funcnn.gradients import value_and_grad
 from funcnn.layers import conv2d, dense, dropout, flatten, relu, tanh
 
 X = normal(23, 4, 4, 1).astype(np.float32)
@@ -282,3 +283,122 @@ def test_data_of_different_length():
 def test_no_epochs():
     assert list(fit(epochs=0)) == []
     assert math.isclose(training.start(MODEL, optim.sgd(0.1), (4, 4, 1), key=(0,)).step, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("x", np.nan, r"the loss is nan in epoch 1, step \d with learning rate 0\.1: x has nan at example 19$"),
+        ("x", -np.inf, "x has -inf at example 19$"),
+        ("targets", np.inf, "targets has inf at example 19$"),
+        ("sample_weight", np.nan, "sample_weight has nan at example 19$"),
+    ],
+)
+def test_data_that_are_not_finite_are_named_and_not_the_learning_rate(name, value, message):
+    given = {"x": X.copy(), "targets": X.sum((1, 2)), "sample_weight": np.ones(23)}
+    given[name][19] = value
+    model = serial(flatten(), dense(1))
+    with pytest.raises(ValueError, match=message):
+        list(training.fit(model, own_mse, optim.sgd(0.1), **given, epochs=1, batch_size=5, key=(0,)))
+    grad_fn, train_state = value_and_grad(model, own_mse), training.start(model, optim.sgd(0.1), (4, 4, 1), key=(0,))
+    with pytest.raises(ValueError, match=message.replace(r"step \d", "step 0")):
+        training.update(grad_fn, optim.sgd(0.1), train_state, **given)
+
+
+def own_mse(predictions, targets, *, sample_weight):
+    """A loss that checks nothing, as users write them."""
+    error = sample_weight[:, None] * (predictions - targets)
+    return float((error * error).sum()), lambda dvalue: 2 * dvalue * error * sample_weight[:, None]
+
+
+def test_several_bad_examples_are_counted():
+    x = X.copy()
+    x[7:10] = np.nan
+    with pytest.raises(ValueError, match="x has nan at example 7, and values that are not finite at 2 more"):
+        list(training.fit(MODEL, losses.softmax_cross_entropy, optim.sgd(0.1), x, LABELS, epochs=1, key=(0,)))
+
+
+def test_an_augmentation_that_makes_nan_is_named_with_the_example_of_the_callers_data():
+    def spoil(key, x):
+        return np.where(x == X[17], np.nan, x)
+
+    with pytest.raises(ValueError, match=r"the augmented x has nan at example 17$"):
+        next(fit(augment=spoil))
+
+
+def test_a_bad_example_of_weight_zero_is_named_when_the_parameters_are_spoiled():
+    x, weights = X.copy(), np.ones(23)
+    x[4], weights[4] = np.nan, 0
+    model = serial(flatten(), dense(3))
+    with pytest.raises(ValueError, match=r"(the loss is nan|no longer finite) .*: x has nan at example 4$"):
+        list(training.fit(model, losses.softmax_cross_entropy, optim.sgd(0.1), x, LABELS, epochs=1, batch_size=5,
+                          key=(0,), sample_weight=weights))  # fmt: skip
+
+
+def test_finite_data_that_are_too_large_are_named_beside_the_learning_rate():
+    x = X.copy()
+    x[11] = 1e30
+    with pytest.raises(ValueError, match=r"lower learning rate, or scale x, which is as large as 1e\+30 at example 11"):
+        list(training.fit(serial(flatten(), dense(1)), losses.mse, optim.sgd(0.1), x, X.sum((1, 2)), epochs=1,
+                          key=(0,)))  # fmt: skip
+
+
+def test_data_whose_gradients_overflow_are_named_beside_the_parameters():
+    x = np.sign(X).astype(float) * 1e300
+    with pytest.raises(
+        ValueError, match=r"at 1_dense/. before this step; try a lower .* or scale x, .* large as 1e\+300"
+    ):
+        list(training.fit(models.mlp(3), losses.softmax_cross_entropy, optim.sgd(0.1), x, LABELS, epochs=3,
+                          batch_size=5, key=(0,)))  # fmt: skip
+
+
+def test_parameters_that_were_not_finite_before_the_step_are_named():
+    spoiled = training.start(MODEL, optim.sgd(0.1), (4, 4, 1), key=(0,))
+    spoiled.params["4_dense"]["b"][1] = np.inf
+    with pytest.raises(
+        ValueError, match=r"the parameters had values that are not finite at 4_dense/b before this step"
+    ):
+        next(training.fit(MODEL, losses.softmax_cross_entropy, optim.sgd(0.1), X, LABELS, epochs=1, resume=spoiled))
+
+
+def test_the_state_of_another_optimizer_is_refused():
+    saved = training.start(MODEL, optim.adam(0.1), (4, 4, 1), key=(0,))
+    with pytest.raises(ValueError, match=r"resume .*the opt_state of another optimizer.*'momentum'.*'mean', 'squar"):
+        fit(resume=saved)
+    other = optim.sgd(0.1, momentum=0.9).init({**saved.params, "4_dense": {"w": X, "b": X}})
+    with pytest.raises(
+        ValueError, match=r"another optimizer .* at momentum/4_dense/b: shape \(3,\) in tree 0, \(23, 4"
+    ):
+        fit(resume=saved._replace(opt_state=other))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"batch_size": 4},
+            r"in the middle of epoch 1, which had 5 steps: 23 examples, shuffled, in batches of 5, but",
+        ),
+        ({"n": 22}, r"but fit was given 5 steps: 22 examples, shuffled"),
+        ({"shuffle": False}, r"but fit was given 5 steps: 23 examples, in order"),
+        ({"sample_weight": np.repeat([0.0, 1.0], [18, 5]), "shuffle": True}, r"given \d steps: 23 examples"),
+    ],
+)
+def test_an_epoch_only_goes_on_as_it_began(changes, message, tmp_path):
+    n = changes.pop("n", 23)
+    options = {"epochs": 3, "batch_size": 5, "key": (0,)} | changes
+    optimizer = optim.sgd(optim.cosine(0.1, steps=15), momentum=0.9)
+    records = list(fit(augment=None).steps())
+    in_the_middle, at_the_end = records[1].train_state, records[5].train_state
+    checkpoint.save(tmp_path / "step", checkpoint.Checkpoint(in_the_middle, {}))
+    for state in (in_the_middle, checkpoint.load(tmp_path / "step").train_state):
+        with pytest.raises(ValueError, match=message):
+            training.fit(MODEL, losses.softmax_cross_entropy, optimizer, X[:n], LABELS[:n], **options, resume=state)
+    training.fit(MODEL, losses.softmax_cross_entropy, optimizer, X[:n], LABELS[:n], **options, resume=at_the_end)
+
+
+def test_a_fraction_of_an_epoch_and_a_record_to_resume_from_are_refused():
+    with pytest.raises(TypeError, match=r"epochs must be an int, not 1\.5"):
+        fit(epochs=1.5)
+    with pytest.raises(TypeError, match="resume must be a TrainState, such as a record's train_state, not Epoch"):
+        fit(resume=next(fit()))

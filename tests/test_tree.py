@@ -5,6 +5,7 @@ import pytest
 from arrays import normal
 
 from funcnn import tree
+from funcnn.optim import adamw, freeze, sgd
 
 PARAMS = {
     "0_conv2d": {"w": normal(3, 3, 1, 2), "b": normal(2)},
@@ -78,3 +79,32 @@ def test_unravel_refuses_another_length():
 def test_empty_tree():
     vector, unravel = tree.ravel({"a": {}})
     assert vector.shape == (0,) and unravel(vector) == {"a": {}}
+
+
+@pytest.mark.parametrize(
+    "colliding",
+    [{"a/b": 1.0, "a": {"b": 2.0}}, {"a/b": {"c": 1.0}, "a": {"b/c": 2.0}}, {"": {"a": 1.0}, "a": 2.0}],
+)
+def test_leaves_of_the_same_path_are_refused_and_not_dropped(colliding):
+    for function in (tree.flatten, tree.paths, tree.leaves, tree.size, tree.norm, tree.ravel):
+        with pytest.raises(ValueError, match="two leaves of a tree have the same path 'a"):
+            function(colliding)
+    with pytest.raises(ValueError, match="two leaves of a tree have the same path 'a"):
+        tree.unflatten({"a/b": 1.0}, like=colliding)
+    for optimizer in (freeze(sgd(0.1), lambda path: True), adamw(0.1, mask=lambda path: True)):
+        with pytest.raises(ValueError, match="two leaves of a tree have the same path 'a"):
+            optimizer.update(colliding, optimizer.init(colliding), colliding)
+
+
+def test_a_key_with_a_slash_that_collides_with_nothing_is_a_key():
+    harmless = {"a/b": 1.0, "a": {"c": 2.0}}
+    assert tree.unflatten(tree.flatten(harmless), like=harmless) == harmless
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1.0, 1e30])
+def test_the_norm_of_float32_neither_overflows_nor_underflows(scale):
+    arrays = {"a": np.array([3.0 * scale], np.float32), "b": np.array([[4.0 * scale]], np.float32), "c": np.zeros(0)}
+    assert tree.norm(arrays) == pytest.approx(5 * scale, rel=1e-4)
+    assert tree.norm({"a": np.zeros(3)}) == 0 and tree.norm({}) == 0
+    assert tree.norm({"a": np.array([1e30, np.inf], np.float32)}) == np.inf
+    assert np.isnan(tree.norm({"a": np.array([1.0, np.nan])}))

@@ -31,7 +31,7 @@ def main(
 ) -> None:
     trained = predictor.load(model)
     dataset = runs.open_matching(data, trained, skip_broken=skip_broken)
-    selected = select_part(trained, dataset, data, part)
+    selected = select_part(trained, dataset, data, part, model=model)
     if selected.is_training_data and part is Part.all:
         console.logger(quiet)(
             "the model was trained on most of these examples; --part test evaluates it on those it has not seen"

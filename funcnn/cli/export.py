@@ -17,6 +17,7 @@ from funcnn import predictor
 from funcnn.characters import visible
 from funcnn.cli import console
 from funcnn.cli.options import AsJson, ModelFile
+from funcnn.cli.outputs import check_outputs
 from funcnn.files import check_writable, write_atomic
 from funcnn.tree import Array
 
@@ -41,6 +42,7 @@ def main(
 ) -> None:
     if file.suffix != ".onnx":
         raise console.UsageError(f"{file}: the file's name must end in .onnx")
+    check_outputs({"FILE.onnx": file}, {"MODEL": model}, {})
     check_writable(file)
     trained = predictor.load(model)
     from funcnn.onnx import to_onnx

@@ -114,6 +114,9 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows, lines = [], path.read_text(encoding="utf-8", errors="replace").split("\n")
+    beginning = '{"record": '
+    if not lines[-1].startswith(beginning[: len(lines[-1])]):
+        raise ValueError(f"{path} is not a history of a run: line {len(lines)} has no record and step")
     for number, line in enumerate(lines[:-1], start=1):
         try:
             row = json.loads(line)

@@ -107,15 +107,16 @@ def show_origin(console: Console, trained: Predictor) -> None:
     shape = describe_shape(trained.in_shape)
     lines = [
         f"{model['name']}({arguments})",
-        f"trained on {data['source']}, {data['examples']} examples: {shape}",
+        f"trained on {data.get('source')}, {data.get('examples')} examples: {shape}",
         f"{len(trained.classes)} classes: {', '.join(trained.classes)}",
     ]
     if trained.history:
         last = trained.history[-1]
-        after = {name: last[name] for name in ("train_accuracy", "validation_accuracy") if name in last}
-        accuracies = "".join(f", {name.replace('_', ' ')} {value:.2%}" for name, value in after.items())
-        lines.append(f"{last['epoch']} epochs, {last['step']} steps: loss {last['loss']:.4f}{accuracies}")
-    if "versions" in trained.description:
+        formats = {"loss": ".4f", "train_accuracy": ".2%", "validation_accuracy": ".2%"}
+        known = {name: last[name] for name in formats if last.get(name) is not None}
+        after = ", ".join(f"{name.replace('_', ' ')} {value:{formats[name]}}" for name, value in known.items())
+        lines.append(f"{last.get('epoch')} epochs, {last.get('step')} steps: {after}")
+    if trained.description.get("versions"):
         lines.append(", ".join(f"{name} {value}" for name, value in trained.description["versions"].items()))
     for line in lines:
         console.print(Text(visible(line), overflow="fold"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -41,7 +42,9 @@ class Selection(NamedTuple):
     title: str
 
 
-def select_part(trained: Predictor, dataset: Dataset, source: str, part: Part | None = None) -> Selection:
+def select_part(
+    trained: Predictor, dataset: Dataset, source: str, part: Part | None = None, *, model: Path | None = None
+) -> Selection:
     """Select a part of a data set, as the run that trained a model has split it.
 
     Parameters
@@ -53,6 +56,8 @@ def select_part(trained: Predictor, dataset: Dataset, source: str, part: Part | 
         The name of the data set, for the title and for errors.
     part : Part, optional
         By default ``test`` of the data that the model was trained on, and ``all`` of other data.
+    model : Path, optional
+        The model's file, for errors.
 
     Returns
     -------
@@ -65,20 +70,21 @@ def select_part(trained: Predictor, dataset: Dataset, source: str, part: Part | 
         it was trained without validation part.
     """
     recorded = trained.description["data"]
-    is_training_data = recorded.get("fingerprint") == runs.fingerprint(dataset) and "run" in trained.description
+    is_training_data = recorded.get("fingerprint") == runs.fingerprint(dataset) and bool(trained.description.get("run"))
     known = is_training_data and runs.records_split(trained.description)
     part = part or (Part.test if known else Part.all)
     if part is Part.all:
         return Selection(dataset, part, is_training_data, f"all of {source}")
+    where = f"--part {part}" if model is None else f"--part {part} of {model}"
     own = () if dataset.splits is None else getattr(dataset.splits, part)
     if not is_training_data and not len(own):
-        trained_on = recorded.get("source", "data that its file does not name")
-        raise ValueError(f"--part {part}: {source} is not what the model was trained on, {trained_on}")
+        trained_on = recorded.get("source") or "data that its file does not name"
+        raise ValueError(f"{where}: {source} is not what the model was trained on, {trained_on}")
     if is_training_data:
-        own = getattr(runs.recorded_splits(f"--part {part}", trained.description, dataset), part)
+        own = getattr(runs.recorded_splits(where, trained.description, dataset), part)
     chosen = np.sort(own)
     if not len(chosen):
-        raise ValueError(f"--part {part}: the model was trained with --validation 0")
+        raise ValueError(f"{where}: the model was trained with --validation 0")
     names = [dataset.names[n] for n in chosen] if dataset.names else [f"#{n}" for n in chosen]
     examples = dataset._replace(x=dataset.x[chosen], labels=dataset.labels[chosen], names=names)
     return Selection(examples, part, is_training_data, f"{part} part of {source}")

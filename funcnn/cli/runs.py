@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
+import secrets
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
-from funcnn import checkpoint, data, data_parallel, optim, predictor, training, tree
+from funcnn import checkpoint, checks, data, data_parallel, optim, predictor, training
 from funcnn.checkpoint import Checkpoint
 from funcnn.cli import console
 from funcnn.cli.console import UsageError
-from funcnn.cli.recipes import RECIPES, ModelName, ScheduleName, model_for
+from funcnn.cli.recipes import RECIPES, ModelName, OptimizerName, ScheduleName, model_for
 from funcnn.data import BUILTIN, Dataset, Splits
 from funcnn.data.examples import warn_of_other_scale
 from funcnn.layer import Layer
 from funcnn.predictor import Predictor
-from funcnn.tree import Array, Tree
+from funcnn.tree import Array
 
 # The options that a resumed run may change, because what it computes does not depend on them.
 CHANGEABLE = ("data", "threads")
@@ -92,7 +94,7 @@ def read_checkpoint(path: Path) -> tuple[Path, Checkpoint]:
     Raises
     ------
     ValueError, OSError
-        If no checkpoint can be read, or it has no optimizer state.
+        If no checkpoint can be read, or it has no optimizer state, or does not describe a run.
     """
     unreadable: list[checkpoint.CheckpointError] = []
     if path.is_dir():
@@ -103,13 +105,50 @@ def read_checkpoint(path: Path) -> tuple[Path, Checkpoint]:
         raise ValueError(
             f"{path} is a model file of --output, without the optimizer's state: a run cannot resume from it"
         )
+    try:
+        _check_run(saved.description)
+    except checkpoint.MALFORMED as malformed:
+        raise ValueError(f"{path}: a run cannot resume from it: {checkpoint.brief(malformed)}") from None
     for error in unreadable:
         console.warn(f"{error}; resuming from the one before, {path}")
-    before, now = saved.description.get("versions", {}), checkpoint.versions()
+    before, now = saved.description.get("versions") or {}, checkpoint.versions()
     changed = [f"{name} {before[name]}, now {now.get(name)}" for name in before if before[name] != now.get(name)]
     if changed:
         console.warn(f"the last bits may differ from those of an unbroken run, which began with {'; '.join(changed)}")
     return path, saved
+
+
+def _check_run(description: dict[str, Any]) -> None:
+    """Raise an error unless a description has all that a run is resumed with: its options, the data, the preprocessing.
+
+    The rest, such as a learning rate that is too large, is as it would be with options of the command line.
+    """
+    for name in ("run", "data", "preprocessing"):
+        if not isinstance(description.get(name), dict):
+            raise ValueError(f"its description has no entry {name!r}, which those of funcnn train have")
+    if not description["data"].get("fingerprint"):
+        raise ValueError("its description has no 'fingerprint' of the data, which those of funcnn train have")
+    if not isinstance(description.get("versions") or {}, dict):
+        raise ValueError(f"its versions are {reprlib.repr(description['versions'])}")
+    given, kinds = description["run"], get_type_hints(Run)
+    if given.keys() != kinds.keys():
+        missing, unexpected = sorted(kinds.keys() - given.keys()), sorted(given.keys() - kinds.keys())
+        raise ValueError(f"the options of its run are not those of this version: missing {missing}, more {unexpected}")
+    for name, kind in kinds.items():
+        value = given[name]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (isinstance(value, kind) or (kind is float and is_number)) or (isinstance(value, bool) and kind is int):
+            raise ValueError(f"its run has {name} {reprlib.repr(value)}, not of type {getattr(kind, '__name__', kind)}")
+        if is_number and not 0 <= value < _LARGEST_OPTION:
+            raise ValueError(f"its run has {name} {reprlib.repr(value)}, not from 0 to {_LARGEST_OPTION:,}")
+    for name, names in (("model", ModelName), ("optimizer", OptimizerName), ("schedule", ScheduleName)):
+        names(given[name])  # an error if there is none
+    if min(given[name] for name in ("epochs", "batch_size", "threads")) < 1:
+        raise ValueError("its run has epochs, batch_size or threads below 1")
+
+
+# Of a run's numbers: the command line's own largest is that of seeds.
+_LARGEST_OPTION = 2**32
 
 
 def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False) -> Dataset:
@@ -148,7 +187,7 @@ def split_record(run: Run, given: Splits | None = None) -> dict[str, Any]:
 
 def records_split(description: dict[str, Any]) -> bool:
     """Return whether `recorded_splits` can split data as the run did; files of older versions do not say how."""
-    return description.get("split", {}).get("method") == SPLIT_METHOD
+    return (description.get("split") or {}).get("method") == SPLIT_METHOD
 
 
 def recorded_splits(where: str, description: dict[str, Any], dataset: Dataset) -> Splits:
@@ -174,14 +213,14 @@ def recorded_splits(where: str, description: dict[str, Any], dataset: Dataset) -
     if not records_split(description):
         raise ValueError(f"{where}: an older version of funcnn wrote the model; it does not record how data were split")
     split = description["split"]
-    key = tuple(split["key"])
+    folders, key = split.get("folders", []), split.get("key")
+    named = isinstance(folders, list) and isinstance(key, list) and all(checks.is_int(i) and i >= 0 for i in key)
+    fractions = [0.0 if named and name in folders else split.get(name) for name in ("test", "validation")]
+    if not named or not key or not all(isinstance(f, int | float) and 0 <= f < 1 for f in fractions):
+        raise ValueError(f"{where}: the model's file has no split of data, but {reprlib.repr(split)}")
+    test, validation = fractions
     return data.hold_out(
-        dataset.labels,
-        split["test"] or 0.0,
-        split["validation"] or 0.0,
-        key=key,
-        classes=dataset.classes,
-        given=dataset.splits,
+        dataset.labels, test, validation, key=tuple(key), classes=dataset.classes, given=dataset.splits
     )
 
 
@@ -235,32 +274,65 @@ def fingerprint(dataset: Dataset) -> str:
     return total.hexdigest()
 
 
+def continued_folder(source: Path) -> Path | None:
+    """Return the folder in which a run that resumes from a folder or file continues to write its checkpoints.
+
+    It is none for a file that is not the run's newest checkpoint there: the run would write to a past of which the
+    folder has the future, and remove it.
+    """
+    if source.is_dir():
+        return source
+    try:
+        newest = checkpoint.of_run(source.parent, checkpoint.run_id(source))[:1]
+    except (checkpoint.CheckpointError, OSError):  # which reading the file reports
+        return None
+    return source.parent if [path.name for path in newest] == [source.name] else None
+
+
 def start(run: Run, dataset: Dataset, splits: Splits) -> tuple[Layer, Checkpoint]:
     """Return the model of a new run, and the state before its first step."""
-    description = describe(run, dataset, splits)
+    description = {**describe(run, dataset, splits), "run_id": new_id()}
     model = checkpoint.rebuild(description)
     return model, Checkpoint(_initial_state(run, model, description, splits), description)
 
 
-def resume(path: Path, run: Run, saved: Checkpoint, dataset: Dataset, splits: Splits) -> tuple[Layer, Checkpoint]:
+def new_id() -> str:
+    """Return what tells the checkpoints of a run in one folder from all others."""
+    return secrets.token_hex(8)
+
+
+def resume(
+    path: Path, run: Run, saved: Checkpoint, dataset: Dataset, splits: Splits, *, same_folder: bool
+) -> tuple[Layer, Checkpoint]:
     """Return the model of a checkpoint, and the state to resume from.
+
+    In another folder the run is one of its own: it removes no checkpoint of the one that it resumes from.
 
     Raises
     ------
     ValueError
-        If the checkpoint is one of other data, or its trees are not those of the run.
+        If the checkpoint is one of other data, or its trees are not those of the model and the run.
     """
+    train_state, best = saved.train_state, saved.best
+    try:
+        trained = predictor.from_description(saved.description, train_state.params, train_state.state, saved.history)
+        model = trained.model
+        if best:
+            checkpoint.check_fit(model, best.params, best.state, trained.in_shape)
+    except checkpoint.MALFORMED as malformed:
+        raise ValueError(f"{path}: a run cannot resume from it: {checkpoint.brief(malformed)}") from None
     if saved.description["data"]["fingerprint"] != fingerprint(dataset):
         raise ValueError(
             f"{path} was trained on other data: {run.data} has {len(dataset.x)} examples, "
             f"{data.describe_shape(dataset.x.shape[1:])}, with other content"
         )
-    model = checkpoint.rebuild(saved.description)
     expected = _initial_state(run, model, saved.description, splits)
     for name in ("params", "state", "opt_state"):
-        if _shapes(getattr(expected, name)) != _shapes(getattr(saved.train_state, name)):
+        if checkpoint.signature(getattr(expected, name)) != checkpoint.signature(getattr(saved.train_state, name)):
             raise ValueError(f"{path} has no {name} that fits the run")
-    return model, saved._replace(description={**saved.description, "run": run._asdict()})
+    description = {name: value for name, value in saved.description.items() if name != "interrupted"}
+    description |= {"run": run._asdict()} if same_folder else {"run": run._asdict(), "run_id": new_id()}
+    return model, saved._replace(description=description)
 
 
 def _initial_state(run: Run, model: Layer, description: dict[str, Any], splits: Splits) -> training.TrainState:
@@ -274,7 +346,3 @@ def optimizer_for(run: Run, examples: int) -> optim.Optimizer:
     return optim.by_name(
         run.optimizer, run.learning_rate, schedule=run.schedule, steps=steps, weight_decay=run.weight_decay
     )
-
-
-def _shapes(of: Tree) -> dict[str, tuple[int, ...]]:
-    return {path: np.shape(leaf) for path, leaf in tree.flatten(of).items()}

@@ -20,6 +20,7 @@ from funcnn.cli import runs
 from funcnn.cli.console import UsageError, logger
 from funcnn.cli.history import read_history
 from funcnn.cli.options import DataSource, ModelFile, SkipBroken
+from funcnn.cli.outputs import check_outputs
 from funcnn.cli.parts import Part, select_part
 from funcnn.cli.pictures import rendering
 from funcnn.cli.pictures.curves import LINES, Curve, Panels, Plot, limits
@@ -90,6 +91,7 @@ def show_kernels(
     columns: Columns = 100,
 ) -> None:
     """The kernels of a convolution, or the weights of a first dense layer as images."""
+    check_outputs({"--save": save}, {"MODEL": model}, {})
     show_or_save(kernels(predictor.load(model), layer, limit), save, light, columns)
 
 
@@ -112,6 +114,7 @@ def show_features(
     columns: Columns = 100,
 ) -> None:
     """The feature maps of an image, layer by layer."""
+    check_outputs({"--save": save}, {"MODEL": model}, {"DATA": data})
     show_or_save(
         features(*open_both(model, data, skip_broken), example, layer or [], limit, lines), save, light, columns
     )
@@ -145,6 +148,7 @@ def show_attribution(
     columns: Columns = 100,
 ) -> None:
     """Which pixels drove a decision: input gradient, gradient times input, and Grad-CAM."""
+    check_outputs({"--save": save}, {"MODEL": model}, {"DATA": data})
     picture = attributions(
         *open_both(model, data, skip_broken), example or [0, 1, 2], method or list(Method), of, layer
     )
@@ -163,8 +167,9 @@ def show_confusion(
     columns: Columns = 100,
 ) -> None:
     """The confusion matrix as a heat map, and the most frequent confusions."""
+    check_outputs({"--save": save}, {"MODEL": model}, {"DATA": data})
     trained, dataset = open_both(model, data, skip_broken)
-    selected = select_part(trained, dataset, data, part)
+    selected = select_part(trained, dataset, data, part, model=model)
     show_or_save(confusion(trained, selected.dataset, selected.title), save, light, columns)
 
 
@@ -181,8 +186,9 @@ def show_mistakes(
     columns: Columns = 100,
 ) -> None:
     """The most confident mistakes, as images."""
+    check_outputs({"--save": save}, {"MODEL": model}, {"DATA": data})
     trained, dataset = open_both(model, data, skip_broken)
-    selected = select_part(trained, dataset, data, part)
+    selected = select_part(trained, dataset, data, part, model=model)
     show_or_save(mistakes(trained, selected.dataset, limit, selected.title), save, light, columns)
 
 
@@ -198,6 +204,7 @@ def show_curves(
     columns: Columns = 100,
 ) -> None:
     """Loss and accuracy of a run, or of several runs side by side."""
+    check_outputs({"--save": save}, {f"FILE {number}": path for number, path in enumerate(paths, 1)}, {})
     picture = curves(paths, [history(path) for path in paths], log, vector=save is not None)
     show_or_save(picture, save, light, columns)
 
@@ -216,6 +223,7 @@ def show_statistics(
     columns: Columns = 100,
 ) -> None:
     """Activations and gradients of each layer: do units die, do signals vanish or explode?"""
+    check_outputs({"--save": save}, {"MODEL": model}, {"DATA": data})
     show_or_save(statistics(*open_both(model, data, skip_broken), limit), save, light, columns)
 
 
@@ -575,7 +583,10 @@ def measures(history: Sequence[dict[str, Any]]) -> dict[tuple[str, str], tuple[A
         ("accuracy", "training"): "train_accuracy",
         ("accuracy", "validation"): "validation_accuracy",
     }
-    points = {part: [(row["epoch"], row[name]) for row in rows if name in row] for part, name in names.items()}
+    points = {
+        part: [(row["epoch"], row[name]) for row in rows if {"epoch", name} <= row.keys()]
+        for part, name in names.items()
+    }
     return {part: (xy[:, 0], xy[:, 1]) for part, given in points.items() if given for xy in [np.array(given, float)]}
 
 

@@ -15,14 +15,14 @@ from funcnn import checkpoint, tree
 from funcnn.checkpoint import Checkpoint
 from funcnn.cli import console, report, runs, training_loop
 from funcnn.cli.console import UsageError
-from funcnn.cli.history import read_history
 from funcnn.cli.options import SkipBroken
+from funcnn.cli.outputs import check_history, check_outputs, check_replaceable, is_inside
 from funcnn.cli.recipes import RECIPES, WITH_DROPOUT, ModelName, OptimizerName, ScheduleName
 from funcnn.cli.runs import Run
 from funcnn.data import BUILTIN, Dataset, Splits, describe_shape
 from funcnn.data import open as open_data
 from funcnn.data.tables import SUFFIXES
-from funcnn.files import check_folder, check_writable
+from funcnn.files import check_writable, locked, same_file
 from funcnn.layer import Layer
 from funcnn.summary import summary
 
@@ -53,6 +53,7 @@ CHECKPOINTS = "Checkpoints"
 
 def main(
     *,
+    context: typer.Context,
     model: Annotated[
         ModelName | None,
         typer.Option(
@@ -277,7 +278,8 @@ def main(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Save the trained model to this file, in the format of a checkpoint (.safetensors).",
+            help="Save the trained model to this file, in the format of a checkpoint (.safetensors). An existing "
+            "model is replaced, any other file is not.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -314,24 +316,38 @@ def main(
     if history_steps and not history:
         raise UsageError("--history-steps needs --history FILE")
     log = console.logger(quiet)
+    source = runs.continued_folder(resume) if resume else None
+    folder = checkpoints or source
+    same_folder = folder is not None and source is not None and same_file(folder, source)
+    if folder and same_folder:
+        context.with_resource(locked(folder))  # until the end of the command
     saved = None
     if resume:
         resume, saved = runs.read_checkpoint(resume)
         done = saved.train_state
         log(f"resuming from {resume}: {done.epoch} epochs and {done.step} steps are done")
+        if not folder:
+            log(f"{resume} is not the newest checkpoint of a folder: this run writes its own to a new folder")
     run = runs.resumed_run(saved, given) if saved else runs.new_run(given)
     check_options(run, dropout)
+    check_outputs(
+        {"--output": output, "--history": history, "--checkpoints": checkpoints},
+        {"--resume": resume},
+        {"--data": run.data},
+    )
     for file in (output, history):
         if file:
             check_writable(file)
-    if resume and history:
-        read_history(history)  # a resumed run overwrites no other file
-    if checkpoints and not resume and any(checkpoints.glob("step-*.safetensors")):
-        raise ValueError(
-            f"{checkpoints} has checkpoints of another run: resume it by --resume {checkpoints}, or name another folder"
-        )
-    if checkpoints:
-        check_folder(checkpoints)
+    if output:
+        check_replaceable(output)
+    if history:
+        check_history(history, saved)
+    if folder and not same_folder:
+        context.with_resource(locked(folder))
+        if any(path.is_file() for path in folder.glob("step-*.safetensors")):
+            raise ValueError(
+                f"{folder} has checkpoints of another run: resume it by --resume {folder}, or name another folder"
+            )
 
     size = (run.image_size, run.image_size) if run.image_size else None
     fitted = run.fit if saved else fit
@@ -346,8 +362,7 @@ def main(
 
     if resume and saved:
         splits = runs.recorded_splits(f"--resume {resume}", saved.description, dataset)
-        network, initial = runs.resume(resume, run, saved, dataset, splits)
-        checkpoints = checkpoints or resume.parent
+        network, initial = runs.resume(resume, run, saved, dataset, splits, same_folder=same_folder)
     else:
         splits = runs.hold_out(run, dataset)
         network, initial = runs.start(run, dataset, splits)
@@ -356,29 +371,47 @@ def main(
     if dataset.splits:
         own = [name for name, part in zip(Splits._fields, dataset.splits, strict=True) if len(part)]
         log(f"{run.data}: the parts {', '.join(own)} are its folders'")
-    policy = training_loop.CheckpointPolicy(checkpoints, checkpoint_every, keep, history, history_steps)
+    policy = training_loop.CheckpointPolicy(
+        folder,
+        checkpoint_every,
+        keep,
+        parent=Path(".checkpoints" if is_inside(Path("checkpoints"), Path(run.data)) else "checkpoints"),
+        resumed=resume,
+        same_folder=same_folder,
+        replaces=resume if same_folder and saved and saved.description.get("interrupted") else None,
+        history=history,
+        history_steps=history_steps,
+    )
     try:
-        current = training_loop.train(run, network, initial, dataset, splits, policy=policy, quiet=quiet)
+        trained = training_loop.train(run, network, initial, dataset, splits, policy=policy, quiet=quiet)
     except training_loop.InterruptedRun as interrupted:
-        options = {
-            "--output": output, "--history": history, "--history-steps": history_steps, "--threads": threads,
-            "--skip-broken": skip_broken, "--checkpoint-every": checkpoint_every,
-            "--keep": keep if keep != KEEP else None, "--json": as_json, "--quiet": quiet,
-        }  # fmt: skip
-        raise console.Interrupted(f"{interrupted}; to resume: {command(interrupted.folder, options)}") from None
+        known = saved.description["run"] if saved else run._asdict()
+        raise console.Interrupted(report_interruption(interrupted, context, known)) from None
+    current, failures = trained
     best = current.best
     if best:
         current = current._replace(train_state=current.train_state._replace(params=best.params, state=best.state))
         log(f"the best of {current.train_state.epoch} epochs was number {best.epoch}")
     confusion = training_loop.confusion_on_test(run, network, current, dataset, splits)
     if output:
-        checkpoint.save(output, current._replace(train_state=current.train_state._replace(opt_state={}), best=None))
-        log(f"saved {tree.size(current.train_state.params):,} parameters to {output}")
+        try:
+            checkpoint.save(output, as_model(current))
+            log(f"saved {tree.size(current.train_state.params):,} parameters to {output}")
+        except OSError as error:
+            failures = [*failures, str(error)]
     if as_json:
         epochs_done = {"epochs": current.train_state.epoch, "best_epoch": best.epoch if best else None}
         print(console.json_line({**epochs_done, **report.report_figures(confusion, dataset.classes)}))
     else:
         report.print_report(console.results_console(), "test", confusion, dataset.classes)
+    if failures:
+        raise OSError("; ".join(failures))
+
+
+def as_model(current: Checkpoint) -> Checkpoint:
+    """Return what --output saves: a checkpoint without what only a resumed run needs."""
+    description = {name: value for name, value in current.description.items() if name != "run_id"}
+    return current._replace(train_state=current.train_state._replace(opt_state={}), best=None, description=description)
 
 
 def check_options(run: Run, dropout: float | None) -> None:
@@ -465,8 +498,8 @@ def cross_validate(run: Run, dataset: Dataset, folds: int, as_json: bool, quiet:
         if i == 1:
             print_summary(network, initial, log)
             log(f"{len(dataset.x)} examples in {folds} folds")
-        current = training_loop.train(run, network, initial, dataset, splits, label=f"fold {i}/{folds}  ", quiet=quiet)
-        confusions.append(training_loop.confusion_on_test(run, network, current, dataset, splits))
+        trained = training_loop.train(run, network, initial, dataset, splits, label=f"fold {i}/{folds}  ", quiet=quiet)
+        confusions.append(training_loop.confusion_on_test(run, network, trained.checkpoint, dataset, splits))
     rights, counts = [int(c.trace()) for c in confusions], [int(c.sum()) for c in confusions]
     total = sum(confusions[1:], confusions[0])
     if as_json:
@@ -477,15 +510,37 @@ def cross_validate(run: Run, dataset: Dataset, folds: int, as_json: bool, quiet:
         report.print_report(console.results_console(), "mean", total, dataset.classes)
 
 
-def command(folder: Path, options: dict[str, Any]) -> str:
-    """Return the shell command that resumes a run from its folder.
+def report_interruption(
+    interrupted: training_loop.InterruptedRun, context: typer.Context, known: dict[str, Any]
+) -> str:
+    """Return the sentence after Ctrl-C, with the command that resumes the run where there is a checkpoint."""
+    parts = [str(interrupted), *([interrupted.failure] if interrupted.failure else [])]
+    if interrupted.source is None:
+        return "; ".join([*parts, "no checkpoint could be written"])
+    earlier = " from an earlier checkpoint" if interrupted.failure else ""
+    return "; ".join([*parts, f"to resume{earlier}: {resume_command(interrupted.source, context, known)}"])
 
-    Options that are None or False are left out; those that are True have no value.
+
+def resume_command(source: Path, context: typer.Context, known: dict[str, Any]) -> str:
+    """Return the shell command that resumes a run as it was started.
+
+    Parameters
+    ----------
+    source : Path
+        The folder or file to resume from.
+    context : typer.Context
+        All options of the command, with their values.
+    known : dict
+        The run's own options, as its checkpoint has them. These need not be given again.
     """
-    words = [*console.invocation("train"), "--resume", str(folder)]
-    for option, value in options.items():
-        if value is True:
-            words.append(option)
-        elif value is not None and value is not False:
-            words += [option, str(value)]
+    words = [*console.invocation("train"), "--resume", str(source)]
+    for option in context.command.params:
+        name, value = option.name or "", context.params.get(option.name or "")
+        if value is None or value == option.default or name == "resume":
+            continue
+        if name == "checkpoints" and same_file(value, source):  # a run continues in the folder it resumes from
+            continue
+        if name in known and name not in runs.CHANGEABLE and value == known[name]:
+            continue
+        words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
     return shlex.join(words)

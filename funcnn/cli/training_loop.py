@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from funcnn import checkpoint, data, metrics, training
+from funcnn import checkpoint, data, files, metrics, training
 from funcnn.checkpoint import Checkpoint
 from funcnn.cli import console, runs
 from funcnn.cli.history import epoch_row, history_writer
@@ -36,12 +35,20 @@ class CheckpointPolicy(NamedTuple):
     Attributes
     ----------
     folder : Path, optional
-        By default a new one, made when the first checkpoint is due.
+        Which the run has locked. By default a new one, made when the first checkpoint is due.
     every : int, optional
         Steps between two checkpoints. By default they are written each minute and, if a folder is given, after each
         epoch.
     keep : int
         Number of checkpoints that stay, the newest.
+    parent : Path
+        Where the new folder is made by default.
+    resumed : Path, optional
+        The checkpoint that the run resumes from.
+    same_folder : bool
+        Whether it is in ``folder``.
+    replaces : Path, optional
+        One in the folder that Ctrl-C wrote where none was due, to remove when the next one is written.
     history : Path, optional
     history_steps : bool
         Whether the history has a line for each step, too.
@@ -50,22 +57,44 @@ class CheckpointPolicy(NamedTuple):
     folder: Path | None = None
     every: int | None = None
     keep: int = 3
+    parent: Path = Path("checkpoints")
+    resumed: Path | None = None
+    same_folder: bool = False
+    replaces: Path | None = None
     history: Path | None = None
     history_steps: bool = False
 
 
+class Trained(NamedTuple):
+    """The end of a run.
+
+    Attributes
+    ----------
+    checkpoint : Checkpoint
+        The last state.
+    failures : list of str
+        What was asked for and could not be written.
+    """
+
+    checkpoint: Checkpoint
+    failures: list[str]
+
+
 class InterruptedRun(Exception):  # noqa: N818 not an error
-    """Ctrl-C, after which the run's checkpoint is in a folder.
+    """Ctrl-C.
 
     Attributes
     ----------
     step : int
-    folder : Path
+    source : Path, optional
+        The folder or file to resume from; None if no checkpoint could be written.
+    failure : str
+        Why ``source`` is none, or older than ``step``.
     """
 
-    def __init__(self, step: int, folder: Path) -> None:
+    def __init__(self, step: int, source: Path | None, failure: str = "") -> None:
         super().__init__(f"interrupted after step {step}")
-        self.step, self.folder = step, folder
+        self.step, self.source, self.failure = step, source, failure
 
 
 def train(
@@ -78,8 +107,8 @@ def train(
     policy: CheckpointPolicy | None = None,
     label: str = "",
     quiet: bool = False,
-) -> Checkpoint:
-    """Train on the training part of the data; return the last state.
+) -> Trained:
+    """Train on the training part of the data.
 
     Parameters
     ----------
@@ -99,7 +128,7 @@ def train(
 
     Returns
     -------
-    Checkpoint
+    Trained
 
     Raises
     ------
@@ -107,7 +136,7 @@ def train(
         For Ctrl-C after the first step, if there is a policy.
     """
     if has_stopped_early(run, initial):
-        return initial
+        return Trained(initial, [])
     classes = len(dataset.classes)
     x = preprocess(dataset.x, initial.description["preprocessing"], full_scale=1)
     targets = targets_for(dataset.labels, classes)
@@ -141,9 +170,9 @@ def train(
     )
     # Close both here: no live line may be left on the terminal when Ctrl-C is reported.
     with closing(displayed), closing(checkpoints_of(run, initial, displayed)) as states:
-        current = store(initial, states, policy) if policy else [initial, *states][-1]
-    console.logger(quiet)(label + format_duration(initial, current))
-    return current
+        trained = store(initial, states, policy) if policy else Trained([initial, *states][-1], [])
+    console.logger(quiet)(label + format_duration(initial, trained.checkpoint))
+    return trained
 
 
 def format_duration(initial: Checkpoint, current: Checkpoint) -> str:
@@ -153,12 +182,17 @@ def format_duration(initial: Checkpoint, current: Checkpoint) -> str:
 
 
 def checkpoints_of(run: Run, initial: Checkpoint, records: Iterator[Step | Epoch]) -> Generator[Checkpoint, None, None]:
-    """Yield what a checkpoint would hold after each step and epoch, until the run stops early or ends."""
-    current = initial
+    """Yield what a checkpoint would hold after each step and epoch, until the run stops early or ends.
+
+    All have the same history, which grows by a row an epoch, since copying it each epoch would take quadratic time.
+    `snapshot` returns the rows up to one of them.
+    """
+    history = list(initial.history)
+    current = initial._replace(history=history)
     for record in records:
         current = current._replace(train_state=record.train_state)
         if isinstance(record, Epoch):
-            current = current._replace(history=[*current.history, epoch_row(record)])
+            history.append(epoch_row(record))
             if run.early_stopping:
                 best = update_best(current.best, record.validation["loss"], record.train_state)
                 current = current._replace(best=best)
@@ -167,36 +201,85 @@ def checkpoints_of(run: Run, initial: Checkpoint, records: Iterator[Step | Epoch
             return
 
 
+def snapshot(initial: Checkpoint, current: Checkpoint) -> Checkpoint:
+    """Return what `checkpoints_of` has yielded, with a history of its own that ends with its last epoch."""
+    rows = len(initial.history) + current.train_state.epoch - initial.train_state.epoch
+    return current._replace(history=current.history[:rows])
+
+
 def has_stopped_early(run: Run, current: Checkpoint) -> bool:
     """Return whether the validation loss has not fallen for as many epochs as --early-stopping allows."""
     return bool(run.early_stopping) and current.best is not None and current.best.waited >= run.early_stopping
 
 
-def store(initial: Checkpoint, states: Iterator[Checkpoint], policy: CheckpointPolicy) -> Checkpoint:
-    """Iterate over a run's states and write checkpoints and history on the way; return the last state."""
-    current = stored = initial
-    folder, written = policy.folder, time.monotonic()
-    try:
-        with history_writer(policy.history, policy.history_steps, initial) as history:
+def store(initial: Checkpoint, states: Iterator[Checkpoint], policy: CheckpointPolicy) -> Trained:
+    """Iterate over a run's states and write checkpoints and history on the way.
+
+    What cannot be written is a warning, once, and the run goes on; the next checkpoint is tried again.
+    """
+    current = initial
+    stored = initial if policy.same_folder else None
+    folder, replaces, written = policy.folder, policy.replaces, time.monotonic()
+    failures: dict[str, str] = {}
+
+    def fail(what: str, message: str) -> None:
+        if what not in failures:
+            console.warn(f"{message}; training goes on without {what}")
+            failures[what] = message
+
+    with ExitStack() as held:
+        histories = held.enter_context(ExitStack())
+        history = histories.enter_context(history_writer(policy.history, policy.history_steps, initial))
+
+        def record(write: Callable[[], None]) -> None:
+            try:
+                write()
+            except OSError as error:
+                fail("a history", f"cannot write {policy.history}: {error.strerror}" if error.strerror else str(error))
+
+        def add(state: Checkpoint) -> None:
+            nonlocal folder, stored, replaces
+            if folder is None:
+                folder = held.enter_context(locked_new_folder(policy.parent))
+            checkpoint.add(folder, snapshot(initial, state), keep=policy.keep, replaces=replaces)
+            stored, replaces = state, None
+
+        def try_to_add(state: Checkpoint) -> None:
+            nonlocal written
+            try:
+                add(state)
+            except OSError as error:
+                fail("checkpoints", str(error))
+            written = time.monotonic()
+
+        try:
             for state in states:
-                history.write(state)
+                if "a history" not in failures:
+                    record(partial(history.write, state))
                 current = state  # only now: wherever Ctrl-C comes, the history is not behind the checkpoint
                 if is_due(policy, current.train_state, time.monotonic() - written):
-                    history.flush()  # the history in the file is never behind the checkpoint
-                    folder = folder or new_folder()
-                    checkpoint.add(folder, current, keep=policy.keep)
-                    stored, written = current, time.monotonic()
-        if folder and stored is not current:
-            checkpoint.add(folder, current, keep=policy.keep)
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not stop the writing
-        if current.train_state.step == 0:
-            raise
-        if stored is not current or folder is None:
-            folder = folder or new_folder()
-            checkpoint.add(folder, current, keep=policy.keep)
-        raise InterruptedRun(current.train_state.step, folder) from None
-    return current
+                    if "a history" not in failures:
+                        record(history.flush)  # the history in the file is never behind the checkpoint
+                    try_to_add(current)
+            record(histories.close)
+            if folder and stored is not current:
+                try_to_add(current)
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not stop the writing
+            record(histories.close)
+            if current.train_state.step == 0:
+                raise
+            if stored is not current:
+                if not is_due(policy, current.train_state, 0):
+                    current = current._replace(description={**current.description, "interrupted": True})
+                try:
+                    add(current)
+                except OSError as error:
+                    source = policy.resumed if stored is None else folder
+                    raise InterruptedRun(current.train_state.step, source, str(error)) from None
+            raise InterruptedRun(current.train_state.step, folder) from None
+    asked = policy.folder or policy.every
+    return Trained(current, [message for what, message in failures.items() if asked or what != "checkpoints"])
 
 
 def is_due(policy: CheckpointPolicy, current: training.TrainState, seconds: float) -> bool:
@@ -206,14 +289,12 @@ def is_due(policy: CheckpointPolicy, current: training.TrainState, seconds: floa
     return seconds >= INTERVAL or (policy.folder is not None and len(current.losses) == 0)
 
 
-def new_folder() -> Path:
-    """Make a folder for a run's checkpoints that no other run has used."""
-    for number in count(1):
-        folder = Path("checkpoints", str(number))
-        with suppress(FileExistsError):
-            folder.mkdir(parents=True)
-            return folder
-    raise AssertionError("unreachable: count does not end")
+@contextmanager
+def locked_new_folder(parent: Path) -> Iterator[Path]:
+    """Make and lock a folder for a run's checkpoints that no other run has used."""
+    folder = files.new_folder(parent)
+    with files.locked(folder):
+        yield folder
 
 
 def confusion_on_test(run: Run, model: Layer, current: Checkpoint, dataset: Dataset, splits: Splits) -> Array:

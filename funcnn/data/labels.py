@@ -104,7 +104,7 @@ def _texts(names: Array, within: Array, array: str, where: str) -> list[str]:
     texts = []
     for name in names:
         try:
-            text, wrong = (name.decode() if isinstance(name, bytes) else str(name)).strip(), "an empty name"
+            text, wrong = (name.decode() if isinstance(name, bytes) else str(name)).strip(" "), "an empty name"
         except UnicodeDecodeError:
             text, wrong = "", "not in UTF-8; save names as str"
         if not text:

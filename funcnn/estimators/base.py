@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
+import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from html import escape
 from numbers import Integral, Real
@@ -23,7 +25,9 @@ from sklearn.utils.validation import (
 )
 
 from funcnn import data, optim, tree
+from funcnn.estimators import layout, scaling
 from funcnn.estimators.network import ACTIVATIONS, Network, build, check_outputs, default_model, is_image, pair
+from funcnn.estimators.scaling import Scaling
 from funcnn.kernels.conv.dispatch import exact
 from funcnn.keys import Key
 from funcnn.layer import Layer
@@ -44,14 +48,14 @@ _BATCH_SIZE = 32
 
 
 class TrainingData(NamedTuple):
-    """Checked training data.
+    """Checked data to train or to validate on.
 
     Attributes
     ----------
     x : array (n, features)
     targets : array (n,) or (n, outputs)
     weight : array (n,) or None
-        None if all weights are 1.
+        All above 0; None if all are 1.
     """
 
     x: Array
@@ -63,11 +67,17 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
     """The common part of classifier and regressor, which define targets, loss and score."""
 
     image_shape_: tuple[int, ...]
+    layout_: str
     network_: Network
+    offset_: Array
+    scale_: Array
+    range_: tuple[Array, Array]
     loss_curve_: list[float]
     validation_scores_: list[float] | None
     best_validation_score_: float | None
     best_loss_: float | None
+    _train_state: TrainState
+    _solver: str
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Any:
         """Train the network.
@@ -79,7 +89,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         y : array-like (n,)
             Classes, numbers or strings; for the regressor real numbers, also (n, outputs).
         sample_weight : array-like (n,), optional
-            >= 0, not all 0. A weight of k counts as k repeats.
+            >= 0, not all 0. A weight of k counts as k repeats, one of 0 as absence.
         X_val, y_val : array-like, optional
             Validation data. ``validation_scores_`` gets their score after each epoch, and early stopping uses them
             instead of holding out examples.
@@ -91,12 +101,17 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError, TypeError
-            If the data or a parameter does not fit; if the training diverges.
+            If the data or a parameter does not fit; if the training diverges. The estimator then stays what it was, as
+            it does after Ctrl-C.
 
         Examples
         --------
         See `ConvNetClassifier` and `ConvNetRegressor`.
         """
+        with self._unchanged_by_errors():
+            return self._fit(X, y, sample_weight, X_val, y_val)
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Any:
         self._check_parameters()
         training_data = self._training_data(X, y, sample_weight, first=True)
         dtype = self._dtype(training_data.x)
@@ -106,7 +121,9 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         key = self._key()
         if self.early_stopping and validation is None:
             training_data, validation = self._hold_out(training_data, key)
-        self._set_scaling(training_data)
+        if validation is not None:
+            self._check_validation(validation)
+        self._set_scaling(training_data, more=False)
         steps = -(-len(training_data.x) // self._batch_size(len(training_data.x)))
         epochs = self.max_iter or max(_EPOCHS, -(-_UPDATES // steps))
         optimizer = self._optimizer(epochs * steps)
@@ -137,18 +154,31 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         model, optimizer = build(self.network_), self._optimizer(None)
         if first:
             check_outputs(model, self.network_)
-            self._set_scaling(training_data)
+            self._set_scaling(training_data, more=True)
             self._clear_record(False)
             train_state = start(model, optimizer, self.image_shape_, key=self._key())
             train_state = _in_dtype(train_state, optimizer, self._dtype(training_data.x))
         else:
+            self._widen_range(training_data)
+            self.loss_curve_ = list(self.loss_curve_)
             train_state = self._train_state
-            if not train_state.opt_state:
+            if not train_state.opt_state or self.solver != self._solver:
                 train_state = train_state._replace(opt_state=optimizer.init(train_state.params))
+        self._solver = self.solver
         epochs = self._epochs(model, optimizer, training_data, train_state, train_state.epoch + 1)
         for epoch in self._recorded(epochs, model, None):
             self._train_state = epoch.train_state
         return self
+
+    @contextmanager
+    def _unchanged_by_errors(self) -> Iterator[None]:
+        """After an error or Ctrl-C, put back all attributes: the estimator stays what it was, whole."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__ = before
+            raise
 
     # --- training ---------------------------------------------------------------------------------------------------
 
@@ -193,9 +223,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         self.best_validation_score_ = None
         self.best_loss_ = None
 
-    def _recorded(
-        self, epochs: Iterable[Epoch], model: Layer, validation: tuple[Array, Array] | None
-    ) -> Iterator[Epoch]:
+    def _recorded(self, epochs: Iterable[Epoch], model: Layer, validation: TrainingData | None) -> Iterator[Epoch]:
         """Yield the epochs, each after its parameters, loss and validation score are in the fitted attributes."""
         for epoch in epochs:
             self.params_, self.state_ = epoch.train_state.params, epoch.train_state.state
@@ -203,7 +231,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             self.loss_, self.best_loss_ = epoch.loss, min(self.loss_curve_)
             self.n_iter_ = len(self.loss_curve_)
             if validation is not None and self.validation_scores_ is not None:
-                self.validation_scores_.append(self._score(model, *validation))
+                self.validation_scores_.append(self._score(model, validation))
             yield epoch
 
     def _progress(self, epoch: Epoch) -> dict[str, str]:
@@ -230,8 +258,15 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         In float64 and by exact methods a row's outputs do not depend on the other rows.
         """
         params, state = (tree.map(lambda leaf: leaf.astype(np.float64), part) for part in (self.params_, self.state_))
-        with exact():
-            return predict(model, params, state, self._scaled(x, np.float64), threads=self.threads)
+        with exact(), np.errstate(over="ignore", invalid="ignore"):
+            outputs = predict(model, params, state, self._scaled(x, np.float64), threads=self.threads)
+        finite = np.isfinite(outputs).all(axis=1)
+        if not finite.all():
+            raise ValueError(
+                f"the outputs of row {finite.argmin()} are not finite: its numbers lie too far outside of those of the "
+                "training data"
+            )
+        return outputs
 
     # --- data -------------------------------------------------------------------------------------------------------
 
@@ -239,16 +274,21 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         """Check the data; the ``first`` data determine the shape of an image, the outputs and the network."""
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
+        # A warm start goes on with the network of the earlier fit, so with its images.
+        warm = first and self.warm_start and hasattr(self, "_train_state")
+        earlier = (self.image_shape_, self.layout_) if warm else None
         x = self._rows(X, reset=first)
         targets = self._targets(y)
         check_consistent_length(x, targets)
         weight = None
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+            weight = _below_one(weight)
         outputs = self._count_outputs(targets, first, classes)
         weight = self._weighted(targets, weight)
-        if weight is not None and not weight.any():
-            raise ValueError(f"all {len(weight)} sample weights are zero: there is nothing to learn from")
+        training_data = _weighed(x, targets, weight, "sample")
+        if first:
+            self._set_layout(_found_image_shape(_shape(X)), training_data.x, earlier)
         if first:
             model = self.model
             if model is None:
@@ -263,7 +303,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
                     dropout=self.dropout,
                 )
             self.network_ = Network(self.image_shape_, outputs, model)
-        return TrainingData(x, targets, weight)
+        return training_data
 
     def _weighted(self, targets: Array, weight: Array | None) -> Array | None:
         """Return the weights, multiplied with those that a parameter of the estimator gives."""
@@ -275,44 +315,66 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         return np.dtype(np.float64 if x.size <= _SMALL_SET else np.float32)
 
     def _rows(self, X: Any, *, reset: bool) -> Array:
-        """Return X as rows (n, features) of real numbers; with ``reset``, set ``image_shape_``."""
-        shape = None
-        if not hasattr(X, "iloc") and _ndim(X) > 2:
-            images = check_array(X, allow_nd=True, dtype="numeric")
-            if images.ndim > 4:
-                raise ValueError(f"X must be (n, features), (n, h, w) or (n, h, w, c), got shape {images.shape}")
-            shape = (*images.shape[1:], 1)[:3]
-            if not reset and shape != self.image_shape_:
-                raise ValueError(f"X has images of shape {shape}, but was fitted on {self.image_shape_}")
-            X = images.reshape(len(images), -1)
-        rows: Array = validate_data(self, X, reset=reset, dtype="numeric")
-        if reset:
-            self.image_shape_ = self._image_shape(shape, rows.shape[1])
-        return rows
+        """Return X as rows (n, features) of real numbers."""
+        shape = _shape(X)
+        if len(shape) > 4:
+            raise ValueError(f"X must be (n, features), (n, h, w) or (n, h, w, c), got shape {shape}")
+        if not reset and math.prod(shape[1:]) != self.n_features_in_ and (*shape, 1)[:3] == self.image_shape_:
+            raise ValueError(f"X is one image of shape {shape}; a batch of this one image is X[None]")
+        found = _found_image_shape(shape)
+        if found is not None:
+            if not reset and found != self.image_shape_:
+                raise ValueError(f"X has images of shape {found}, but was fitted on {self.image_shape_}")
+            X = check_array(X, allow_nd=True, dtype="numeric").reshape(shape[0], -1)
+        try:
+            rows: Array = validate_data(self, X, reset=reset, dtype="numeric")
+        except OverflowError as error:
+            raise ValueError(f"X has a number that float64 cannot hold: {error}") from None
+        if rows.dtype.kind not in "biuf":
+            raise TypeError(
+                f"X must be real numbers, not {rows.dtype}; dates can be given as numbers of days or seconds"
+            )
+        # float64 may not hold the numbers of a wider dtype
+        return check_array(rows, dtype=np.float64) if rows.dtype.itemsize > 8 else rows
 
-    def _image_shape(self, found: tuple[int, ...] | None, features: int) -> tuple[int, ...]:
+    def _set_layout(self, found: tuple[int, ...] | None, x: Array, earlier: tuple[tuple[int, ...], str] | None) -> None:
+        """Set ``image_shape_`` and ``layout_``: what the features are, and why."""
+        features = x.shape[1]
         if self.image_shape is not None:
-            given = tuple(int(s) for s in self.image_shape)
-            given = (*given, 1)[:3] if len(given) in (2, 3) else ()
-            if not given or math.prod(given) != features or (found is not None and found != given):
+            given = (*(int(s) for s in self.image_shape), 1)[:3]
+            if math.prod(given) != features or (found is not None and found != given):
                 has = f"images of {found}" if found else f"{features} features"
                 raise ValueError(f"image_shape {self.image_shape} does not fit the data, which has {has}")
-            return given
-        if found is not None:
-            return found
-        side = math.isqrt(features)
-        return (side, side, 1) if side * side == features else (1, features, 1)
+            self.image_shape_, self.layout_ = given, f"{features} features are {given}, as image_shape says"
+        elif found is not None:
+            self.image_shape_, self.layout_ = found, f"{features} features are {found}, as X is"
+        elif earlier is not None and math.prod(earlier[0]) == features:
+            self.image_shape_, self.layout_ = earlier
+        else:
+            self.image_shape_, self.layout_, guess = layout.of_columns(x, named=hasattr(self, "feature_names_in_"))
+            if guess:
+                side = math.isqrt(features)
+                warnings.warn(
+                    f"{self.layout_}. This is a guess: give image_shape=({side}, {side}) or (1, {features})",
+                    stacklevel=5,
+                )
+        if self.verbose and sys.stderr is not None:
+            print(self.layout_, file=sys.stderr)
 
-    def _validation_data(self, X_val: Any, y_val: Any) -> tuple[Array, Array] | None:
+    def _check_validation(self, validation: TrainingData) -> None:
+        """Raise an error if the score of these data is not defined."""
+
+    def _validation_data(self, X_val: Any, y_val: Any) -> TrainingData | None:
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val must be given together; only one of them was")
         if X_val is None:
             return None
         x, y = self._rows(X_val, reset=False), self._targets(y_val)
         check_consistent_length(x, y)
-        return x, y
+        self._count_outputs(y, False, None)
+        return _weighed(x, y, self._weighted(y, None), "validation")
 
-    def _hold_out(self, training_data: TrainingData, key: Key) -> tuple[TrainingData, tuple[Array, Array]]:
+    def _hold_out(self, training_data: TrainingData, key: Key) -> tuple[TrainingData, TrainingData]:
         """Split the data into those to train on and those to validate on."""
         x, targets, weight = training_data
         size = math.ceil(self.validation_fraction * len(x))
@@ -320,25 +382,44 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"validation_fraction {self.validation_fraction} of {len(x)} examples leaves none to train on"
             )
-        held_out, trained = data.split(len(x), [size / len(x)], key=key, stratify=self._strata(targets, size))
-        weight = None if weight is None else weight[trained]
-        return TrainingData(x[trained], targets[trained], weight), (x[held_out], targets[held_out])
+        held_out, trained = (
+            TrainingData(x[part], targets[part], None if weight is None else weight[part])
+            for part in self._split(targets, size, key)
+        )
+        return trained, held_out
 
-    def _set_scaling(self, training_data: TrainingData) -> None:
-        """Set ``offset_`` and ``scale_``: each feature of rows gets mean 0, images get a background of 0.
+    def _set_scaling(self, training_data: TrainingData, *, more: bool) -> None:
+        """Set ``offset_``, ``scale_`` and ``range_``, by which inputs are scaled; ``more``: other data will follow."""
+        self.offset_, self.scale_, *limits = self._measured_scaling(training_data)
+        self.range_ = (limits[0], limits[1])
 
-        Padding and shifting put zeros at the edge of an image, which should be its lowest value rather than its mean.
-        """
+    def _measured_scaling(self, training_data: TrainingData) -> Scaling:
         x, _, weight = training_data
-        if is_image(self.image_shape_):
-            self.offset_ = np.float64((x if weight is None else x[weight > 0]).min())
-            self.scale_ = mean_and_scale(x, weight, None)[1]
-        else:
-            self.offset_, self.scale_ = mean_and_scale(x, weight, 0)
+        if not is_image(self.image_shape_):
+            return scaling.of_rows(x, weight)
+        measured = scaling.of_images(x, weight, self.image_shape_[2])
+        odd = ((x < measured.low) | (x > measured.high)).any(axis=1).sum()
+        if odd:
+            warnings.warn(
+                f"{odd} of {len(x)} images have pixels outside of the range that the others keep to, "
+                f"{measured.low.min():g} to {measured.high.max():g}; these are clipped to it",
+                stacklevel=5,
+            )
+        return measured
+
+    def _widen_range(self, training_data: TrainingData) -> None:
+        """Let ``range_`` include that of later training data."""
+        _, _, *measured = self._measured_scaling(training_data)
+        (low, high), (new_low, new_high) = self.range_, measured
+        known = np.isfinite(new_low)
+        self.range_ = (
+            np.where(known, np.minimum(low, new_low), low),
+            np.where(known, np.maximum(high, new_high), high),
+        )
 
     def _scaled(self, x: Array, dtype: Any) -> Array:
-        scaled = (np.asarray(x, np.float64) - self.offset_) / self.scale_
-        return scaled.astype(dtype, copy=False).reshape(len(x), *self.image_shape_)
+        scaled = scaling.apply(Scaling(self.offset_, self.scale_, *self.range_), x, dtype)
+        return scaled.reshape(len(x), *self.image_shape_)
 
     # --- parameters -------------------------------------------------------------------------------------------------
 
@@ -374,11 +455,20 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         if self.threads is not None:
             self._check_count("threads", self.threads)
         for name in ("channels", "hidden_layer_sizes"):
-            for width in np.atleast_1d(getattr(self, name)).tolist():
+            value = getattr(self, name)
+            for width in value if isinstance(value, Iterable) else (value,):
                 self._check_count(name, width)
         for name in ("kernel_size", "pool"):
             for k in pair(getattr(self, name)):
                 self._check_count(name, k)
+        if self.image_shape is not None:
+            if not isinstance(self.image_shape, Iterable) or len(list(self.image_shape)) not in (2, 3):
+                raise self._invalid("image_shape", "(h, w), (h, w, c) or None", self.image_shape)
+            for size in self.image_shape:
+                self._check_count("image_shape", size)
+        for name in ("shuffle", "early_stopping", "warm_start"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise self._invalid(name, "a bool", getattr(self, name))
         self._check_range("learning_rate_init", math.ulp(0.0), math.inf)
         self._check_range("alpha", 0.0, math.inf)
         self._check_range("tol", 0.0, math.inf)
@@ -407,7 +497,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
 
     def _check_range(self, name: str, low: float, below: float) -> None:
         value = getattr(self, name)
-        if not isinstance(value, Real) or not low <= float(value) < below:
+        if not isinstance(value, Real) or isinstance(value, bool) or not low <= float(value) < below:
             raise self._invalid(name, f"a number in [{low:g}, {below:g})", value)
 
     def _invalid(self, name: str, expected: str, value: Any) -> InvalidParameterError:
@@ -431,18 +521,32 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def mean_and_scale(x: Array, weight: Array | None, axis: int | None) -> tuple[Any, Any]:
-    """Return mean and standard deviation of the columns (``axis`` 0) or of all numbers (None); 1 instead of 0."""
-    mean, std = data.mean_and_std(np.asarray(x, np.float64), axis, sample_weight=weight)
-    scale = np.where(std == 0, 1.0, std)
-    return (mean[0], scale[0]) if axis == 0 else (np.float64(mean.item()), np.float64(scale.item()))
-
-
-def _ndim(X: Any) -> int:
+def _shape(X: Any) -> tuple[int, ...]:
     try:
-        return np.asarray(X).ndim
+        return tuple(X.shape if hasattr(X, "shape") else np.asarray(X).shape)
     except ValueError:  # rows of different lengths, for which scikit-learn has its own error message
-        return 2
+        return ()
+
+
+def _found_image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the (h, w, c) of X of a shape (n, h, w) or (n, h, w, c); None if X are rows."""
+    return (*shape[1:], 1)[:3] if len(shape) > 2 else None
+
+
+def _weighed(x: Array, targets: Array, weight: Array | None, kind: str) -> TrainingData:
+    """Return the data without those of weight 0, which count as absent."""
+    if weight is None:
+        return TrainingData(x, targets, None)
+    used = weight > 0
+    if not used.any():
+        raise ValueError(f"all {len(weight)} {kind} weights are zero: there is nothing to learn from")
+    return TrainingData(x[used], targets[used], _below_one(weight[used]))
+
+
+def _below_one(weight: Array) -> Array:
+    """Return the weights divided by a power of 2, which rounds nothing, so that their products and sums are finite."""
+    below_one: Array = np.ldexp(weight, -np.frexp(weight.max())[1])
+    return below_one
 
 
 def _in_dtype(train_state: TrainState, optimizer: optim.Optimizer, dtype: Any) -> TrainState:

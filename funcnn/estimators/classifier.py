@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_y
 
-from funcnn import losses
-from funcnn.estimators.base import BaseConvNet
+from funcnn import data, losses
+from funcnn.estimators.base import BaseConvNet, TrainingData
+from funcnn.keys import Key, generator
 from funcnn.layer import Layer
 from funcnn.losses import Loss
 from funcnn.ops import log_softmax
@@ -27,8 +29,8 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
 
     Parameters
     ----------
-    channels : sequence of int
-        Output channels of each block of convolution, max pooling and activation.
+    channels : int or sequence of int
+        Output channels of each block of convolution, max pooling and activation; () for none, which makes a perceptron.
     kernel_size, pool : int or tuple of two
         Of the convolutions, which are padded to keep the size, and of the max pools. Neither is larger than what is
         left of the image where it is applied: rows, which are images of height 1, have kernels of height 1. An int for
@@ -39,8 +41,11 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     dropout : float in [0, 1)
         Fraction dropped after each dense layer but the last.
     image_shape : tuple of int (h, w) or (h, w, c), optional
-        The image that a flat row holds. By default (side, side) if the number of features is a square number, else
-        (1, features). Give (1, features) for a table whose number of features is a square by chance.
+        The image that a flat row holds; (1, features) for a table. By default the data decide. Columns with names (of
+        a DataFrame) are a table. Of 64, 81, 100, ... columns without names, those beside and below each other in the
+        square are compared: if they are alike, as pixels are and features are not, rows are (side, side), else
+        (1, features). Where the data do not tell (of fewer than five rows, they seldom do) this is a guess and a
+        warning. Smaller squares are (side, side), but scaled and augmented as tables.
     model : Layer or callable, optional
         A network of your own that replaces the default network, `funcnn.models.convnet`, and all the parameters above
         but ``image_shape``: a Layer, or ``model(image_shape, n_outputs) -> Layer``. A function at the top level of a
@@ -64,17 +69,19 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         ``augment(key, x) -> x`` for each batch of scaled images (n, h, w, c). "auto" shifts half of them by up to a
         pixel (`funcnn.data.random_shift`) if they are at least 8x8.
     class_weight : dict, "balanced" or None
-        As in scikit-learn.
+        As in scikit-learn: by class, >= 0; a class that is missing has 1.
     early_stopping : bool
         Whether to stop when the score on validation data (held-out examples, or X_val and y_val) no longer rises, and
         to restore the parameters of the best epoch. Without it, training stops when the training loss no longer falls.
+        The score is weighted by ``sample_weight`` and ``class_weight``.
     validation_fraction : float in (0, 1)
-        The fraction of the examples to hold out, stratified by class where each class can be in both parts.
+        The fraction of the examples to hold out, stratified by class where each class can be in both parts. Where not,
+        each class keeps an example to train on.
     n_iter_no_change : int
         Training stops after this many epochs in a row without an improvement of more than ``tol``.
     tol : float >= 0
     warm_start : bool
-        Whether a later fit starts from the parameters of the one before.
+        Whether a later fit, of the same classes, starts from the parameters of the one before.
     random_state : int, RandomState or None
         Determines initial weights, order, dropout, augmentation and the held-out examples.
     dtype : {"auto", "float32", "float64"}
@@ -82,7 +89,7 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     threads : int, optional
         The maximum number of threads, by default one for each core.
     verbose : bool
-        Whether to show progress on stderr (`funcnn.progress.with_progress`).
+        Whether to show ``layout_`` and progress on stderr (`funcnn.progress.with_progress`).
 
     Attributes
     ----------
@@ -92,9 +99,15 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     feature_names_in_ : array of str
         If X had names for its features.
     image_shape_ : tuple of int (h, w, c)
-    offset_, scale_ : float or array (features,)
-        Inputs are scaled to (x - offset_) / scale_. For images of at least 8x8 these are the lowest value and the
-        standard deviation of all pixels; for others, mean and standard deviation of each feature.
+    layout_ : str
+        What the features were taken for, and why; the decision is ``image_shape_``.
+    offset_, scale_ : array (features,)
+        Inputs are scaled to (x - offset_) / scale_. For images of at least 8x8 these are the median of the images'
+        lowest values and the standard deviation of all pixels, by channel; for others, mean and standard deviation of
+        each feature. What varies by no more than rounding has its magnitude for a scale.
+    range_ : (array (features,), array (features,))
+        Before that, images of at least 8x8 are clipped to this range, that of the training images but for a few that
+        lie far outside of the others' (a warning says how many). Of others, it is infinite.
     params_, state_ : tree
     model_ : Layer
         With these, ``funcnn.training.predict(model_, params_, state_, x)`` gives the logits of scaled x (n, h, w, c).
@@ -120,6 +133,8 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     >>> net.image_shape_, net.score(X[1200:], y[1200:]) > 0.9
     ((8, 8, 1), True)
     """
+
+    classes_: Array
 
     def __init__(
         self,
@@ -181,6 +196,9 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> ConvNetClassifier:
         """Train for one epoch with a constant learning rate, from the current parameters.
 
+        Inputs are scaled as in the first call, which also decides whether rows are images. The range to which images
+        are clipped widens with the data.
+
         Parameters
         ----------
         X, y, sample_weight
@@ -206,17 +224,20 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         >>> len(net.loss_curve_)
         2
         """
-        if isinstance(self.class_weight, str):
-            raise ValueError(
-                f"class_weight {self.class_weight!r} needs the whole of y, which partial_fit does not have; give the "
-                "weights as a dict"
-            )
-        if not hasattr(self, "params_"):
-            if classes is None:
-                raise ValueError("classes must be passed on the first call to partial_fit.")
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit: {self.classes_!r}")
-        return self._partial_fit(X, y, sample_weight, classes=classes)
+        with self._unchanged_by_errors():
+            if isinstance(self.class_weight, str):
+                raise ValueError(
+                    f"class_weight {self.class_weight!r} needs the whole of y, which partial_fit does not have; give "
+                    "the weights as a dict"
+                )
+            if not hasattr(self, "params_"):
+                if classes is None:
+                    raise ValueError("classes must be passed on the first call to partial_fit.")
+            elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+                raise ValueError(
+                    f"`classes={classes!r}` is not the same as on last call to partial_fit: {self.classes_!r}"
+                )
+            return self._partial_fit(X, y, sample_weight, classes=classes)
 
     def predict(self, X: Any) -> Array:
         """Return the most probable class of each row or image.
@@ -315,7 +336,12 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     def _count_outputs(self, targets: Array, first: bool, classes: Any) -> int:
         """Return the number of classes, which the first targets determine unless the classes are given."""
         if first:
-            self.classes_ = np.unique(targets if classes is None else classes)
+            found = np.unique(targets if classes is None else classes)
+            if self.warm_start and hasattr(self, "classes_") and not np.array_equal(found, self.classes_):
+                raise ValueError(
+                    f"warm_start: y has the classes {found.tolist()}, the earlier fit {self.classes_.tolist()}"
+                )
+            self.classes_ = found
         unknown = np.setdiff1d(targets, self.classes_)
         if len(unknown):
             raise ValueError(f"y has the classes {unknown.tolist()}, which are not among {self.classes_.tolist()}")
@@ -324,22 +350,54 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     def _weighted(self, targets: Array, weight: Array | None) -> Array | None:
         if self.class_weight is None:
             return weight
-        of_classes: Array = compute_sample_weight(self.class_weight, targets)
-        return of_classes if weight is None else weight * of_classes
+        labels = np.searchsorted(self.classes_, targets)
+        if isinstance(self.class_weight, str):
+            counts = np.bincount(labels, weights=weight, minlength=len(self.classes_))
+            of_classes = counts.sum() / np.count_nonzero(counts) / np.where(counts > 0, counts, np.inf)
+        else:
+            classes = self.classes_.tolist()
+            unknown = [label for label in self.class_weight if label not in classes]
+            if unknown:
+                raise ValueError(f"class_weight has the classes {unknown}, which are not among {classes}")
+            of_classes = np.array([self.class_weight.get(label, 1.0) for label in classes], np.float64)
+        return of_classes[labels] if weight is None else weight * of_classes[labels]
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        weights = self.class_weight
+        if not (
+            weights is None or isinstance(weights, Mapping) or (isinstance(weights, str) and weights == "balanced")
+        ):
+            raise self._invalid("class_weight", "a dict, 'balanced' or None", weights)
+        for label, weight in weights.items() if isinstance(weights, Mapping) else ():
+            if not isinstance(weight, Real) or not 0 <= float(weight) < math.inf:
+                raise self._invalid("class_weight", f"finite and >= 0 for each class, also for {label!r}", weight)
 
     def _encoded(self, targets: Array, dtype: Any) -> Array:
         return np.searchsorted(self.classes_, targets)
 
-    def _strata(self, targets: Array, held_out: int) -> Array | None:
-        """Return the labels to stratify by if each class can be in both parts, else None."""
+    def _split(self, targets: Array, held_out: int, key: Key) -> tuple[Array, ...]:
+        """Split indices, stratified if each class can be in both parts; else one of each class stays to train on."""
+        n = len(targets)
         counts = np.unique(targets, return_counts=True)[1]
-        return targets if counts.min() > 1 and len(counts) <= min(held_out, len(targets) - held_out) else None
+        if counts.min() > 1 and len(counts) <= min(held_out, n - held_out):
+            return data.split(n, [held_out / n], key=key, stratify=targets)
+        order = generator(key).permutation(n)
+        free = np.delete(order, np.unique(targets[order], return_index=True)[1])
+        if len(free) < held_out:
+            raise ValueError(
+                f"validation_fraction {self.validation_fraction} of {n} examples holds out {held_out}, which leaves "
+                f"some of the {len(counts)} classes without an example to train on"
+            )
+        return free[:held_out], np.setdiff1d(order, free[:held_out])
 
     def _loss(self) -> Loss:
         return losses.softmax_cross_entropy
 
-    def _score(self, model: Layer, x: Array, y: Array) -> float:
-        return float(accuracy_score(y, self.classes_[self._forward(model, x).argmax(axis=1)]))
+    def _score(self, model: Layer, validation: TrainingData) -> float:
+        x, y, weight = validation
+        predicted = self.classes_[self._forward(model, x).argmax(axis=1)]
+        return float(accuracy_score(y, predicted, sample_weight=weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

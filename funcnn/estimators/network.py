@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import models
+from funcnn.estimators.layout import SMALLEST_IMAGE
 from funcnn.layer import Layer
 
 # scikit-learn's names of activations, and those of funcnn.models.
@@ -21,8 +22,6 @@ ACTIVATIONS: Mapping[str, str] = {
     "gelu": "gelu",
     "silu": "silu",
 }
-# Smaller "images" are often tables whose number of features is a square by chance.
-_SMALLEST_IMAGE = 8
 
 
 class Network(NamedTuple):
@@ -67,8 +66,7 @@ def build(network: Network) -> Layer:
     """
     image_shape, outputs, model = network
     if isinstance(model, dict):
-        layer: Layer = getattr(models, model["name"])(**model["arguments"])
-        return layer
+        return models.build(model)
     if not isinstance(model, Layer):
         model = model(image_shape, outputs)
         if not isinstance(model, Layer):
@@ -150,7 +148,7 @@ def is_image(image_shape: tuple[int, ...]) -> bool:
     >>> is_image((8, 8, 1)), is_image((2, 2, 1)), is_image((1, 30, 1))
     (True, False, False)
     """
-    return min(image_shape[:2]) >= _SMALLEST_IMAGE
+    return min(image_shape[:2]) >= SMALLEST_IMAGE
 
 
 def pair(value: Any) -> tuple[Any, Any]:
@@ -159,7 +157,7 @@ def pair(value: Any) -> tuple[Any, Any]:
     Raises
     ------
     ValueError
-        If there are more than two.
+        If there are none, or more than two.
 
     Examples
     --------
@@ -167,6 +165,6 @@ def pair(value: Any) -> tuple[Any, Any]:
     ((3, 3), (1, 3))
     """
     values = np.atleast_1d(value).tolist()
-    if len(values) > 2:
+    if not 1 <= len(values) <= 2:
         raise ValueError(f"kernel_size and pool must be a number or a pair of them, not {value!r}")
     return (values[0], values[-1])

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import _check_y
+from sklearn.utils.validation import _check_y, check_consistent_length
 
-from funcnn import losses
-from funcnn.estimators.base import BaseConvNet, TrainingData, mean_and_scale
+from funcnn import data, losses
+from funcnn.estimators.base import BaseConvNet, TrainingData
+from funcnn.estimators.scaling import mean_and_scale
+from funcnn.keys import Key
 from funcnn.layer import Layer
 from funcnn.losses import Loss
 from funcnn.tree import Array
@@ -36,13 +38,14 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
 
     Attributes
     ----------
-    n_features_in_, feature_names_in_, image_shape_, offset_, scale_, params_, state_, model_, n_iter_
+    n_features_in_, feature_names_in_, image_shape_, layout_, offset_, scale_, range_, params_, state_, model_, n_iter_
         As in `ConvNetClassifier`.
     loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_
         As there. Losses are mean squared errors of standardised targets, scores are coefficients of determination.
     n_outputs_ : int
     target_mean_, target_scale_ : array (n_outputs_,)
-        Mean and standard deviation, by which targets are standardised, so that their units do not matter.
+        Mean and standard deviation, by which targets are standardised, so that their units do not matter. A target that
+        does not vary is predicted as it is.
 
     Examples
     --------
@@ -110,7 +113,8 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> ConvNetRegressor:
         """Train for one epoch with a constant learning rate, from the current parameters.
 
-        Inputs and targets are scaled as in the first call.
+        Inputs and targets are scaled as in the first call, which also decides whether rows are images. The range to
+        which images are clipped widens with the data.
 
         Parameters
         ----------
@@ -130,7 +134,8 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
         >>> len(net.loss_curve_)
         2
         """
-        return self._partial_fit(X, y, sample_weight)
+        with self._unchanged_by_errors():
+            return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> Array:
         """Return the prediction for each row or image.
@@ -154,12 +159,39 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
         """
         return self._shaped(self._outputs(X))
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the coefficient of determination R2, in any unit of the targets.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        float
+            Of several outputs, the mean of theirs.
+
+        Examples
+        --------
+        >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]), np.arange(4.0) * 1e-200
+        >>> ConvNetRegressor(channels=(4,), random_state=0).fit(X, y).score(X, y) > 0.9
+        True
+        """
+        outputs, targets = self._outputs(X), self._targets(y)
+        check_consistent_length(outputs, targets)
+        self._count_outputs(targets, False, None)
+        return self._r2(targets, outputs, sample_weight)
+
     def _shaped(self, outputs: Array) -> Array:
         values = outputs * self.target_scale_ + self.target_mean_
         return values[:, 0] if self._flat else values
 
     def _targets(self, y: Any) -> Array:
-        return np.asarray(_check_y(y, multi_output=True, y_numeric=True, estimator=self))
+        targets = np.asarray(_check_y(y, multi_output=True, y_numeric=True, estimator=self))
+        if targets.dtype.kind not in "biuf":
+            raise ValueError(f"y must be real numbers, not {targets.dtype}")
+        return targets
 
     def _count_outputs(self, targets: Array, first: bool, classes: Any) -> int:
         """Return the number of outputs, which the first targets determine."""
@@ -170,24 +202,35 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
             raise ValueError(f"y has {outputs} outputs, but was fitted on {self.n_outputs_}")
         return outputs
 
-    def _set_scaling(self, training_data: TrainingData) -> None:
-        super()._set_scaling(training_data)
+    def _set_scaling(self, training_data: TrainingData, *, more: bool) -> None:
+        super()._set_scaling(training_data, more=more)
         _, targets, weight = training_data
         columns = targets.reshape(len(targets), -1)
-        self.target_mean_, self.target_scale_ = mean_and_scale(columns, weight, 0)
+        self.target_mean_, scale, varies = mean_and_scale(columns, weight)
+        # A target that does not vary is predicted as it is, but for rounding, unless there is more of it to come.
+        self.target_scale_ = scale if more else np.where(varies, scale, scale * np.finfo(np.float64).eps)
 
     def _encoded(self, targets: Array, dtype: Any) -> Array:
         scaled = (targets.reshape(len(targets), -1) - self.target_mean_) / self.target_scale_
         return scaled.astype(dtype)
 
-    def _strata(self, targets: Array, held_out: int) -> None:
-        return None
+    def _split(self, targets: Array, held_out: int, key: Key) -> tuple[Array, ...]:
+        return data.split(len(targets), [held_out / len(targets)], key=key)
 
     def _loss(self) -> Loss:
         return losses.mse
 
-    def _score(self, model: Layer, x: Array, y: Array) -> float:
-        return float(r2_score(y, self._shaped(self._forward(model, x))))
+    def _check_validation(self, validation: TrainingData) -> None:
+        if len(validation.x) < 2:
+            raise ValueError("R2 needs at least two examples to validate on, and there is one")
+
+    def _score(self, model: Layer, validation: TrainingData) -> float:
+        x, y, weight = validation
+        return self._r2(y, self._forward(model, x), weight)
+
+    def _r2(self, y: Array, outputs: Array, weight: Array | None) -> float:
+        """Return R2 of standardised targets, whose squares neither overflow nor vanish."""
+        return float(r2_score(self._encoded(y, np.float64), outputs, sample_weight=weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

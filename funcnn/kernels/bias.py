@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from funcnn.kernels.caching import cached_arrays
 from funcnn.tree import Array
 
 # NumPy's loops run over the last axis, slowly if it is short, so both routines make longer rows of several positions.
@@ -39,7 +39,7 @@ def add_bias(y: Array, b: Array | None) -> Array:
     return y
 
 
-@lru_cache(maxsize=64)
+@cached_arrays
 def _channel_indices(positions: int, channels: int) -> Array:
     return np.tile(np.arange(channels), positions)
 
@@ -68,7 +68,7 @@ def ones(count: int, dtype: np.dtype[Any]) -> Array:
     return _short_ones(count, dtype) if count <= _CACHED_ONES else np.ones(count, dtype)
 
 
-@lru_cache(maxsize=64)
+@cached_arrays
 def _short_ones(count: int, dtype: np.dtype[Any]) -> Array:
     vector = np.ones(count, dtype)
     vector.flags.writeable = False

@@ -10,6 +10,7 @@ that does not fit, or add P instead of 2P, which forgets one side.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -21,6 +22,11 @@ from funcnn.checks import is_int
 T = TypeVar("T")
 PerAxis: TypeAlias = int | tuple[int, ...]
 Padding: TypeAlias = int | str | tuple[int, ...] | tuple[tuple[int, int], ...]
+
+
+# No geometry in use comes near both. An image of so many positions takes 64 MB in float32 for each channel.
+_MOST_POSITIONS = 1 << 24
+_MOST_GROWTH = 1024
 
 
 class Geometry(NamedTuple):
@@ -120,6 +126,7 @@ def _geometry(
     dilation = per_axis(op, "dilation", dilation, rank)
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
     pads = _paddings(op, padding, size, stride, spans)
+    check_growth(op, f"padding {tuple(pads)}", size, tuple(s + lo + hi for s, (lo, hi) in zip(size, pads, strict=True)))
     out = []
     for a, (s, span, step, (lo, hi)) in enumerate(zip(size, spans, stride, pads, strict=True)):
         room = s + lo + hi - span
@@ -182,6 +189,7 @@ def _transposed_geometry(
         if any(extra):
             raise ValueError(f"{op}: padding 'same' fixes the output's size, so output_padding must be 0, not {extra}")
         size = tuple(o * t for o, t in zip(out, stride, strict=True))
+        check_growth(op, f"stride {stride}", out, size)
         return Geometry(size, window, stride, tuple(_paddings(op, padding, size, stride, spans)), dilation, out)
     pads = _paddings(op, padding, out, stride, spans)
     size = tuple(
@@ -192,7 +200,22 @@ def _transposed_geometry(
         raise ValueError(
             f"{op}: the padding leaves an output of {size}: " + _describe(out, window, stride, pads, dilation)
         )
+    check_growth(op, f"stride {stride} and dilation {dilation}", out, size)
     return Geometry(size, window, stride, tuple(pads), dilation, out)
+
+
+def check_growth(
+    op: str, option: str, size: tuple[int, ...], enlarged: tuple[int, ...], positions: int = _MOST_POSITIONS
+) -> None:
+    """Raise a ValueError before an option makes an image so much larger that it can only be a mistake.
+
+    That is more than `_MOST_GROWTH` times as large, and more than ``positions``.
+    """
+    if math.prod(enlarged) > max(positions, _MOST_GROWTH * math.prod(size)):
+        raise ValueError(
+            f"{op}: {option} makes {math.prod(enlarged):,} positions {enlarged} of the {math.prod(size):,} of an "
+            f"image {size}, more than {_MOST_GROWTH} times as many"
+        )
 
 
 def per_axis(op: str, name: str, option: Any, rank: int, *, least: int = 1) -> tuple[int, ...]:

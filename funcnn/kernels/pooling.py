@@ -8,11 +8,11 @@ row-major order: the first row that holds the maximum, and the first column in t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from itertools import product
 
 import numpy as np
 
+from funcnn.kernels.caching import cached_arrays
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
@@ -110,7 +110,7 @@ def _taps(x: Array, g: Geometry, axes: tuple[int, ...]) -> list[Array]:
     return [x[positions] for positions, _ in _tap_indices(g, axes)]
 
 
-@lru_cache(maxsize=256)
+@cached_arrays
 def _tap_indices(g: Geometry, axes: tuple[int, ...]) -> list[tuple[tuple[slice, ...], list[tuple[slice, ...]]]]:
     """Return for each tap the index of the positions it reads, and indices of the windows where they precede x."""
     indices = []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from funcnn.kernels.caching import cached_arrays
 from funcnn.tree import Array
 
 
@@ -27,7 +27,7 @@ def rectify_adjoint(y: Array, dy: Array) -> Array:
     return dx
 
 
-@lru_cache(maxsize=8)
+@cached_arrays
 def _bounds(dtype: np.dtype[Any]) -> tuple[Array, Array]:
     """Return 0 and infinity as arrays, which saves converting Python numbers in each call."""
     zero, infinity = np.zeros((), dtype), np.full((), np.inf, dtype)

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from funcnn import checks, ops
 from funcnn.initializers import Initializer, ones, zeros
 from funcnn.keys import Key, fold_in
@@ -45,6 +43,7 @@ def batch_norm(
 
     Examples
     --------
+    >>> import numpy as np
     >>> layer = batch_norm()
     >>> params, state, _ = layer.init((0,), (1,))
     >>> y, vjp, state = layer.forward(params, np.array([[9.0], [11.0]]), state, train=True)
@@ -57,7 +56,7 @@ def batch_norm(
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         params = _scale_and_bias("batch_norm", key, in_shape, in_shape[-1:], scale_init, bias_init)
         channels = in_shape[-1:]
-        return params, {"mean": np.zeros(channels, np.float32), "var": np.ones(channels, np.float32)}, in_shape
+        return params, {"mean": zeros(key, channels), "var": ones(key, channels)}, in_shape
 
     def call(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         running = dict(zip(("mean", "var"), checks.leaves("batch_norm: state", state, ("mean", "var")), strict=True))

@@ -255,7 +255,8 @@ def conv_transpose(
     _check_axes("conv_transpose", x.shape, w.shape)
     if x.shape[-1] != w.shape[-1]:
         raise ValueError(f"conv_transpose: x {x.shape} has {x.shape[-1]} channels, but w {w.shape} takes {w.shape[-1]}")
-    checks.groups("conv_transpose", groups, x.shape[-1], out_channels := w.shape[-2] * groups)
+    out_channels = w.shape[-2] * groups if checks.is_int(groups) else 0
+    checks.groups("conv_transpose", groups, x.shape[-1], out_channels)
     _check_bias("conv_transpose", None if b is None else b.shape, w.shape, out_channels)
     g = transposed_geometry(
         "conv_transpose", x.shape[1:-1], w.shape[:-2], stride=stride, padding=padding, output_padding=output_padding,

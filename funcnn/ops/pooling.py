@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from funcnn import checks
 from funcnn.kernels.bias import example_channel_sums
-from funcnn.kernels.geometry import Geometry, Padding, PerAxis, cached_by_shapes, geometry, per_axis
+from funcnn.kernels.caching import cached_arrays
+from funcnn.kernels.geometry import Geometry, Padding, PerAxis, cached_by_shapes, check_growth, geometry, per_axis
 from funcnn.kernels.pooling import max_along, no_overlap, scatter_argmax, sum_along, sum_along_adjoint, window_argmax
 from funcnn.kernels.windows import crop, pad
 from funcnn.tree import Array
@@ -32,6 +32,8 @@ from funcnn.tree import Array
 # Positions of a window: up to here, disjoint windows are pooled over all axes in one pass, larger ones axis by axis,
 # which compares fewer numbers but stores intermediate maxima. ``scripts/bench --job digits32`` measures it again.
 _SINGLE_PASS_WINDOW = 16
+# Positions of a padded image, where it is much larger than the image: each tap of a window costs a NumPy call.
+_PADDED_POSITIONS = 1 << 16
 
 
 def max_pool(
@@ -105,7 +107,7 @@ def _passes(
 ) -> tuple[Geometry, list[tuple[int, ...]]]:
     """Check the options of `max_pool`; return its windows and, for each pass, the axes to pool over."""
     g = geometry("max_pool", size, window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
-    _count_positions("max_pool", g, ((0, 0),) * len(size))
+    _window_counts("max_pool", g, ((0, 0),) * len(size))
     every_axis = tuple(range(len(size)))
     # large windows take fewer maxima axis by axis, and windows that overlap share those along an axis
     axis_by_axis = math.prod(g.window) > _SINGLE_PASS_WINDOW or not no_overlap(g, every_axis)
@@ -167,10 +169,13 @@ def avg_pool(
         "avg_pool", x.shape[1:-1], window, stride=step, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     no_padding = ((0, 0),) * len(g.size)
-    count = _count_positions("avg_pool", g, no_padding)
+    counts = _window_counts("avg_pool", g, no_padding)
     if count_include_pad:
-        count = _count_positions("avg_pool", g, declared.padding)
-    count = count.astype(x.real.dtype)
+        counts = _window_counts("avg_pool", g, declared.padding)
+    count = np.ones((), x.real.dtype)
+    for along in counts:
+        count = count[..., None] * along.astype(count.dtype)
+    count = count[..., None]
     padded = pad(x, g.padding)
     sizes = []
     y = padded
@@ -292,6 +297,7 @@ def adaptive_avg_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
     """
     x = _check_positions("adaptive_avg_pool", x)
     size = per_axis("adaptive_avg_pool", "size", size, x.ndim - 2)
+    check_growth("adaptive_avg_pool", f"size {size}", x.shape[1:-1], size)
     shapes = []
     y = x
     for a in reversed(range(1, x.ndim - 1)):
@@ -342,6 +348,7 @@ def adaptive_max_pool(x: Array, size: PerAxis) -> tuple[Array, Callable[[Any], A
     """
     x = _check_positions("adaptive_max_pool", x)
     size = per_axis("adaptive_max_pool", "size", size, x.ndim - 2)
+    check_growth("adaptive_max_pool", f"size {size}", x.shape[1:-1], size)
     stages = []
     y = x
     for a in reversed(range(1, x.ndim - 1)):  # the last axis first keeps row-major order among ties
@@ -385,16 +392,21 @@ def _check_positions(op: str, x: Any) -> Array:
     return x
 
 
-@lru_cache(maxsize=256)
-def _count_positions(op: str, g: Geometry, counted_padding: tuple[tuple[int, int], ...]) -> Array:
-    """Count each window's positions in x and ``counted_padding``, as (out..., 1); raise if a window has none."""
-    count = np.ones((*g.out, 1), np.int64)
+@cached_arrays
+def _window_counts(op: str, g: Geometry, counted_padding: tuple[tuple[int, int], ...]) -> tuple[Array, ...]:
+    """Count the positions in x and ``counted_padding`` of each window, per axis; raise if a window has none.
+
+    A window has as many positions as the product of the counts of its axes.
+    """
+    padded = tuple(s + lo + hi for s, (lo, hi) in zip(g.size, g.padding, strict=True))
+    check_growth(op, f"padding {g.padding} for windows {g.window}", g.size, padded, _PADDED_POSITIONS)
+    counts = []
     for a, (lo, hi) in enumerate(counted_padding):
         start = np.arange(g.out[a]) * g.stride[a] - g.padding[a][0]
-        positions = start[:, None] + np.arange(g.window[a]) * g.dilation[a]
-        along = ((positions >= -lo) & (positions < g.size[a] + hi)).sum(axis=1)
-        count *= along.reshape(-1, *(1,) * (count.ndim - a - 1))
-    if not count.all():
-        raise ValueError(f"{op}: a window is entirely in the padding: {g}")
-    count.flags.writeable = False
-    return count
+        first = np.maximum(-((start + lo) // g.dilation[a]), 0)  # tap
+        last = np.minimum((g.size[a] + hi - 1 - start) // g.dilation[a], g.window[a] - 1)
+        counts.append(np.maximum(last - first + 1, 0))
+        if not counts[a].all():
+            raise ValueError(f"{op}: a window is entirely in the padding: {g}")
+        counts[a].flags.writeable = False
+    return tuple(counts)

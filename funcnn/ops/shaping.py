@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks
-from funcnn.kernels.geometry import Padding, PerAxis, geometry, per_axis
+from funcnn.kernels.geometry import Padding, PerAxis, check_growth, geometry, per_axis
 from funcnn.kernels.windows import crop
 from funcnn.kernels.windows import pad as pad_with
 from funcnn.tree import Array
@@ -175,6 +175,7 @@ def upsample(x: Array, factor: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
     x = checks.images("upsample", x)
     size = x.shape[1:-1]
     factors = per_axis("upsample", "factor", factor, len(size))
+    check_growth("upsample", f"factor {factor}", size, tuple(s * k for s, k in zip(size, factors, strict=True)))
     y = x
     for a, k in enumerate(factors):
         y = y.repeat(k, axis=a + 1)

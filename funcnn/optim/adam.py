@@ -101,7 +101,7 @@ def _adam(
     decay: float = 0.0,
     mask: Mask | None = None,
 ) -> Optimizer:
-    b1, b2, eps, _ = check_adam(name, learning_rate, b1, b2, eps, l2 + decay)
+    b1, b2, eps, _ = check_adam(name, learning_rate, b1, b2, eps, l2 if decay == 0 else decay)
 
     def step(t: int, rate: float) -> Callable[..., tuple[Any, ...]]:
         bias = math.sqrt(1 - b2**t)
@@ -127,7 +127,7 @@ def _adam(
         return adam_step
 
     slots = {"mean": np.zeros_like, "square": np.zeros_like}
-    return recurrence(learning_rate, slots, step, l2=float(l2), decay=float(decay), mask=mask)
+    return recurrence(learning_rate, slots, step, l2=float(l2), decay=float(decay), mask=mask, flush=eps > 0)
 
 
 def amsgrad(
@@ -175,7 +175,7 @@ def amsgrad(
         return amsgrad_step
 
     slots = {"mean": np.zeros_like, "square": np.zeros_like, "largest": np.zeros_like}
-    return recurrence(learning_rate, slots, step, l2=l2)
+    return recurrence(learning_rate, slots, step, l2=l2, flush=eps > 0)
 
 
 def nadam(
@@ -237,7 +237,7 @@ def nadam(
         "square": np.zeros_like,
         "product": _scalar_one,
     }
-    return recurrence(learning_rate, slots, step, l2=l2)
+    return recurrence(learning_rate, slots, step, l2=l2, flush=eps > 0)
 
 
 def _scalar_one(p: Array) -> Array:
@@ -296,7 +296,7 @@ def radam(
 
         return radam_step
 
-    return recurrence(learning_rate, {"mean": np.zeros_like, "square": np.zeros_like}, step, l2=l2)
+    return recurrence(learning_rate, {"mean": np.zeros_like, "square": np.zeros_like}, step, l2=l2, flush=eps > 0)
 
 
 def check_adam(

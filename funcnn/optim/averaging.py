@@ -6,7 +6,7 @@ import numpy as np
 
 from funcnn import tree
 from funcnn.optim.optimizer import Optimizer, apply_updates, check_range, find_part
-from funcnn.optim.per_array import running
+from funcnn.optim.per_array import flushed, running
 from funcnn.tree import Array, Tree
 
 
@@ -53,7 +53,7 @@ def average_params(decay: float) -> Optimizer:
             return running(old_weight, a, p)
 
         average = tree.map(averaged, opt_state["average"], apply_updates(params, grads))
-        return grads, {"step": np.asarray(t), "average": average}
+        return grads, {"step": np.asarray(t), "average": flushed(average, t)}
 
     return Optimizer(init, update)
 

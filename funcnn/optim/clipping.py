@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import tree
-from funcnn.optim.optimizer import Optimizer
+from funcnn.optim.optimizer import Optimizer, number
 from funcnn.tree import Array, Tree
 
 
@@ -111,7 +111,11 @@ def adaptive_clip(clipping: float = 0.01, eps: float = 1e-3) -> Optimizer:
 
 def _unit_norms(w: Array) -> Array:
     axes = tuple(range(w.ndim - 1)) if w.ndim > 1 else None
-    return np.sqrt((w * w).sum(axis=axes, keepdims=True))
+    norms = np.sqrt((w * w).sum(axis=axes, keepdims=True))
+    if np.isfinite(norms).all():
+        return norms
+    wide = w.astype(np.float64)  # finite squares, if w is finite
+    return np.sqrt((wide * wide).sum(axis=axes, keepdims=True)).astype(w.dtype)
 
 
 def _limit_norm(grads: Any, max_norm: float) -> Any:
@@ -128,6 +132,6 @@ def _stateless(update: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]) -> Optim
 
 
 def _positive(clip: str, name: str, value: float) -> float:
-    if not value > 0:
+    if not number(clip, name, value) > 0:
         raise ValueError(f"{clip}: {name} must be > 0, got {value}")
     return float(value)

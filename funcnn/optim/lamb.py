@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from funcnn import tree
 from funcnn.optim.adam import adamw, check_adam
-from funcnn.optim.optimizer import Optimizer, next_rate, rate_state
+from funcnn.optim.optimizer import Optimizer, current_rate, next_rate, rate_state
 from funcnn.optim.schedules import Schedule
 from funcnn.optim.weight_decay import Mask
 from funcnn.tree import Array, Tree
@@ -51,7 +51,7 @@ def lamb(
         return {**rate_state(learning_rate, 0), "adamw": unscaled.init(params)}
 
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
-        rate = float(opt_state["learning_rate"])
+        rate = current_rate(opt_state)
 
         def scaled(u: Array, p: Array) -> Array:
             p_norm, u_norm = tree.norm(p), tree.norm(u)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -49,7 +50,7 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
     Raises
     ------
     ValueError
-        If their structures differ.
+        If their structures or shapes differ.
 
     Examples
     --------
@@ -60,6 +61,8 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
 
 
 def _add(p: Any, u: Any) -> Any:
+    if u.shape != p.shape:
+        raise ValueError(f"apply_updates: a parameter has shape {p.shape}, its update {u.shape}")
     total = p + u
     return total if total.dtype is p.dtype or total.dtype == p.dtype else total.astype(p.dtype)
 
@@ -160,8 +163,8 @@ def set_learning_rate(opt_state: Tree, rate: float) -> Tree:
 
     Raises
     ------
-    ValueError
-        If the rate is not a number >= 0, or the optimizer has no learning rate.
+    TypeError, ValueError
+        If the rate is not a finite number >= 0, or the optimizer has no learning rate.
 
     Examples
     --------
@@ -171,7 +174,7 @@ def set_learning_rate(opt_state: Tree, rate: float) -> Tree:
     >>> optimizer.update({"w": np.array([4.0])}, opt_state, params)[0]
     {'w': array([-1.])}
     """
-    if callable(rate) or not rate >= 0:
+    if callable(rate) or not 0 <= number("set_learning_rate", "the learning rate", rate) < math.inf:
         raise ValueError(f"set_learning_rate: the learning rate must be a number >= 0, got {rate}")
     if learning_rate(opt_state) is None:
         raise ValueError(f"set_learning_rate: no learning rate in this state, only {tree.paths(opt_state)}")
@@ -185,8 +188,14 @@ def _with_rate(part: Tree, rate: Array) -> Tree:
 
 
 def rate_state(rate: float | Schedule, step: int) -> Tree:
-    """Return the part of an optimizer's state that holds the step and the learning rate of its update."""
+    """Return the part of an optimizer's state that holds the step and the learning rate of its update.
+
+    It raises a TypeError if a schedule returns no number. Whether the number is in range is checked by `current_rate`,
+    in the step that uses it: the rate after the last step of training is never used.
+    """
     value = rate(step) if callable(rate) else rate
+    if type(value) is not float and callable(rate):
+        value = number(f"the schedule at step {step}", "the learning rate", value)
     return {"step": np.asarray(step), "learning_rate": np.asarray(value, np.float64)}
 
 
@@ -194,6 +203,14 @@ def next_rate(rate: float | Schedule, opt_state: Tree) -> Tree:
     """Return that part for the next step. Its rate is the schedule's or, without a schedule, that of the state."""
     step = int(opt_state["step"]) + 1
     return rate_state(rate if callable(rate) else opt_state["learning_rate"], step)
+
+
+def current_rate(opt_state: Tree) -> float:
+    """Return the learning rate of the update, or raise a ValueError if it is negative or not finite."""
+    rate = float(opt_state["learning_rate"])
+    if not 0 <= rate < math.inf:
+        raise ValueError(f"the learning rate of step {opt_state['step']} must be finite and >= 0, got {rate}")
+    return rate
 
 
 def find_part(opt_state: Tree, *names: str) -> Tree | None:
@@ -209,13 +226,25 @@ def _has(part: Tree, names: Sequence[str]) -> bool:
 
 
 def check_rate(optimizer: str, rate: float | Schedule) -> None:
-    """Raise a ValueError if the learning rate is neither a schedule nor a number >= 0."""
-    if not callable(rate) and not rate >= 0:
+    """Raise a TypeError or ValueError if the learning rate is neither a schedule nor a finite number >= 0."""
+    if callable(rate):
+        return
+    if not number(optimizer, "the learning rate", rate) >= 0:
         raise ValueError(f"{optimizer}: the learning rate must be >= 0, got {rate}")
+    if rate == math.inf:
+        raise ValueError(f"{optimizer}: the learning rate must be finite, got {rate}")
 
 
-def check_range(optimizer: str, name: str, value: float, below: float = float("inf")) -> float:
-    """Raise a ValueError if it is outside [0, below). Return it as a float, which keeps float32 arrays float32."""
-    if not 0 <= value < below:
+def check_range(optimizer: str, name: str, value: float, below: float = math.inf) -> float:
+    """Raise an error if it is no number in [0, below). Return it as a float, which keeps float32 arrays float32."""
+    checked = number(optimizer, name, value)
+    if not 0 <= checked < below:
         raise ValueError(f"{optimizer}: {name} must be in [0, {below}), got {value}")
+    return checked
+
+
+def number(where: str, name: str, value: Any) -> float:
+    """Return ``value`` as a float; raise a TypeError unless it is a real number or a 0-d array of one."""
+    if np.ndim(value) or np.asarray(value).dtype.kind not in "biuf":
+        raise TypeError(f"{where}: {name} must be a number, not {value!r}")
     return float(value)

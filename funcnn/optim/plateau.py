@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from funcnn import checks
 from funcnn.optim.optimizer import check_range
 from funcnn.tree import Tree
 
@@ -86,7 +87,8 @@ def reduce_on_plateau(
     factor = check_range(name, "factor", factor, 1.0)
     threshold = check_range(name, "threshold", threshold, 1.0)
     min_rate = check_range(name, "min_rate", min_rate)
-    patience, cooldown = int(check_range(name, "patience", patience)), int(check_range(name, "cooldown", cooldown))
+    checks.count(name, "patience", patience, least=0)
+    checks.count(name, "cooldown", cooldown, least=0)
     if mode not in ("min", "max"):
         raise ValueError(f"{name}: mode must be 'min' or 'max', got {mode!r}")
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from funcnn import tree
 from funcnn.optim.optimizer import Optimizer, chain, check_range, check_rate
-from funcnn.optim.per_array import running
+from funcnn.optim.per_array import flushed, running
 from funcnn.optim.schedules import Schedule
 from funcnn.optim.sgd import sgd
 from funcnn.optim.weight_decay import add_params
@@ -80,4 +80,11 @@ def rmsprop(
         mean = tree.map(next_mean, opt_state["mean"], grads)
         return tree.map(divided_by_deviation, grads, square, mean), {"square": square, "mean": mean}
 
-    return chain(Optimizer(init, update), sgd(learning_rate, momentum=momentum))
+    chained = chain(Optimizer(init, update), sgd(learning_rate, momentum=momentum))
+
+    def flushing_update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
+        updates, new_state = chained.update(grads, opt_state, params)
+        means, of_sgd = new_state["0"], new_state["1"]
+        return updates, {"0": flushed(means, int(of_sgd["step"])) if eps else means, "1": of_sgd}
+
+    return Optimizer(chained.init, flushing_update)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from funcnn import tree
-from funcnn.optim.optimizer import Optimizer, check_range, check_rate, next_rate, rate_state, scaled
+from funcnn.optim.optimizer import Optimizer, check_range, check_rate, current_rate, next_rate, rate_state, scaled
+from funcnn.optim.per_array import flushed
 from funcnn.optim.schedules import Schedule
 from funcnn.optim.weight_decay import add_params
 from funcnn.tree import Tree
@@ -60,14 +61,15 @@ def sgd(
         return {**state, "momentum": tree.map(np.zeros_like, params)} if momentum else state
 
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
-        rate = float(opt_state["learning_rate"])
+        rate = current_rate(opt_state)
         new_state = next_rate(learning_rate, opt_state)
         grads = add_params(grads, weight_decay, params)
         if not momentum:
             return scaled(-rate, grads), new_state
         if dampening and opt_state["step"] > 0:
             grads = tree.map(lambda g: (1 - dampening) * g, grads)
-        new_state["momentum"] = tree.map(lambda m, g: momentum * m + g, opt_state["momentum"], grads)
+        means = tree.map(lambda m, g: momentum * m + g, opt_state["momentum"], grads)
+        new_state["momentum"] = flushed(means, int(new_state["step"]))
         if nesterov:
             return tree.map(lambda g, m: -rate * (g + momentum * m), grads, new_state["momentum"]), new_state
         return scaled(-rate, new_state["momentum"]), new_state

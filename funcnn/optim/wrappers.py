@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from funcnn import tree
+from funcnn import checks, tree
 from funcnn.optim.optimizer import Optimizer
 from funcnn.tree import Tree
 
@@ -24,8 +24,8 @@ def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:
 
     Raises
     ------
-    ValueError
-        If ``steps`` is less than 1.
+    TypeError, ValueError
+        If ``steps`` is not an int >= 1.
 
     Notes
     -----
@@ -41,9 +41,7 @@ def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:
     >>> first, optimizer.update({"w": np.array([4.0])}, opt_state, params)[0]
     ({'w': array([0.])}, {'w': array([-1.5])})
     """
-    if steps < 1:
-        raise ValueError(f"accumulate: steps must be at least 1, got {steps}")
-    steps = int(steps)
+    checks.count("accumulate", "steps", steps)
 
     def init(params: Tree) -> Tree:
         return {"inner": optimizer.init(params), "count": np.asarray(0), "sum": tree.map(np.zeros_like, params)}
@@ -148,6 +146,7 @@ def freeze(optimizer: Optimizer, frozen: Callable[[str], bool]) -> Optimizer:
     """
 
     def init(params: Tree) -> Tree:
+        tree.paths(params)  # raises an error if two leaves have the same path, which ``frozen`` could not tell apart
         return optimizer.init(_without_frozen(params, frozen))
 
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:

@@ -28,6 +28,7 @@ from bench.page import page
 from bench.report import COLD_START
 from bench.sweep import measure_sweep
 from funcnn.cli.console import UsageError, results_console
+from funcnn.cli.outputs import check_outputs
 from funcnn.files import check_writable, write_atomic
 
 PROGRAM = ".venv/bin/python scripts/bench"
@@ -103,7 +104,10 @@ def main(
             "--sweep, --methods and --overhead can each be combined only with --rounds, --seconds-per-round, --json, "
             "--page"
         )
-    for path in (page_file, Path(output) if output not in ("", "-") else None):
+    figures_file = Path(output) if output not in ("", "-") else None
+    measured = {f"--from {number}": path for number, path in enumerate(sources or [], start=1)}
+    check_outputs({"--page": page_file, "--json": figures_file}, measured, {})
+    for path in (page_file, figures_file):
         if path:
             check_writable(path)
     if sources and page_file:

@@ -8,16 +8,21 @@ import signal
 import subprocess
 import sys
 import time
+import typing
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
 import commands
 import numpy as np
 import pytest
+import shapes
+import typer
 from commands import CONTROL, ENVIRONMENT
 
-from funcnn import checkpoint, data, metrics, training, tree
-from funcnn.cli import main
+from funcnn import checkpoint, data, files, metrics, training, tree
+from funcnn.cli import main, runs, train
+from funcnn.cli.app import app
 
 TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
 
@@ -219,7 +224,7 @@ FAILURES = {
     "nothing left": (("--validation", 0.5, "--test", 0.5), 2, "leave no examples to train on"),
     "no threads": (("--threads", 0), 2, "Invalid value for '--threads'"),
     "one fold": (("--folds", 1), 2, "Invalid value for '--folds'"),
-    "too many folds": (("--folds", 200), 2, "the rarest class has 174 examples"),
+    "too many folds": (("--folds", 200), 2, "the rarest class, 8, has 174 examples"),
     "folds saved": (("--folds", 5, "--output", "x"), 2, "--folds trains several networks and keeps none"),
     "no such data": (("--data", "cifar"), 2, "--data cifar is neither a file, nor a folder, nor one of"),
     "nothing to watch": (("--early-stopping", 3, "--validation", 0), 2, "--validation must be above 0"),
@@ -326,9 +331,9 @@ def test_early_stopping_takes_the_best_epoch(tmp_path):
 def test_a_run_builds_its_model_once(tmp_path, monkeypatch):
     built = []
 
-    def rebuild(description, original=checkpoint.rebuild):
+    def rebuild(description, params=None, original=checkpoint.rebuild):
         built.append(description["model"]["name"])
-        return original(description)
+        return original(description, params)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(checkpoint, "rebuild", rebuild)
@@ -339,3 +344,150 @@ def test_a_run_builds_its_model_once(tmp_path, monkeypatch):
             main(["train", *options, "--quiet", "--json"])
         assert ended.value.code == 0 and built == ["seed_convnet"]
         built.clear()
+
+
+COMMAND = typer.main.get_command(app).commands["train"]
+OPTIONS = {option.name: option for option in COMMAND.params if option.name != "help"}
+
+
+def given(option):
+    """The words of an option with a value that is not its default."""
+    hint = typing.get_type_hints(train.main)[option.name]
+    (kind,) = {*(typing.get_args(hint) or (hint,))} - {type(None)}
+    if kind is bool:
+        return [option.opts[0]]
+    if issubclass(kind, StrEnum):
+        return [option.opts[0], next(value for value in kind if value != option.default)]
+    return [option.opts[0], "0.25" if kind is float else "7"]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_command_that_resumes_has_every_option_that_the_checkpoint_has_not(name):
+    option = OPTIONS[name]
+    words = given(option)
+    context = COMMAND.make_context("funcnn train", list(words))
+    recorded = {field: context.params[field] for field in runs.Run._fields}
+    repeated = shlex.split(train.resume_command(Path("run"), context, recorded))
+    repeated = repeated[repeated.index("--resume") :]
+    if name == "resume" or (name in runs.Run._fields and name not in runs.CHANGEABLE):
+        assert repeated == ["--resume", "run"]
+    else:
+        assert repeated == ["--resume", "run", *words]
+    if name in runs.Run._fields:  # changed when the run was resumed before: no checkpoint may have it yet
+        changed = shlex.split(train.resume_command(Path("run"), context, recorded | {name: "another"}))
+        assert changed[-len(words) :] == words
+
+
+def test_the_folder_to_resume_from_is_named_once():
+    context = COMMAND.make_context("funcnn train", ["--checkpoints", "run", "--resume", "old"])
+    assert shlex.split(train.resume_command(Path("./run"), context, {}))[-2:] == ["--resume", "run"]
+    assert shlex.split(train.resume_command(Path("old"), context, {}))[-4:] == [
+        "--resume",
+        "old",
+        "--checkpoints",
+        "run",
+    ]
+
+
+def in_process(*options):
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *map(str, options), "--quiet", "--json"])
+    return ended.value.code
+
+
+@pytest.fixture
+def two_runs(tmp_path, monkeypatch):
+    """The working directory, with the folders of two finished runs, and the contents of all its files."""
+    monkeypatch.chdir(tmp_path)
+    assert in_process("--model", "seed", "--epochs", 3, "--checkpoints", "A") == 0
+    assert in_process("--model", "seed", "--epochs", 4, "--seed", 1, "--checkpoints", "B") == 0
+    return tmp_path
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--resume", "A", "--checkpoints", "B"),
+        ("--resume", "B", "--checkpoints", "A"),
+        ("--resume", "A/step-000000040.safetensors", "--checkpoints", "B"),
+        ("--resume", "A/step-000000040.safetensors", "--checkpoints", "A"),
+        ("--checkpoints", "A"),
+    ],
+    ids=" ".join,
+)
+def test_a_folder_belongs_to_one_run(two_runs, capsys, options):
+    before = contents(two_runs)
+    assert in_process(*options) == 1
+    assert re.search(r"[AB] has checkpoints of another run: resume it by --resume", capsys.readouterr().err)
+    assert contents(two_runs) == before
+
+
+def test_a_run_that_resumes_from_the_middle_of_a_folder_leaves_it_alone(two_runs, monkeypatch):
+    before = contents(two_runs)
+    monkeypatch.setattr("funcnn.cli.training_loop.INTERVAL", 0)
+    assert in_process("--resume", "A/step-000000040.safetensors", "--output", "middle.safetensors") == 0
+    assert {path: content for path, content in contents(two_runs).items() if path in before} == before
+    assert len(list(two_runs.glob("checkpoints/1/step-*"))) == 3
+    assert in_process("--resume", "A/step-000000060.safetensors", "--output", "newest.safetensors") == 0
+    assert sorted(os.listdir()) == ["A", "B", "checkpoints", "middle.safetensors", "newest.safetensors"]
+    ends = [checkpoint.load(f"{name}.safetensors").train_state.params for name in ("middle", "newest")]
+    assert tree.ravel(ends[0])[0].tobytes() == tree.ravel(ends[1])[0].tobytes()
+
+
+def test_a_run_in_a_folder_of_its_own_removes_no_other_runs_checkpoints(two_runs):
+    for path in (two_runs / "A").iterdir():  # as a script may have collected them
+        path.rename(two_runs / "B" / path.name.replace("00000", "00001", 1))
+    assert in_process("--resume", "B/step-000010060.safetensors", "--keep", 1) == 0
+    assert len(list((two_runs / "B").iterdir())) == 6
+    (two_runs / "B" / "step-000000070.safetensors").mkdir()
+    assert in_process("--resume", "B/step-000000080.safetensors", "--keep", 1) == 0
+
+
+@pytest.mark.parametrize("options", [("--resume", "A"), ("--resume", "A/step-000000060.safetensors")], ids=" ".join)
+def test_a_folder_that_a_run_writes_to_is_refused_to_others(two_runs, capsys, options):
+    with files.locked("A"):
+        assert in_process(*options) == 1
+        assert in_process("--resume", "B", "--checkpoints", "A") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["funcnn train: A is in use: another run writes its checkpoints there"] * 2
+    assert in_process(*options) == 0
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_was_asked_for_and_not_written_is_exit_1_after_the_results(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints").write_text("mine")
+    options = ("--model", "seed", "--epochs", 1, "--output", "net.safetensors", "--history", "h.jsonl")
+    monkeypatch.setattr("funcnn.cli.training_loop.INTERVAL", 0)
+    for asked in ((), ("--checkpoint-every", 5)):
+        assert in_process(*options, *asked) == len(asked) // 2
+        captured = capsys.readouterr()
+        assert json.loads(captured.out)["epochs"] == 1
+        reason = "cannot make the folder checkpoints: File exists"
+        lines = [f"funcnn train: warning: {reason}; training goes on without checkpoints", f"funcnn train: {reason}"]
+        assert captured.err.splitlines() == (lines if asked else lines[:1])
+        assert checkpoint.load("net.safetensors").train_state.epoch == 1 and len(rows(tmp_path / "h.jsonl")) == 1
+
+
+def test_an_output_that_cannot_be_written_at_the_end_does_not_hide_the_results(tmp_path, monkeypatch, capsys):
+    def full(path, checkpoint):
+        raise OSError(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    assert in_process("--model", "seed", "--epochs", 1, "--output", tmp_path / "net.safetensors") == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["epochs"] == 1
+    assert captured.err == f"funcnn train: cannot write {tmp_path}/net.safetensors: No space left on device\n"
+
+
+def test_checkpoints_are_not_put_among_the_classes_of_the_data(tmp_path, monkeypatch):
+    shapes.make(tmp_path, each=10)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("funcnn.cli.training_loop.INTERVAL", 0)
+    assert in_process("--data", ".", "--epochs", 1) == 0
+    assert not (tmp_path / "checkpoints").exists()
+    assert in_process("--resume", ".checkpoints/1") == 0

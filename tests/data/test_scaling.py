@@ -123,3 +123,13 @@ def test_units_do_not_matter(unit, weight):
 def test_what_is_equal_up_to_rounding_is_constant_and_what_varies_is_not():
     x = np.array([[0.1 + 0.2, 1.7e9, 1e-300], [0.3, 1.7e9 + 1, 2e-300]])
     assert (data.mean_and_std(x)[1] > 0).tolist() == [[False, True, True]]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weight", [None, np.arange(50.0)])
+def test_powers_of_two_change_no_digit(dtype, weight):
+    largest = np.finfo(dtype).maxexp - 24
+    x = normal(50, 3).astype(dtype)
+    for exponent in (-largest, largest):
+        there, here = (data.mean_and_std(given, sample_weight=weight) for given in (np.ldexp(x, exponent), x))
+        assert all(np.array_equal(a, np.ldexp(b, exponent)) for a, b in zip(there, here, strict=True))

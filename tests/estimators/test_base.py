@@ -1,5 +1,6 @@
 """What classifier and regressor have in common: scikit-learn's checks, data, parameters, the training loop."""
 
+import pickle
 import re
 import subprocess
 import sys
@@ -113,14 +114,14 @@ def test_held_out_examples_are_a_stratified_part(n, fraction, held_out):
     seen = []
 
     class Watched(ConvNetClassifier):
-        def _score(self, model, x, y):
-            seen.append((x, y))
-            return super()._score(model, x, y)
+        def _score(self, model, validation):
+            seen.append(validation)
+            return super()._score(model, validation)
 
     y = np.arange(n) % 2
     net = Watched(early_stopping=True, validation_fraction=fraction, **{**SMALL, "max_iter": 1})
     net.fit(DIGITS[:n], y)
-    (x_val, y_val), *_ = seen
+    (x_val, y_val, _), *_ = seen
     assert len(x_val) == len(y_val) == held_out
     assert abs(np.bincount(y_val, minlength=2) - held_out / 2).max() <= 0.5
     rows = [np.flatnonzero((DIGITS[:n] == row).all(axis=1)).item() for row in x_val]
@@ -203,6 +204,22 @@ def test_verbose_shows_the_validation_score_and_the_epoch_that_stopped_it(capsys
         ({"augment": "flip"}, "'augment'"),
         ({"model": 3}, "'model'"),
         ({"kernel_size": (3, 3, 3)}, "a number or a pair"),
+        ({"pool": ()}, "a number or a pair"),
+        ({"channels": (True,)}, "'channels'"),
+        ({"channels": "ab"}, "'channels'"),
+        ({"n_iter_no_change": np.inf}, "'n_iter_no_change'"),
+        ({"tol": np.inf}, "'tol'"),
+        ({"tol": True}, "'tol'"),
+        ({"image_shape": 8}, "'image_shape'"),
+        ({"image_shape": (-8, -8)}, "'image_shape'"),
+        ({"image_shape": (8.5, 8)}, "'image_shape'"),
+        ({"shuffle": "no"}, "'shuffle'"),
+        ({"early_stopping": "no"}, "'early_stopping'"),
+        ({"early_stopping": True, "validation_fraction": np.nan}, "'validation_fraction'"),
+        ({"class_weight": [1, 2]}, "'class_weight'"),
+        ({"class_weight": {0: -1}}, "'class_weight'.*also for 0. Got -1"),
+        ({"class_weight": {0: np.nan}}, "'class_weight'"),
+        ({"class_weight": {"cat": 1}}, r"class_weight has the classes \['cat'\], which are not among \[0, 1"),
     ],
 )
 def test_parameters_out_of_range(parameters, words):
@@ -222,12 +239,138 @@ def test_parameters_out_of_range(parameters, words):
         (DIGITS[:20], LABELS[:20], np.ones(19), r"sample_weight.shape == \(19,\), expected \(20,\)"),
         (DIGITS[:20], LABELS[:20], np.zeros(20), "zero"),
         (DIGITS[:20], LABELS[:20], -np.ones(20), "[Nn]egative"),
+        (np.array([[10**400], [1]], object), LABELS[:2], None, "a number that float64 cannot hold"),
         (np.zeros((2, 2, 2, 2, 2)), LABELS[:2], None, r"must be \(n, features\), \(n, h, w\) or"),
     ],
 )
 def test_bad_data(x, y, weights, words):
     with pytest.raises(ValueError, match=words):
         ConvNetClassifier(**SMALL).fit(x, y, sample_weight=weights)
+
+
+def test_dates_are_no_numbers():
+    with pytest.raises(TypeError, match=r"must be real numbers, not datetime64\[D\]"):
+        ConvNetClassifier(**SMALL).fit(np.array([["2026-01-01"], ["NaT"]], "M8[D]"), [0, 1])
+
+
+@pytest.mark.parametrize("image", [DIGITS[0].reshape(8, 8), DIGITS[0].reshape(8, 8, 1)], ids=["grey", "one channel"])
+def test_one_image_is_no_batch(image):
+    net = ConvNetClassifier(**SMALL).fit(DIGITS[:50], LABELS[:50])
+    with pytest.raises(ValueError, match=r"X is one image of shape \(8, 8.*\); a batch of this one image is X\[None\]"):
+        net.predict(image)
+    assert net.predict(image[None]).shape == (1,)
+
+
+@pytest.mark.parametrize("channels", [4, ()])
+def test_one_convolution_or_none(channels):
+    net = ConvNetClassifier(**{**SMALL, "channels": channels}).fit(DIGITS[:50], LABELS[:50])
+    assert [name.split("_")[1] for name in net.params_].count("conv2d") == (channels == 4)
+
+
+def test_examples_of_weight_zero_count_as_absent():
+    used = np.arange(200) % 3 > 0
+    settings = {**SMALL, "early_stopping": True, "class_weight": "balanced"}
+    weighted = ConvNetClassifier(**settings).fit(DIGITS[:200], LABELS[:200], sample_weight=used)
+    removed = ConvNetClassifier(**settings).fit(DIGITS[:200][used], LABELS[:200][used])
+    assert np.array_equal(weighted.predict_proba(DIGITS), removed.predict_proba(DIGITS))
+    with pytest.raises(ValueError, match=r"validation_fraction 0.1 of 1 examples leaves none to train on"):
+        ConvNetClassifier(**settings, image_shape=(8, 8)).fit(DIGITS, LABELS, sample_weight=np.arange(len(LABELS)) == 3)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e308, 1e-308])
+def test_only_the_ratios_of_weights_count(scale):
+    nets = [ConvNetClassifier(**SMALL).fit(DIGITS[:50], LABELS[:50], np.full(50, weight)) for weight in (1, scale)]
+    assert np.allclose(*(net.predict_proba(DIGITS) for net in nets))
+
+
+@pytest.mark.parametrize("estimator", [ConvNetClassifier, ConvNetRegressor])
+def test_the_validation_score_is_weighted(estimator):
+    x, y, weight = DIGITS[:400], LABELS[:400], np.where(LABELS[:400] < 5, 1.0, 1e-6)
+    settings = {**SMALL, "hidden_layer_sizes": (32,), "max_iter": 1, "validation_fraction": 0.5, "early_stopping": True}
+    seen = []
+
+    class Watched(estimator):
+        def _score(self, model, validation):
+            seen.append(validation)
+            return super()._score(model, validation)
+
+    watched = Watched(**settings).fit(x, y, sample_weight=weight)
+    ((x_val, y_val, weights),) = seen
+    assert watched.validation_scores_ == pytest.approx([watched.score(x_val, y_val, weights)])
+    assert watched.score(x_val, y_val) != pytest.approx(watched.validation_scores_[0])
+
+
+def test_class_weights_count_in_the_validation_score():
+    net = ConvNetClassifier(**{**SMALL, "max_iter": 1}, early_stopping=True, class_weight={0: 0.0, 1: 3.0})
+    net.fit(DIGITS[:200], LABELS[:200], X_val=DIGITS[200:300], y_val=LABELS[200:300])
+    weights = np.choose(np.minimum(LABELS[200:300], 2), [0.0, 3.0, 1.0])
+    assert net.validation_scores_ == [pytest.approx(net.score(DIGITS[200:300], LABELS[200:300], weights))]
+    with pytest.raises(ValueError, match="all 100 validation weights are zero"):
+        net.fit(DIGITS[:200], LABELS[:200], X_val=DIGITS[:100], y_val=np.zeros(100, int))
+
+
+def test_validation_data_that_give_no_score():
+    with pytest.raises(ValueError, match="R2 needs at least two examples to validate on, and there is one"):
+        ConvNetRegressor(**SMALL, early_stopping=True).fit(DIGITS[:10], LABELS[:10])
+    with pytest.raises(ValueError, match=r"y has the classes \[10\], which are not among"):
+        ConvNetClassifier(**SMALL).fit(DIGITS, LABELS, X_val=DIGITS, y_val=LABELS + 1)
+
+
+def test_each_class_keeps_an_example_to_train_on():
+    y = np.r_[np.zeros(30), np.ones(18), 2, 3]  # two classes of one example
+    for seed in range(9):
+        net = ConvNetClassifier(**{**SMALL, "random_state": seed, "validation_fraction": 0.9}, early_stopping=True)
+        trained = net._split(y, 45, (seed,))[1]
+        assert set(y[trained]) == {0, 1, 2, 3} and len(trained) == 5
+    with pytest.raises(
+        ValueError, match=r"0.9 of 20 examples holds out 18, which leaves some of the 20 classes without"
+    ):
+        net.fit(DIGITS[:20], np.arange(20))
+
+
+def diverge(key, x):
+    return x * np.float32(np.nan)
+
+
+def fail(key, x):
+    raise ZeroDivisionError
+
+
+def interrupt(key, x):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("augment", [diverge, fail, interrupt])
+@pytest.mark.parametrize("estimator", [ConvNetClassifier, ConvNetRegressor])
+def test_a_fit_that_fails_leaves_the_estimator_what_it_was(estimator, augment):
+    net = estimator(**SMALL).fit(DIGITS[:99], LABELS[:99]).partial_fit(DIGITS[:99], LABELS[:99])
+    net.set_params(augment=augment)
+    before = pickle.dumps(net)
+    for again in (
+        lambda: net.fit(DIGITS[:99, :30].reshape(99, 5, 6), LABELS[:99] + 100),
+        lambda: net.partial_fit(DIGITS[99:], LABELS[99:]),
+    ):
+        with pytest.raises((ValueError, ZeroDivisionError, KeyboardInterrupt)):
+            again()
+        assert pickle.dumps(net) == before
+    fresh = estimator(**SMALL, augment=augment, image_shape=(8, 8))
+    with pytest.raises((ValueError, ZeroDivisionError, KeyboardInterrupt)):
+        fresh.fit(DIGITS[:99], LABELS[:99])
+    assert vars(fresh) == fresh.get_params()
+
+
+def test_a_warm_start_with_other_classes_is_refused():
+    net = ConvNetClassifier(**SMALL, warm_start=True).fit(DIGITS[:99], LABELS[:99])
+    with pytest.raises(ValueError, match=r"warm_start: y has the classes \[100, .*, the earlier fit \[0, 1"):
+        net.fit(DIGITS[:99], LABELS[:99] + 100)
+    assert net.predict(DIGITS[:99]).max() < 10
+
+
+def test_partial_fit_with_another_solver_starts_its_own_optimizer():
+    net = ConvNetClassifier(**SMALL).partial_fit(DIGITS[:99], LABELS[:99], classes=range(10))
+    for solver in ("sgd", "adam"):
+        net.set_params(solver=solver).partial_fit(DIGITS[:99], LABELS[:99])
+    assert len(net.loss_curve_) == 3
 
 
 def test_not_fitted():

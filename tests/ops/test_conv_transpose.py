@@ -139,3 +139,10 @@ def test_without_bias():
 def test_bad_input_is_named(w_shape, b, options, error, message):
     with pytest.raises(error, match=message):
         ops.conv_transpose({"w": normal(*w_shape), "b": normal(b)}, normal(2, 3, 3, 4), **options)
+
+
+@pytest.mark.parametrize("groups", [None, "2", 1.0, True])
+def test_groups_that_are_no_int_are_named(groups):
+    params = {"w": np.ones((3, 1, 2)), "b": np.zeros(1)}
+    with pytest.raises(TypeError, match="conv_transpose: groups must be an int, not"):
+        ops.conv_transpose(params, np.ones((1, 4, 2)), groups=groups)

@@ -51,3 +51,17 @@ def test_adaptive_clip_unit_by_unit(clipping):
 def test_adaptive_clip_of_no_gradient_is_none():
     zeros = tree.map(np.zeros_like, PARAMS)
     assert tree.norm(transformed(optim.adaptive_clip(), zeros, zeros)) == 0
+
+
+@pytest.mark.parametrize("clip", [optim.clip_by_norm(1.0), optim.clip_by_global_norm(1.0)])
+def test_gradients_whose_squares_overflow_are_clipped_and_not_dropped(clip):
+    grads = {"w": np.array([3e30, 4e30], np.float32)}
+    np.testing.assert_allclose(clip.update(grads, clip.init(grads), grads)[0]["w"], [0.6, 0.8], rtol=1e-6)
+
+
+def test_adaptive_clipping_of_gradients_whose_squares_overflow():
+    params, grads = {"w": np.array([3.0, 4.0], np.float32)}, {"w": np.array([3e30, 4e30], np.float32)}
+    with np.errstate(over="ignore"):  # as in training
+        clipped = optim.adaptive_clip(0.1).update(grads, {}, params)[0]["w"]
+    np.testing.assert_allclose(clipped, [0.3, 0.4], rtol=1e-6)
+    assert clipped.dtype == np.float32

@@ -326,3 +326,94 @@ def test_bad_hyperparameters_are_named(make, message):
 def test_bad_options_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+WITH_RATES = [
+    *(optim.sgd, optim.adam, optim.adamw, optim.amsgrad, optim.nadam, optim.radam, optim.rmsprop, optim.adagrad),
+    *(optim.adadelta, optim.lion, optim.lamb),
+    lambda rate: optim.chain(optim.clip_by_norm(1.0), optim.accumulate(optim.sgd(rate), 1)),
+    lambda rate: optim.freeze(optim.apply_if_finite(optim.sgd(rate)), lambda path: False),
+]
+
+
+@pytest.mark.parametrize("optimizer", WITH_RATES)
+@pytest.mark.parametrize("bad", [-0.1, math.nan, math.inf, -math.inf])
+def test_a_schedule_that_leaves_the_range_is_an_error_at_that_step(optimizer, bad):
+    with pytest.raises(ValueError, match=f"the learning rate of step 3 must be finite and >= 0, got {bad}"):
+        run(optimizer(lambda step: bad if step == 3 else 0.0))
+    run(optimizer(lambda step: bad if step == len(GRADS) else 0.1))  # of a step that is never taken
+
+
+@pytest.mark.parametrize("optimizer", WITH_RATES)
+@pytest.mark.parametrize("bad", [None, "0.1", b"0.1", [0.1], np.array([0.1]), 0.1j, object()])
+def test_a_schedule_that_returns_no_number_is_named_with_the_step(optimizer, bad):
+    with pytest.raises(TypeError, match="the schedule at step 2: the learning rate must be a number, not"):
+        run(optimizer(lambda step: bad if step == 2 else np.float32(0.1)))
+
+
+def test_numbers_of_another_type_are_named():
+    with pytest.raises(TypeError, match="sgd: the learning rate must be a number, not None"):
+        optim.sgd(None)
+    with pytest.raises(ValueError, match="sgd: the learning rate must be finite, got inf"):
+        optim.sgd(math.inf)
+    with pytest.raises(ValueError, match="set_learning_rate: the learning rate must be a number >= 0, got inf"):
+        optim.set_learning_rate(optim.sgd(0.1).init({}), math.inf)
+    with pytest.raises(TypeError, match="adam: weight_decay must be a number, not None"):
+        optim.adam(0.1, weight_decay=None)
+    with pytest.raises(TypeError, match=r"accumulate: steps must be an int, not 2\.5"):
+        optim.accumulate(optim.sgd(0.1), 2.5)
+    with pytest.raises(TypeError, match=r"reduce_on_plateau: patience must be an int, not 1\.5"):
+        optim.reduce_on_plateau(patience=1.5)
+
+
+WITH_MEANS = [
+    lambda: optim.sgd(0.1, momentum=0.9),
+    lambda: optim.adam(0.1, b2=0.9),
+    lambda: optim.amsgrad(0.1, b2=0.9),
+    lambda: optim.nadam(0.1, b2=0.9),
+    lambda: optim.radam(0.1, b2=0.9),
+    lambda: optim.lamb(0.1, b2=0.9),
+    lambda: optim.lion(0.1, b2=0.9),
+    lambda: optim.rmsprop(0.1, decay=0.9, momentum=0.9),
+    lambda: optim.rmsprop(0.1, decay=0.9, centered=True),
+    lambda: optim.adadelta(0.1, decay=0.9),
+    lambda: optim.accumulate(optim.adam(0.1, b2=0.9), 1),
+]
+
+
+@pytest.mark.parametrize("make", WITH_MEANS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_means_of_units_without_a_gradient_never_become_subnormal(make, dtype):
+    tiny = np.finfo(dtype).tiny
+    params = {"w": np.array([1.0, 1.0], dtype)}
+    optimizer, first = make(), np.array([1e-3, 1e-3], dtype) if dtype == np.float32 else np.array([1e-150, 1e-3])
+    opt_state = optimizer.init(params)
+    updates, opt_state = optimizer.update({"w": first}, opt_state, params)
+    seen = []
+    for _ in range(1200):
+        updates, opt_state = optimizer.update({"w": np.array([0.0, 1e-3], dtype)}, opt_state, params)
+        seen += [abs(leaf) for leaf in tree.leaves(opt_state) if leaf.dtype == dtype and leaf.ndim]
+    values = np.concatenate(seen)
+    assert not ((values > 0) & (values < tiny)).any()
+    assert np.isfinite(updates["w"]).all() and updates["w"].dtype == dtype
+
+
+def test_a_flush_changes_no_step_of_adam():
+    """Against the recurrence in float64, whose means do not underflow, with a gradient that stops and comes back."""
+    optimizer, params = optim.adam(0.1, b1=0.5, b2=0.5), {"w": np.array([1.0], np.float32)}
+    opt_state, m, v = optimizer.init(params), 0.0, 0.0
+    for t in range(1, 400):
+        g = 0.0 if 3 < t < 300 else 1e-3
+        updates, opt_state = optimizer.update({"w": np.array([g], np.float32)}, opt_state, params)
+        m, v = 0.5 * m + 0.5 * g, 0.5 * v + 0.5 * g * g
+        expected = -0.1 * m / (1 - 0.5**t) / (math.sqrt(v / (1 - 0.5**t)) + 1e-8)
+        assert updates["w"][0] == pytest.approx(expected, rel=1e-5, abs=1e-30)
+
+
+def test_without_eps_nothing_is_flushed_that_a_step_divides_by():
+    params, g = {"w": np.array([1.0], np.float32)}, {"w": np.array([3e-22], np.float32)}
+    optimizer = optim.adam(0.1, eps=0.0, b2=0.5)
+    opt_state = optimizer.init(params)
+    for _ in range(130):
+        updates, opt_state = optimizer.update(g, opt_state, params)
+    assert np.isfinite(updates["w"]).all()

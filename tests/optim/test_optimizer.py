@@ -90,3 +90,9 @@ def test_chains_associate():
     left, _ = descend(optim.chain(optim.chain(a, b), c), gradients(3))
     right, _ = descend(optim.chain(a, optim.chain(b, c)), gradients(3))
     assert_close(left[-1], right[-1], rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 1), ()])
+def test_updates_of_another_shape_are_refused_and_not_broadcast(shape):
+    with pytest.raises(ValueError, match=r"a parameter has shape \(3,\), its update \("):
+        optim.apply_updates({"w": np.ones(3)}, {"w": np.ones(shape)})

@@ -455,6 +455,11 @@ FAILURES = {
         2,
         "--from measures nothing: it can only be combined with --page FILE",
     ),
+    "a page in the place of its figures": (
+        ("--from", "x.json", "--page", "./x.json"),
+        2,
+        "--page x.json would replace --from 1 x.json",
+    ),
     "no figures": (("--from", "x.json", "--page", "x.md"), 1, "No such file or directory: 'x.json'"),
     "a page in a missing folder": (
         ("--page", "missing/x.md"),

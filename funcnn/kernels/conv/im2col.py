@@ -7,10 +7,10 @@ compared with the multiplication, and no buffer grows with the batch times the k
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 
+from funcnn.kernels.caching import cached_arrays
 from funcnn.kernels.geometry import Geometry
 from funcnn.kernels.windows import pad, windows
 from funcnn.tree import Array
@@ -22,6 +22,8 @@ _CHUNK_BYTES = 1 << 20
 # Contiguous numbers of a window. Copying a strided view moves one contiguous run at a time; up to this length, `take`
 # with a list of indices is faster.
 _SHORT_RUN = 6
+# Bytes of such a list. Longer lists save NumPy calls, and leave the cache.
+_INDEX_BYTES = 1 << 20
 # Multiply-adds of a matrix product. OpenBLAS has a faster routine for small products, up to about this many.
 _SMALL_PRODUCT = 1_000_000
 # Columns of a product's result. Up to this many, small products are faster even than large ones on several threads.
@@ -125,19 +127,40 @@ def _im2col(x: Array, g: Geometry, groups: int) -> Array:
     x = pad(x, g.padding)
     run = x.shape[-1] * (g.window[-1] if g.dilation[-1] == 1 else 1)
     if groups == 1 and run <= _SHORT_RUN:
-        positions = _window_positions(x.shape[1:], g)
-        return x.reshape(x.shape[0], math.prod(x.shape[1:])).take(positions, axis=1).reshape(1, rows, width)
+        return _take_windows(x, g).reshape(1, rows, width)
     view = windows(x, g)
     if groups > 1:
         view = np.moveaxis(view.reshape(*view.shape[:-1], groups, -1), -2, 0)
     return view.reshape(groups, rows, width)
 
 
-@lru_cache(maxsize=64)
-def _window_positions(padded: tuple[int, ...], g: Geometry) -> Array:
-    """Return the flat indices, in a padded image (size..., I), of its windows' entries, window after window."""
-    numbers = np.arange(math.prod(padded)).reshape(1, *padded)
-    return windows(numbers, g).reshape(-1)
+def _take_windows(x: Array, g: Geometry) -> Array:
+    """Return the windows' entries of the padded ``x`` as (n, out * window * C), by indices.
+
+    The indices of the whole image would be larger than its windows. So those of a block of lines, windows at the same
+    place on the first axis, serve one block after the other.
+    """
+    lines, positions = _line_positions(x.shape[1:], g)
+    if lines == g.out[0]:
+        return x.reshape(len(x), math.prod(x.shape[1:])).take(positions, axis=1)
+    taken = np.empty((len(x), g.out[0], len(positions) // lines), x.dtype)
+    line, step = math.prod(x.shape[2:]), g.stride[0]
+    flat = x.reshape(len(x), x.shape[1] * line)
+    for first in range(0, g.out[0], lines):
+        block = taken[:, first : first + lines]
+        here = positions[: math.prod(block.shape[1:])].reshape(block.shape[1:])
+        flat[:, first * step * line :].take(here, axis=1, out=block, mode="clip")  # "raise" would buffer the output
+    return taken
+
+
+@cached_arrays
+def _line_positions(padded: tuple[int, ...], g: Geometry) -> tuple[int, Array]:
+    """Return a number of lines of windows, and the flat indices in a padded image (size..., I) of their entries."""
+    line = math.prod(g.out[1:]) * math.prod(g.window) * padded[-1] * np.dtype(np.intp).itemsize
+    lines = min(g.out[0], max(1, _INDEX_BYTES // max(line, 1)))
+    read = g.stride[0] * (lines - 1) + g.dilation[0] * (g.window[0] - 1) + 1
+    numbers = np.arange(read * math.prod(padded[1:])).reshape(1, read, *padded[1:])
+    return lines, windows(numbers, g._replace(out=(lines, *g.out[1:]))).reshape(-1)
 
 
 def _by_group(y: Array, groups: int) -> Array:

@@ -7,12 +7,12 @@ its products are by 0; where it is small, one multiplication still costs less th
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from funcnn.kernels.bias import ones
+from funcnn.kernels.caching import cached_arrays
 from funcnn.kernels.geometry import Geometry
 from funcnn.kernels.windows import pad, windows
 from funcnn.tree import Array
@@ -80,7 +80,7 @@ class _FlatIndices(NamedTuple):
     reads_padding: bool
 
 
-@lru_cache(maxsize=32)
+@cached_arrays
 def _flat_indices(g: Geometry, in_channels: int, out_channels: int, even_first: bool = False) -> _FlatIndices:
     positions, outputs, window = math.prod(g.size), math.prod(g.out), math.prod(g.window)
     numbers = pad(np.arange(positions).reshape(1, *g.size, 1), g.padding, positions)

@@ -1,0 +1,90 @@
+"""Why training diverged: the error of a step whose loss or parameters are not finite.
+
+The usual causes are looked for in the order in which one follows from another: data that are not finite, an
+augmentation that makes them so, parameters that are not finite, and only then the learning rate and the scale of the
+data. Nothing here is computed while training goes well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from funcnn import tree
+from funcnn.tree import Array, Tree
+
+_LARGE = 100  # the largest value of data that nobody would call unscaled
+
+
+def diverged(
+    what: str,
+    where: str,
+    data: Mapping[str, Array | None],
+    *,
+    changed: Mapping[str, Array] | None = None,
+    numbers: Array | None = None,
+    trees: Mapping[str, Tree] | None = None,
+) -> ValueError:
+    """Return the error of a step.
+
+    Parameters
+    ----------
+    what, where : str
+        What is not finite, and at which epoch and step.
+    data : dict of array
+        All that the caller gave, by name, not only the step's batch: an example of weight 0 leaves the loss of its
+        batch finite but not the gradient. None is skipped.
+    changed : dict of array, optional
+        The batch after the augmentation.
+    numbers : array of int, optional
+        The indices of the batch's examples in ``data``; by default 0, 1, ...
+    trees : dict of tree, optional
+        The parameters and the state before the step, by name.
+
+    Returns
+    -------
+    ValueError
+    """
+    cause = _first_bad(data) or _first_bad(changed or {}, numbers)
+    if cause:
+        return ValueError(f"training diverged: {what} {where}: {cause}")
+    already = _bad_leaf(trees or {})
+    return ValueError(f"training diverged: {what} {where}{already}; try a lower learning rate{_unscaled(data)}")
+
+
+def _first_bad(arrays: Mapping[str, Array | None], numbers: Array | None = None) -> str | None:
+    """Say which array is the first that is not finite, at which example, with which value; None if all are finite."""
+    for name, array in arrays.items():
+        rows = _rows(array)
+        if rows is None or not (bad := ~np.isfinite(rows).all(axis=1)).any():
+            continue
+        i = int(bad.argmax())
+        value = rows[i][~np.isfinite(rows[i])][0]
+        others = f", and values that are not finite at {bad.sum() - 1} more" if bad.sum() > 1 else ""
+        return f"{name} has {value} at example {i if numbers is None else numbers[i]}{others}"
+    return None
+
+
+def _bad_leaf(trees: Mapping[str, Tree]) -> str:
+    """Say which array was not finite before the step."""
+    for name, arrays in trees.items():
+        for path, leaf in tree.flatten(arrays).items():
+            if np.asarray(leaf).dtype.kind in "fc" and not np.isfinite(leaf).all():
+                return f": the {name} had values that are not finite at {path} before this step"
+    return ""
+
+
+def _unscaled(arrays: Mapping[str, Array | None]) -> str:
+    """Advise to scale the first array that has large values."""
+    for name, array in arrays.items():
+        rows = _rows(array)
+        if rows is not None and (sizes := abs(rows).max(axis=1)).max() > _LARGE:
+            return f", or scale {name}, which is as large as {sizes.max():g} at example {sizes.argmax()}"
+    return ""
+
+
+def _rows(array: Array | None) -> Array | None:
+    """Return numbers as one row per example; None if there are none."""
+    array = np.atleast_1d(np.asarray(array))
+    return array.reshape(len(array), -1) if array.size and array.dtype.kind in "iufc" else None

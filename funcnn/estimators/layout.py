@@ -1,0 +1,119 @@
+"""Whether the columns of unnamed rows are the pixels of square images: pixels beside each other are alike."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from funcnn.estimators.scaling import mean_and_scale
+from funcnn.tree import Array
+
+# Smaller squares are often tables whose number of features is a square by chance.
+SMALLEST_IMAGE = 8
+# Rows that are compared.
+_ROWS = 1000
+# With fewer rows than these, pictures are compared in their mean too; with fewer than those, any table is a guess.
+_CORRELATED, _KNOWN = 10, 5
+# Neighbours are alike if their similarity is above that of all pairs by this part of what it could be, and by so many
+# standard errors; from _TABLE to _IMAGE standard errors it is a guess. Of 300 permutations of 10 digits none has 3.
+_LEAST, _TABLE, _ALIKE, _IMAGE = 0.03, 2.0, 3.0, 4.0
+
+
+class Layout(NamedTuple):
+    """What the columns were taken for.
+
+    Attributes
+    ----------
+    image_shape : (int, int, int)
+    reason : str
+        A sentence for people.
+    guess : bool
+        Whether the data would allow the other, too.
+    """
+
+    image_shape: tuple[int, int, int]
+    reason: str
+    guess: bool
+
+
+def of_columns(x: Array, *, named: bool) -> Layout:
+    """Decide whether columns are a table or the pixels of square images.
+
+    Columns below each other in the square must be alike as well as those beside each other: in series only these are,
+    or those that are half a side apart are even more alike than those that are a whole side apart.
+
+    Parameters
+    ----------
+    x : array (n, features)
+    named : bool
+        Whether the columns have names, which makes them a table.
+
+    Returns
+    -------
+    Layout
+        Tables have the image shape (1, features, 1). Unnamed squares smaller than 8x8 are laid out as such, but scaled
+        and augmented as tables.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> x = load_digits().data
+    >>> of_columns(x, named=False).image_shape, of_columns(np.random.default_rng(0).permuted(x, axis=1), named=False)[0]
+    ((8, 8, 1), (1, 64, 1))
+    """
+    features = x.shape[1]
+    side = math.isqrt(features)
+    table, image = (1, features, 1), (side, side, 1)
+    square = f"images of {side}x{side}"
+    if side * side != features:
+        return Layout(table, f"{features} columns are a table: they are no square", guess=False)
+    if side < SMALLEST_IMAGE:
+        shape = table if named else image
+        return Layout(shape, f"{features} columns are a table: too few for an image", guess=False)
+    beside, below, all_pairs, error, slack = _similarities(x, side)
+    rise = min(beside, below) - all_pairs
+    enough = rise > _LEAST * (1 - all_pairs)
+    alike = enough and rise > _ALIKE * error and slack > 0
+    seen = f"correlations of {beside:.2f} beside and {below:.2f} below each other, {all_pairs:.2f} of all pairs"
+    if named:
+        reason = f"{features} named columns are a table" + (f", though they look like {square}: {seen}" * alike)
+        return Layout(table, reason, guess=alike)
+    if alike:
+        return Layout(
+            image, f"{features} columns are {square}, for neighbours are alike: {seen}", rise < _IMAGE * error
+        )
+    unclear = len(x) < _KNOWN or (enough and rise > _TABLE * error and slack > -rise / 5)
+    return Layout(table, f"{features} columns are a table, not {square}, for neighbours are not alike: {seen}", unclear)
+
+
+def _similarities(x: Array, side: int) -> tuple[float, float, float, float, float]:
+    """Return the mean correlations of columns beside and below each other and of all pairs, and the standard error.
+
+    The last number is positive if columns that are half a side apart are less alike than neighbours in the other
+    direction.
+    """
+    x = np.asarray(x[:: -(-len(x) // _ROWS)], np.float64)
+    enough = len(x) >= _CORRELATED
+    columns = x if enough else x[:, :, None]
+    mean, scale, varies = mean_and_scale(columns, None)
+    z = np.where(varies, (x - mean) / scale, 0.0)
+    varying = np.broadcast_to(varies, x.shape[1:])
+    count = int(varying.sum())
+    if count < 2:
+        return 0.0, 0.0, 0.0, math.inf, 0.0
+    all_pairs = float(((z.sum(axis=1) ** 2).mean() - (z**2).mean(axis=0).sum()) / (count * (count - 1)))
+    images, varying = z.reshape(-1, side, side), varying.reshape(side, side)
+
+    def similarity(rows: int, columns: int) -> tuple[float, float]:
+        here, there = (slice(rows, None), slice(columns, None)), (slice(side - rows), slice(side - columns))
+        products = (images[:, *here] * images[:, *there]).mean(axis=0)[varying[here] & varying[there]]
+        return (float(products.mean()), float(products.std() / math.sqrt(products.size))) if products.size else (0.0, 0)
+
+    (beside, error_beside), (below, error_below) = similarity(0, 1), similarity(1, 0)
+    across, down = similarity(0, side // 2)[0], similarity(side // 2, 0)[0]
+    rise = min(beside, below) - all_pairs
+    # Of few rows, half a side tells less: it must not be much more alike.
+    slack = min(below - across, beside - down) - rise * (0.2 if enough else -0.5)
+    return beside, below, all_pairs, error_beside if beside < below else error_below, slack
