@@ -385,17 +385,11 @@ def test_masked_entries_are_refused(name):
         ConvNetClassifier(**SMALL).fit(**given)
 
 
-@pytest.mark.parametrize("stream", ["closed", "full", "missing", "closed in a notebook"])
+@pytest.mark.parametrize("stream", ["closed", "missing", "closed in a notebook"])
 def test_verbose_is_never_worth_a_fit(monkeypatch, stream):
-    files = {
-        "closed": lambda: open(os.devnull, "w"),
-        "full": lambda: open("/dev/full", "w"),
-        "missing": lambda: None,
-        "closed in a notebook": io.StringIO,
-    }
-    stderr = files[stream]()
-    if "closed" in stream:
-        stderr.close()
+    with open(os.devnull, "w") as closed, io.StringIO() as closed_in_a_notebook:
+        pass
+    stderr = {"closed": closed, "missing": None, "closed in a notebook": closed_in_a_notebook}[stream]
     monkeypatch.setattr(sys, "stderr", stderr)
     net = ConvNetClassifier(**SMALL, verbose=True).fit(DIGITS[:99], LABELS[:99])
     assert len(net.loss_curve_) == 4
