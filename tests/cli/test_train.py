@@ -474,6 +474,12 @@ def test_what_was_asked_for_and_not_written_is_exit_1_after_the_results(tmp_path
         assert checkpoint.load("net.safetensors").train_state.epoch == 1 and len(rows(tmp_path / "h.jsonl")) == 1
 
 
+def test_a_pipe_to_resume_from_is_never_opened(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    code, _, errors = screens.command(monkeypatch, "train", "--resume", tmp_path / "pipe")
+    assert (code, errors) == (1, f"funcnn train: cannot read {tmp_path}/pipe: it is not a file\n")
+
+
 def test_ctrl_c_while_the_trained_model_is_tested_finds_it_saved(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
