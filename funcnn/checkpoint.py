@@ -338,6 +338,8 @@ def run_id(path: str | os.PathLike[str]) -> str | None:
     ...     run_id(add(folder, Checkpoint(train_state, {"run_id": "first"})))
     'first'
     """
+    if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe would wait for ever
+        raise CheckpointError(f"cannot read {path}: it is not a file")
     try:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")

@@ -29,6 +29,13 @@ def fraction(where: str, name: str, value: float) -> None:
         raise ValueError(f"{where}: {name} must be in [0, 1], got {value}")
 
 
+def unmasked(where: str, name: str, array: Any) -> None:
+    """Raise a ValueError if an array has masked entries, whose values NumPy would use as if they were not."""
+    if np.ma.is_masked(array):
+        masked = np.count_nonzero(np.ma.getmask(array))
+        raise ValueError(f"{where}: {name} has {masked} masked entries: fill them, or leave out their examples")
+
+
 def floating(where: str, x: Any) -> Array:
     """Return ``x`` as a floating or complex array; raise a TypeError for integers, usually unscaled images."""
     x = np.asarray(x)

@@ -31,7 +31,7 @@ from funcnn.kernels.conv.dispatch import AUTO_METHODS, preference
 from funcnn.kernels.geometry import geometry, to_tuple
 from funcnn.kernels.rectifier import rectify, rectify_adjoint
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, OpForward, add_location, op_and_options, pull_back
+from funcnn.layer import LOCATED, Layer, OpForward, add_location, op_and_options, pull_back
 from funcnn.tree import Array, Tree
 
 __all__ = ["Segment", "segments"]
@@ -124,7 +124,7 @@ def _layer_segment(i: int, name: str, layer: Layer) -> Segment:
         try:
             child_key = None if key is None else fold_in(key, i)
             y, vjp, new_state[name] = call(params[name], x, state[name], train=train, key=child_key)
-        except (ValueError, TypeError) as error:
+        except LOCATED as error:
             add_location(error, name)
             raise
         return y, vjp
@@ -132,7 +132,7 @@ def _layer_segment(i: int, name: str, layer: Layer) -> Segment:
     def backward(vjp: Any, dy: Any, dparams: Tree, input_gradient: bool) -> Any:
         try:
             dparams[name], dx = vjp(dy) if input_gradient else pull_back(layer, vjp, dy, input_gradient=False)
-        except (ValueError, TypeError) as error:
+        except LOCATED as error:
             add_location(error, name)
             raise
         return dx
@@ -143,7 +143,7 @@ def _layer_segment(i: int, name: str, layer: Layer) -> Segment:
                 return combined(params[name], x, state[name])
             y: Array = call(params[name], x, state[name], train=False)[0]
             return y
-        except (ValueError, TypeError) as error:
+        except LOCATED as error:
             add_location(error, name)
             raise
 
@@ -173,7 +173,7 @@ def _fused_segment(plain: tuple[Segment, ...], fused: Fused) -> Segment:
             return dy
         try:
             layer_gradients, dx = saved(dy, input_gradient)
-        except (ValueError, TypeError) as error:
+        except LOCATED as error:
             add_location(error, names[-1])
             raise
         dparams.update(layer_gradients)
@@ -242,7 +242,7 @@ def _relu_max_pool(relu: str, pool: str, options: Mapping[str, Any]) -> Fused:
             return None
         try:
             maxima, max_pool_vjp = ops.max_pool(x, **options, keep_input=not train)
-        except (ValueError, TypeError) as error:
+        except LOCATED as error:
             add_location(error, pool)
             raise
         y, relu_vjp = ops.relu(maxima)
@@ -282,7 +282,7 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], last_op: str
         w, b = params[first]["w"], params[first].get("b")
         try:
             g = geometry("conv", x.shape[1:-1], w.shape[:-2], padding=conv["padding"])
-        except (ValueError, TypeError) as error:
+        except LOCATED as error:
             add_location(error, first)
             raise
         method = choose_conv_pool(g, len(x), *w.shape[2:], x.dtype, exact=chosen == "exact")

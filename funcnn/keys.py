@@ -15,8 +15,8 @@ Key: TypeAlias = tuple[int, ...]
 __all__ = ["Key", "fold_in", "generator", "shapes_only"]
 
 
-# What keys that are no stream's begin with.
-_SHAPES_ONLY = -1
+# What keys that are no stream's begin with: a number that nobody gives by mistake.
+_SHAPES_ONLY = -(2**63)
 
 
 def fold_in(key: Key, i: int) -> Key:

@@ -411,6 +411,10 @@ def check_empty(name: str, **trees: Tree) -> None:
             raise ValueError(f"{name}: has no {what}, but was given {sorted(given)}")
 
 
+# The errors that get a note of the layer where they happened.
+LOCATED = (ValueError, TypeError, MemoryError)
+
+
 def add_location(error: Exception, name: str) -> None:
     """Add the name of a layer to an error's note. For nested layers it reads ``in layer 1_serial / 0_relu``."""
     prefix = "in layer "

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnn import checks, tree
+from funcnn import checks, keys, tree
 from funcnn.data import batches
 from funcnn.data_parallel import cores, map_batches, over_threads
 from funcnn.divergence import diverged
@@ -494,10 +495,10 @@ def fit(
     TypeError
         If ``model``, ``optimizer`` or ``key`` is something else, such as a function that should have been called.
     ValueError
-        Immediately, if the arguments do not fit each other, ``resume`` has the state of another optimizer, or it is in
-        the middle of an epoch with other numbers of examples, batch size or order. While iterating, if a loss is not
-        finite; the message has epoch, step and learning rate, and names the array and the example that are not finite,
-        if any are.
+        Immediately, if the arguments do not fit each other, ``resume`` has the state of another model or another
+        optimizer, or it is in the middle of an epoch with other numbers of examples, batch size or order; if an array
+        has masked entries. While iterating, if a loss is not finite; the message has epoch, step and learning rate, and
+        names the array and the example that are not finite, if any are.
 
     Examples
     --------
@@ -510,6 +511,9 @@ def fit(
     True
     """
     _check_types("fit", model, optimizer)
+    for name, array in (("x", x), ("targets", targets), ("sample_weight", sample_weight), ("validation", validation)):
+        for part in array if isinstance(array, tuple) else (array,):
+            checks.unmasked("fit", name, part)
     x, targets = np.asarray(x), np.asarray(targets)
     weights = None if sample_weight is None else np.asarray(sample_weight)
     metrics = metrics or {}
@@ -530,7 +534,7 @@ def fit(
     if resume is None and key is None:
         raise ValueError("fit: needs a key such as (0,), or resume")
     if resume is not None:
-        _check_resumed(resume, optimizer)
+        _check_resumed(resume, model, x.shape[1:], optimizer)
     first = resume or start(model, optimizer, x.shape[1:], key=() if key is None else key)
     threads = _number_of_threads("fit", threads)
     grad_fn = over_threads(value_and_grad(model, loss), threads)
@@ -601,25 +605,38 @@ def _check_types(where: str, model: Layer, optimizer: Optimizer) -> None:
         raise TypeError(f"{where}: optimizer must be an Optimizer, such as optim.sgd(0.1), not {optimizer!r}")
 
 
-def _check_resumed(resume: TrainState, optimizer: Optimizer) -> None:
-    """Raise an error if a state to resume from is not one, or was not made by this optimizer."""
+def _check_resumed(resume: TrainState, model: Layer, in_shape: tuple[int, ...], optimizer: Optimizer) -> None:
+    """Raise an error if a state to resume from is not one, or not that of this model and this optimizer."""
     if not isinstance(resume, TrainState):
         raise TypeError(
             f"fit: resume must be a TrainState, such as a record's train_state, not {type(resume).__name__}"
         )
+    params, state = _init_shapes(model, in_shape, resume.key)
+    for name, owner, expected, found in (
+        ("params", "model", params, resume.params),
+        ("state", "model", state, resume.state),
+        ("opt_state", "optimizer", optimizer.init(resume.params), resume.opt_state),
+    ):
+        try:
+            tree.map(lambda *_: None, expected, found)
+            for (path, leaf), other in zip(tree.flatten(expected).items(), tree.leaves(found), strict=True):
+                if np.shape(leaf) != np.shape(other):
+                    raise ValueError(
+                        f"trees differ at {path}: shape {np.shape(leaf)} in tree 0, {np.shape(other)} in tree 1"
+                    )
+        except ValueError as error:
+            raise ValueError(
+                f"fit: resume (tree 1) has the {name} of another {owner} than the one given (tree 0): {error}"
+            ) from None
 
-    expected = optimizer.init(resume.params)
+
+def _init_shapes(model: Layer, in_shape: tuple[int, ...], key: Key) -> tuple[Tree, Tree]:
+    """Return params and state of the shapes that a model makes for examples of a shape, if possible without drawing."""
     try:
-        tree.map(lambda *_: None, expected, resume.opt_state)
-        for (path, leaf), found in zip(tree.flatten(expected).items(), tree.leaves(resume.opt_state), strict=True):
-            if np.shape(leaf) != np.shape(found):
-                raise ValueError(
-                    f"trees differ at {path}: shape {np.shape(leaf)} in tree 0, {np.shape(found)} in tree 1"
-                )
-    except ValueError as error:
-        raise ValueError(
-            f"fit: resume (tree 1) has the opt_state of another optimizer than this one's (tree 0): {error}"
-        ) from None
+        params, state, _ = model.init(keys.shapes_only(sys.maxsize), in_shape)
+    except (ValueError, TypeError):  # a layer that draws by itself refuses such a key; any other error comes again
+        params, state, _ = model.init(fold_in(key, _INIT), in_shape)
+    return params, state
 
 
 def _where(train_state: TrainState) -> str:

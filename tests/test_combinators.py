@@ -229,6 +229,12 @@ def test_map_layers_sees_every_leaf_with_its_path():
     assert np.array_equal(first, second)
 
 
+def test_a_layer_that_needs_more_memory_than_there_is_is_named():
+    with pytest.raises(MemoryError, match=r"shape \(8, 1000000000000\)") as caught:
+        serial(dense(8), residual(serial(dense(10**12)))).init((0,), (8,))
+    assert caught.value.__notes__ == ["in layer 1_residual / 0_serial / 0_dense"]
+
+
 def test_map_layers_keeps_how_branches_are_joined():
     model = parallel(tanh(), relu(), join=ops.concat)._replace(name="inception")
     same = combinators.map_layers(lambda path, layer: layer, model)

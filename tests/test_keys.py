@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from funcnn.initializers import he_normal
 from funcnn.keys import fold_in, generator
 
 
@@ -33,6 +34,11 @@ def test_what_is_not_a_tuple_of_ints_is_no_key(key):
 def test_keys_are_not_empty_or_negative(key):
     with pytest.raises(ValueError, match="a non-empty tuple of ints >= 0"):
         generator(key)
+
+
+def test_no_array_is_made_of_a_negative_key():
+    with pytest.raises(ValueError, match="a non-empty tuple of ints >= 0"):
+        he_normal(fold_in((-1,), 0), (2, 2))
 
 
 def test_fold_in_checks_both():

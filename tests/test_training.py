@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from arrays import normal
 
-from funcnn import checkpoint, data, losses, metrics, models, optim, training, tree
+from funcnn import checkpoint, data, keys, losses, metrics, models, optim, training, tree
 from funcnn.combinators import serial
 from funcnn.gradients import value_and_grad
 from funcnn.layers import conv2d, dense, dropout, flatten, relu, tanh
@@ -359,6 +359,49 @@ def test_parameters_that_were_not_finite_before_the_step_are_named():
         ValueError, match=r"the parameters had values that are not finite at 4_dense/b before this step"
     ):
         next(training.fit(MODEL, losses.softmax_cross_entropy, optim.sgd(0.1), X, LABELS, epochs=1, resume=spoiled))
+
+
+def test_the_state_of_another_model_is_refused():
+    optimizer = optim.sgd(0.1, momentum=0.9)
+    wider = serial(conv2d(5, 3), tanh(), flatten(), dropout(0.2), dense(3))
+    for model, message in (
+        (wider, r"at 0_conv2d/b: shape \(2,\) in tree 0, \(5,\)"),
+        (serial(flatten(), dense(3)), r"at the root: tree 1 lacks \['0_conv2d', '1_tanh'"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"the params of another model than the one given \(tree 0\): .* {message}"
+        ):
+            fit(resume=training.start(model, optimizer, (4, 4, 1), key=(0,)))
+    of_smaller_images = training.start(MODEL, optimizer, (3, 3, 1), key=(0,))
+    with pytest.raises(ValueError, match=r"at 4_dense/w: shape \(8, 3\) in tree 0, \(2, 3\) in tree 1"):
+        fit(resume=of_smaller_images)
+    with pytest.raises(ValueError, match=r"the state of another model"):
+        fit(resume=training.start(MODEL, optimizer, (4, 4, 1), key=(0,))._replace(state={}))
+
+
+def test_a_model_that_draws_by_itself_is_resumed_as_any_other():
+    def init(key, in_shape):
+        return {"w": keys.generator(key).normal(size=(*in_shape, 1)).astype(np.float32)}, {}, (1,)
+
+    model, x = dense(1)._replace(init=init, forward=dense(1, bias=False).forward), normal(8, 4).astype(np.float32)
+    optimizer = optim.sgd(0.1)
+    state = training.start(model, optimizer, (4,), key=(0,))
+    resumed = training.fit(model, losses.mse, optimizer, x, x[:, :1], epochs=1, resume=state)
+    assert [epoch.epoch for epoch in resumed] == [1]
+    with pytest.raises(ValueError, match=r"at w: shape \(3, 1\) in tree 0, \(4, 1\) in tree 1"):
+        training.fit(model, losses.mse, optimizer, x[:, :3], x[:, :1], epochs=1, resume=state)
+
+
+@pytest.mark.parametrize("name", ["x", "targets", "sample_weight", "validation"])
+def test_masked_entries_are_refused(name):
+    """NumPy would compute with the numbers under the mask."""
+    whole = {"x": X, "targets": np.ones((23, 3)), "sample_weight": np.ones(23), "validation": X}
+    given = {part: np.ma.array(array, copy=True) for part, array in whole.items()}
+    given[name][3] = np.ma.masked
+    x, targets = given.pop("x"), given.pop("targets")
+    options = given | {"validation": (given["validation"], whole["targets"]), "metrics": {"mse": losses.mse}}
+    with pytest.raises(ValueError, match=rf"fit: {name} has \d+ masked entries: fill them, or leave out"):
+        training.fit(MODEL, losses.mse, optim.sgd(0.1), x, targets, epochs=1, key=(0,), **options)
 
 
 def test_the_state_of_another_optimizer_is_refused():

@@ -23,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if missing:
         names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
         sys.exit(f"funcnn: the command needs {names}: {extras.install('cli')}")
-    from funcnn.cli import app, console
-
+    try:
+        from funcnn.cli import app, console
+    except KeyboardInterrupt:  # importing takes a moment
+        print("funcnn: interrupted", file=sys.stderr)
+        sys.exit(130)
     console.run(app.app, "funcnn", arguments)

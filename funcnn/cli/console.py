@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -43,7 +44,8 @@ def run(app: typer.Typer, name: str | None = None, arguments: Sequence[str] | No
 
     Errors and warnings are one line on stderr, after the command's name. Mistakes of the program itself keep their
     traceback. What cannot be written to stderr is dropped; results that cannot be written to stdout are a failure, the
-    last one: files are written before. A terminal that hangs up interrupts as Ctrl-C does.
+    last one: files are written before. A terminal that hangs up interrupts as Ctrl-C does, and so does SIGTERM, which
+    schedulers of jobs and containers send.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ def run(app: typer.Typer, name: str | None = None, arguments: Sequence[str] | No
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     streams.occupy_descriptors()
     stdout, stderr = streams.guard(sys.stdout, _results_lost), streams.guard(sys.stderr)
-    with redirect_stdout(stdout), redirect_stderr(stderr), _interrupted_by_hangup():
+    with redirect_stdout(stdout), redirect_stderr(stderr), _interrupted_by("SIGHUP"), _interrupted_by("SIGTERM"):
         try:
             code = _run(app, name, arguments)
         finally:
@@ -74,26 +76,27 @@ def _results_lost(error: Exception) -> None:
 
 
 @contextmanager
-def _interrupted_by_hangup() -> Iterator[None]:
-    """Raise KeyboardInterrupt when the terminal hangs up, unless that is ignored, as after ``nohup``."""
+def _interrupted_by(name: str) -> Iterator[None]:
+    """Raise KeyboardInterrupt at a signal, unless it is ignored, as SIGHUP after ``nohup``."""
+    number: int = getattr(signal, name, 0)  # Windows has no SIGHUP
 
     def interrupt(*_: Any) -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a shell sends another one
+        signal.signal(number, signal.SIG_IGN)  # a shell sends another one
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # else a checkpoint is being written after Ctrl-C
             raise KeyboardInterrupt
 
     if (
-        not hasattr(signal, "SIGHUP")  # Windows
+        not number
         or threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL
+        or signal.getsignal(number) is not signal.SIG_DFL
     ):
         yield
         return
-    signal.signal(signal.SIGHUP, interrupt)
+    signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _run(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
@@ -121,9 +124,9 @@ def _run(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
         if message:  # none where the command line is empty and the help has been printed
             _print_error(f"{path}: {message} (see {path} --help)")
         code = 2
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
-        _print_error(f"{path}: {error}{notes}")
+        _print_error(f"{path}: {str(error) or 'out of memory'}{notes}")
         code = 1
     if code == 130:  # some versions of typer return this for Ctrl-C
         _print_error(f"{path}: interrupted")
@@ -164,6 +167,22 @@ def invocation(sub_command: str) -> list[str]:
     found = shutil.which(program.name)
     known = found is not None and program.exists() and os.path.samefile(found, program)
     return [program.name if known else os.path.abspath(program), sub_command]
+
+
+def shell_command(words: Sequence[str]) -> str:
+    r"""Return words as a line for a shell, in characters that can be seen.
+
+    Examples
+    --------
+    >>> print(shell_command(["cat", "my file", "two\nlines"]))
+    cat 'my file' $'two\x0alines'
+    """
+    return " ".join(shlex.quote(word) if visible(word) == word else _escaped_word(word) for word in words)
+
+
+def _escaped_word(word: str) -> str:
+    literal = {byte: chr(byte) for byte in range(0x20, 0x7F) if chr(byte) not in "'\\"}
+    return "$'" + "".join(literal.get(byte, f"\\x{byte:02x}") for byte in os.fsencode(word)) + "'"
 
 
 def logger(quiet: bool) -> Callable[[str], None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -392,13 +391,13 @@ def main(
     if best:
         current = current._replace(train_state=current.train_state._replace(params=best.params, state=best.state))
         log(f"the best of {current.train_state.epoch} epochs was number {best.epoch}")
-    confusion = training_loop.confusion_on_test(run, network, current, dataset, splits)
     if output:
         try:
             checkpoint.save(output, as_model(current))
             log(f"saved {tree.size(current.train_state.params):,} parameters to {output}")
         except OSError as error:
             failures = [*failures, str(error)]
+    confusion = training_loop.confusion_on_test(run, network, current, dataset, splits)
     if as_json:
         epochs_done = {"epochs": current.train_state.epoch, "best_epoch": best.epoch if best else None}
         print(console.json_line({**epochs_done, **report.report_figures(confusion, dataset.classes)}))
@@ -543,4 +542,4 @@ def resume_command(source: Path, context: typer.Context, known: dict[str, Any]) 
         if name in known and name not in runs.CHANGEABLE and value == known[name]:
             continue
         words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
-    return shlex.join(words)
+    return console.shell_command(words)

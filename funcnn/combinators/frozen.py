@@ -6,7 +6,7 @@ from typing import Any
 
 from funcnn.combinators.children import check_keys, child_names
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, OpForward, add_location, check_empty, output
+from funcnn.layer import LOCATED, Layer, OpForward, add_location, check_empty, output
 from funcnn.tree import Array, Tree
 
 
@@ -44,7 +44,7 @@ def frozen(layer: Layer) -> Layer:
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         try:
             params, state, out_shape = layer.init(fold_in(key, 0), in_shape)
-        except (ValueError, TypeError) as error:
+        except LOCATED as error:
             add_location(error, name)
             raise
         return {}, {"params": params, "state": state}, out_shape
@@ -54,7 +54,7 @@ def frozen(layer: Layer) -> Layer:
         check_keys("frozen", "state", state, ("params", "state"))
         try:
             return output(layer, state["params"], x, state["state"])
-        except (ValueError, TypeError) as error:
+        except LOCATED as error:
             add_location(error, name)
             raise
 
@@ -66,7 +66,7 @@ def frozen(layer: Layer) -> Layer:
                 return {}, None
             try:
                 return {}, layer.forward(state["params"], x, state["state"], train=False)[1](dy)[1]
-            except (ValueError, TypeError) as error:
+            except LOCATED as error:
                 add_location(error, name)
                 raise
 

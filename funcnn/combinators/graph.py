@@ -10,7 +10,7 @@ from funcnn.combinators.children import backward, check_children, child_names, f
 from funcnn.combinators.serial import in_sequence
 from funcnn.fusion import Segment, segments
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, OpForward, add_location
+from funcnn.layer import LOCATED, Layer, OpForward, add_location
 from funcnn.tree import Array, Tree
 
 
@@ -75,7 +75,7 @@ def graph(*nodes: tuple[Any, ...]) -> Layer:
                 params[name], state[name], shapes[i] = layer.init(
                     fold_in(key, i), in_shapes if len(in_shapes) > 1 else in_shapes[0]
                 )
-            except (ValueError, TypeError) as error:
+            except LOCATED as error:
                 add_location(error, name)
                 raise
         return params, state, shapes[-2]

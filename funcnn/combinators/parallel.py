@@ -7,7 +7,7 @@ from typing import Any
 
 from funcnn.combinators.children import check_children, child_names, sum_cotangents
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, OpForward, add_location, empty_batch, output, parameterless, pull_back
+from funcnn.layer import LOCATED, Layer, OpForward, add_location, empty_batch, output, parameterless, pull_back
 from funcnn.ops import add, identity
 from funcnn.tree import Array, Tree
 
@@ -46,7 +46,7 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
             for i, (name, layer) in enumerate(children):
                 params[name], state[name], shape = layer.init(fold_in(key, i), in_shape)
                 shapes.append(shape)
-        except (ValueError, TypeError) as error:
+        except LOCATED as error:
             add_location(error, name)
             raise
         return params, state, join(*map(empty_batch, shapes))[0].shape[1:]
@@ -60,7 +60,7 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
                 y, vjp, new_state[name] = layer.forward(params[name], x, state[name], train=train, key=child_key)
                 ys.append(y)
                 vjps.append(vjp)
-        except (ValueError, TypeError) as error:
+        except LOCATED as error:
             add_location(error, name)
             raise
         y, join_vjp = join(*ys)
@@ -74,7 +74,7 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
                 for (name, layer), vjp, branch_dy in zip(children, vjps, dys, strict=True):
                     dparams[name], dx = pull_back(layer, vjp, branch_dy, input_gradient=input_gradient)
                     dxs.append(dx)
-            except (ValueError, TypeError) as error:
+            except LOCATED as error:
                 add_location(error, name)
                 raise
             return dparams, sum_cotangents(dxs)
@@ -87,7 +87,7 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
         try:
             for name, layer in children:
                 ys.append(output(layer, params[name], x, state[name]))
-        except (ValueError, TypeError) as error:
+        except LOCATED as error:
             add_location(error, name)
             raise
         return join(*ys)[0]

@@ -8,7 +8,7 @@ from typing import Any
 from funcnn.combinators.children import backward, check_children, child_names, first_with_leaves
 from funcnn.fusion import Segment, segments
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, OpForward, add_location
+from funcnn.layer import LOCATED, Layer, OpForward, add_location
 from funcnn.tree import Array, Tree
 
 
@@ -45,7 +45,7 @@ def serial(*layers: Layer) -> Layer:
         for i, (name, layer) in children:
             try:
                 params[name], state[name], shape = layer.init(fold_in(key, i), shape)
-            except (ValueError, TypeError) as error:
+            except LOCATED as error:
                 add_location(error, name)
                 raise
         return params, state, shape

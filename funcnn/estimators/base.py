@@ -6,7 +6,7 @@ import math
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from html import escape
 from numbers import Integral, Real
@@ -24,7 +24,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from funcnn import data, optim, tree
+from funcnn import checks, data, optim, streams, tree
 from funcnn.estimators import layout, scaling
 from funcnn.estimators.network import ACTIVATIONS, Network, build, check_outputs, default_model, is_image, pair
 from funcnn.estimators.scaling import Scaling
@@ -277,6 +277,8 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         # A warm start goes on with the network of the earlier fit, so with its images.
         warm = first and self.warm_start and hasattr(self, "_train_state")
         earlier = (self.image_shape_, self.layout_) if warm else None
+        for name, array in (("y", y), ("sample_weight", sample_weight)):
+            checks.unmasked(type(self).__name__, name, array)
         x = self._rows(X, reset=first)
         targets = self._targets(y)
         check_consistent_length(x, targets)
@@ -316,6 +318,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
 
     def _rows(self, X: Any, *, reset: bool) -> Array:
         """Return X as rows (n, features) of real numbers."""
+        checks.unmasked(type(self).__name__, "X", X)
         shape = _shape(X)
         if len(shape) > 4:
             raise ValueError(f"X must be (n, features), (n, h, w) or (n, h, w, c), got shape {shape}")
@@ -358,8 +361,9 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
                     f"{self.layout_}. This is a guess: give image_shape=({side}, {side}) or (1, {features})",
                     stacklevel=5,
                 )
-        if self.verbose and sys.stderr is not None:
-            print(self.layout_, file=sys.stderr)
+        if self.verbose:
+            with suppress(OSError, ValueError):  # as the progress, it is not worth a fit
+                print(self.layout_, file=streams.guard(sys.stderr), flush=True)
 
     def _check_validation(self, validation: TrainingData) -> None:
         """Raise an error if the score of these data is not defined."""
@@ -369,6 +373,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             raise ValueError("X_val and y_val must be given together; only one of them was")
         if X_val is None:
             return None
+        checks.unmasked(type(self).__name__, "y_val", y_val)
         x, y = self._rows(X_val, reset=False), self._targets(y_val)
         check_consistent_length(x, y)
         self._count_outputs(y, False, None)

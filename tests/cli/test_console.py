@@ -1,5 +1,6 @@
 """The command's console: streams that cannot be written, encodings of every kind, names that are no text."""
 
+import importlib.abc
 import json
 import os
 import pty
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 import screens
 
-from funcnn import checkpoint
-from funcnn.cli import app, console
+from funcnn import checkpoint, cli
+from funcnn.characters import visible
+from funcnn.cli import app, console, train
 
 
 def test_every_command_on_a_narrow_terminal_in_small_encodings(tmp_path):
@@ -145,6 +147,54 @@ def test_a_terminal_that_hangs_up_interrupts_a_run_which_writes_its_checkpoint(t
         process.send_signal(signal.SIGHUP)
     assert process.wait(timeout=60) == 130
     assert checkpoint.latest(tmp_path / "checkpoints" / "1")[1].train_state.step > 0
+
+
+def test_sigterm_interrupts_a_run_which_writes_its_checkpoint(tmp_path):
+    """Schedulers of jobs and containers send it before they kill."""
+    make_rows(tmp_path)
+    words = (sys.executable, *commands.FUNCNN, *TRAIN[:5], "--epochs", "1000000")
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, env=commands.ENVIRONMENT, cwd=tmp_path, text=True)
+    while "loss" not in process.stderr.readline():
+        pass
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted after step" in errors and "to resume: " in errors
+    assert checkpoint.latest(tmp_path / "checkpoints" / "1")[1].train_state.step > 0
+
+
+def test_ctrl_c_while_the_command_is_imported_is_one_line(monkeypatch, capsys):
+    class Interrupting(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, path, target=None):
+            if name == "funcnn.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "funcnn.cli.app")
+    monkeypatch.delattr(cli, "app")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--version"])
+    assert exit_.value.code == 130 and capsys.readouterr().err == "funcnn: interrupted\n"
+
+
+@pytest.mark.parametrize("message", ["Unable to allocate 6 TiB for an array with shape (8, 10)", ""])
+def test_a_lack_of_memory_is_one_line(monkeypatch, message):
+    error = MemoryError(message)
+    error.add_note("in layer 1_dense")
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(train, "open_data", fail)
+    code, _, errors = screens.command(monkeypatch, "train")
+    assert (code, errors) == (1, f"funcnn train: {message or 'out of memory'} (in layer 1_dense)\n")
+
+
+@pytest.mark.parametrize("name", ["plain", "it's", "my file", "a\nb", "a\x1b[31m'b\\", "caf\udce9", "é\u202e"])
+def test_a_command_to_paste_leads_to_the_file_whatever_its_name(name):
+    line = console.shell_command(["printf", "%s", name])
+    assert visible(line) == line
+    assert subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout == os.fsencode(name)
 
 
 def test_json_is_strict():

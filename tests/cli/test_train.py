@@ -16,6 +16,7 @@ from pathlib import Path
 import commands
 import numpy as np
 import pytest
+import screens
 import shapes
 import typer
 from commands import CONTROL, ENVIRONMENT
@@ -471,6 +472,22 @@ def test_what_was_asked_for_and_not_written_is_exit_1_after_the_results(tmp_path
         lines = [f"funcnn train: warning: {reason}; training goes on without checkpoints", f"funcnn train: {reason}"]
         assert captured.err.splitlines() == (lines if asked else lines[:1])
         assert checkpoint.load("net.safetensors").train_state.epoch == 1 and len(rows(tmp_path / "h.jsonl")) == 1
+
+
+def test_a_pipe_to_resume_from_is_never_opened(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    code, _, errors = screens.command(monkeypatch, "train", "--resume", tmp_path / "pipe")
+    assert (code, errors) == (1, f"funcnn train: cannot read {tmp_path}/pipe: it is not a file\n")
+
+
+def test_ctrl_c_while_the_trained_model_is_tested_finds_it_saved(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.training_loop, "confusion_on_test", interrupted)
+    monkeypatch.chdir(tmp_path)
+    code, _, _ = screens.command(monkeypatch, "train", "--epochs", "1", "--output", "net.safetensors")
+    assert code == 130 and checkpoint.load(tmp_path / "net.safetensors").train_state.epoch == 1
 
 
 def test_an_output_that_cannot_be_written_at_the_end_does_not_hide_the_results(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,7 @@
 """What classifier and regressor have in common: scikit-learn's checks, data, parameters, the training loop."""
 
+import io
+import os
 import pickle
 import re
 import subprocess
@@ -371,6 +373,26 @@ def test_partial_fit_with_another_solver_starts_its_own_optimizer():
     for solver in ("sgd", "adam"):
         net.set_params(solver=solver).partial_fit(DIGITS[:99], LABELS[:99])
     assert len(net.loss_curve_) == 3
+
+
+@pytest.mark.parametrize("name", ["X", "y", "sample_weight", "X_val", "y_val"])
+def test_masked_entries_are_refused(name):
+    """NumPy, and with it scikit-learn, would compute with the numbers under the mask."""
+    given = {"X": DIGITS[:99], "y": LABELS[:99], "sample_weight": np.ones(99), "X_val": DIGITS[:9], "y_val": LABELS[:9]}
+    given[name] = np.ma.array(given[name], copy=True)
+    given[name][2] = np.ma.masked
+    with pytest.raises(ValueError, match=rf"ConvNetClassifier: {name[:1]}\w* has \d+ masked entries"):
+        ConvNetClassifier(**SMALL).fit(**given)
+
+
+@pytest.mark.parametrize("stream", ["closed", "missing", "closed in a notebook"])
+def test_verbose_is_never_worth_a_fit(monkeypatch, stream):
+    with open(os.devnull, "w") as closed, io.StringIO() as closed_in_a_notebook:
+        pass
+    stderr = {"closed": closed, "missing": None, "closed in a notebook": closed_in_a_notebook}[stream]
+    monkeypatch.setattr(sys, "stderr", stderr)
+    net = ConvNetClassifier(**SMALL, verbose=True).fit(DIGITS[:99], LABELS[:99])
+    assert len(net.loss_curve_) == 4
 
 
 def test_not_fitted():
