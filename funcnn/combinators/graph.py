@@ -143,7 +143,7 @@ def graph(*nodes: tuple[Any, ...]) -> Layer:
     options = {"layers": layers, "sources": sources}
     is_sequence = len(chains) == 1 and chains[0].sources is None
     functions = in_sequence("graph", names, chains[0].segments) if is_sequence else (call, output)
-    forward = OpForward(graph, options, *functions, recipe=partial(graph, *nodes))
+    forward = OpForward(graph, options, functions[0], functions[1], partial(graph, *nodes))
     return Layer("graph", init, forward, layers, rebuild)
 
 

@@ -288,7 +288,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         weight = self._weighted(targets, weight)
         training_data = _weighed(x, targets, weight, "sample")
         if first:
-            self._set_layout(_found_image_shape(_shape(X)), training_data.x, earlier)
+            self._set_layout(_found_image_shape(shape_of(X)), training_data.x, earlier)
         if first:
             model = self.model
             if model is None:
@@ -316,7 +316,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
 
     def _rows(self, X: Any, *, reset: bool) -> Array:
         """Return X as rows (n, features) of real numbers."""
-        shape = _shape(X)
+        shape = shape_of(X)
         if len(shape) > 4:
             raise ValueError(f"X must be (n, features), (n, h, w) or (n, h, w, c), got shape {shape}")
         if not reset and math.prod(shape[1:]) != self.n_features_in_ and (*shape, 1)[:3] == self.image_shape_:
@@ -521,7 +521,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _shape(X: Any) -> tuple[int, ...]:
+def shape_of(X: Any) -> tuple[int, ...]:
     try:
         return tuple(X.shape if hasattr(X, "shape") else np.asarray(X).shape)
     except ValueError:  # rows of different lengths, for which scikit-learn has its own error message
