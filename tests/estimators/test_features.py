@@ -122,7 +122,8 @@ def test_images_of_other_sizes_and_colours_are_made_what_the_network_takes(file)
     grey = PIXELS[..., 0]
     assert np.allclose(features.transform(grey), features.transform(grey[..., None].repeat(3, axis=3)), atol=1e-6)
     assert np.allclose(features.transform(PIXELS.reshape(7, -1)), features.transform(PIXELS))
-    assert np.allclose(features.transform(grey.reshape(7, -1)), features.transform(grey))
+    rows = Features(file, scaling="imagenet").fit_transform(grey.reshape(7, -1))
+    assert np.allclose(rows, features.transform(grey), atol=1e-6)
     with pytest.raises(ValueError, match="the network takes images of 3 channels, X has shape"):
         features.transform(np.zeros((2, 12, 12, 4)))
 
@@ -246,7 +247,7 @@ def test_what_does_not_fit_is_an_error(file, saved):
         Features(file, scaling="imagenet").fit(np.zeros((3, 100)))
     with pytest.raises(NotFittedError):
         Features(file).transform(PIXELS)
-    with pytest.raises(OSError, match="cannot read missing.onnx"):
+    with pytest.raises(OSError, match="cannot read missing"):
         Features("missing.onnx").fit(PIXELS)
 
 
