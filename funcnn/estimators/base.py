@@ -395,6 +395,8 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
 
     def _measured_scaling(self, training_data: TrainingData) -> Scaling:
         x, _, weight = training_data
+        if self.scaling is not None:
+            return scaling.of_trained_network(x, self.scaling, self.image_shape_)
         if not is_image(self.image_shape_):
             return scaling.of_rows(x, weight)
         measured = scaling.of_images(x, weight, self.image_shape_[2])
@@ -484,6 +486,8 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             value = getattr(self, name)
             if not isinstance(value, str) or value not in choices:
                 raise self._invalid(name, f"one of {choices}", value)
+        if not (self.scaling is None or scaling.is_given(self.scaling)):
+            raise self._invalid("scaling", "'imagenet', 'raw', a dict of mean and std, or None", self.scaling)
         for name in ("augment", "model"):
             value = getattr(self, name)
             special = isinstance(value, Layer) if name == "model" else isinstance(value, str) and value == "auto"

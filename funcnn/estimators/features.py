@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from funcnn import data
 from funcnn import predictor as predictors
 from funcnn.estimators.base import shape_of
+from funcnn.estimators.scaling import find_full_scale, is_given, mean_and_std
 from funcnn.intermediates import up_to
 from funcnn.layer import Layer, empty_batch, output
 from funcnn.predictor import Predictor
@@ -26,11 +27,6 @@ from funcnn.training import predict
 from funcnn.tree import Array, Tree
 
 __all__ = ["Features"]
-
-# Of the pixels of ImageNet, from 0 to 1, as torchvision's networks and most others take them: red, green, blue.
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-# White in images of 1, 8 and 16 bits; also in images of floats from 0 to 1.
-FULL_SCALES = (1.0, 255.0, 65535.0)
 
 
 class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -155,7 +151,7 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         scaling = self._mean_and_std(in_shape)
         if len(in_shape) == 3 and preprocessing is None:
             if scaling is not None:
-                full_scale = _full_scale(x)
+                full_scale = find_full_scale(x)
             elif self.scaling is None and source.white is not None:
                 full_scale = source.white
             elif self.scaling is None and x.max() > 1:
@@ -285,8 +281,7 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             and all(isinstance(s, Integral) and int(s) >= 1 for s in shape)
         ):
             raise self._invalid("image_shape", "(h, w), (h, w, c) or None", shape)
-        keyed = isinstance(self.scaling, Mapping) and set(self.scaling) == {"mean", "std"}
-        if not (self.scaling in (None, "imagenet", "raw") if not isinstance(self.scaling, Mapping) else keyed):
+        if not (self.scaling is None or is_given(self.scaling)):
             raise self._invalid("scaling", '"imagenet", "raw", a dict of mean and std, or None', self.scaling)
 
     def _invalid(self, name: str, expected: str, value: Any) -> InvalidParameterError:
@@ -299,16 +294,9 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         """Return what pixels are standardised by, None if by nothing."""
         if self.scaling is None or self.scaling == "raw":
             return None
-        given: Mapping[str, Any] = self.scaling if isinstance(self.scaling, Mapping) else IMAGENET
-        mean, std = (np.asarray(given[name], np.float32) for name in ("mean", "std"))
         if len(in_shape) != 3:
             raise ValueError(f"scaling is for images, and the network takes examples of {in_shape}")
-        for name, numbers in (("mean", mean), ("std", std)):
-            if numbers.shape not in ((), (1,), in_shape[2:]) or not np.isfinite(numbers).all():
-                raise ValueError(f"scaling: {name} must be one number or one for each channel, not {numbers}")
-        if (std <= 0).any():
-            raise ValueError(f"scaling: std must be above 0, got {std}")
-        return mean, std
+        return mean_and_std(self.scaling, in_shape[2])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -368,9 +356,3 @@ def _white(metadata: Mapping[str, str]) -> float | None:
     """Return what the metadata of an exported file says of its inputs; the graph itself does the rest."""
     found = re.fullmatch(r"pixels divided by (\d+(?:\.\d+)?(?:e[+-]?\d+)?)", metadata.get("inputs", ""))
     return float(found[1]) or None if found else None
-
-
-def _full_scale(x: Array) -> float:
-    """Return white: the smallest full scale that holds all pixels, 1 if some are negative or larger than any."""
-    low, high = x.min(), x.max()
-    return next((scale for scale in FULL_SCALES if low >= 0 and high <= scale), 1.0)

@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 
 from funcnn import data, models, predictor, training
 from funcnn.combinators import frozen, serial
-from funcnn.estimators import ConvNetClassifier, Features
+from funcnn.estimators import ConvNetClassifier, ConvNetRegressor, Features
 from funcnn.intermediates import activations, up_to
 from funcnn.layers import conv2d, dense, flatten, global_avg_pool, relu
 from funcnn.onnx import from_onnx, to_onnx
@@ -230,7 +230,7 @@ def test_onnx_is_imported_only_for_its_files(saved):
         ({"model": NET, "image_shape": (3,)}, "'image_shape' parameter"),
         ({"model": NET, "scaling": "standard"}, '"imagenet", "raw", a dict of mean and std, or None'),
         ({"model": NET, "scaling": {"mean": 0}}, "a dict of mean and std"),
-        ({"model": NET, "scaling": {"mean": (0, 0), "std": 1}}, "mean must be one number or one for each channel"),
+        ({"model": NET, "scaling": {"mean": (0, 0), "std": 1}}, "mean must be one number, or 3, one for each channel"),
         ({"model": NET, "scaling": {"mean": 0, "std": 0}}, "std must be above 0"),
         ({"model": NET, "output": 3}, "'output' parameter"),
     ],
@@ -279,3 +279,20 @@ def test_an_imported_body_gets_a_head_in_a_classifier(file, freeze):
     assert np.array_equal(again.predict_proba(x), net.predict_proba(x))
     assert np.array_equal(clone(net).fit(x, y).predict_proba(x), net.predict_proba(x))
     assert training.predict(again.model_, again.params_, again.state_, np.zeros((1, 12, 12, 3))).shape == (1, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_a_trained_body_in_a_classifier_sees_pixels_as_it_was_trained(file, dtype):
+    model = serial(frozen(from_onnx(file, output="features")), dense(3))
+    x = (PIXELS if dtype is np.uint8 else PIXELS / 255).astype(dtype)
+    net = ConvNetClassifier(model=model, scaling="imagenet", **SETTINGS).fit(x, np.arange(7) % 3)
+    head = net.params_["1_dense"]
+    logits = by_hand((PIXELS / 255 - MEAN) / STD) @ head["w"] + head["b"]
+    assert np.allclose(net.decision_function(x), logits, atol=1e-4)
+    raw = ConvNetRegressor(model=serial(flatten(), dense(1)), scaling="raw", **SETTINGS).fit(x, np.arange(7.0))
+    assert not raw.offset_.any() and (raw.scale_ == 1).all()
+    again = ConvNetClassifier(model=model, scaling={"mean": 0.5, "std": 0.5}, **SETTINGS)
+    again.partial_fit(x, np.arange(7) % 3, classes=[0, 1, 2]).partial_fit(x[:3], np.arange(3))
+    assert np.allclose(again.offset_, 0.5 * x.max().clip(1)) and np.isinf(again.range_).all()
+    with pytest.raises(ValueError, match="'scaling' parameter of ConvNetClassifier must be 'imagenet', 'raw'"):
+        ConvNetClassifier(scaling="standard").fit(x, np.arange(7) % 3)
