@@ -138,7 +138,7 @@ def train(
     if has_stopped_early(run, initial):
         return Trained(initial, [])
     classes = len(dataset.classes)
-    x = preprocess(dataset.x, initial.description["preprocessing"])
+    x = preprocess(dataset.x, initial.description["preprocessing"], full_scale=1)
     targets = targets_for(dataset.labels, classes)
     _, loss = loss_for(classes)
     measures: dict[str, training.Metric] = {}
@@ -300,6 +300,6 @@ def locked_new_folder(parent: Path) -> Iterator[Path]:
 def confusion_on_test(run: Run, model: Layer, current: Checkpoint, dataset: Dataset, splits: Splits) -> Array:
     """Return the confusion matrix on the test part of the data."""
     train_state = current.train_state
-    x = preprocess(dataset.x[splits.test], current.description["preprocessing"])
+    x = preprocess(dataset.x[splits.test], current.description["preprocessing"], full_scale=1)
     outputs = training.predict(model, train_state.params, train_state.state, x, threads=run.threads)
     return metrics.confusion_matrix(outputs, dataset.labels[splits.test], len(dataset.classes))
