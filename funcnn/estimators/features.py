@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from funcnn import data
 from funcnn import predictor as predictors
 from funcnn.estimators.base import shape_of
-from funcnn.estimators.scaling import find_full_scale, is_given, mean_and_std
+from funcnn.estimators.scaling import is_given, mean_and_std
 from funcnn.intermediates import up_to
 from funcnn.layer import Layer, empty_batch, output
 from funcnn.predictor import Predictor
@@ -151,7 +151,7 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         scaling = self._mean_and_std(in_shape)
         if len(in_shape) == 3 and preprocessing is None:
             if scaling is not None:
-                full_scale = find_full_scale(x)
+                full_scale = data.find_full_scale(x)
             elif self.scaling is None and source.white is not None:
                 full_scale = source.white
             elif self.scaling is None and x.max() > 1:

@@ -22,8 +22,6 @@ _ROUNDING = 4
 _ODD_FRACTION, _FEWEST = 0.01, 5
 # Of the pixels of ImageNet, from 0 to 1, as torchvision's networks and most others take them: red, green, blue.
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-# White in images of 1, 8 and 16 bits; also in images of floats from 0 to 1.
-FULL_SCALES = (1.0, 255.0, 65535.0)
 
 
 class Scaling(NamedTuple):
@@ -81,24 +79,12 @@ def mean_and_std(given: str | Mapping[str, Any], channels: int) -> tuple[Array, 
     return np.broadcast_to(mean, channels).copy(), np.broadcast_to(std, channels).copy()
 
 
-def find_full_scale(x: Array) -> float:
-    """Return white: the smallest full scale that holds all pixels, 1 if some are negative or larger than any.
-
-    Examples
-    --------
-    >>> find_full_scale(np.array([0, 93])), find_full_scale(np.array([0.0, 0.7])), find_full_scale(np.array([-1, 93]))
-    (255.0, 1.0, 1.0)
-    """
-    low, high = x.min(), x.max()
-    return next((scale for scale in FULL_SCALES if low >= 0 and high <= scale), 1.0)
-
-
 def of_trained_network(x: Array, given: str | Mapping[str, Any], image_shape: tuple[int, ...]) -> Scaling:
     """Return the scaling that a network of others was trained with, for pixels x (n, features)."""
     height, width, channels = image_shape
     mean, std, white = np.zeros(channels), np.ones(channels), 1.0
     if given != "raw":
-        (mean, std), white = mean_and_std(given, channels), find_full_scale(x)
+        (mean, std), white = mean_and_std(given, channels), data.find_full_scale(x)
     offset, scale = (np.tile(np.asarray(part, np.float64) * white, height * width) for part in (mean, std))
     unlimited = np.full_like(offset, np.inf)
     return Scaling(offset, scale, -unlimited, unlimited)

@@ -50,7 +50,7 @@ def file(tmp_path):
 def saved(tmp_path):
     described = {"name": "resnet", "arguments": {"outputs": 5, "blocks": [1, 1], "channels": [4, 8]}}
     standardize = {"mean": MEAN, "std": STD}
-    description = predictor.describe(described, (12, 12, 3), list("abcde"), standardize=standardize)
+    description = predictor.describe(described, (12, 12, 3), list("abcde"), standardize=standardize, full_scale=255)
     path = tmp_path / "net.safetensors"
     predictor.from_description(description, PARAMS, STATE).save(path)
     return path
