@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 
+import commands
 import numpy as np
 import onnxruntime
 import pytest
@@ -85,12 +86,9 @@ def test_without_a_word_on_scaling_pixels_are_passed_on_as_they_are(file):
         Features(file).fit(PIXELS)
 
 
-def test_an_exported_file_says_what_pixels_are_divided_by(tmp_path):
-    proto = to_onnx(
-        NET, PARAMS, STATE, (12, 12, 3), offset=MEAN, scale=STD, metadata={"inputs": "pixels divided by 255"}
-    )
-    (tmp_path / "net.onnx").write_bytes(proto.SerializeToString())
-    features = Features(tmp_path / "net.onnx").fit(PIXELS // 4)
+def test_an_exported_file_says_what_pixels_are_divided_by(saved):
+    assert commands.run("export", saved, saved.with_suffix(".onnx")).returncode == 0
+    features = Features(saved.with_suffix(".onnx")).fit(PIXELS // 4)
     assert features.full_scale_ == 255
     assert np.allclose(features.transform(PIXELS), by_hand((PIXELS / 255 - MEAN) / STD), atol=1e-5)
 
