@@ -4,13 +4,14 @@ VENV ?= .venv
 ARGS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help train test soak parity bench lint mutants clean
+.PHONY: help train test soak parity pretrained bench lint mutants clean
 
 help:  ## Show this help
 	@echo "make train   train the default network on the digits; with options: make train ARGS=\"--epochs 10\""
 	@echo "make test    run the tests"
 	@echo "make soak    kill training at 200 moments instead of 30, and check that resuming loses nothing"
 	@echo "make parity  compare operations, losses and optimizers with PyTorch (installs it: gigabytes)"
+	@echo "make pretrained  compare networks that others trained with onnxruntime (downloads them: 0.2 gigabytes)"
 	@echo "make bench   time training and prediction beside PyTorch and JAX (installs them: gigabytes)"
 	@echo "make lint    check style and types"
 	@echo "make mutants change the mathematics in many places, one at a time, and count how often the tests detect it"
@@ -30,6 +31,9 @@ soak: $(VENV)/test.installed  ## Kill training many times
 
 parity: $(VENV)/parity.installed  ## Compare with PyTorch
 	@$(VENV)/bin/python -m pytest tests/parity $(ARGS)
+
+pretrained: $(VENV)/pretrained.installed  ## Compare networks that others trained with onnxruntime
+	@$(VENV)/bin/python -m pytest tests/pretrained $(ARGS)
 
 bench: $(VENV)/bench.installed  ## Time training and prediction beside PyTorch and JAX
 	@$(VENV)/bin/python scripts/bench $(ARGS)

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import tree
-from funcnn.combinators import map_layers
+from funcnn import ops, tree
+from funcnn.combinators import map_layers, parallel
+from funcnn.combinators.children import child_names
 from funcnn.keys import Key
-from funcnn.layer import Layer
+from funcnn.layer import Layer, OpForward, empty_batch, op_and_options, output
 from funcnn.losses import Loss
 from funcnn.tree import Array, Tree
 
-__all__ = ["LayerStatistics", "LayerTrace", "activations", "forward_backward", "layer_statistics"]
+__all__ = ["LayerStatistics", "LayerTrace", "activations", "forward_backward", "layer_statistics", "up_to"]
 
 
 class LayerTrace(NamedTuple):
@@ -123,6 +125,95 @@ def activations(
     recording_model, records = _with_recording(model)
     recording_model.forward(params, x, state, train=train, key=key)
     return {path: record["output"] for path, record in records.items() if "output" in record}
+
+
+def up_to(model: Layer, path: str | None = None) -> Layer:
+    """Return a model that ends with one of its layers, for features of its inputs.
+
+    Parameters
+    ----------
+    model : Layer
+    path : str, optional
+        Of a layer without children, as in `activations`. By default the features that the model classifies by: if its
+        last layer is dense, the input of that, else the model's own output.
+
+    Returns
+    -------
+    Layer
+        With the parameters and state of ``model``, for evaluation: in memory and time it takes nothing for the layers
+        after the last, and it has no VJP.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer.
+
+    Examples
+    --------
+    >>> from funcnn.models import mlp
+    >>> model = mlp(3, hidden=(16,))
+    >>> params, state, _ = model.init((0,), (4,))
+    >>> x = np.ones((5, 4), np.float32)
+    >>> up_to(model).forward(params, x, state, train=False)[0].shape
+    (5, 16)
+    >>> up_to(model, "4_dense").forward(params, x, state, train=False)[0].shape
+    (5, 3)
+    """
+    last, of_input = (_last_dense(model), True) if path is None else (path, False)
+    if last is None:
+        return model
+    known: list[str] = []
+
+    def stopping(at: str, layer: Layer) -> Layer:
+        known.append(at)
+
+        def forward(params: Tree, x: Any, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+            raise _Reached(x if of_input else output(layer, params, x, state))
+
+        return layer._replace(forward=forward) if at == last else layer
+
+    stopping_model = map_layers(stopping, model)
+    if last not in known:
+        raise ValueError(f"up_to: the model has no layer {last!r}, only {', '.join(known)}")
+
+    def output_there(params: Tree, x: Any, state: Tree) -> Array:
+        try:
+            output(stopping_model, params, x, state)
+        except _Reached as reached:
+            return reached.value
+        raise ValueError(f"up_to: the model does not call its layer {last!r}")
+
+    def forward(params: Tree, x: Any, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+        if train:
+            raise ValueError("up_to: only for evaluation")
+
+        def refused_vjp(dy: Any, *, input_gradient: bool = True) -> Any:
+            raise ValueError("up_to: has no VJP")
+
+        return output_there(params, x, state), refused_vjp, state
+
+    def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
+        params, state, _ = model.init(key, in_shape)
+        return params, state, output_there(params, empty_batch(in_shape), state).shape[1:]
+
+    return Layer("up_to", init, OpForward(up_to, {}, forward, output_there, partial(up_to, model, path)))
+
+
+class _Reached(Exception):  # noqa: N818 not an error
+    """What ends a model: the value that is wanted."""
+
+    def __init__(self, value: Array) -> None:
+        super().__init__()
+        self.value = value
+
+
+def _last_dense(model: Layer) -> str | None:
+    """Return the path of the layer that makes the output, if it is dense."""
+    names, layer = [], model
+    while layer.children and op_and_options(layer)[0] is not parallel:
+        names.append(child_names(layer.name, layer.children)[-1])
+        layer = layer.children[-1]
+    return "/".join(names) if op_and_options(layer)[0] is ops.dense else None
 
 
 def forward_backward(

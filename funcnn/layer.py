@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import partial
+from operator import is_
 from types import FunctionType, MappingProxyType
 from typing import Any, NamedTuple
 
@@ -57,6 +58,9 @@ class Layer(NamedTuple):
     - A random layer draws from ``key`` in training, and raises a ValueError if it is None.
     - It does not write to its arguments, nor does ``vjp``.
 
+    A layer of funcnn can be pickled: pickle stores how it was made, a function and its arguments. It stores your own
+    ``init`` and ``forward`` by name, so they must be functions of a module.
+
     The layers and combinators of funcnn have an `OpForward` here, from which tools know what a layer computes. Any
     other callable is allowed, such as your own function or a wrapper around another ``forward``. The layer is then
     never fused with its neighbours, counts no multiply-adds in summaries and cannot be exported to ONNX.
@@ -81,6 +85,22 @@ class Layer(NamedTuple):
     children: tuple[Layer, ...] = ()
     rebuild: Callable[..., Layer] | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        recipe = self.forward.recipe if isinstance(self.forward, OpForward) else None
+        if recipe is None:
+            return Layer, tuple(self)
+        made = recipe()
+        replaced: dict[str, Any] = {} if self.name == made.name else {"name": self.name}
+        if getattr(self.init, "__code__", None) is not getattr(made.init, "__code__", None):
+            replaced["init"] = self.init
+        if not (len(self.children) == len(made.children) and all(map(is_, self.children, made.children))):
+            replaced["children"] = self.children
+        return _remade, (recipe, replaced)
+
+
+def _remade(recipe: Callable[[], Layer], replaced: Mapping[str, Any]) -> Layer:
+    return recipe()._replace(**replaced)
+
 
 class OpForward:
     """The ``forward`` of a layer that computes one op. It also tells tools which op that is, and with which options.
@@ -101,6 +121,9 @@ class OpForward:
     output : callable or None
         Set by combinators: ``output(params, x, state) -> y`` computes the same in evaluation, and drops each layer's
         closure as soon as the layer is computed; see the function `output`.
+    recipe : callable or None
+        ``recipe() -> Layer`` makes the layer again, in any process, where it can be pickled: a `functools.partial` of
+        the layer's factory.
 
     Examples
     --------
@@ -114,7 +137,7 @@ class OpForward:
     1
     """
 
-    __slots__ = ("__weakref__", "call", "op", "options", "output")
+    __slots__ = ("__weakref__", "call", "op", "options", "output", "recipe")
 
     def __init__(
         self,
@@ -122,14 +145,16 @@ class OpForward:
         options: Mapping[str, Any],
         call: Callable[..., Any],
         output: Callable[[Tree, Array, Tree], Array] | None = None,
+        recipe: Callable[[], Layer] | None = None,
     ) -> None:
         self.op = op
         self.options = MappingProxyType({**_defaults(op), **options})
         self.call = call
         self.output = output
+        self.recipe = recipe
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OpForward:
-        return OpForward(self.op, deepcopy(dict(self.options), memo), self.call, self.output)
+        return OpForward(self.op, deepcopy(dict(self.options), memo), self.call, self.output, self.recipe)
 
     def __call__(self, params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         """Compute the layer; see `Layer`."""
@@ -207,7 +232,8 @@ def parameterless(
 
         return y, parameterless_vjp, {}
 
-    return Layer(name, init, OpForward(op, options, call))
+    recipe = partial(parameterless, name, op, dict(options), in_evaluation=dict(in_evaluation))
+    return Layer(name, init, OpForward(op, options, call, recipe=recipe))
 
 
 def parametric(
@@ -217,6 +243,7 @@ def parametric(
     options: Mapping[str, Any] = NO_OPTIONS,
     *,
     optional_dx: bool = False,
+    recipe: Callable[[], Layer] | None = None,
 ) -> Layer:
     """Turn an op with parameters, ``op(params, x, **options) -> y, vjp``, into a layer.
 
@@ -233,6 +260,9 @@ def parametric(
         True declares that the op's VJP accepts ``vjp(dy, input_gradient=False)`` and then returns None for dx without
         computing it, which saves time in the first layer of a model. If False, it is always called as ``vjp(dy)``, and
         a dx that is not needed is discarded.
+    recipe : callable, optional
+        ``recipe() -> Layer`` makes the layer again, so that it can be pickled although ``init_params`` is an inner
+        function: a `functools.partial` of your factory.
 
     Returns
     -------
@@ -265,7 +295,8 @@ def parametric(
 
         return y, parametric_vjp, {}
 
-    return Layer(name, init, OpForward(op, options, call))
+    again = partial(parametric, name, init_params, op, dict(options), optional_dx=optional_dx)
+    return Layer(name, init, OpForward(op, options, call, recipe=recipe or again))
 
 
 def joining(
@@ -322,7 +353,8 @@ def joining(
         got = f"{given}" if isinstance(given, tuple) else type(given).__name__
         raise TypeError(f"{name}: {argument} must be a tuple of {of}, one for each source of its node, not {got}")
 
-    return Layer(name, init, OpForward(op, options, call))
+    recipe = partial(joining, name, op, dict(options))
+    return Layer(name, init, OpForward(op, options, call, recipe=recipe))
 
 
 def output(layer: Layer, params: Tree, x: Any, state: Tree) -> Array:

@@ -498,9 +498,11 @@ def test_file_permissions_follow_the_umask(path):
 
 @pytest.mark.parametrize("name", models.__all__)
 def test_every_model_is_rebuilt_from_json(name):
-    arguments = {"outputs": 4} | {"vgg": {"blocks": [[4], [8]]}, "mobilenet": {"stem": [4, 1], "blocks": [[8, 2]]}}.get(
-        name, {}
-    )
+    arguments = {
+        "vgg": {"outputs": 4, "blocks": [[4], [8]]},
+        "mobilenet": {"outputs": 4, "stem": [4, 1], "blocks": [[8, 2]]},
+        "network": {"nodes": [{"layer": "conv2d", "arguments": {"features": 2, "kernel_size": [3, 1]}}]},
+    }.get(name, {"outputs": 4})
     built = getattr(models, name)(**arguments)
     rebuilt = checkpoint.rebuild(json.loads(json.dumps({"model": {"name": name, "arguments": arguments}})))
     params, state, out_shape = built.init((0,), (16, 16, 1))

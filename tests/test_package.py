@@ -35,7 +35,7 @@ FLOORS = [
     {"tree", "keys", "initializers", "sharding", "checks", "files", "extras", "characters", "streams"},
     {"kernels"},
     {"ops", "losses", "optim", "metrics"},
-    {"layer", "layers", "combinators", "fusion", "models"},
+    {"layer", "layers", "combinators", "fusion", "models", "torchvision"},
     {"data"},
     {"attribution", "intermediates", "derivatives", "profiling", "summary", "testing"},
     {"gradients", "data_parallel", "training", "divergence", "stopping", "checkpoint", "progress"},

@@ -71,6 +71,12 @@ def test_estimators(tmp_path):
     assert after["logits"].shape == (1197, 10) and float(printed[1].split()[1]) > 0.8
 
 
+def test_features(tmp_path):
+    _, printed = run_page("features.md", tmp_path)
+    by_features, with_a_head = map(float, printed)
+    assert by_features > 0.6 and with_a_head > 0.55
+
+
 def test_layers(tmp_path):
     after, printed = run_page("layers.md", tmp_path)
     assert printed[0].startswith("(10,) ['0_conv2d', '1_relu', '2_residual', '3_parallel', '4_flatten', '5_dense']")
@@ -96,7 +102,7 @@ def test_speed(tmp_path):
 
 def test_every_page_with_python_is_run():
     with_python = {name.removesuffix(".md") for name in PAGES if blocks(SITE / name, "python")}
-    assert with_python == {"training", "predictor", "estimators", "layers", "pictures", "proof", "speed"}
+    assert with_python == {"training", "predictor", "estimators", "features", "layers", "pictures", "proof", "speed"}
 
 
 def anchors(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from funcnn.combinators.children import check_keys, child_names
@@ -72,4 +73,5 @@ def frozen(layer: Layer) -> Layer:
 
         return y, frozen_vjp, state
 
-    return Layer("frozen", init, OpForward(frozen, {"layers": (layer,)}, call, output_of_layer), (layer,), frozen)
+    forward = OpForward(frozen, {"layers": (layer,)}, call, output_of_layer, partial(frozen, layer))
+    return Layer("frozen", init, forward, (layer,), frozen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any, NamedTuple
 
 from funcnn import checks
@@ -142,7 +143,8 @@ def graph(*nodes: tuple[Any, ...]) -> Layer:
     options = {"layers": layers, "sources": sources}
     is_sequence = len(chains) == 1 and chains[0].sources is None
     functions = in_sequence("graph", names, chains[0].segments) if is_sequence else (call, output)
-    return Layer("graph", init, OpForward(graph, options, *functions), layers, rebuild)
+    forward = OpForward(graph, options, functions[0], functions[1], partial(graph, *nodes))
+    return Layer("graph", init, forward, layers, rebuild)
 
 
 class _Chain(NamedTuple):

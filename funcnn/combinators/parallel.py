@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from funcnn.combinators.children import check_children, child_names, sum_cotangents
@@ -95,7 +96,8 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
     def rebuild(*others: Layer) -> Layer:
         return parallel(*others, join=join)
 
-    forward = OpForward(parallel, {"layers": branches, "join": join}, call, output_of_branches)
+    options, recipe = {"layers": branches, "join": join}, partial(parallel, *branches, join=join)
+    forward = OpForward(parallel, options, call, output_of_branches, recipe)
     return Layer("parallel", init, forward, branches, rebuild)
 
 

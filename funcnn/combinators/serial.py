@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from funcnn.combinators.children import backward, check_children, child_names, first_with_leaves
@@ -51,7 +52,8 @@ def serial(*layers: Layer) -> Layer:
         return params, state, shape
 
     call, output = in_sequence("serial", names, segments(names, layers))
-    return Layer("serial", init, OpForward(serial, {"layers": layers}, call, output), layers, serial)
+    forward = OpForward(serial, {"layers": layers}, call, output, partial(serial, *layers))
+    return Layer("serial", init, forward, layers, serial)
 
 
 def in_sequence(

@@ -13,6 +13,7 @@ except ImportError as error:
     raise extras.missing("funcnn.estimators needs scikit-learn", "estimators", error) from None
 
 from funcnn.estimators.classifier import ConvNetClassifier
+from funcnn.estimators.features import Features
 from funcnn.estimators.regressor import ConvNetRegressor
 
-__all__ = ["ConvNetClassifier", "ConvNetRegressor"]
+__all__ = ["ConvNetClassifier", "ConvNetRegressor", "Features"]

@@ -290,7 +290,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         weight = self._weighted(targets, weight)
         training_data = _weighed(x, targets, weight, "sample")
         if first:
-            self._set_layout(_found_image_shape(_shape(X)), training_data.x, earlier)
+            self._set_layout(_found_image_shape(shape_of(X)), training_data.x, earlier)
         if first:
             model = self.model
             if model is None:
@@ -319,7 +319,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
     def _rows(self, X: Any, *, reset: bool) -> Array:
         """Return X as rows (n, features) of real numbers."""
         checks.unmasked(type(self).__name__, "X", X)
-        shape = _shape(X)
+        shape = shape_of(X)
         if len(shape) > 4:
             raise ValueError(f"X must be (n, features), (n, h, w) or (n, h, w, c), got shape {shape}")
         if not reset and math.prod(shape[1:]) != self.n_features_in_ and (*shape, 1)[:3] == self.image_shape_:
@@ -400,6 +400,8 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
 
     def _measured_scaling(self, training_data: TrainingData) -> Scaling:
         x, _, weight = training_data
+        if self.scaling is not None:
+            return scaling.of_trained_network(x, self.scaling, self.image_shape_)
         if not is_image(self.image_shape_):
             return scaling.of_rows(x, weight)
         measured = scaling.of_images(x, weight, self.image_shape_[2])
@@ -489,6 +491,8 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             value = getattr(self, name)
             if not isinstance(value, str) or value not in choices:
                 raise self._invalid(name, f"one of {choices}", value)
+        if not (self.scaling is None or scaling.is_given(self.scaling)):
+            raise self._invalid("scaling", "'imagenet', 'raw', a dict of mean and std, or None", self.scaling)
         for name in ("augment", "model"):
             value = getattr(self, name)
             special = isinstance(value, Layer) if name == "model" else isinstance(value, str) and value == "auto"
@@ -526,7 +530,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _shape(X: Any) -> tuple[int, ...]:
+def shape_of(X: Any) -> tuple[int, ...]:
     try:
         return tuple(X.shape if hasattr(X, "shape") else np.asarray(X).shape)
     except ValueError:  # rows of different lengths, for which scikit-learn has its own error message

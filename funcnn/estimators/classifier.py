@@ -48,8 +48,12 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         warning. Smaller squares are (side, side), but scaled and augmented as tables.
     model : Layer or callable, optional
         A network of your own that replaces the default network, `funcnn.models.convnet`, and all the parameters above
-        but ``image_shape``: a Layer, or ``model(image_shape, n_outputs) -> Layer``. A function at the top level of a
-        module can be pickled, a Layer cannot.
+        but ``image_shape``: a Layer, or ``model(image_shape, n_outputs) -> Layer``. Both can be
+        pickled, if a function is at the top level of a module. The initial parameters of a layer that
+        `funcnn.onnx.from_onnx` or `funcnn.torchvision.from_torchvision` read are the file's.
+    scaling : "imagenet", dict of "mean" and "std", "raw", or None
+        How pixels were scaled in the training of ``model``, if it was trained before, as for `Features`. By default the
+        data decide: see ``offset_``.
     solver : {"adamw", "adam", "sgd"}
         "sgd" has Nesterov momentum of 0.9.
     alpha : float >= 0
@@ -147,6 +151,7 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         dropout: float = 0.0,
         image_shape: Any = None,
         model: Any = None,
+        scaling: Any = None,
         solver: str = "adamw",
         alpha: float = 0.5,
         batch_size: Any = "auto",
@@ -174,6 +179,7 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         self.dropout = dropout
         self.image_shape = image_shape
         self.model = model
+        self.scaling = scaling
         self.solver = solver
         self.alpha = alpha
         self.batch_size = batch_size

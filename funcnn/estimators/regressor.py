@@ -27,7 +27,7 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
 
     Parameters
     ----------
-    channels, kernel_size, pool, hidden_layer_sizes, activation, dropout, image_shape, model
+    channels, kernel_size, pool, hidden_layer_sizes, activation, dropout, image_shape, model, scaling
         The network; as in `ConvNetClassifier`.
     solver, alpha, batch_size, learning_rate, learning_rate_init, max_iter, shuffle, augment, warm_start, random_state
         Its training; as there.
@@ -66,6 +66,7 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
         dropout: float = 0.0,
         image_shape: Any = None,
         model: Any = None,
+        scaling: Any = None,
         solver: str = "adamw",
         alpha: float = 0.5,
         batch_size: Any = "auto",
@@ -92,6 +93,7 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
         self.dropout = dropout
         self.image_shape = image_shape
         self.model = model
+        self.scaling = scaling
         self.solver = solver
         self.alpha = alpha
         self.batch_size = batch_size

@@ -7,6 +7,7 @@ of zeros by the median of the others' scales. So data in another unit are scaled
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ _ROUNDING = 4
 # Pixels that only this fraction of the images have (at least one image, of five or more) may be odd ones: they are, if
 # they lie further outside of the others' range than this is wide.
 _ODD_FRACTION, _FEWEST = 0.01, 5
+# Of the pixels of ImageNet, from 0 to 1, as torchvision's networks and most others take them: red, green, blue.
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 class Scaling(NamedTuple):
@@ -34,6 +37,57 @@ class Scaling(NamedTuple):
     scale: Array
     low: Array
     high: Array
+
+
+def is_given(value: Any) -> bool:
+    """Return whether a value is one of the scalings that `mean_and_std` takes."""
+    if isinstance(value, Mapping):
+        return set(value) == {"mean", "std"}
+    return isinstance(value, str) and value in ("imagenet", "raw")
+
+
+def mean_and_std(given: str | Mapping[str, Any], channels: int) -> tuple[Array, Array]:
+    """Return what pixels from 0 to 1 are standardised by, in the training of a network of others.
+
+    Parameters
+    ----------
+    given : "imagenet" or dict
+        Of "mean" and "std".
+    channels : int
+
+    Returns
+    -------
+    mean, std : arrays of float32 (channels,)
+
+    Raises
+    ------
+    ValueError
+        If they are not numbers for so many channels, or a ``std`` is not above 0.
+
+    Examples
+    --------
+    >>> mean_and_std({"mean": 0.5, "std": 0.25}, 3)
+    (array([0.5, 0.5, 0.5], dtype=float32), array([0.25, 0.25, 0.25], dtype=float32))
+    """
+    numbers = given if isinstance(given, Mapping) else IMAGENET
+    mean, std = (np.asarray(numbers[name], np.float32) for name in ("mean", "std"))
+    for name, array in (("mean", mean), ("std", std)):
+        if array.shape not in ((), (1,), (channels,)) or not np.isfinite(array).all():
+            raise ValueError(f"scaling: {name} must be one number, or {channels}, one for each channel, not {array}")
+    if (std <= 0).any():
+        raise ValueError(f"scaling: std must be above 0, got {std}")
+    return np.broadcast_to(mean, channels).copy(), np.broadcast_to(std, channels).copy()
+
+
+def of_trained_network(x: Array, given: str | Mapping[str, Any], image_shape: tuple[int, ...]) -> Scaling:
+    """Return the scaling that a network of others was trained with, for pixels x (n, features)."""
+    height, width, channels = image_shape
+    mean, std, white = np.zeros(channels), np.ones(channels), 1.0
+    if given != "raw":
+        (mean, std), white = mean_and_std(given, channels), data.find_full_scale(x)
+    offset, scale = (np.tile(np.asarray(part, np.float64) * white, height * width) for part in (mean, std))
+    unlimited = np.full_like(offset, np.inf)
+    return Scaling(offset, scale, -unlimited, unlimited)
 
 
 def mean_and_scale(x: Array, weight: Array | None) -> tuple[Array, Array, Array]:

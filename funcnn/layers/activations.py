@@ -6,6 +6,7 @@ They keep the shape of their input and, apart from `prelu`, have no parameters.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def prelu(*, initial_slope: float = 0.25) -> Layer:
     def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
         return {"slope": np.full(in_shape[-1:], initial_slope, np.float32)}
 
-    return parametric("prelu", init_params, ops.prelu)
+    return parametric("prelu", init_params, ops.prelu, recipe=partial(prelu, initial_slope=initial_slope))
 
 
 def relu6() -> Layer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from funcnn import ops
 from funcnn.initializers import Initializer, ones, zeros
@@ -50,4 +51,5 @@ def affine(
             if shape is not False
         }
 
-    return parametric("affine", init_params, ops.affine, optional_dx=True)
+    recipe = partial(affine, scale_shape=scale_shape, bias_shape=bias_shape, scale_init=scale_init, bias_init=bias_init)
+    return parametric("affine", init_params, ops.affine, optional_dx=True, recipe=recipe)

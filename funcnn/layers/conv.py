@@ -7,6 +7,7 @@ TypeError or ValueError for a wrong option, and ``init`` does if the options do 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from funcnn import checks, ops
@@ -391,7 +392,10 @@ def _conv(
         return weights(key, (*window, in_shape[-1] // groups, features), bias, w_init, b_init)
 
     options = {**_options(name, rank, stride, padding, dilation, bias, method), "groups": groups}
-    return parametric(name, init_params, ops.conv, options, optional_dx=True)
+    recipe = partial(
+        _conv, rank, features, kernel_size, stride, padding, dilation, groups, bias, w_init, b_init, method
+    )
+    return parametric(name, init_params, ops.conv, options, optional_dx=True, recipe=recipe)
 
 
 def _conv_transpose(
@@ -424,7 +428,22 @@ def _conv_transpose(
         "output_padding": layer_option(name, "output_padding", output_padding, rank, least=0),
         "groups": groups,
     }
-    return parametric(name, init_params, ops.conv_transpose, options, optional_dx=True)
+    recipe = partial(
+        _conv_transpose,
+        rank,
+        features,
+        kernel_size,
+        stride,
+        padding,
+        output_padding,
+        dilation,
+        groups,
+        bias,
+        w_init,
+        b_init,
+        method,
+    )
+    return parametric(name, init_params, ops.conv_transpose, options, optional_dx=True, recipe=recipe)
 
 
 def _depthwise_conv(
@@ -448,7 +467,10 @@ def _depthwise_conv(
         return weights(key, (*window, 1, in_shape[-1] * multiplier), bias, w_init, b_init)
 
     options = _options(name, rank, stride, padding, dilation, bias, method)
-    return parametric(name, init_params, depthwise_conv, options, optional_dx=True)
+    recipe = partial(
+        _depthwise_conv, rank, kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init, method
+    )
+    return parametric(name, init_params, depthwise_conv, options, optional_dx=True, recipe=recipe)
 
 
 def _separable_conv(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from funcnn import checks, ops
 from funcnn.initializers import Initializer, he_normal, zeros
 from funcnn.keys import Key, fold_in
@@ -43,7 +45,8 @@ def dense(features: int, *, bias: bool = True, w_init: Initializer = he_normal, 
             raise ValueError("dense: examples must be of shape (..., features), got ()")
         return weights(key, (in_shape[-1], features), bias, w_init, b_init)
 
-    return parametric("dense", init_params, ops.dense, {"bias": bool(bias)}, optional_dx=True)
+    recipe = partial(dense, features, bias=bias, w_init=w_init, b_init=b_init)
+    return parametric("dense", init_params, ops.dense, {"bias": bool(bias)}, optional_dx=True, recipe=recipe)
 
 
 def weights(key: Key, shape: tuple[int, ...], bias: bool, w_init: Initializer, b_init: Initializer) -> Tree:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from funcnn import ops
@@ -58,4 +59,6 @@ def dropout(rate: float, *, shared_axes: Sequence[int] = ()) -> Layer:
 
         return y, dropout_vjp, {}
 
-    return Layer("dropout", init, OpForward(ops.dropout, {"rate": rate, "shared_axes": tuple(shared_axes)}, call))
+    options = {"rate": rate, "shared_axes": tuple(shared_axes)}
+    recipe = partial(dropout, rate, shared_axes=tuple(shared_axes))
+    return Layer("dropout", init, OpForward(ops.dropout, options, call, recipe=recipe))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from funcnn import checks, ops
@@ -53,4 +54,5 @@ def embedding(vocabulary: int, features: int, *, w_init: Initializer = standard_
 
         return y, embedding_vjp, {}
 
-    return Layer("embedding", init, OpForward(ops.embedding, {}, call))
+    recipe = partial(embedding, vocabulary, features, w_init=w_init)
+    return Layer("embedding", init, OpForward(ops.embedding, {}, call, recipe=recipe))

@@ -8,6 +8,7 @@ variance of activations does not change with depth.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from funcnn import checks, ops
@@ -68,7 +69,8 @@ def batch_norm(
             name: (decay * old + (1 - decay) * stats[name].real).astype(old.dtype) for name, old in running.items()
         }  # fmt: skip
 
-    return Layer("batch_norm", init, OpForward(ops.batch_norm, {"eps": eps}, call))
+    recipe = partial(batch_norm, decay=decay, eps=eps, scale_init=scale_init, bias_init=bias_init)
+    return Layer("batch_norm", init, OpForward(ops.batch_norm, {"eps": eps}, call, recipe=recipe))
 
 
 def layer_norm(
@@ -95,7 +97,9 @@ def layer_norm(
         shape = _normalized_shape("layer_norm", in_shape, axes)
         return _scale_and_bias("layer_norm", key, in_shape, shape, scale_init, bias_init)
 
-    return parametric("layer_norm", init_params, ops.layer_norm, {"axes": axes, "eps": eps}, optional_dx=True)
+    recipe = partial(layer_norm, axes=axes, eps=eps, scale_init=scale_init, bias_init=bias_init)
+    options = {"axes": axes, "eps": eps}
+    return parametric("layer_norm", init_params, ops.layer_norm, options, optional_dx=True, recipe=recipe)
 
 
 def rms_norm(*, axes: int | Sequence[int] = -1, eps: float = 1e-5, scale_init: Initializer = ones) -> Layer:
@@ -117,7 +121,9 @@ def rms_norm(*, axes: int | Sequence[int] = -1, eps: float = 1e-5, scale_init: I
     def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
         return {"scale": scale_init(fold_in(key, 0), _normalized_shape("rms_norm", in_shape, axes))}
 
-    return parametric("rms_norm", init_params, ops.rms_norm, {"axes": axes, "eps": eps}, optional_dx=True)
+    recipe = partial(rms_norm, axes=axes, eps=eps, scale_init=scale_init)
+    options = {"axes": axes, "eps": eps}
+    return parametric("rms_norm", init_params, ops.rms_norm, options, optional_dx=True, recipe=recipe)
 
 
 def group_norm(
@@ -139,7 +145,9 @@ def group_norm(
     def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
         return _scale_and_bias("group_norm", key, in_shape, in_shape[-1:], scale_init, bias_init)
 
-    return parametric("group_norm", init_params, ops.group_norm, {"groups": groups, "eps": eps}, optional_dx=True)
+    recipe = partial(group_norm, groups, eps=eps, scale_init=scale_init, bias_init=bias_init)
+    options = {"groups": groups, "eps": eps}
+    return parametric("group_norm", init_params, ops.group_norm, options, optional_dx=True, recipe=recipe)
 
 
 def instance_norm(*, eps: float = 1e-5, scale_init: Initializer = ones, bias_init: Initializer = zeros) -> Layer:
@@ -154,7 +162,8 @@ def instance_norm(*, eps: float = 1e-5, scale_init: Initializer = ones, bias_ini
     def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
         return _scale_and_bias("instance_norm", key, in_shape, in_shape[-1:], scale_init, bias_init)
 
-    return parametric("instance_norm", init_params, ops.instance_norm, {"eps": eps}, optional_dx=True)
+    recipe = partial(instance_norm, eps=eps, scale_init=scale_init, bias_init=bias_init)
+    return parametric("instance_norm", init_params, ops.instance_norm, {"eps": eps}, optional_dx=True, recipe=recipe)
 
 
 def local_response_norm(size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Layer:

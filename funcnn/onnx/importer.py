@@ -14,6 +14,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -174,11 +175,11 @@ def _with_params(layer: Layer, node: Node) -> Layer:
     """Return the layer of a node with the node's parameters as its initial ones."""
     if not node.params and not node.state:
         return layer
+    return layer._replace(init=partial(_init, node))
 
-    def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
-        return node.params, node.state, out_shape(node, [in_shape])
 
-    return layer._replace(init=init)
+def _init(node: Node, key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
+    return node.params, node.state, out_shape(node, [in_shape])
 
 
 def _target(model: OnnxModel, output: str | None) -> str:

@@ -5,13 +5,13 @@ of examples is run with two equal examples stacked.
 """
 
 import re
-import warnings
 from functools import cache
 
 import numpy as np
 import onnx
 import pytest
 from imported import assert_agrees, model_of, names_of, run
+from node_cases import node_cases
 from onnx import helper
 
 from funcnn.onnx.operators import OPERATORS
@@ -93,17 +93,11 @@ NOT_JOINED = ["test_matmul_bcast", "test_matmul_1d_3d", "test_matmul_4d_1d", "te
 
 @cache
 def suite():
-    """Return all cases of one node by name. It takes seconds to make them, so nothing asks for them at collection."""
-    from onnx.backend.test.loader import load_model_tests
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of the expected outputs' computation
-        cases = load_model_tests(kind="node")
+    """Return the cases that are imported, by name."""
     return {
         case.name: case
-        for case in cases
-        if len(case.model.graph.node) == 1
-        and case.model.graph.node[0].op_type in OPERATORS
+        for case in node_cases()
+        if case.model.graph.node[0].op_type in OPERATORS
         and not case.name.endswith("_expanded")  # the same once again, in generic arithmetic
         and not case.name.startswith(("test_cast_", "test_castlike_"))  # types
     }

@@ -5,13 +5,13 @@ implementation must give. The suite's cases whose model is more than one node ar
 generic arithmetic; those are not run.
 """
 
-import warnings
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import pytest
+from node_cases import node_cases
 from onnx_adapter import OPERATORS
 
 from funcnn import ops
@@ -97,13 +97,8 @@ class Case(NamedTuple):
 
 @cache
 def suite():
-    """Return all cases of one node by name. It takes seconds to make them, so nothing asks for them at collection."""
-    from onnx.backend.test.loader import load_model_tests
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of the expected outputs' computation
-        cases = load_model_tests(kind="node")
-    return {case.name: parsed(case) for case in cases if len(case.model.graph.node) == 1}
+    """Return the suite's cases by name, in our terms."""
+    return {case.name: parsed(case) for case in node_cases()}
 
 
 def parsed(case):
