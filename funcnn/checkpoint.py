@@ -399,15 +399,16 @@ def _checkpoint_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names, key=lambda name: int(name[5:-12]), reverse=True)]
 
 
-def rebuild(description: Mapping[str, Any], params: Tree | None = None) -> Layer:
+def rebuild(description: Mapping[str, Any], trees: Tree | None = None) -> Layer:
     """Make the model that a description names.
 
     Parameters
     ----------
     description : dict
         Its entry ``model`` has the ``name`` of a function in `funcnn.models` and its ``arguments``.
-    params : tree, optional
-        The model's parameters. If given, a description of more layers than they have arrays is refused first.
+    trees : tree, optional
+        The model's parameters and its state, where frozen layers have theirs. If given, a description of more layers
+        than they have arrays is refused first.
 
     Returns
     -------
@@ -423,7 +424,7 @@ def rebuild(description: Mapping[str, Any], params: Tree | None = None) -> Layer
     >>> rebuild({"model": {"name": "mlp", "arguments": {"outputs": 3, "hidden": [16]}}}).init((0,), (4,))[2]
     (3,)
     """
-    return models.build(description.get("model"), arrays=None if params is None else len(tree.leaves(params)))
+    return models.build(description.get("model"), arrays=None if trees is None else len(tree.leaves(trees)))
 
 
 def check_fit(model: Layer, params: Tree, state: Tree, in_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -462,7 +463,7 @@ def check_fit(model: Layer, params: Tree, state: Tree, in_shape: tuple[int, ...]
     """
 
     def checked(path: str, layer: Layer) -> Layer:
-        given = [_at(params, path), _at(state, path)]
+        given = _at(params, state, path)
 
         def init(key: keys.Key, shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
             try:
@@ -484,11 +485,14 @@ def check_fit(model: Layer, params: Tree, state: Tree, in_shape: tuple[int, ...]
     return out_shape
 
 
-def _at(of: Tree, path: str) -> Tree:
-    """Return the subtree at a path; {} if there is none."""
+def _at(params: Tree, state: Tree, path: str) -> tuple[Tree, Tree]:
+    """Return the parameters and the state of the layer at a path; {} for those that are missing."""
     for name in path.split("/") if path else []:
-        of = of.get(name, {}) if isinstance(of, dict) else {}
-    return of
+        if isinstance(state, dict) and state.keys() == {"params", "state"}:  # of `frozen`, which names no child there
+            params, state = state["params"], state["state"]
+        else:
+            params, state = (of.get(name, {}) if isinstance(of, dict) else {} for of in (params, state))
+    return params, state
 
 
 def signature(of: Tree) -> Any:
