@@ -578,8 +578,7 @@ def fine_tuned(body: Mapping[str, Any], *, frozen_layers: int) -> Layer:
     described = _description(body)
     if described is None:
         raise ValueError(
-            "fine_tuned: body must be a dict of the name of another model and its arguments, not "
-            f"{reprlib.repr(body)}"
+            f"fine_tuned: body must be a dict of the name of another model and its arguments, not {reprlib.repr(body)}"
         )
     name, arguments = described
     first, rest = split(build({"name": name, "arguments": arguments}), frozen_layers)

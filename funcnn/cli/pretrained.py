@@ -27,6 +27,8 @@ __all__ = ["Beginning", "Pretrained", "begin", "read", "trained_layers"]
 AFTER_LOGITS = ("softmax", "log_softmax", "sigmoid", "identity")
 # A file that subtracts or divides by more takes pixels from 0 to 255, others from 0 to 1.
 LARGEST_OF_UNIT_SCALE = 2.0
+# By which most networks for photographs standardise pixels from 0 to 1: red, green, blue.
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 class Pretrained(NamedTuple):
@@ -72,13 +74,20 @@ class Beginning(NamedTuple):
         The description of the model.
     params, state : tree
         Of the model.
+    in_shape : tuple of int
+        Of an example.
+    scaling : dict, optional
+        ``mean`` and ``std`` by which its inputs are standardised, both None for inputs as they are. By default those of
+        the training data.
     notes : list of str
-        What became of the head and which layers are frozen, to be printed.
+        What became of the head, how inputs are scaled, and which layers are frozen: to be printed.
     """
 
     model: dict[str, Any]
     params: Tree
     state: Tree
+    in_shape: tuple[int, ...]
+    scaling: dict[str, Any] | None
     notes: list[str]
 
 
@@ -136,7 +145,7 @@ def read(file: Path, image_size: int | None = None) -> Pretrained:
     return found
 
 
-def begin(pretrained: Pretrained, classes: Sequence[str], freeze: str, seed: int) -> Beginning:
+def begin(pretrained: Pretrained, classes: Sequence[str], *, freeze: str, scaling: str, seed: int) -> Beginning:
     """Return the model of a run that begins with a trained network, and its first parameters.
 
     The head is kept if it is one for these classes. Where the file does not name its classes, their number counts.
@@ -146,8 +155,8 @@ def begin(pretrained: Pretrained, classes: Sequence[str], freeze: str, seed: int
     pretrained : Pretrained
     classes : sequence of str
         Of the data.
-    freeze : str
-        A value of --freeze.
+    freeze, scaling : str
+        Values of --freeze and --scaling; "" where that was not given.
     seed : int
         Of a new head.
 
@@ -159,6 +168,8 @@ def begin(pretrained: Pretrained, classes: Sequence[str], freeze: str, seed: int
     ------
     ValueError
         If ``freeze`` leaves no layer to be frozen.
+    UsageError
+        If ``scaling`` is not one for these inputs.
     """
     outputs, _ = predictor.loss_for(len(classes))
     params, state = pretrained.params, pretrained.state
@@ -170,18 +181,18 @@ def begin(pretrained: Pretrained, classes: Sequence[str], freeze: str, seed: int
     else:
         new, _, _ = whole.init((seed,), pretrained.in_shape)
         params = [*params[:-1], new[child_names("begin", whole.children)[-1]]]
-        old = f"had {pretrained.outputs} outputs" if pretrained.outputs not in (0, outputs) else "was for others"
-        note = f"its head is made anew, for {len(classes)} classes" + f" (it {old})" * bool(pretrained.outputs)
-    notes = [f"{pretrained.file}: {note}"]
+        note = f"its head, {_described_head(pretrained)}, is made anew for {len(classes)} classes"
+    by, scaled = _scaling(pretrained, scaling)
+    notes = [f"{pretrained.file}: {note}", f"{pretrained.file}: {scaled}"]
     frozen = _frozen_layers(pretrained.file, whole, params, freeze)
     if not frozen:
-        return Beginning(model, _named(whole, params), _named(whole, state), notes)
+        return Beginning(model, _named(whole, params), _named(whole, state), pretrained.in_shape, by, notes)
+    size, all_size = (sum(map(tree.size, of)) for of in (params[frozen:], params))
+    notes.append(f"{frozen} of {len(params)} layers are frozen: {size:,} of {all_size:,} parameters are trained")
     model = {"name": "fine_tuned", "arguments": {"body": model, "frozen_layers": frozen}}
     fixed, rest = models.build(model).children
     fixed_name, rest_name = child_names("begin", (fixed, rest))
     (first,) = fixed.children
-    size, all_size = (sum(map(tree.size, of)) for of in (params[frozen:], params))
-    notes.append(f"{frozen} of {len(params)} layers are frozen: {size:,} of {all_size:,} parameters are trained")
     return Beginning(
         model,
         {fixed_name: {}, rest_name: _named(rest, params[frozen:])},
@@ -189,8 +200,49 @@ def begin(pretrained: Pretrained, classes: Sequence[str], freeze: str, seed: int
             fixed_name: {"params": _named(first, params[:frozen]), "state": _named(first, state[:frozen])},
             rest_name: _named(rest, state[frozen:]),
         },
+        pretrained.in_shape,
+        by,
         notes,
     )
+
+
+def _scaling(pretrained: Pretrained, given: str) -> tuple[dict[str, Any] | None, str]:
+    """Return by what inputs are standardised, None for the training data's, and a sentence on it."""
+    file, known, channels = pretrained.file, pretrained.scaling, pretrained.in_shape[-1]
+    is_image = len(pretrained.in_shape) == 3
+    if known:
+        if given:
+            raise UsageError(f"--scaling {given}: {file} has the scaling of its inputs, which the run takes")
+        if known["mean"] is None:
+            return known, "its inputs are not standardised, as it was trained"
+        return known, f"its inputs are standardised as it was trained, by the means {_brief(known['mean'])}"
+    choice = given or ("imagenet" if is_image and channels == 3 else "data")
+    if choice == "imagenet" and not (is_image and channels == 3):
+        wanted = describe_shape(pretrained.in_shape)
+        raise UsageError(f"--scaling imagenet is for images of 3 channels; {file} takes {wanted}")
+    scaling: dict[str, Any] | None = None
+    if choice == "imagenet":
+        scaling, by = IMAGENET, "standardised by mean and standard deviation of ImageNet's pixels"
+    elif choice == "data":
+        by = "standardised by mean and standard deviation of the training data"
+    else:
+        scaling, by = {"mean": None, "std": None}, "pixels from 0 to 1" if is_image else "the features as they are"
+    unknown = "" if given else ", as the file does not say how: --scaling names another way"
+    return scaling, f"its inputs are {by}{unknown}"
+
+
+def _brief(numbers: Any) -> str:
+    values = np.ravel(numbers)
+    return ", ".join(f"{v:.4g}" for v in values[:3]) + ", ..." * (len(values) > 3)
+
+
+def _described_head(pretrained: Pretrained) -> str:
+    if not pretrained.outputs:
+        return "which the file does not have"
+    if pretrained.classes is None:
+        return f"of {pretrained.outputs} output" + "s" * (pretrained.outputs > 1)
+    named = ", ".join(pretrained.classes[:3]) + ", ..." * (len(pretrained.classes) > 3)
+    return f"for the {len(pretrained.classes)} classes {named}"
 
 
 def _frozen_layers(file: Path, whole: Layer, params: Sequence[Tree], freeze: str) -> int:
@@ -201,7 +253,7 @@ def _frozen_layers(file: Path, whole: Layer, params: Sequence[Tree], freeze: str
     trained = trained_layers(freeze)
     if not trained:
         return 0
-    weights = [sum(path.rpartition("/")[2] == "w" for path in tree.paths(of)) for of in params]
+    weights = [len([path for path in tree.paths(of) if path.rpartition("/")[2] == "w"]) for of in params]
     points = [at for at in split_points(whole) if sum(weights[at:]) >= trained and sum(weights[:at])]
     if not points:
         raise ValueError(f"--freeze {freeze} leaves no layer of {file} to be frozen: {sum(weights)} have weights")
@@ -334,7 +386,7 @@ def _open_shape(file: Path, image_size: int | None) -> tuple[int, ...] | None:
 
     try:
         graph = onnx.load(file, load_external_data=False).graph
-    except Exception:  # noqa: BLE001 reading the network will say what is wrong
+    except Exception:  # reading the network says what is wrong with the file
         return None
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value.type.tensor_type.shape.dim for value in graph.input if value.name not in constants]
