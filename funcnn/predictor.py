@@ -5,12 +5,14 @@
 
 - ``model``: ``name`` of a function in `funcnn.models` and its ``arguments``, from which the network is rebuilt.
 - ``data``: ``in_shape`` of an example as the network takes it, (height, width, channels) or (features,); ``classes``,
-  their names; ``standardize``, None or ``mean`` and ``std`` as nested lists; and, to know the data again, their
+  their names; ``standardize``, None or ``mean`` and ``std`` as nested lists; where they are a table, ``feature_names``
+  and ``target``, the names of its columns; and, to know the data again, their
   ``source``, number of ``examples`` and ``fingerprint``.
-- ``preprocessing``: what `preprocess` does to a raw array, in this order. Images: ``uint8_divisor`` (255) divides 8-bit
-  values, the colours are converted to ``channels``, and images resized to ``size`` (height, width). Rows:
-  ``features`` is their length. Then both are standardised by ``mean`` and ``std``, unless these are None. A file
-  without this entry was written by an older version; its preprocessing follows from ``data``.
+- ``preprocessing``: what `preprocess` does to a raw array, in this order. Images: the pixels, whatever their dtype, are
+  divided by ``full_scale``, the value of white in the training data (255 for 8 bits), the colours are converted to
+  ``channels``, and images resized to ``size`` (height, width), those of another aspect as ``fit`` says ("pad", "crop"
+  or "stretch": `funcnn.data.resize`); ``range`` has the least and the largest pixel of the training data. Rows:
+  ``features`` is their length. Then both are standardised by ``mean`` and ``std``, unless these are None.
 - ``run``: the options of the command; ``versions``: of the software (`funcnn.checkpoint.versions`).
 
 A network for two classes has one output, the logit of the second class; for more classes it has one logit each.
@@ -30,6 +32,8 @@ import numpy as np
 
 from funcnn import checkpoint, checks, data, losses, ops, training
 from funcnn.checkpoint import Checkpoint, CheckpointError
+from funcnn.data.examples import check_finite
+from funcnn.data.images import FITS
 from funcnn.layer import Layer
 from funcnn.training import TrainState
 from funcnn.tree import Array, Tree
@@ -74,7 +78,7 @@ class Predictor(NamedTuple):
     >>> import tempfile
     >>> from funcnn import models
     >>> model = {"name": "mlp", "arguments": {"outputs": 3, "hidden": [8]}}
-    >>> description = describe(model, (4, 4, 1), ["circle", "square", "triangle"])
+    >>> description = describe(model, (4, 4, 1), ["circle", "square", "triangle"], full_scale=255)
     >>> params, state, _ = models.mlp(outputs=3, hidden=[8]).init((0,), (4, 4, 1))
     >>> predictor = from_description(description, params, state)
     >>> images = np.random.default_rng(0).integers(0, 256, (5, 6, 6), dtype=np.uint8)
@@ -96,14 +100,17 @@ class Predictor(NamedTuple):
     description: dict[str, Any]
     history: list[dict[str, Any]] = []  # noqa: RUF012 never modified
 
-    def prepare(self, x: Any) -> Array:
+    def prepare(self, x: Any, *, full_scale: float | None = None) -> Array:
         """Return raw examples as the network takes them.
 
         Parameters
         ----------
         x : array-like (N, height, width), (N, height, width, channels) or (N, features)
-            Images of any size: of uint8 from 0 to 255, or of floats in the range of the training data, 0 to 1 for image
-            files. Or rows of features. What `funcnn.data.open` and `funcnn.data.open_images` return also fits.
+            Images of any size and dtype, in the units of the training data: from 0 to 255 if these were of 8 bits. Or
+            rows of features.
+        full_scale : float, optional
+            What images are divided by, by default ``preprocessing["full_scale"]``, that of the training data. 1 for
+            images from 0 to 1, as `funcnn.data.open` and `funcnn.data.open_images` return them.
 
         Returns
         -------
@@ -114,23 +121,30 @@ class Predictor(NamedTuple):
         ValueError
             If ``x`` is not of numbers, its shape does not fit, or it has values that are not finite.
 
+        Warns
+        -----
+        UserWarning
+            If the range of the pixels contradicts that of the training data (`funcnn.data.warn_of_other_range`).
+
         Examples
         --------
         >>> model = {"name": "mlp", "arguments": {"outputs": 3}}
-        >>> description = describe(model, (4, 4, 1), ["circle", "square", "triangle"])
+        >>> description = describe(model, (4, 4, 1), ["circle", "square", "triangle"], full_scale=255)
         >>> predictor = from_description(description, *checkpoint.rebuild(description).init((0,), (4, 4, 1))[:2])
-        >>> x = predictor.prepare(np.full((2, 8, 8), 255, np.uint8))
+        >>> x = predictor.prepare(np.full((2, 8, 8), 255))
         >>> x.shape, float(x.max())
         ((2, 4, 4, 1), 1.0)
         """
-        return preprocess(x, self.preprocessing)
+        return preprocess(x, self.preprocessing, full_scale=full_scale)
 
-    def outputs(self, x: Any, *, threads: int | None = None) -> Array:
+    def outputs(self, x: Any, *, full_scale: float | None = None, threads: int | None = None) -> Array:
         """Return the network's outputs, logits, for raw examples.
 
         Parameters
         ----------
         x : array-like
+            As for `prepare`.
+        full_scale : float, optional
             As for `prepare`.
         threads : int, optional
             The maximum number of threads, by default one for each core.
@@ -151,7 +165,8 @@ class Predictor(NamedTuple):
         >>> predictor.outputs([[0.5, 1.0], [1.5, 2.0]]).shape
         (2, 3)
         """
-        outputs = training.predict(self.model, self.params, self.state, self.prepare(x), threads=threads)
+        x = self.prepare(x, full_scale=full_scale)
+        outputs = training.predict(self.model, self.params, self.state, x, threads=threads)
         broken = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
         if broken.size:
             raise ValueError(
@@ -160,12 +175,14 @@ class Predictor(NamedTuple):
             )
         return outputs
 
-    def predict_proba(self, x: Any, *, threads: int | None = None) -> Array:
+    def predict_proba(self, x: Any, *, full_scale: float | None = None, threads: int | None = None) -> Array:
         """Return the probability of each class for raw examples.
 
         Parameters
         ----------
         x : array-like
+            As for `prepare`.
+        full_scale : float, optional
             As for `prepare`.
         threads : int, optional
             The maximum number of threads, by default one for each core.
@@ -187,18 +204,20 @@ class Predictor(NamedTuple):
         >>> predictor.predict_proba([[0.5, 1.0], [1.5, 2.0]]).sum(axis=1).round(6)
         array([1., 1.])
         """
-        logits = self.outputs(x, threads=threads).astype(np.float64)
+        logits = self.outputs(x, full_scale=full_scale, threads=threads).astype(np.float64)
         if logits.shape[1] == 1:
             # not 1 - p, which is 0 or noise where p is nearly 1
             return np.concatenate([ops.sigmoid(-logits)[0], ops.sigmoid(logits)[0]], axis=1)
         return ops.softmax(logits)[0]
 
-    def predict(self, x: Any, *, threads: int | None = None) -> Array:
+    def predict(self, x: Any, *, full_scale: float | None = None, threads: int | None = None) -> Array:
         """Return the name of the most probable class for raw examples.
 
         Parameters
         ----------
         x : array-like
+            As for `prepare`.
+        full_scale : float, optional
             As for `prepare`.
         threads : int, optional
             The maximum number of threads, by default one for each core.
@@ -220,7 +239,7 @@ class Predictor(NamedTuple):
         >>> names.shape, set(names.tolist()) <= {"a", "b", "c"}
         ((2,), True)
         """
-        return np.array(self.classes)[self.predict_proba(x, threads=threads).argmax(axis=1)]
+        return np.array(self.classes)[self.predict_proba(x, full_scale=full_scale, threads=threads).argmax(axis=1)]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file that `load` reads: completely, or not at all.
@@ -339,7 +358,14 @@ def from_description(
     if out_shape != (loss_for(len(classes))[0],):
         output = (1, *out_shape)
         raise ValueError(f"the network's output {output} does not fit {len(classes)} classes, {', '.join(classes)}")
-    preprocessing = description.get("preprocessing") or preprocessing_for(in_shape, about["standardize"])
+    preprocessing = description.get("preprocessing") or {}
+    if not preprocessing and len(in_shape) == 1:
+        preprocessing = preprocessing_for(in_shape, about["standardize"])
+    if len(in_shape) == 3 and "full_scale" not in preprocessing:
+        raise ValueError(
+            "an older version of funcnn wrote it and did not record the full scale of the pixels; train it again"
+        )
+    _check_columns(about.get("feature_names"), in_shape)
     _check_preprocessing(preprocessing, in_shape)
     _check_history(history)
     return Predictor(model, params, state, in_shape, classes, preprocessing, dict(description), list(history))
@@ -351,10 +377,15 @@ def describe(
     classes: Sequence[str],
     *,
     standardize: Mapping[str, Any] | None = None,
+    full_scale: float = 1.0,
+    pixel_range: Sequence[float] | None = None,
+    feature_names: Sequence[str] = (),
+    target: str = "",
     source: str | None = None,
     examples: int | None = None,
     fingerprint: str | None = None,
     run: Mapping[str, Any] | None = None,
+    fit: str = "pad",
 ) -> dict[str, Any]:
     """Return the description of a model that is about to be trained, for its checkpoints.
 
@@ -368,10 +399,19 @@ def describe(
     standardize : dict, optional
         ``mean`` and ``std`` of the training examples: arrays or nested lists that broadcast against an example, such as
         one number for each feature or channel.
+    full_scale : float
+        Of images: the value of white, which the raw pixels of the training data were divided by, such as
+        ``Dataset.full_scale``.
+    pixel_range : (least, largest), optional
+        Of images: of all raw pixels of the training data, by default 0 and the full scale.
+    feature_names, target : optional
+        Of a table: names of its columns of numbers, and of the column of labels.
     source, examples, fingerprint : optional
         Of the data: where they are from, how many examples, and a checksum of them.
     run : dict, optional
         The options of the training.
+    fit : "pad", "crop" or "stretch"
+        What becomes of images of another aspect than that of ``in_shape``.
 
     Returns
     -------
@@ -393,6 +433,7 @@ def describe(
     scaling = (
         None if standardize is None else {name: np.asarray(standardize[name]).tolist() for name in ("mean", "std")}
     )
+    columns = {"feature_names": list(feature_names), "target": target} if feature_names else {}
     return {
         "model": dict(model),
         "data": {
@@ -402,14 +443,22 @@ def describe(
             "classes": list(classes),
             "standardize": scaling,
             "fingerprint": fingerprint,
+            **columns,
         },
-        "preprocessing": preprocessing_for(in_shape, scaling),
+        "preprocessing": preprocessing_for(in_shape, scaling, full_scale=full_scale, pixel_range=pixel_range, fit=fit),
         "run": None if run is None else dict(run),
         "versions": checkpoint.versions(),
     }
 
 
-def preprocessing_for(in_shape: Sequence[int], standardize: Mapping[str, Any] | None) -> dict[str, Any]:
+def preprocessing_for(
+    in_shape: Sequence[int],
+    standardize: Mapping[str, Any] | None,
+    *,
+    full_scale: float = 1.0,
+    pixel_range: Sequence[float] | None = None,
+    fit: str = "pad",
+) -> dict[str, Any]:
     """Return the preprocessing of a network's examples.
 
     Parameters
@@ -418,6 +467,10 @@ def preprocessing_for(in_shape: Sequence[int], standardize: Mapping[str, Any] | 
         (height, width, channels) or (features,)
     standardize : dict, optional
         ``mean`` and ``std``, as nested lists.
+    full_scale, pixel_range
+        As for `describe`.
+    fit : "pad", "crop" or "stretch"
+        What becomes of images of another aspect.
 
     Returns
     -------
@@ -431,13 +484,16 @@ def preprocessing_for(in_shape: Sequence[int], standardize: Mapping[str, Any] | 
 
     Examples
     --------
-    >>> preprocessing_for((8, 6, 3), {"mean": [0.5], "std": [0.25]})
-    {'uint8_divisor': 255, 'channels': 3, 'size': [8, 6], 'mean': [0.5], 'std': [0.25]}
+    >>> made = preprocessing_for((8, 6, 3), {"mean": [0.5], "std": [0.25]}, full_scale=255, pixel_range=(3, 250))
+    >>> made["full_scale"], made["range"], made["channels"], made["size"], made["fit"], made["mean"], made["std"]
+    (255.0, [3.0, 250.0], 3, [8, 6], 'pad', [0.5], [0.25])
     """
     scaling = {name: None if standardize is None else standardize[name] for name in ("mean", "std")}
     if len(in_shape) == 3:
         height, width, channels = map(int, in_shape)
-        return {"uint8_divisor": 255, "channels": channels, "size": [height, width], **scaling}
+        least, largest = (0, full_scale) if pixel_range is None else pixel_range
+        pixels = {"full_scale": float(full_scale), "range": [float(least), float(largest)]}
+        return {**pixels, "channels": channels, "size": [height, width], "fit": fit, **scaling}
     if len(in_shape) == 1:
         return {"features": int(in_shape[0]), **scaling}
     raise ValueError(f"in_shape {tuple(in_shape)} must be (height, width, channels) or (features,)")
@@ -445,7 +501,9 @@ def preprocessing_for(in_shape: Sequence[int], standardize: Mapping[str, Any] | 
 
 # The kinds of entries of a description and of its "data" that may be missing or None.
 _OPTIONAL_ENTRIES = {"preprocessing": dict, "run": dict, "split": dict, "versions": dict}
-_OPTIONAL_DATA = {"standardize": dict, "source": str, "examples": int, "fingerprint": str}
+_OPTIONAL_DATA = {"standardize": dict, "source": str, "examples": int, "fingerprint": str,
+    "target": str, "feature_names": list,
+}  # fmt: skip
 
 
 def _check_entries(description: Mapping[str, Any]) -> None:
@@ -497,16 +555,48 @@ def _check_preprocessing(preprocessing: Mapping[str, Any], in_shape: tuple[int, 
     shapes = [np.shape(preprocessing[name]) for name in ("mean", "std")]
     if len({*shapes} - {()}) > 1 or np.broadcast_shapes(*shapes, in_shape) != in_shape:
         raise ValueError(f"mean and std of shapes {shapes[0]} and {shapes[1]} do not fit examples of {in_shape}")
+    if images:
+        _check_pixels(preprocessing)
     small = np.broadcast_shapes(*shapes, (1,) * len(in_shape)) if images else in_shape
     settings = {**preprocessing, "size": small[:2], "channels": small[2]} if images else preprocessing
-    with np.errstate(all="ignore"):
-        prepared = [preprocess(np.zeros((1, *small), dtype), settings) for dtype in (np.uint8, np.float32)]
-    if not all(np.isfinite(x).all() for x in prepared):
-        numbers = {name: preprocessing.get(name) for name in ("uint8_divisor", "mean", "std")}
-        raise ValueError(f"the preprocessing makes values that are not finite, with {numbers}")
+    try:
+        with np.errstate(all="ignore"):
+            for value in (0, *preprocessing["range"]) if images else (0, 1):
+                preprocess(np.full((1, *small), value, np.float64), settings)
+    except ValueError as error:
+        numbers = {name: preprocessing.get(name) for name in ("full_scale", "mean", "std")}
+        raise ValueError(f"the preprocessing makes values that are not finite, with {numbers}: {error}") from None
 
 
-def preprocess(x: Any, preprocessing: Mapping[str, Any]) -> Array:
+def _check_pixels(preprocessing: Mapping[str, Any]) -> None:
+    """Raise an error unless the entries that say what becomes of pixels are of the right kind."""
+    scale, pixel_range, fit = (preprocessing[name] for name in ("full_scale", "range", "fit"))
+    if not _is_float32(scale) or scale < np.finfo(np.float32).tiny:
+        raise ValueError(f"full_scale must be a positive number, not {reprlib.repr(scale)}")
+    if not isinstance(pixel_range, list | tuple) or len(pixel_range) != 2 or not all(map(_is_float32, pixel_range)):
+        raise ValueError(f"the range of the training pixels must be two numbers, not {reprlib.repr(pixel_range)}")
+    if pixel_range[0] > pixel_range[1]:
+        raise ValueError(f"the range of the training pixels must be in order, not {pixel_range[0]}, {pixel_range[1]}")
+    if not all(_is_float32(float(value) / scale) for value in pixel_range):
+        raise ValueError(f"full_scale {scale} makes values that are not finite of the range {pixel_range}")
+    if fit not in FITS:
+        raise ValueError(f"fit must be one of {', '.join(FITS)}, not {reprlib.repr(fit)}")
+
+
+def _is_float32(value: Any) -> bool:
+    """Return whether a value of JSON is a number that float32 holds."""
+    return type(value) in (int, float) and abs(value) <= float(np.finfo(np.float32).max)
+
+
+def _check_columns(names: Any, in_shape: tuple[int, ...]) -> None:
+    """Raise an error unless the columns of a table, if there are any, are one for each feature."""
+    if names is None:
+        return
+    if (len(names),) != in_shape or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"feature_names must be one for each feature of {in_shape}, not {reprlib.repr(names)}")
+
+
+def preprocess(x: Any, preprocessing: Mapping[str, Any], *, full_scale: float | None = None) -> Array:
     """Return raw examples as a network takes them. Training and `Predictor.prepare` both call this function.
 
     Parameters
@@ -514,6 +604,8 @@ def preprocess(x: Any, preprocessing: Mapping[str, Any]) -> Array:
     x : array-like (N, height, width), (N, height, width, channels) or (N, features)
     preprocessing : dict
         As `preprocessing_for` makes it.
+    full_scale : float, optional
+        What images are divided by, by default that of the training data. 1 for images from 0 to 1.
 
     Returns
     -------
@@ -524,10 +616,15 @@ def preprocess(x: Any, preprocessing: Mapping[str, Any]) -> Array:
     ValueError
         If ``x`` is not of numbers, its shape does not fit, or it has values that are not finite.
 
+    Warns
+    -----
+    UserWarning
+        If the range of the pixels contradicts that of the training data (`funcnn.data.warn_of_other_range`).
+
     Examples
     --------
-    >>> images = np.full((2, 4, 4, 3), 51, np.uint8)
-    >>> x = preprocess(images, preprocessing_for((8, 8, 1), {"mean": [0.1], "std": [0.5]}))
+    >>> images = np.full((2, 4, 4, 3), 51)
+    >>> x = preprocess(images, preprocessing_for((8, 8, 1), {"mean": [0.1], "std": [0.5]}, full_scale=255))
     >>> x.shape, round(float(x[0, 0, 0, 0]), 4)
     ((2, 8, 8, 1), 0.2)
     """
@@ -542,14 +639,19 @@ def preprocess(x: Any, preprocessing: Mapping[str, Any]) -> Array:
         # (height, width, 3) would pass for `height` grey images three pixels wide
         if x.ndim not in (3, 4) or (x.ndim == 3 and x.shape[-1] in (1, 3, 4) and x.shape[-1] != size[1]):
             raise _refused((*size, channels), x)
-        x = data.to_examples(x, where="prepare", uint8_divisor=preprocessing["uint8_divisor"])
+        trained_on = preprocessing["full_scale"]
+        x = data.to_examples(x, where="prepare", full_scale=trained_on if full_scale is None else full_scale)
         if x.shape[3] != channels and {x.shape[3], channels} != {1, 3}:
             raise ValueError(f"the network takes images of {channels} channels, not {x.shape[3]}: x {x.shape}")
-        x = data.resize(data.to_channels(x, channels), size)
-    if preprocessing["mean"] is None:
-        return x
-    mean, std = (np.asarray(preprocessing[name], np.float32) for name in ("mean", "std"))
-    return data.standardize(x, mean, std)
+        data.warn_of_other_range(x, trained_on, preprocessing["range"], "prepare")
+        x = data.resize(data.to_channels(x, channels), size, fit=preprocessing["fit"])
+    if preprocessing["mean"] is not None:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            x = data.standardize(x, *(np.asarray(preprocessing[name], x.dtype) for name in ("mean", "std")))
+    with np.errstate(over="ignore"):  # rows are of float64 up to here: a time in seconds has more digits than float32
+        x = x.astype(np.float32, copy=False)
+    check_finite(x, "prepare: in float32")
+    return x
 
 
 def _refused(wanted: tuple[int, ...], x: Array) -> ValueError:

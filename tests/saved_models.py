@@ -1,6 +1,6 @@
 """Models with fresh parameters in files, as ``funcnn train`` writes them."""
 
-from funcnn import checkpoint, models, optim, training, tree
+from funcnn import checkpoint, models, optim, predictor, training, tree
 
 CLASSES = ["cat", "dog", "a rather long name"]
 EPOCHS = [
@@ -14,6 +14,7 @@ def save(path, name, arguments, in_shape, classes, change=lambda path, leaf: lea
     description = {
         "model": {"name": name, "arguments": arguments},
         "data": {"in_shape": list(in_shape), "classes": classes, "standardize": None, **(data or {})},
+        "preprocessing": predictor.preprocessing_for(in_shape, None),
     }
     initial = training.start(getattr(models, name)(**arguments), optim.sgd(0.1), in_shape, key=(0,))
     params = {p: change(p, leaf) for p, leaf in tree.flatten(initial.params).items()}

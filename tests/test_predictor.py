@@ -24,6 +24,7 @@ def make(in_shape=(8, 6, 3), classes="abc", standardize=SCALING, seed=0):
         in_shape,
         list(classes),
         standardize=standardize if in_shape[-1] == 3 else None,
+        full_scale=255,
     )
     params, state, _ = checkpoint.rebuild(description).init((seed,), in_shape)
     return predictor.from_description(description, params, state, [{"epoch": 1, "step": 7, "loss": 0.5}])
@@ -46,11 +47,13 @@ def test_examples_are_prepared_as_the_network_takes_them():
 def test_raw_images_of_all_kinds_give_the_same_examples():
     p = make()
     pixels = RNG.integers(0, 256, (2, 16, 13, 3), dtype=np.uint8)
-    expected = data.resize(pixels.astype(np.float32) / np.float32(255), (8, 6))
+    expected = data.resize(pixels.astype(np.float32) / np.float32(255), (8, 6), fit="pad")
     expected = (expected - np.float32(SCALING["mean"])) / np.float32([0.5, 2.0, 1.0])
     np.testing.assert_allclose(p.prepare(pixels), expected, rtol=1e-6)
-    np.testing.assert_array_equal(p.prepare(data.to_examples(pixels)), p.prepare(pixels))
-    np.testing.assert_allclose(p.prepare(pixels.astype(np.float64) / 255), expected, atol=1e-6)
+    np.testing.assert_array_equal(p.prepare(data.to_examples(pixels), full_scale=1), p.prepare(pixels))
+    np.testing.assert_allclose(p.prepare(pixels.astype(np.float64) / 255, full_scale=1), expected, atol=1e-6)
+    for dtype in (np.int64, np.uint16, np.float32, np.float64):
+        np.testing.assert_array_equal(p.prepare(pixels.astype(dtype)), p.prepare(pixels))
     grey = pixels[..., 0]
     np.testing.assert_array_equal(p.prepare(grey), p.prepare(grey[..., None].repeat(3, 3)))
     assert p.prepare(pixels).dtype == np.float32
@@ -114,7 +117,7 @@ def test_a_saved_predictor_is_loaded_as_it_was(tmp_path, in_shape, classes):
     p.save(tmp_path / "net.safetensors")
     loaded = predictor.load(tmp_path / "net.safetensors")
     x = RNG.random((5, *in_shape))
-    assert np.array_equal(loaded.predict_proba(x), p.predict_proba(x))
+    assert np.array_equal(loaded.predict_proba(x, full_scale=1), p.predict_proba(x, full_scale=1))
     for name in ("in_shape", "classes", "preprocessing", "history"):
         assert getattr(loaded, name) == getattr(p, name), name
     assert json.loads(json.dumps(loaded.preprocessing)) == p.preprocessing
@@ -141,14 +144,15 @@ def test_the_description():
     run = {"epochs": 3}
     described = predictor.describe(
         MODEL, (8, 6, 3), ["a", "b", "c"], standardize={k: np.array(v) for k, v in SCALING.items()},
-        source="photos", examples=9, fingerprint="1f2e", run=run,
+        full_scale=255, pixel_range=(3, 250), source="photos", examples=9, fingerprint="1f2e", run=run,
     )  # fmt: skip
     assert described == json.loads(json.dumps(described))
     assert described["data"] == {
         "source": "photos", "examples": 9, "in_shape": [8, 6, 3], "classes": ["a", "b", "c"], "standardize": SCALING,
         "fingerprint": "1f2e",
     }  # fmt: skip
-    assert described["preprocessing"] == {"uint8_divisor": 255, "channels": 3, "size": [8, 6], **SCALING}
+    pixels = {"full_scale": 255.0, "range": [3.0, 250.0]}
+    assert described["preprocessing"] == {**pixels, "channels": 3, "size": [8, 6], "fit": "pad", **SCALING}
     assert described["model"] == MODEL and described["run"] == run and "numpy" in described["versions"]
     assert predictor.preprocessing_for((4,), None) == {"features": 4, "mean": None, "std": None}
     with pytest.raises(ValueError, match=r"in_shape \(4, 4\) must be"):
@@ -164,17 +168,21 @@ def checkpointed(folder, step, description, best=None):
 def test_files_of_before_are_loaded(tmp_path):
     description = {
         "model": MODEL,
-        "data": {
-            "in_shape": [4, 4, 1],
-            "classes": ["a", "b", "c"],
-            "standardize": {"mean": [[[0.5]]], "std": [[[2.0]]]},
-        },
+        "data": {"in_shape": [4], "classes": ["a", "b", "c"], "standardize": {"mean": [0.5], "std": [2.0]}},
     }
     p = predictor.load(checkpointed(tmp_path, 3, description))
-    assert p.in_shape == (4, 4, 1) and p.classes == ["a", "b", "c"]
-    np.testing.assert_allclose(p.prepare(np.full((1, 4, 4), 255, np.uint8)), 0.25, rtol=1e-6)
+    assert p.in_shape == (4,) and p.classes == ["a", "b", "c"]
+    np.testing.assert_allclose(p.prepare(np.full((1, 4), 255, np.uint8)), 127.25, rtol=1e-6)
     p.save(tmp_path / "new.safetensors")
     assert predictor.load(tmp_path / "new.safetensors").preprocessing == p.preprocessing
+
+
+@pytest.mark.parametrize("preprocessing", [None, {"uint8_divisor": 255, "channels": 1, "size": [4, 4]}])
+def test_files_of_before_that_do_not_say_what_white_was_are_refused(tmp_path, preprocessing):
+    description = predictor.describe(MODEL, (4, 4, 1), ["a", "b", "c"])
+    path = checkpointed(tmp_path, 3, {**description, "preprocessing": preprocessing})
+    with pytest.raises(CheckpointError, match="older version of funcnn wrote it and did not record the full scale"):
+        predictor.load(path)
 
 
 def test_the_best_epoch_counts(tmp_path):
@@ -222,8 +230,10 @@ def of_images(in_shape=(2, 2, 1), **preprocessing):
         ({"preprocessing": {"features": 4, "mean": [np.nan], "std": [1.0]}}, "not finite, with .*'mean': \\[nan\\]"),
         ({"preprocessing": {"features": 4, "mean": [0.0], "std": None}}, "not finite, with .*'std': None"),
         (of_images(size=[10**7, 10**7]), r"makes \(10000000, 10000000, 1\) of examples"),
-        (of_images(uint8_divisor=0), "not finite, with {'uint8_divisor': 0"),
-        (of_images(uint8_divisor="x"), "could not convert string to float"),
+        (of_images(full_scale=0), "full_scale must be a positive number, not 0"),
+        (of_images(full_scale="x"), "full_scale must be a positive number, not 'x'"),
+        (of_images(range=[0]), r"range of the training pixels must be two numbers, not \[0\]"),
+        (of_images(range=[0.0, np.nan]), r"must be two numbers, not \[0.0, nan\]"),
         (of_images(in_shape=[10**6, 10**6, 1]), r"in_shape \(1000000, 1000000, 1\) must be ints >= 1 with a product"),
         (of_images(in_shape=[2, 0, 1]), r"in_shape \(2, 0, 1\) must be ints >= 1"),
     ],
@@ -266,17 +276,17 @@ def test_numpy_and_safetensors_are_enough_and_raw_images_are_seen_as_in_training
     scaling = dict(zip(("mean", "std"), (a[0] for a in data.mean_and_std(dataset.x, (0, 1, 2))), strict=True))
     description = predictor.describe(
         {"name": "convnet", "arguments": {"outputs": 3, "channels": [8, 16]}}, (16, 16, 3), dataset.classes,
-        standardize=scaling,
+        standardize=scaling, full_scale=dataset.full_scale,
     )  # fmt: skip
     model = checkpoint.rebuild(description)
-    x = predictor.preprocess(dataset.x, description["preprocessing"])
+    x = predictor.preprocess(dataset.x, description["preprocessing"], full_scale=1)
     outputs, loss = predictor.loss_for(3)
     targets = predictor.targets_for(dataset.labels, outputs)
     *_, last = training.fit(model, loss, optim.adam(5e-3), x, targets, epochs=12, key=(0,), threads=1)
     train_state = last.train_state
     p = predictor.from_description(description, train_state.params, train_state.state)
     assert loss is losses.softmax_cross_entropy
-    assert metrics.accuracy(p.outputs(dataset.x), dataset.labels) > 0.8
+    assert metrics.accuracy(p.outputs(dataset.x, full_scale=1), dataset.labels) > 0.8
 
     p.save(tmp_path / "net.safetensors")
     files = [tmp_path / "shapes" / name for name in dataset.names]
@@ -285,8 +295,8 @@ def test_numpy_and_safetensors_are_enough_and_raw_images_are_seen_as_in_training
     np.save(tmp_path / "pixels.npy", pixels)
     names = [str(tmp_path / name) for name in ("net.safetensors", "pixels.npy", "probabilities.npy")]
     run = subprocess.run([sys.executable, "-c", ALONE, *names], capture_output=True, text=True, check=True)
-    np.testing.assert_allclose(np.load(names[2]), p.predict_proba(dataset.x), atol=1e-5)
-    assert run.stdout.split() == p.predict(dataset.x).tolist()
+    np.testing.assert_allclose(np.load(names[2]), p.predict_proba(dataset.x, full_scale=1), atol=1e-5)
+    assert run.stdout.split() == p.predict(dataset.x, full_scale=1).tolist()
 
 
 def test_two_classes_have_one_target():

@@ -22,7 +22,7 @@ def shell(tmp_path_factory):
     description = {
         "model": {"name": "convnet", "arguments": {"outputs": 10}},
         "data": {"in_shape": [8, 8, 1], "classes": classes, "standardize": None},
-        "preprocessing": predictor.preprocessing_for((8, 8, 1), None),
+        "preprocessing": predictor.preprocessing_for((8, 8, 1), None, full_scale=16),
     }
     saved = training.TrainState(params, state, {}, (1,), 0, 0)
     checkpoint.save(directory / "digits.safetensors", checkpoint.Checkpoint(saved, description))

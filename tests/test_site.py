@@ -37,7 +37,7 @@ def run_page(name, directory):
     """Run all of a page's Python where the file of a model is; return its variables and what each block printed."""
     model = {"name": "convnet", "arguments": {"outputs": 10}}
     params, state, _ = models.convnet(10).init((1,), (8, 8, 1))
-    description = predictor.describe(model, (8, 8, 1), [str(digit) for digit in range(10)])
+    description = predictor.describe(model, (8, 8, 1), [str(digit) for digit in range(10)], full_scale=16)
     predictor.from_description(description, params, state).save(directory / "digits.safetensors")
     variables = {}
     with contextlib.chdir(directory):

@@ -113,6 +113,48 @@ def test_data_of_another_kind_than_the_arrays_are_refused(tmp_path, data, messag
         predictor.load(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *(({"full_scale": value}, "full_scale must be") for value in
+          (0, -1, True, None, "255", [255], 1e-300, 1e300, 10**400, float("nan"))),
+        *(({"range": value}, "range of the training pixels must be two numbers") for value in
+          (None, 7, "ab", [], [1], [0, 1, 2], {"0": 0, "1": 1}, [0, None], [False, 1], [0, 1e300], [float("nan"), 1])),
+        ({"range": [5, 3]}, "must be in order"),
+        *(({"fit": value}, "fit must be one of pad, crop, stretch") for value in (None, "", "fill", 1, ["pad"], {})),
+        ({"range": [0, 1e38], "full_scale": 1e-30}, "values that are not finite"),
+        ({"std": [1e-30], "range": [0, 1e20]}, "values that are not finite"),
+    ],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+@pytest.mark.filterwarnings("error")
+def test_pixels_of_no_scale_range_or_fit_are_refused(tmp_path, changes, message):
+    path = tmp_path / "net.safetensors"
+    metadata, arrays = written(path, "convnet")
+    metadata["description"]["preprocessing"].update(changes)
+    sign(path, metadata, arrays)
+    with pytest.raises(CheckpointError, match=rf"net\.safetensors does not describe its model and data: .*{message}"):
+        predictor.load(path)
+
+
+@pytest.mark.parametrize("name", ["full_scale", "range", "fit"])
+def test_pixels_without_scale_range_or_fit_are_refused(tmp_path, name):
+    path = tmp_path / "net.safetensors"
+    metadata, arrays = written(path, "convnet")
+    del metadata["description"]["preprocessing"][name]
+    sign(path, metadata, arrays)
+    with pytest.raises(CheckpointError, match=r"net\.safetensors does not describe its model and data: "):
+        predictor.load(path)
+
+
+@pytest.mark.parametrize("names", [["a"], [1, 2, 3, 4], "abcd", ["a", "b", "c", ["d"]]])
+def test_columns_of_another_table_are_refused(tmp_path, names):
+    path = tmp_path / "net.safetensors"
+    described(path, "mlp", {}, feature_names=names)
+    with pytest.raises(CheckpointError, match=r"net\.safetensors does not describe its .*feature_names"):
+        predictor.load(path)
+
+
 def nested(depth, name):
     names: dict = {}
     for _ in range(depth):

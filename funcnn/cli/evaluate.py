@@ -9,7 +9,7 @@ import typer
 
 from funcnn import metrics, predictor
 from funcnn.cli import console, report, runs
-from funcnn.cli.options import AsJson, DataSource, ModelFile, Quiet, Threads
+from funcnn.cli.options import AsJson, DataSource, ModelFile, Quiet, SkipBroken, Threads
 from funcnn.cli.parts import Part, select_part
 
 
@@ -24,19 +24,20 @@ def main(
             help=f"One of {', '.join(Part)}: evaluate on this part of the data that the model was trained on.",
         ),
     ] = Part.all,
+    skip_broken: SkipBroken = False,
     threads: Threads = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     trained = predictor.load(model)
-    dataset = runs.open_matching(data, trained)
+    dataset = runs.open_matching(data, trained, skip_broken=skip_broken)
     selected = select_part(trained, dataset, data, part, model=model)
     if selected.is_training_data and part is Part.all:
         console.logger(quiet)(
             "the model was trained on most of these examples; --part test evaluates it on those it has not seen"
         )
 
-    logits = trained.outputs(selected.dataset.x, threads=threads)
+    logits = trained.outputs(selected.dataset.x, full_scale=1, threads=threads)
     labels, classes = selected.dataset.labels, len(trained.classes)
     confusion = metrics.confusion_matrix(logits, labels, classes)
     if as_json:

@@ -1,4 +1,8 @@
-"""Export a trained model as an ONNX file, which other runtimes read."""
+"""Export a trained model as an ONNX file, which other runtimes read.
+
+The graph takes images of the model's size, with their pixels divided by the full scale of the training data (255 for
+images of 8 bits): from 0 to 1. Rows of features it takes as they are. The file's metadata say so, too.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,12 @@ from funcnn.cli import console
 from funcnn.cli.options import AsJson, ModelFile
 from funcnn.cli.outputs import check_outputs
 from funcnn.files import check_writable, write_atomic
+from funcnn.tree import Array
 
 # Largest difference between the outputs of two runtimes, relative to the largest output.
 TOLERANCE = 1e-4
+# Largest step of float32 at a feature's mean, in standard deviations.
+COARSEST = 0.01
 
 
 def main(
@@ -41,9 +48,13 @@ def main(
     from funcnn.onnx import to_onnx
 
     offset = scale = None
+    metadata = {"classes": json.dumps(trained.classes), "outputs": "probabilities" if probabilities else "logits"}
+    if "full_scale" in trained.preprocessing:
+        metadata["inputs"] = f"pixels divided by {trained.preprocessing['full_scale']:g}"
     if trained.preprocessing["mean"] is not None:
         offset, scale = (np.asarray(trained.preprocessing[name]) for name in ("mean", "std"))
         scale = np.where(scale == 0, 1, scale)  # as in funcnn.data.standardize
+        check_resolution(offset, scale)
     proto = to_onnx(
         trained.model,
         trained.params,
@@ -52,7 +63,7 @@ def main(
         offset=offset,
         scale=scale,
         probabilities=probabilities,
-        metadata={"classes": json.dumps(trained.classes), "outputs": "probabilities" if probabilities else "logits"},
+        metadata=metadata,
     )
     content = proto.SerializeToString()
     checked_by = check(content, trained, probabilities)
@@ -69,6 +80,17 @@ def main(
     print(console.json_line(report) if as_json else visible(line))
 
 
+def check_resolution(mean: Array, std: Array) -> None:
+    """Raise if the graph's inputs, of float32, are too coarse for a feature."""
+    coarse = np.spacing(abs(mean).astype(np.float32)) > COARSEST * std
+    if coarse.any():
+        at = int(coarse.argmax())
+        raise ValueError(
+            f"feature {at} has mean {mean.ravel()[at]:g} and standard deviation {std.ravel()[at]:g}, too coarse in the "
+            "graph's float32 inputs: subtract a number such as the mean from it, and train again"
+        )
+
+
 def check(content: bytes, trained: predictor.Predictor, probabilities: bool) -> list[str]:
     """Compare the graph's outputs with the model's, if onnxruntime is installed; return the names of the checkers."""
     try:
@@ -76,9 +98,12 @@ def check(content: bytes, trained: predictor.Predictor, probabilities: bool) -> 
     except ImportError:
         return ["onnx"]
     session: Any = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    x = np.random.default_rng(0).random((4, *trained.in_shape), np.float32)
+    known = trained.preprocessing
+    least, largest = np.divide(known["range"], known["full_scale"]) if "range" in known else (0, 1)
+    x = np.random.default_rng(0).uniform(least, largest, (4, *trained.in_shape)).astype(np.float32)
     (y,) = session.run(None, {"x": x})
-    expected = trained.predict_proba(x)[:, -y.shape[1] :] if probabilities else trained.outputs(x)
+    outputs = trained.predict_proba if probabilities else trained.outputs
+    expected = outputs(x, full_scale=1)[:, -y.shape[1] :]
     if not np.allclose(y, expected, rtol=TOLERANCE, atol=TOLERANCE * float(abs(expected).max())):
         error = float(abs(y - expected).max())
         raise ValueError(f"onnxruntime {onnxruntime.__version__} computes other outputs, by up to {error:.3g}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "DataSource", "ModelFile", "Quiet", "Threads"]
+__all__ = ["AsJson", "DataSource", "ModelFile", "Quiet", "SkipBroken", "Threads"]
 
 ModelFile = Annotated[
     Path,
@@ -22,8 +22,8 @@ DataSource = Annotated[
     typer.Argument(
         metavar="DATA",
         help="As for `funcnn train --data`: a folder with one sub-folder of images for each class, an .npz file "
-        "with arrays x and y, or one of scikit-learn's data sets. Classes are matched by name; some may be "
-        "missing.",
+        "with arrays x and y, a table (.csv, .tsv), whose columns are matched by name, or one of scikit-learn's data "
+        "sets. Classes are matched by name; some may be missing.",
     ),
 ]
 Threads = Annotated[
@@ -31,3 +31,7 @@ Threads = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the results.")]
+SkipBroken = Annotated[
+    bool,
+    typer.Option("--skip-broken", help="Leave out image files that cannot be read. By default they are an error."),
+]

@@ -66,8 +66,8 @@ def select_part(
     Raises
     ------
     ValueError
-        If the model was not trained on these data, so that only ``all`` is known; if it was trained without validation
-        part.
+        If the model was not trained on these data, so that only ``all`` and the parts that a folder names are known; if
+        it was trained without validation part.
     """
     recorded = trained.description["data"]
     is_training_data = recorded.get("fingerprint") == runs.fingerprint(dataset) and bool(trained.description.get("run"))
@@ -76,11 +76,13 @@ def select_part(
     if part is Part.all:
         return Selection(dataset, part, is_training_data, f"all of {source}")
     where = f"--part {part}" if model is None else f"--part {part} of {model}"
-    if not is_training_data:
+    own = () if dataset.splits is None else getattr(dataset.splits, part)
+    if not is_training_data and not len(own):
         trained_on = recorded.get("source") or "data that its file does not name"
         raise ValueError(f"{where}: {source} is not what the model was trained on, {trained_on}")
-    splits = runs.recorded_splits(where, trained.description, dataset)
-    chosen = np.sort(getattr(splits, part))
+    if is_training_data:
+        own = getattr(runs.recorded_splits(where, trained.description, dataset), part)
+    chosen = np.sort(own)
     if not len(chosen):
         raise ValueError(f"{where}: the model was trained with --validation 0")
     names = [dataset.names[n] for n in chosen] if dataset.names else [f"#{n}" for n in chosen]

@@ -17,8 +17,13 @@ import typer
 from funcnn import predictor
 from funcnn.characters import visible
 from funcnn.cli import console
-from funcnn.cli.options import ModelFile, Threads
-from funcnn.data import image_files, open_array, open_images
+from funcnn.cli.options import ModelFile, SkipBroken, Threads
+from funcnn.data import open_array
+from funcnn.data.examples import warn_of_other_scale
+from funcnn.data.folders import describe_skipped, find_images
+from funcnn.data.images import check_broken, read_images
+from funcnn.data.tables import SUFFIXES as TABLE_SUFFIXES
+from funcnn.predictor import Predictor
 from funcnn.tree import Array
 
 # Number of images that are in memory at a time.
@@ -30,19 +35,27 @@ def main(
     model: ModelFile,
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="INPUTS...", help="Image files, folders of images, .npz files with an array x."),
+        typer.Argument(
+            metavar="INPUTS...",
+            help="Image files, folders of images, .npz files with an array x, tables "
+            "(.csv, .tsv), whose columns are matched by name.",
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of CSV.")] = False,
+    skip_broken: SkipBroken = False,
     threads: Threads = None,
 ) -> None:
     trained = predictor.load(model)
+    broken: dict[str, str] = {}
     known = [(path, files_of(path)) for path in inputs]  # errors come before the first line of results
     table, classes = csv.writer(sys.stdout, lineterminator="\n"), [csv_text(name) for name in trained.classes]
     header = [] if as_json else ["input", "class", "probability", *classes]
     for path, files in known:
-        for names, x in examples(path, files, trained.in_shape):
+        for names, x in examples(path, files, trained, broken):
+            if broken and not skip_broken:
+                continue  # to find all that are broken
             try:
-                probabilities = trained.predict_proba(x, threads=threads)
+                probabilities = trained.predict_proba(x, full_scale=1, threads=threads)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
             if header:  # only now: nothing is printed where the first input has an error
@@ -56,6 +69,7 @@ def main(
                     print(console.json_line({**line, "probabilities": each}))
                 else:
                     table.writerow([csv_text(name), classes[best], f"{row[best]:.6f}", *(f"{p:.6f}" for p in row)])
+    check_broken(broken, sum(len(files or [path]) for path, files in known), skip=skip_broken)
 
 
 def csv_text(name: str) -> str:
@@ -74,25 +88,39 @@ def csv_text(name: str) -> str:
 
 
 def files_of(path: Path) -> list[Path] | None:
-    """Return the image files of an input, or None for an .npz file."""
+    """Return the image files of an input, or None for an .npz file or a table."""
     if not path.exists():
         raise FileNotFoundError(f"cannot read {path}: No such file or directory")
     if path.is_dir():
-        files = image_files(path)
+        files, skipped = find_images(path)
+        left_out = f"skipped {describe_skipped(skipped)}" if skipped else ""
         if not files:
-            raise ValueError(f"{path}: no images in it or below")
+            raise ValueError(f"{path}: no images in it or below{'; ' * bool(left_out)}{left_out}")
+        if left_out:
+            console.warn(f"{path}: {left_out}")
         return files
-    return None if path.suffix == ".npz" else [path]
+    return None if path.suffix.lower() in {".npz", *TABLE_SUFFIXES} else [path]
 
 
-def examples(path: Path, files: list[Path] | None, in_shape: tuple[int, ...]) -> Iterator[tuple[list[str], Array]]:
-    """Yield names and examples, at most `BATCH` images at a time."""
+def examples(
+    path: Path, files: list[Path] | None, trained: Predictor, broken: dict[str, str]
+) -> Iterator[tuple[list[str], Array]]:
+    """Yield names and examples, at most `BATCH` images at a time; note in ``broken`` which files cannot be read."""
     if files is None:
-        x = open_array(path)
+        x = open_array(
+            path,
+            full_scale=trained.preprocessing.get("full_scale"),
+            features=trained.description["data"].get("feature_names"),
+        )
         yield [f"{path}[{i}]" for i in range(len(x))], x
         return
-    if len(in_shape) != 3:
-        raise ValueError(f"{path}: the model takes rows of {in_shape[0]} numbers, in .npz files, not images")
+    if len(trained.in_shape) != 3:
+        raise ValueError(f"{path}: the model takes rows of {trained.in_shape[0]} numbers, in .npz files, not images")
+    (height, width, channels), known = trained.in_shape, trained.preprocessing
     for start in range(0, len(files), BATCH):
         batch = files[start : start + BATCH]
-        yield [str(file) for file in batch], open_images(batch, (in_shape[0], in_shape[1]), in_shape[2])
+        images = read_images(batch, (height, width), channels, fit=known["fit"])
+        broken.update(images.broken)
+        warn_of_other_scale(images.full_scale, known["full_scale"], known["range"], str(path))
+        if len(images.read):
+            yield [str(batch[i]) for i in images.read], images.x

@@ -51,7 +51,7 @@ class Pretrained(NamedTuple):
         ``mean`` and ``std`` by which its inputs are standardised, both None for inputs as they are. Without it the file
         does not say.
     description : dict
-        Of a file of ours (`funcnn.predictor`); empty for others.
+        Of a file of ours (`funcnn.predictor`); of others what is known of it.
     """
 
     file: Path
@@ -187,7 +187,7 @@ def begin(pretrained: Pretrained, classes: Sequence[str], *, freeze: str, scalin
     frozen = _frozen_layers(pretrained.file, whole, params, freeze)
     if not frozen:
         return Beginning(model, _named(whole, params), _named(whole, state), pretrained.in_shape, by, notes)
-    size, all_size = (sum(map(tree.size, of)) for of in (params[frozen:], params))
+    size, all_size = (sum(tree.size(child) for child in of) for of in (params[frozen:], params))
     notes.append(f"{frozen} of {len(params)} layers are frozen: {size:,} of {all_size:,} parameters are trained")
     model = {"name": "fine_tuned", "arguments": {"body": model, "frozen_layers": frozen}}
     fixed, rest = models.build(model).children
@@ -329,7 +329,7 @@ def _of_onnx(file: Path, image_size: int | None) -> Pretrained:
         outputs,
         _classes(found.metadata, outputs) if is_ours else None,
         scaling,
-        {},
+        {"preprocessing": {"full_scale": _full_scale(found.metadata)}} if is_ours and len(found.in_shape) == 3 else {},
     )
 
 
@@ -378,6 +378,12 @@ def _classes(metadata: dict[str, str], outputs: int) -> list[str] | None:
         return None
     is_list = isinstance(classes, list) and all(isinstance(name, str) for name in classes) and len(classes) > 1
     return classes if is_list and predictor.loss_for(len(classes))[0] == outputs else None
+
+
+def _full_scale(metadata: dict[str, str]) -> float | None:
+    """Return what the pixels are divided by before a network of the command's own export takes them."""
+    match = re.fullmatch(r"pixels divided by (\d[\d.e+]*)", metadata.get("inputs", ""))
+    return float(match[1]) if match else None
 
 
 def _open_shape(file: Path, image_size: int | None) -> tuple[int, ...] | None:

@@ -18,6 +18,7 @@ from funcnn.cli.console import UsageError
 from funcnn.cli.pretrained import Beginning, Pretrained
 from funcnn.cli.recipes import RECIPES, ModelName, OptimizerName, ScheduleName, fine_tuning_recipe, model_for
 from funcnn.data import BUILTIN, Dataset, Splits
+from funcnn.data.examples import warn_of_other_range, warn_of_other_scale
 from funcnn.layer import Layer
 from funcnn.predictor import Predictor
 from funcnn.training import TrainState
@@ -51,6 +52,8 @@ class Run(NamedTuple):
     validation: float
     test: float
     early_stopping: int
+    target: str = ""
+    fit: str = "pad"
     from_file: str = ""
     freeze: str = "none"
     scaling: str = ""
@@ -64,15 +67,15 @@ def new_run(given: dict[str, Any], pretrained: Pretrained | None = None) -> Run:
     recipe = RECIPES[ModelName(given["model"] or ModelName.convnet)]
     defaults = {
         **recipe._asdict(), "model": ModelName.convnet, "data": "digits", "seed": 0, "threads": data_parallel.cores(),
-        "validation": 0.1, "test": 0.2, "early_stopping": 0, "from_file": "", "freeze": "none", "scaling": "",
+        "validation": 0.1, "test": 0.2, "early_stopping": 0, "target": "", "fit": "pad", "from_file": "",
+        "freeze": "none", "scaling": "",
     }  # fmt: skip
     if pretrained:
         defaults |= {**fine_tuning_recipe(pretrained.in_shape, given["freeze"] or "none")._asdict(), "model": ""}
         known = pretrained.description.get("run") or {}
-        defaults["data"] = known.get("data", defaults["data"])
+        defaults |= {name: known[name] for name in ("data", "fit") if name in known}
         if given["data"] in (None, defaults["data"]):
-            same = ("seed", "validation", "test", "target", "fit")
-            defaults |= {name: known[name] for name in same if name in known and name in defaults}
+            defaults |= {name: known[name] for name in ("seed", "validation", "test", "target") if name in known}
     return Run(**{name: defaults[name] if value is None else value for name, value in given.items()})
 
 
@@ -166,20 +169,76 @@ def _check_run(description: dict[str, Any]) -> None:
 _LARGEST_OPTION = 2**32
 
 
-def open_matching(source: str, trained: Predictor) -> Dataset:
+def open_data(
+    run: Run, in_shape: tuple[int, ...], known: dict[str, Any], *, fit: str | None, skip_broken: bool
+) -> Dataset:
+    """Read the data of a run: for a trained network, images in its size and scale, and a table's columns in its order.
+
+    Parameters
+    ----------
+    run : Run
+    in_shape : tuple of int
+        Of the trained network that the run begins with; empty for a new one.
+    known : dict
+        The description of the trained network; empty where there is none.
+    fit, skip_broken
+        As for `funcnn.data.open`.
+    """
+    size: tuple[int, int] | None = (run.image_size, run.image_size) if run.image_size else None
+    channels = None
+    if len(in_shape) == 3:
+        height, width, channels = in_shape
+        size = height, width
+    preprocessing: dict[str, Any] = known.get("preprocessing") or {}
+    scale: Any = preprocessing.get("full_scale")
+    opened = data.open(
+        run.data,
+        size,
+        channels,
+        full_scale=scale,
+        target=run.target or None,
+        features=known.get("data", {}).get("feature_names"),
+        fit=fit,
+        skip_broken=skip_broken,
+    )
+    if "range" in preprocessing:
+        warn_of_other_scale(opened.full_scale, scale, preprocessing["range"], run.data)
+        warn_of_other_range(opened.x, scale, preprocessing["range"], run.data)
+    return opened
+
+
+def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False) -> Dataset:
     """Read a data set for a trained model: folders of images in its size, labels that are indices into its classes."""
     size, channels = (trained.in_shape[:2], trained.in_shape[2]) if len(trained.in_shape) == 3 else (None, None)
-    return data.match_classes(data.open(source, size, channels, min_classes=1), trained.classes, source)
+    known, about = trained.preprocessing, trained.description["data"]
+    opened = data.open(
+        source,
+        size,
+        channels,
+        min_classes=1,
+        full_scale=known.get("full_scale"),
+        target=about.get("target"),
+        features=about.get("feature_names"),
+        fit=known.get("fit"),
+        skip_broken=skip_broken,
+    )
+    if "full_scale" in known:
+        warn_of_other_scale(opened.full_scale, known["full_scale"], known["range"], source)
+    return data.match_classes(opened, trained.classes, source)
 
 
 def hold_out(run: Run, dataset: Dataset) -> Splits:
-    """Split the data of a new run."""
-    return data.hold_out(dataset.labels, run.test, run.validation, key=(run.seed,), classes=dataset.classes)
+    """Split the data of a new run; parts that a folder names stay what they are."""
+    return data.hold_out(
+        dataset.labels, run.test, run.validation, key=(run.seed,), classes=dataset.classes, given=dataset.splits
+    )
 
 
-def split_record(run: Run) -> dict[str, Any]:
-    """Return how a description records the split of the data."""
-    return {"method": SPLIT_METHOD, "test": run.test, "validation": run.validation, "key": [run.seed]}
+def split_record(run: Run, given: Splits | None = None) -> dict[str, Any]:
+    """Return how a description records the split of the data: ``folders`` are the parts that these give."""
+    folders = [name for name, part in zip(Splits._fields, given or (), strict=False) if len(part)]
+    fractions = {name: None if name in folders else getattr(run, name) for name in ("test", "validation")}
+    return {"method": SPLIT_METHOD, **fractions, "folders": folders, "key": [run.seed]}
 
 
 def records_split(description: dict[str, Any]) -> bool:
@@ -210,16 +269,15 @@ def recorded_splits(where: str, description: dict[str, Any], dataset: Dataset) -
     if not records_split(description):
         raise ValueError(f"{where}: an older version of funcnn wrote the model; it does not record how data were split")
     split = description["split"]
-    fractions, key = [split.get(name) for name in ("test", "validation")], split.get("key")
-    if (
-        not all(isinstance(f, int | float) and 0 <= f < 1 for f in fractions)
-        or not isinstance(key, list)
-        or not key
-        or not all(checks.is_int(i) and i >= 0 for i in key)
-    ):
+    folders, key = split.get("folders", []), split.get("key")
+    named = isinstance(folders, list) and isinstance(key, list) and all(checks.is_int(i) and i >= 0 for i in key)
+    fractions = [0.0 if named and name in folders else split.get(name) for name in ("test", "validation")]
+    if not named or not key or not all(isinstance(f, int | float) and 0 <= f < 1 for f in fractions):
         raise ValueError(f"{where}: the model's file has no split of data, but {reprlib.repr(split)}")
-    key = tuple(key)
-    return data.hold_out(dataset.labels, split["test"], split["validation"], key=key, classes=dataset.classes)
+    test, validation = fractions
+    return data.hold_out(
+        dataset.labels, test, validation, key=tuple(key), classes=dataset.classes, given=dataset.splits
+    )
 
 
 def fold_splits(labels: Array, folds: int) -> list[Splits]:
@@ -235,35 +293,40 @@ def describe(run: Run, dataset: Dataset, splits: Splits, beginning: Beginning | 
     in_shape = beginning.in_shape if beginning else dataset.x.shape[1:]
     if run.image_size and len(in_shape) == 3:
         in_shape = (run.image_size, run.image_size, in_shape[2])
+    trained_on, scaling = dataset.x[splits.train], None
     if beginning and beginning.scaling:
         scaling = beginning.scaling if beginning.scaling["mean"] is not None else None
     elif beginning or RECIPES[ModelName(run.model)].standardize or run.data not in BUILTIN:
         # for a table, each feature; for images, each channel
-        x = dataset.x[splits.train]
-        x = data.to_channels(x, in_shape[2]) if x.ndim == 4 else x
+        x = data.to_channels(trained_on, in_shape[2]) if trained_on.ndim == 4 else trained_on
         mean, std = data.mean_and_std(x, axes=tuple(range(x.ndim - 1)) if x.ndim > 2 else 0)
         scaling = {"mean": mean[0], "std": std[0]}
-    else:
-        scaling = None
     outputs, _ = predictor.loss_for(len(dataset.classes))
     description = predictor.describe(
         beginning.model if beginning else model_for(ModelName(run.model), in_shape, outputs, run.dropout),
         in_shape,
         dataset.classes,
         standardize=scaling,
+        full_scale=dataset.full_scale,
+        pixel_range=[float(v * v.dtype.type(dataset.full_scale)) for v in (trained_on.min(), trained_on.max())],
+        feature_names=dataset.features,
+        target=dataset.target,
         source=run.data,
         examples=len(dataset.x),
         fingerprint=fingerprint(dataset),
         run=run._asdict(),
+        fit=run.fit,
     )
-    return {**description, "split": split_record(run)}
+    return {**description, "split": split_record(run, dataset.splits)}
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Return a checksum of examples, labels and classes."""
+    """Return a checksum of examples, labels, classes and the parts that the data name."""
     total = hashlib.sha256(json.dumps([dataset.x.shape, dataset.classes]).encode())
     total.update(np.ascontiguousarray(dataset.x).data)
     total.update(np.ascontiguousarray(dataset.labels).data)
+    for part in dataset.splits or ():
+        total.update(json.dumps(part.tolist()).encode())
     return total.hexdigest()
 
 

@@ -19,7 +19,7 @@ from funcnn.characters import visible
 from funcnn.cli import runs
 from funcnn.cli.console import UsageError, logger
 from funcnn.cli.history import read_history
-from funcnn.cli.options import DataSource, ModelFile
+from funcnn.cli.options import DataSource, ModelFile, SkipBroken
 from funcnn.cli.outputs import check_outputs
 from funcnn.cli.parts import Part, select_part
 from funcnn.cli.pictures import rendering
@@ -108,13 +108,16 @@ def show_features(
     lines: Annotated[
         int, typer.Option(metavar="N", min=10, help="Number of lines to fit into: maps are shrunk, and some left out.")
     ] = 60,
+    skip_broken: SkipBroken = False,
     save: Save = None,
     light: Light = False,
     columns: Columns = 100,
 ) -> None:
     """The feature maps of an image, layer by layer."""
     check_outputs({"--save": save}, {"MODEL": model}, {"DATA": data})
-    show_or_save(features(*open_both(model, data), example, layer or [], limit, lines), save, light, columns)
+    show_or_save(
+        features(*open_both(model, data, skip_broken), example, layer or [], limit, lines), save, light, columns
+    )
 
 
 @app.command("attribution")
@@ -139,13 +142,16 @@ def show_attribution(
             metavar="PATH", help="Layer of Grad-CAM, by default the last activation with maps; earlier ones are finer."
         ),
     ] = None,
+    skip_broken: SkipBroken = False,
     save: Save = None,
     light: Light = False,
     columns: Columns = 100,
 ) -> None:
     """Which pixels drove a decision: input gradient, gradient times input, and Grad-CAM."""
     check_outputs({"--save": save}, {"MODEL": model}, {"DATA": data})
-    picture = attributions(*open_both(model, data), example or [0, 1, 2], method or list(Method), of, layer)
+    picture = attributions(
+        *open_both(model, data, skip_broken), example or [0, 1, 2], method or list(Method), of, layer
+    )
     show_or_save(picture, save, light, columns)
 
 
@@ -155,13 +161,14 @@ def show_confusion(
     model: ModelFile,
     data: DataSource,
     part: DataPart = None,
+    skip_broken: SkipBroken = False,
     save: Save = None,
     light: Light = False,
     columns: Columns = 100,
 ) -> None:
     """The confusion matrix as a heat map, and the most frequent confusions."""
     check_outputs({"--save": save}, {"MODEL": model}, {"DATA": data})
-    trained, dataset = open_both(model, data)
+    trained, dataset = open_both(model, data, skip_broken)
     selected = select_part(trained, dataset, data, part, model=model)
     show_or_save(confusion(trained, selected.dataset, selected.title), save, light, columns)
 
@@ -173,13 +180,14 @@ def show_mistakes(
     data: DataSource,
     part: DataPart = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Largest number of images.")] = 12,
+    skip_broken: SkipBroken = False,
     save: Save = None,
     light: Light = False,
     columns: Columns = 100,
 ) -> None:
     """The most confident mistakes, as images."""
     check_outputs({"--save": save}, {"MODEL": model}, {"DATA": data})
-    trained, dataset = open_both(model, data)
+    trained, dataset = open_both(model, data, skip_broken)
     selected = select_part(trained, dataset, data, part, model=model)
     show_or_save(mistakes(trained, selected.dataset, limit, selected.title), save, light, columns)
 
@@ -209,19 +217,20 @@ def show_statistics(
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, help="Number of examples, spread evenly over the data.")
     ] = 256,
+    skip_broken: SkipBroken = False,
     save: Save = None,
     light: Light = False,
     columns: Columns = 100,
 ) -> None:
     """Activations and gradients of each layer: do units die, do signals vanish or explode?"""
     check_outputs({"--save": save}, {"MODEL": model}, {"DATA": data})
-    show_or_save(statistics(*open_both(model, data), limit), save, light, columns)
+    show_or_save(statistics(*open_both(model, data, skip_broken), limit), save, light, columns)
 
 
-def open_both(model: Path, data: str) -> tuple[Predictor, Dataset]:
+def open_both(model: Path, data: str, skip_broken: bool) -> tuple[Predictor, Dataset]:
     """Read a model and its data, with labels that are indices into the model's classes."""
     trained = predictor.load(model)
-    return trained, runs.open_matching(data, trained)
+    return trained, runs.open_matching(data, trained, skip_broken=skip_broken)
 
 
 def history(path: Path) -> list[dict[str, Any]]:
@@ -307,7 +316,7 @@ def features(
 ) -> list[RenderableType]:
     """Return the outputs of all layers, or of some, for an example."""
     image = select_examples(dataset, [example])
-    x = trained.prepare(image)
+    x = trained.prepare(image, full_scale=1)
     outputs = intermediates.activations(*network(trained), x)
     for path in layers:
         if path not in outputs:
@@ -322,7 +331,7 @@ def features(
             maps.append(maps_of_layer(path, batch[0], limit))
     after: list[RenderableType] = []
     if not layers:
-        p = trained.predict_proba(image)[0]
+        p = trained.predict_proba(image, full_scale=1)[0]
         table = Table.grid(padding=(0, 2, 0, 0))
         for k in np.argsort(-p, kind="stable")[:10]:
             if p[k] < 0.0005:
@@ -425,9 +434,9 @@ def attributions(
     if of is not None and of not in trained.classes:
         raise UsageError(f"--class {of}: the model's are {', '.join(trained.classes)}")
     images = select_examples(dataset, examples)
-    x, model = trained.prepare(images), network(trained)
+    x, model = trained.prepare(images, full_scale=1), network(trained)
     maps = intermediates.activations(*model, x)
-    p = trained.predict_proba(images)
+    p = trained.predict_proba(images, full_scale=1)
     classes = p.argmax(axis=1) if of is None else np.full(len(x), trained.classes.index(of))
     large = [path for path, batch in maps.items() if batch.ndim == 4]
     at = layer or grad_cam_layer({path: maps[path] for path in large})
@@ -481,7 +490,7 @@ def attribution_tile(method: Method, result: Array, size: tuple[int, ...]) -> Ti
 
 def confusion(trained: Predictor, dataset: Dataset, title: str = "") -> list[RenderableType]:
     """Return the confusion matrix, and the most frequent confusions."""
-    p = trained.predict_proba(dataset.x)
+    p = trained.predict_proba(dataset.x, full_scale=1)
     counts = metrics.confusion_matrix(p, dataset.labels, len(trained.classes))
     right, names = int(counts.trace()), trained.classes
     wrong = counts - np.diag(counts.diagonal())
@@ -499,7 +508,7 @@ def mistakes(trained: Predictor, dataset: Dataset, limit: int, title: str = "") 
     """Return the images with a wrong prediction, in descending order of its probability."""
     if not has_images(dataset):
         raise ValueError(f"mistakes are shown as images; these examples have the shape {dataset.x.shape[1:]}")
-    p = trained.predict_proba(dataset.x)
+    p = trained.predict_proba(dataset.x, full_scale=1)
     predicted = p.argmax(axis=1)
     wrong = np.flatnonzero(predicted != dataset.labels)
     if not len(wrong):
@@ -600,7 +609,7 @@ def statistics(trained: Predictor, dataset: Dataset, limit: int) -> list[Rendera
     some = np.linspace(0, len(dataset.x) - 1, min(limit, len(dataset.x))).astype(int)
     classes = len(trained.classes)
     _, loss = predictor.loss_for(classes)
-    x, targets = trained.prepare(dataset.x[some]), predictor.targets_for(dataset.labels[some], classes)
+    x, targets = trained.prepare(dataset.x[some], full_scale=1), predictor.targets_for(dataset.labels[some], classes)
     rows = intermediates.layer_statistics(trained.model, loss, trained.params, trained.state, x, targets)
     head = Text(f"activations and gradients of {len(some)} examples", "bold")
     return [

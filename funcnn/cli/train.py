@@ -15,12 +15,13 @@ from funcnn import checkpoint, tree
 from funcnn.checkpoint import Checkpoint
 from funcnn.cli import console, pretrained, report, runs, training_loop
 from funcnn.cli.console import UsageError
+from funcnn.cli.options import SkipBroken
 from funcnn.cli.outputs import check_history, check_outputs, check_replaceable, is_inside
 from funcnn.cli.pretrained import Beginning, Pretrained
 from funcnn.cli.recipes import RECIPES, WITH_DROPOUT, ModelName, OptimizerName, ScheduleName
 from funcnn.cli.runs import Run
-from funcnn.data import BUILTIN, Dataset, describe_shape
-from funcnn.data import open as open_data
+from funcnn.data import BUILTIN, Dataset, Splits, describe_shape
+from funcnn.data.tables import SUFFIXES
 from funcnn.files import check_writable, locked, same_file
 from funcnn.layer import Layer
 from funcnn.summary import summary
@@ -33,6 +34,14 @@ class Scaling(StrEnum):
     none = "none"
     imagenet = "imagenet"
     data = "data"
+
+
+class Fit(StrEnum):
+    """Values of --fit."""
+
+    pad = "pad"
+    crop = "crop"
+    stretch = "stretch"
 
 
 TABLES = ("breast-cancer", "iris", "wine")
@@ -101,9 +110,18 @@ def main(
         typer.Option(
             metavar="DATA",
             help=f"One of scikit-learn's data sets ({', '.join(BUILTIN)}); an .npz file with arrays x of shape (N, "
-            "height, width[, channels]) or (N, features) and y of shape (N,); or a folder with one sub-folder of "
-            "images for each class. "
+            "height, width[, channels]) or (N, features) and y of shape (N,); a table of numbers (.csv, .tsv) with "
+            "names of columns in its first line; or a folder with one sub-folder of images for each class, or with "
+            "folders train, test and val that have these. "
             "(default digits)",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The column of a table that has the labels: names or whole numbers. (default the last one)",
             show_default=False,
         ),
     ] = None,
@@ -117,6 +135,16 @@ def main(
             "common size among them, at most 64 pixels a side, and all others are not resized.",
         ),
     ] = None,
+    fit: Annotated[
+        Fit | None,
+        typer.Option(
+            metavar="HOW",
+            help="What becomes of images of another aspect than the size that they are resized to: pad (borders that "
+            "repeat their edges), crop (their centre) or stretch. (default pad)",
+            show_default=False,
+        ),
+    ] = None,
+    skip_broken: SkipBroken = False,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -317,8 +345,8 @@ def main(
         "model": model, "data": data, "image_size": image_size, "epochs": epochs, "batch_size": batch_size,
         "optimizer": optimizer, "learning_rate": learning_rate, "schedule": schedule, "weight_decay": weight_decay,
         "dropout": dropout, "shift": shift, "seed": seed, "threads": threads, "validation": validation, "test": test,
-        "early_stopping": early_stopping, "from_file": from_file, "freeze": freeze,
-        "scaling": scaling and str(scaling),
+        "early_stopping": early_stopping, "target": target, "fit": fit and str(fit), "from_file": from_file,
+        "freeze": freeze, "scaling": scaling and str(scaling),
     }  # fmt: skip
     if folds and (output or resume or checkpoints or checkpoint_every or history or early_stopping):
         raise UsageError(
@@ -365,14 +393,16 @@ def main(
                 f"{folder} has checkpoints of another run: resume it by --resume {folder}, or name another folder"
             )
 
-    size, channels = (run.image_size, run.image_size) if run.image_size else None, None
-    in_shape = source_network.in_shape if source_network else ()
-    if run.from_file and saved:
-        in_shape = saved.description["data"]["in_shape"]
-    if len(in_shape) == 3:
-        size, channels = tuple(in_shape[:2]), in_shape[2]
-    dataset = open_data(run.data, size, channels)
+    known: dict[str, Any] = source_network.description if source_network else {}
+    in_shape: tuple[int, ...] = source_network.in_shape if source_network else ()
+    if saved and run.from_file:
+        known, in_shape = saved.description, tuple(saved.description["data"]["in_shape"])
+    fitted = run.fit if saved or "fit" in known.get("preprocessing", {}) else fit
+    dataset = runs.open_data(run, in_shape, known, fit=fitted, skip_broken=skip_broken)
     check_data(run, dataset, folds)
+    check_parts(run, dataset, {"--validation": validation, "--test": test, "--folds": folds})
+    if fitted is None:
+        warn_of_padding(run, dataset, in_shape)
     beginning = None
     if source_network:
         check_network(source_network, run, dataset, folds)
@@ -393,6 +423,9 @@ def main(
         network, initial = runs.start(run, dataset, splits, beginning)
     print_summary(network, initial, log, beginning)
     log(f"{len(splits.train)} examples to train on, {len(splits.validation)} to validate, {len(splits.test)} to test")
+    if dataset.splits:
+        own = [name for name, part in zip(Splits._fields, dataset.splits, strict=True) if len(part)]
+        log(f"{run.data}: the parts {', '.join(own)} are its folders'")
     policy = training_loop.CheckpointPolicy(
         folder,
         checkpoint_every,
@@ -444,6 +477,8 @@ def check_options(run: Run, dropout: float | None) -> None:
         )
     if run.data in TABLES:
         check_table(run)
+    if run.target and Path(run.data).suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--target {run.target} names a column of a table (.csv, .tsv), and --data {run.data} is none")
     if dropout is not None and not run.from_file and run.model not in WITH_DROPOUT:
         raise UsageError(f"--dropout cannot be combined with --model {run.model}, which has no dropout layers")
     if run.learning_rate == 0 or not np.isfinite(run.learning_rate + run.weight_decay):
@@ -481,9 +516,34 @@ def check_data(run: Run, dataset: Dataset, folds: int | None) -> None:
     if dataset.x.ndim == 2:
         check_table(run)
     if folds:
-        rarest = int(np.bincount(dataset.labels, minlength=len(dataset.classes)).min())
+        counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+        rarest, name = int(counts.min()), dataset.classes[counts.argmin()]
         if folds > rarest:
-            raise UsageError(f"--folds {folds} must be at most {rarest}: the rarest class has {rarest} examples")
+            raise UsageError(
+                f"--folds {folds} must be at most {rarest}: the rarest class, {name}, has {rarest} examples"
+                + "; add some, or leave it out" * (rarest < 2)
+            )
+
+
+def check_parts(run: Run, dataset: Dataset, options: dict[str, float | None]) -> None:
+    """Refuse options that split data otherwise than the folders do."""
+    if dataset.splits is None:
+        return
+    for option, value in options.items():
+        part = option.removeprefix("--")
+        if value is not None and (part == "folds" or len(getattr(dataset.splits, part))):
+            own = "parts of its own" if part == "folds" else f"a folder for the {part} part"
+            raise UsageError(f"{option} {value} cannot be combined with --data {run.data}, which has {own}")
+
+
+def warn_of_padding(run: Run, dataset: Dataset, in_shape: tuple[int, ...]) -> None:
+    """Warn if images of an array are padded: of files, reading them does."""
+    size, shape = in_shape[:2] or (run.image_size, run.image_size), dataset.x.shape[1:3]
+    if dataset.x.ndim == 4 and shape[0] * size[1] != shape[1] * size[0]:
+        console.warn(
+            f"{run.data}: images of {shape[0]}x{shape[1]} (height x width) are padded to {size[0]}x{size[1]}; --fit "
+            "can be crop or stretch instead"
+        )
 
 
 def check_network(network: Pretrained, run: Run, dataset: Dataset, folds: int | None) -> None:
@@ -495,10 +555,10 @@ def check_network(network: Pretrained, run: Run, dataset: Dataset, folds: int | 
             f"--from {network.file} takes {describe_shape(wanted)}; --data {run.data} has {describe_shape(shape)}"
         )
     known = network.description
-    if known and known["data"].get("fingerprint") == runs.fingerprint(dataset):
+    if known.get("data", {}).get("fingerprint") == runs.fingerprint(dataset):
         if folds:
             raise UsageError(f"--folds tests on all examples, and {network.file} was trained on most of them")
-        if known.get("split") != runs.split_record(run):
+        if known.get("split") != runs.split_record(run, dataset.splits):
             console.warn(
                 f"{network.file} was trained on another part of {run.data}: examples that it knows are among those to "
                 "test and to validate on; leave out --seed, --test and --validation to take its split"
@@ -525,6 +585,8 @@ def print_summary(
     log(f"{run['from_file'] or run['model']}: {parameters:,} parameters, {products:,} multiply-adds an example")
     if run["data"] not in BUILTIN:
         shape = describe_shape(data["in_shape"])
+        if len(set(data["in_shape"][:2])) > 1:
+            shape += " (height x width)"
         log(f"{run['data']}: {data['examples']} {shape}; {len(data['classes'])} classes, {', '.join(data['classes'])}")
     for note in beginning.notes if beginning else ():
         log(note)

@@ -141,7 +141,7 @@ def train(
     if has_stopped_early(run, initial):
         return Trained(initial, [])
     classes = len(dataset.classes)
-    x = preprocess(dataset.x, initial.description["preprocessing"])
+    x = preprocess(dataset.x, initial.description["preprocessing"], full_scale=1)
     if not run.shift:
         model, x = features_of_frozen(model, initial.train_state.state, x, run.threads)
     targets = targets_for(dataset.labels, classes)
@@ -328,6 +328,6 @@ def locked_new_folder(parent: Path) -> Iterator[Path]:
 def confusion_on_test(run: Run, model: Layer, current: Checkpoint, dataset: Dataset, splits: Splits) -> Array:
     """Return the confusion matrix on the test part of the data."""
     train_state = current.train_state
-    x = preprocess(dataset.x[splits.test], current.description["preprocessing"])
+    x = preprocess(dataset.x[splits.test], current.description["preprocessing"], full_scale=1)
     outputs = training.predict(model, train_state.params, train_state.state, x, threads=run.threads)
     return metrics.confusion_matrix(outputs, dataset.labels[splits.test], len(dataset.classes))

@@ -1,15 +1,17 @@
 """Data: reading, scaling and splitting examples, and drawing and augmenting batches of them.
 
-`open` reads labelled examples from built-in sets, .npz files and folders of images into a `Dataset`; `hold_out` and
-`split` hold examples out for validation and test; `batches` draws the batches of an epoch; `random_shift`,
-`random_flip`, `random_crop`, `cutout` and `mixup` augment a batch at random, by a key. Only image files (Pillow) and
-the built-in sets (scikit-learn) need more than NumPy.
+`open` reads labelled examples from built-in sets, .npz files, tables and folders of images into a `Dataset`;
+`hold_out` and `split` hold examples out for validation and test; `batches` draws the batches of an epoch;
+`random_shift`, `random_flip`, `random_crop`, `cutout` and `mixup` augment a batch at random, by a key. Only image files
+(Pillow) and the built-in sets (scikit-learn) need more than NumPy.
 """
 
 from funcnn.data.augmentation import cutout, mixup, one_hot, random_crop, random_flip, random_shift
 from funcnn.data.batches import batches
 from funcnn.data.builtin import BUILTIN, breast_cancer, digits, iris, wine
-from funcnn.data.images import describe_shape, image_files, open_images, resize, to_channels, to_examples
+from funcnn.data.examples import find_full_scale, to_examples, warn_of_other_range
+from funcnn.data.folders import image_files
+from funcnn.data.images import describe_shape, open_images, resize, to_channels
 from funcnn.data.scaling import mean_and_std, standardize
 from funcnn.data.sources import Dataset, match_classes, open, open_array
 from funcnn.data.splits import Splits, hold_out, split
@@ -23,6 +25,7 @@ __all__ = [
     "cutout",
     "describe_shape",
     "digits",
+    "find_full_scale",
     "hold_out",
     "image_files",
     "iris",
@@ -41,5 +44,6 @@ __all__ = [
     "standardize",
     "to_channels",
     "to_examples",
+    "warn_of_other_range",
     "wine",
 ]

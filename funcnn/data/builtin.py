@@ -132,17 +132,17 @@ def _datasets() -> ModuleType:
         raise extras.missing("scikit-learn's data sets need scikit-learn", "estimators", error) from None
 
 
-_SETS: dict[str, tuple[Callable[[], tuple[Array, Array]], list[str]]] = {
-    "digits": (digits, [str(i) for i in range(10)]),
-    "breast-cancer": (breast_cancer, ["malignant", "benign"]),
-    "iris": (iris, ["setosa", "versicolor", "virginica"]),
-    "wine": (wine, ["class_0", "class_1", "class_2"]),
+_SETS: dict[str, tuple[Callable[[], tuple[Array, Array]], list[str], float]] = {
+    "digits": (digits, [str(i) for i in range(10)], 16.0),
+    "breast-cancer": (breast_cancer, ["malignant", "benign"], 1.0),
+    "iris": (iris, ["setosa", "versicolor", "virginica"], 1.0),
+    "wine": (wine, ["class_0", "class_1", "class_2"], 1.0),
 }
 # The names by which `funcnn.data.open` knows them.
 BUILTIN = tuple(_SETS)
 
 
-def load_builtin(name: str) -> tuple[Array, Array, list[str]]:
-    """Return examples, labels and the names of the classes of a set named in `BUILTIN`."""
-    load, classes = _SETS[name]
-    return *load(), list(classes)
+def load_builtin(name: str) -> tuple[Array, Array, list[str], float]:
+    """Return examples, labels, the names of the classes and the full scale of a set named in `BUILTIN`."""
+    load, classes, full_scale = _SETS[name]
+    return *load(), list(classes), full_scale

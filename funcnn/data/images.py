@@ -3,83 +3,52 @@
 Images are arrays (N, height, width, channels) of float32 from 0 to 1. Files and arrays take the same path, in NumPy:
 values, channels, size. So a network that was trained on files gives the same outputs for the arrays that they decode
 to, and serving it needs no Pillow, which decodes files and does nothing else here.
+
+The values of a file are parts of the full scale of its mode: 255 for 8 bits and less, 65535 for 16. Pixels that have no
+such scale, floats and ints of 32 bits, stay as they are. What is transparent is composited over white.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import stat
+import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from funcnn import checks, extras
 from funcnn.tree import Array
 
-__all__ = ["describe_shape", "image_files", "open_images", "resize", "to_channels", "to_examples"]
+__all__ = [
+    "FITS",
+    "Images",
+    "check_broken",
+    "check_varied",
+    "describe_shape",
+    "import_pillow",
+    "open_images",
+    "read_images",
+    "resize",
+    "to_channels",
+]
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+_T = TypeVar("_T")
+
+
+# What becomes of images of another aspect than the size.
+FITS = ("pad", "crop", "stretch")
+# The number of files that an error names.
+MOST_NAMED = 10
+_ORIENTATION = 0x0112  # the number of the EXIF tag
 # In pixels. Images from a camera are far larger than what a network here learns from in minutes.
 LARGEST_SIDE = 64
 # The parts of red, green and blue in a grey of the same brightness (ITU-R BT.601), as Pillow has them.
 LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
-
-
-def to_examples(x: Any, *, where: str = "to_examples", uint8_divisor: float | None = 255) -> Array:
-    """Convert a raw array to examples of float32, as training uses them.
-
-    Parameters
-    ----------
-    x : array-like (N, features), (N, height, width) or (N, height, width, channels)
-        Of numbers. A stack (N, height, width) of grey images gets an axis of one channel.
-    where : str
-        What error messages begin with: a file's name, for example.
-    uint8_divisor : float or None
-        What images of uint8 are divided by; None leaves them as they are. Rows of features are never divided.
-
-    Returns
-    -------
-    array of float32 (N, features) or (N, height, width, channels)
-
-    Raises
-    ------
-    ValueError
-        If ``x`` is not of numbers, has another number of axes, no examples, its channels first, or values that are not
-        finite in float32.
-
-    Examples
-    --------
-    >>> x = to_examples(np.array([[[0, 51], [102, 255]]], np.uint8))
-    >>> x.shape, x[..., 0].tolist()
-    ((1, 2, 2, 1), [[[0.0, 0.20000000298023224], [0.4000000059604645, 1.0]]])
-    """
-    x = np.asarray(x)
-    if x.dtype.kind not in "biuf":
-        raise ValueError(f"{where}: x must be of numbers, not {x.dtype}")
-    if x.ndim not in (2, 3, 4) or not x.size:
-        raise ValueError(
-            f"{where}: x {x.shape} must be (N, features), (N, height, width) or (N, height, width, channels)"
-        )
-    if x.ndim == 4 and x.shape[1] in (1, 3, 4) and x.shape[3] not in (1, 2, 3, 4):
-        raise ValueError(
-            f"{where}: x must be (N, height, width, channels), with the channels last, not first: got {x.shape}"
-        )
-    pixels = x.dtype == np.uint8 and x.ndim > 2 and uint8_divisor is not None
-    x = x[..., None] if x.ndim == 3 else x
-    with np.errstate(over="ignore"):
-        x = x.astype(np.float32, copy=False)
-    if pixels:
-        return x / np.float32(uint8_divisor)
-    bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
-    if bad.any():
-        raise ValueError(
-            f"{where}: x must be finite; {bad.sum()} of {len(x)} examples are not, the first is number {bad.argmax()}"
-        )
-    return x
 
 
 def to_channels(x: Array, channels: int) -> Array:
@@ -115,13 +84,16 @@ def to_channels(x: Array, channels: int) -> Array:
     raise ValueError(f"to_channels: images {x.shape} of {x.shape[-1]} channels cannot be made images of {channels}")
 
 
-def resize(x: Array, size: tuple[int, int]) -> Array:
+def resize(x: Array, size: tuple[int, int], *, fit: str = "stretch") -> Array:
     """Return images in another size.
 
     Parameters
     ----------
     x : array of float (N, height, width, C)
     size : (height, width), >= 1
+    fit : "stretch", "pad" or "crop"
+        What becomes of images of another aspect (height / width) than that of ``size``. They are stretched; or they
+        keep their aspect, and get borders that repeat the pixels of their edges, or lose what is outside of the centre.
 
     Returns
     -------
@@ -132,10 +104,15 @@ def resize(x: Array, size: tuple[int, int]) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If ``x`` is not an array of float images (N, height, width, C), or ``size`` is not two ints >= 1.
+        If ``x`` is not an array of float images (N, height, width, C), ``size`` is not two ints >= 1, or ``fit`` is
+        none of `FITS`.
 
     Notes
     -----
+    Borders repeat the edges because these show the images' own background: on a white page, a black border would be an
+    object of its own. Images that have the aspect of ``size``, to the nearest pixel,
+    are the same in all three ways.
+
     The interpolation is what Pillow calls BILINEAR, and PyTorch bilinear with ``antialias=True``, for each axis by
     itself. With s old pixels for a new one, new pixel i has its centre at c = (i + 1/2) s on the old axis, and is the
     mean of the old pixels j weighted by the triangle max(0, 1 - |j + 1/2 - c| / max(s, 1)), cut off at the border. When
@@ -148,11 +125,24 @@ def resize(x: Array, size: tuple[int, int]) -> Array:
     array([0., 0., 1., 1., 2., 2., 3., 3.])
     >>> resize(x, (1, 2)).ravel().round(4)
     array([0.7143, 2.2857])
+    >>> resize(x, (3, 4), fit="pad")[0, :, :, 0]
+    array([[0., 1., 2., 3.], [0., 1., 2., 3.], [0., 1., 2., 3.]])
+    >>> resize(np.arange(8.0).reshape(1, 2, 4, 1), (2, 2), fit="crop")[0, :, :, 0]
+    array([[1., 2.], [5., 6.]])
     """
     x = checks.floating("resize: x", x)
     if x.ndim != 4 or 0 in x.shape[1:3]:
         raise ValueError(f"resize: x {x.shape} must be images (N, height, width, channels)")
     size = _check_size("resize", size)
+    _check_fit("resize", fit)
+    inner = _inner_size(x.shape[1:3], size)
+    if fit == "pad" and inner != size:
+        borders = [
+            ((new - inside) // 2, new - inside - (new - inside) // 2) for new, inside in zip(size, inner, strict=True)
+        ]
+        return np.pad(resize(x, inner), [(0, 0), *borders, (0, 0)], mode="edge")
+    if fit == "crop" and inner != size:
+        x = _crop(x, size)
     if x.shape[1:3] == size:
         return x
     if all(new % old == 0 for new, old in zip(size, x.shape[1:3], strict=True)):
@@ -161,6 +151,29 @@ def resize(x: Array, size: tuple[int, int]) -> Array:
         if x.shape[axis] != new:
             x = _resize_axis(x, axis, new)
     return x
+
+
+def _inner_size(old: Sequence[int], size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of images that are resized with their aspect kept, to be as large as fits into another size."""
+    sides = list(zip(size, old, strict=True))
+    if max((new - 0.5) / side for new, side in sides) <= min((new + 0.5) / side for new, side in sides):
+        return size  # that of one scale for both sides, rounded
+    scale = min(new / side for new, side in sides)
+    height, width = (min(new, max(1, round(side * scale))) for new, side in sides)
+    return height, width
+
+
+def _crop(x: Array, size: tuple[int, int]) -> Array:
+    """Return the centre of images, as large as has the aspect of a size."""
+    scale = max(new / side for new, side in zip(size, x.shape[1:3], strict=True))
+    window = [min(side, max(1, round(new / scale))) for new, side in zip(size, x.shape[1:3], strict=True)]
+    top, left = ((side - inside) // 2 for side, inside in zip(x.shape[1:3], window, strict=True))
+    return x[:, top : top + window[0], left : left + window[1]]
+
+
+def _check_fit(where: str, fit: str) -> None:
+    if fit not in FITS:
+        raise ValueError(f"{where}: fit must be one of {', '.join(FITS)}, not {fit!r}")
 
 
 def _check_size(where: str, size: Any) -> tuple[int, int]:
@@ -193,37 +206,39 @@ def _triangles(old: int, new: int, dtype: np.dtype[Any]) -> list[tuple[slice, Ar
     return triangles
 
 
-def image_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """List the image files in a folder and all below, in the order of their names.
+class Images(NamedTuple):
+    """What `read_images` has read.
 
-    Parameters
+    Attributes
     ----------
-    folder : path
-
-    Returns
-    -------
-    list of Path
-        Files with the suffix of an image format (.png, .jpg, ...); they are not opened. Hidden files are left out.
+    x : array of float32 (N, height, width, channels)
+        Parts of ``full_scale``, each file's own.
+    read : array of int (N,)
+        Indices of the paths whose files could be read.
+    full_scale : float
+        255, or 65535 if some files are of 16 bits; 1 if their pixels are floats or ints of 32 bits, as they are.
+    broken : dict
+        Of the files that could not be read, path and reason.
 
     Examples
     --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     for name in ("b.png", "a.jpg", "notes.txt"):
-    ...         Path(folder, name).touch()
-    ...     [path.name for path in image_files(folder)]
-    ['a.jpg', 'b.png']
+    >>> images = Images(np.zeros((1, 4, 4, 1), np.float32), np.array([1]), 255, {"a.png": "truncated"})
+    >>> len(images.x), list(images.broken)
+    (1, ['a.png'])
     """
-    return sorted(
-        Path(where, name)
-        for where, _, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-    )
+
+    x: Array
+    read: Array
+    full_scale: float
+    broken: dict[str, str]
 
 
 def open_images(
-    paths: Sequence[str | os.PathLike[str]], size: tuple[int, int] | None = None, channels: int | None = None
+    paths: Sequence[str | os.PathLike[str]],
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    *,
+    fit: str | None = None,
 ) -> Array:
     """Read image files as one array.
 
@@ -233,19 +248,24 @@ def open_images(
     size : (height, width), optional
         By default the size that most of the images have, scaled so that no side is longer than 64 pixels.
     channels : 1 or 3, optional
-        By default 1 if none of the images has colours, else 3. Transparency is left out.
+        By default 1 if none of the images has colours, else 3.
+    fit : "pad", "crop" or "stretch", optional
+        What becomes of images of another aspect, as `resize` says. By default they are padded, with a warning.
 
     Returns
     -------
-    array of float32 (N, height, width, channels), from 0 to 1
-        Photographs are turned upright as their camera noted. In memory there is one image at a time in its full size.
+    array of float32 (N, height, width, channels)
+        From 0 to 1, parts of the full scale of each file's mode; floats and ints of 32 bits as they are. Photographs
+        are turned upright as their camera noted, and what is transparent is white. In memory there is one image at a
+        time in its full size.
 
     Raises
     ------
     ValueError
-        If there are no paths, ``size`` is not two ints >= 1, or ``channels`` is neither 1 nor 3.
+        If there are no paths, ``size`` is not two ints >= 1, ``channels`` is neither 1 nor 3, or some of the files have
+        a full scale and others have none.
     OSError, ImportError
-        If a file cannot be read, naming it; if Pillow (extra ``images``) is not installed.
+        If files cannot be read, naming them; if Pillow (extra ``images``) is not installed.
 
     Examples
     --------
@@ -253,61 +273,264 @@ def open_images(
     >>> from PIL import Image
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     Image.new("L", (6, 4), color=51).save(f"{folder}/grey.png")
-    ...     x = open_images(image_files(folder))
+    ...     x = open_images([f"{folder}/grey.png"])
     >>> x.shape, round(float(x.max()), 4)
     ((1, 4, 6, 1), 0.2)
+    """
+    images = read_images(paths, size, channels, fit=fit)
+    check_broken(images.broken, len(paths))
+    return images.x
+
+
+def read_images(
+    paths: Sequence[str | os.PathLike[str]],
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    *,
+    fit: str | None = None,
+) -> Images:
+    """Read image files as `open_images` does, and say which could be read and what their full scale is.
+
+    Parameters
+    ----------
+    paths, size, channels, fit
+        As for `open_images`.
+
+    Returns
+    -------
+    Images
+        Without the files that are broken: `check_broken` makes an error or a warning of them.
+
+    Raises
+    ------
+    ValueError, ImportError
+        As `open_images` does.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.fromarray(np.array([[0, 13107]], np.uint16)).save(f"{folder}/depth.png")
+    ...     images = read_images([f"{folder}/depth.png"])
+    >>> images.full_scale, images.x.ravel().round(4)
+    (65535.0, array([0. , 0.2], dtype=float32))
     """
     if not len(paths):
         raise ValueError("open_images: paths must have at least one image")
     size = None if size is None else _check_size("open_images", size)
     if channels not in (None, 1, 3):
         raise ValueError(f"open_images: channels must be 1 or 3, as images have, got {channels}")
-    Image = _pillow()
-    if size is None or channels is None:
-        seen = [_open(Image, path, lambda image: (_apply_orientation(image).size, _is_grey(image))) for path in paths]
-        size = size or _most_common_size([s for s, _ in seen])
-        channels = channels or (1 if all(grey for _, grey in seen) else 3)
+    if fit is not None:
+        _check_fit("open_images", fit)
+    names = [os.fspath(path) for path in paths]
+    broken: dict[str, str] = {}
+    if size is None or channels is None:  # by the headers: no file is decoded twice
+        headers = [header for name in names if (header := _try(name, _header, broken))]
+        size = size or _most_common_size([upright for upright, _ in headers] or [(1, 1)])
+        channels = channels or (1 if all(grey for _, grey in headers) else 3)
 
-    x = np.empty((len(paths), *size, channels), np.float32)
-    for i, path in enumerate(paths):
-        pixels = _open(Image, path, lambda image: _pixels(Image, image))
-        x[i] = resize(to_channels(to_examples(pixels[None]), channels), size)[0]
-    return x
+    x = np.empty((len(names), *size, channels), np.float32)
+    read: list[int] = []
+    reshaped, reduced = [], []
+    scales: dict[float, str] = {}
+    for i, name in enumerate(names):
+        decoded = _try(name, _decode, broken) if name not in broken else None
+        if decoded is None:
+            continue
+        pixels = decoded.pixels[None]
+        x[len(read)] = resize(to_channels(pixels, channels), size, fit=fit or "pad")[0]
+        read.append(i)
+        scales.setdefault(decoded.full_scale, name)
+        if _inner_size(pixels.shape[1:3], size) != size:
+            reshaped.append(name)
+        if decoded.is_reduced:
+            reduced.append(name)
+    if 1.0 in scales and len(scales) > 1:
+        other = max(scales)
+        raise ValueError(
+            f"{scales[1.0]} has floats or ints of 32 bits, which have no full scale, and {scales[other]} has one, "
+            f"{other:g}: these files cannot be used together"
+        )
+    if reshaped and fit is None:
+        warnings.warn(
+            f"{len(reshaped)} of {len(names)} images have another aspect than {size[0]}x{size[1]} (height x width), "
+            f"first {reshaped[0]}: they are padded; fit (--fit) can be crop or stretch instead",
+            stacklevel=2,
+        )
+    if reduced:
+        warnings.warn(
+            f"{len(reduced)} of {len(names)} images have 16 bits for each colour, of which Pillow reads the upper 8; "
+            f"the first is {reduced[0]}",
+            stacklevel=2,
+        )
+    return Images(x[: len(read)], np.array(read, np.int64), max(scales, default=1.0), broken)
 
 
-def _pixels(Image: Any, image: Any) -> Array:
-    """Return an image as an array of uint8 (height, width) or (height, width, 3)."""
-    image = _apply_orientation(image)
-    if image.mode.startswith("I"):  # 16 bits
-        image = Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).round().astype(np.uint8))
-    return np.asarray(image.convert("L" if _is_grey(image) else "RGB"), np.uint8)
+def check_broken(broken: Mapping[str, str], tried: int, *, skip: bool = False) -> None:
+    """Raise an error that names the files that could not be read, or warn of them.
+
+    Parameters
+    ----------
+    broken : dict
+        Path and reason of each.
+    tried : int
+        How many files there are with those that could be read.
+    skip : bool
+        Whether a warning is enough; not if none could be read.
+
+    Raises
+    ------
+    OSError
+
+    Examples
+    --------
+    >>> try:
+    ...     check_broken({"a.png": "truncated", "b.png": "empty"}, 7)
+    ... except OSError as error:
+    ...     print(error)
+    cannot read 2 of 7 images: a.png (truncated), b.png (empty)
+    """
+    if not broken:
+        return
+    named = ", ".join(f"{name} ({reason})" for name, reason in list(broken.items())[:MOST_NAMED])
+    message = f"{len(broken)} of {tried} images: {named}{', ...' if len(broken) > MOST_NAMED else ''}"
+    if skip and len(broken) < tried:
+        warnings.warn(f"skipped {message}", stacklevel=2)
+        return
+    if len(broken) == 1:
+        ((name, reason),) = broken.items()
+        error = OSError(f"cannot read the image {name}: {reason}")
+    else:
+        error = OSError(f"cannot read {message}")
+    if len(broken) < tried:
+        error.add_note("--skip-broken, skip_broken=True in Python, leaves them out")
+    raise error
 
 
-def _pillow() -> Any:
+class _Decoded(NamedTuple):
+    pixels: Array  # float32 (height, width, channels), parts of full_scale
+    full_scale: float
+    is_reduced: bool  # whether Pillow has dropped bits of the file
+
+
+def _try(path: str, f: Callable[[Any], _T], broken: dict[str, str]) -> _T | None:
+    """Return what a function makes of an image file, or note in ``broken`` why it cannot be read."""
+    Image = import_pillow()
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError("it is not a regular file")
+        with Image.open(path) as image:
+            return f(image)
+    except Exception as error:  # decoders raise errors of all types, from struct.error to KeyError
+        reason = str(getattr(error, "strerror", None) or error or type(error).__name__)
+        broken[path] = "it is no image that Pillow knows" if "cannot identify" in reason else reason
+        return None
+
+
+def _header(image: Any) -> tuple[tuple[int, int], bool]:
+    """Return the size (width, height) of an image as it stands upright, and whether it is grey; decode nothing."""
+    # the method of the base class: that of PNG decodes the file, to look for a note behind the pixels
+    orientation = import_pillow().Image.getexif(image).get(_ORIENTATION)
+    # TIFF: whether size is that of the pixels as they are stored depends on Pillow's version
+    size = (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
+    return (size[::-1] if orientation in (5, 6, 7, 8) else size), _is_grey(image.mode)
+
+
+def _decode(image: Any) -> _Decoded:
+    from PIL import ImageOps
+
+    kind, is_reduced = image.format, _is_reduced(image)
+    image = ImageOps.exif_transpose(image)
+    transparent = image.info.get("transparency")
+    if image.mode == "F" or image.mode.startswith("I"):
+        raw = np.asarray(image)[..., None]
+        # some versions of Pillow open PNG and PGM of 16 bits as ints of 32
+        of_16_bits = image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM"))
+        full_scale = 65535.0 if of_16_bits else 1.0
+        pixels = raw.astype(np.float32) / np.float32(full_scale)
+        if not np.isfinite(pixels).all():
+            raise ValueError("it has pixels that are not finite")
+        if isinstance(transparent, int) and full_scale > 1:
+            pixels = np.where(raw == transparent, np.float32(1), pixels)
+        return _Decoded(pixels, full_scale, is_reduced)
+    grey = _is_grey(image.mode)
+    if image.mode == "LAB":
+        image = _lab_to_rgb(image)
+    elif image.has_transparency_data:
+        image = image.convert("LA" if grey else "RGBA")
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("L" if grey else "RGB")
+    values = np.asarray(image, np.float32) / np.float32(255)
+    values = values[..., None] if values.ndim == 2 else values
+    if values.shape[2] in (2, 4):
+        alpha = values[..., -1:]
+        values = values[..., :-1] * alpha + (1 - alpha)
+    return _Decoded(values, 255.0, is_reduced)
+
+
+def _is_grey(mode: str) -> bool:
+    return mode in ("1", "L", "LA", "La", "F") or mode.startswith("I")
+
+
+def _is_reduced(image: Any) -> bool:
+    """Return whether a file has more bits than the mode in which Pillow opens it."""
+    if image.mode.startswith("I"):
+        return False
+    for codec, _, _, arguments in image.tile:
+        for argument in arguments if isinstance(arguments, tuple) else (arguments,):
+            # PNG and TIFF: the raw mode; PPM: the largest value
+            if ";16" in str(argument) or (codec.startswith("ppm") and isinstance(argument, int) and argument > 255):
+                return True
+    return False
+
+
+def _lab_to_rgb(image: Any) -> Any:
+    from PIL import ImageCms
+
+    return ImageCms.profileToProfile(
+        image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
+    )
+
+
+def import_pillow() -> Any:
+    """Return the module PIL.Image with all of its formats, or raise the error that names the extra.
+
+    Examples
+    --------
+    >>> import_pillow().__name__
+    'PIL.Image'
+    """
     try:
         from PIL import Image
     except ImportError as error:
         raise extras.missing("images need Pillow", "images", error) from None
+    Image.init()
     return Image
 
 
-def _open(Image: Any, path: str | os.PathLike[str], f: Callable[[Any], Any]) -> Any:
-    try:
-        with Image.open(path) as image:
-            return f(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise OSError(f"cannot read the image {path}: {getattr(error, 'strerror', None) or error}") from None
+def check_varied(where: str, x: Array) -> None:
+    """Refuse images that are all equal: nothing can be learned from them.
 
+    Parameters
+    ----------
+    where : str
+        What error messages begin with.
+    x : array (N, height, width, channels)
 
-def _apply_orientation(image: Any) -> Any:
-    """Return a photograph turned as its EXIF orientation says."""
-    from PIL import ImageOps
+    Raises
+    ------
+    ValueError
+        If there are several, and all are equal.
 
-    return ImageOps.exif_transpose(image)
-
-
-def _is_grey(image: Any) -> bool:
-    return image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
+    Examples
+    --------
+    >>> check_varied("data", np.eye(2).reshape(2, 1, 2, 1))
+    """
+    if len(x) > 1 and x.shape[1] and (x == x[0]).all():
+        low, high = x.min(), x.max()
+        values = f"each pixel is {low:g}" if low == high else f"with values from {low:g} to {high:g}"
+        raise ValueError(f"{where}: all {len(x)} images are equal, {values}: nothing can be learned from them")
 
 
 def _most_common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -28,7 +28,8 @@ def mean_and_std(
     Returns
     -------
     mean, std : arrays
-        Summed in double precision, of x's dtype and number of axes. ``std`` is 0 where all values are the same.
+        Summed in double precision, of x's dtype and number of axes, for values of any magnitude. ``std`` is 0 where all
+        values are the same up to rounding.
 
     Raises
     ------
@@ -46,20 +47,26 @@ def mean_and_std(
     x = checks.floating("mean_and_std: x", x)
     if not x.size:
         raise ValueError(f"mean_and_std: x {x.shape} has no values")
-    # In units of about their largest number, squares neither overflow nor vanish; a power of 2 rounds nothing.
-    unit = np.ldexp(np.ones((), x.dtype), np.frexp(np.abs(x).max(axis=axes, keepdims=True))[1] - 1)
-    x = x / unit
-    if sample_weight is None:
-        mean, std = (f(axis=axes, dtype=np.float64, keepdims=True).astype(x.dtype) for f in (x.mean, x.std))
-    else:
-        weight = _sample_weight(x, axes, sample_weight)
+    weight = None if sample_weight is None else _sample_weight(x, axes, sample_weight)
+    if weight is not None:
         x, weight = x[weight > 0], weight[weight > 0].reshape(-1, *(1,) * (x.ndim - 1))
+    low, high = x.min(axis=axes, keepdims=True), x.max(axis=axes, keepdims=True)
+    largest = np.maximum(abs(low), abs(high))
+    exponent = np.frexp(largest)[1]
+    if x.dtype == np.float64:  # a power of 2 rounds nothing, and squares neither overflow nor vanish
+        x = np.ldexp(x, -exponent)
+    if weight is None:
+        average, deviation = (f(axis=axes, dtype=np.float64, keepdims=True) for f in (x.mean, x.std))
+    else:
         total = weight.sum() * (x[0].size if axes is None else math.prod(x.shape[a] for a in _others(axes, x.ndim)))
         average = (x * weight).sum(axis=axes, keepdims=True) / total
         variance = (weight * (x - average) ** 2).sum(axis=axes, keepdims=True) / total
-        mean, std = average.astype(x.dtype), np.sqrt(variance).astype(x.dtype)
+        deviation = np.sqrt(variance)
     # equal numbers have a mean that is off by rounding, so a std that is almost 0: useless to divide by
-    return mean * unit, np.where(np.ptp(x, axis=axes, keepdims=True) == 0, x.dtype.type(0), std * unit)
+    with np.errstate(over="ignore"):
+        constant = high - low <= 4 * np.finfo(x.dtype).eps * largest
+    mean, std = average.astype(x.dtype), np.where(constant, 0, deviation).astype(x.dtype)
+    return (np.ldexp(mean, exponent), np.ldexp(std, exponent)) if x.dtype == np.float64 else (mean, std)
 
 
 def _sample_weight(x: Array, axes: int | tuple[int, ...] | None, sample_weight: Array) -> Array:

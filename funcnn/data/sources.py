@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from funcnn.data.archives import read_npz
 from funcnn.data.builtin import BUILTIN, load_builtin
-from funcnn.data.images import SUFFIXES, image_files, open_images, to_examples
+from funcnn.data.examples import examples_and_scale, to_examples
+from funcnn.data.folders import at_least, describe_skipped, find_labelled_images
+from funcnn.data.images import check_broken, check_varied, read_images
+from funcnn.data.labels import read_labels
+from funcnn.data.splits import Splits
+from funcnn.data.tables import SUFFIXES as TABLE_SUFFIXES
+from funcnn.data.tables import read_table
 from funcnn.tree import Array
 
 __all__ = ["Dataset", "match_classes", "open", "open_array"]
-
-
-# Up to here, every whole number is a float64 of its own.
-_EXACT_FLOATS = 2**53
 
 
 class Dataset(NamedTuple):
@@ -26,13 +29,21 @@ class Dataset(NamedTuple):
 
     Attributes
     ----------
-    x : array of float32 (N, height, width, channels) or (N, features)
-        Not standardised: images from 0 to 1, everything else as it was found.
+    x : array of float32 (N, height, width, channels), or of floats (N, features)
+        Not standardised: pixels divided by ``full_scale``, everything else as it was found.
     labels : array of int (N,)
         Indices into ``classes``.
     classes : list of str
     names : sequence of str
         Of the files, where each example is a file; else empty.
+    full_scale : float
+        What the raw pixels were divided by: the value of white, such as 255; 1 where they are as they were found.
+    features : sequence of str
+        Names of the columns, where the examples are rows of a table; else empty.
+    target : str
+        Name of the column of labels of a table; else empty.
+    splits : Splits or None
+        The parts that the data themselves name: a folder with sub-folders train and test, for example.
 
     Examples
     --------
@@ -45,6 +56,10 @@ class Dataset(NamedTuple):
     labels: Array
     classes: list[str]
     names: Sequence[str] = ()
+    full_scale: float = 1.0
+    features: Sequence[str] = ()
+    target: str = ""
+    splits: Splits | None = None
 
 
 def open(
@@ -53,6 +68,11 @@ def open(
     channels: int | None = None,
     *,
     min_classes: int = 2,
+    full_scale: float | None = None,
+    target: str | None = None,
+    features: Sequence[str] | None = None,
+    fit: str | None = None,
+    skip_broken: bool = False,
 ) -> Dataset:
     """Read a data set.
 
@@ -60,7 +80,9 @@ def open(
     ----------
     source : str or path
         The name of a built-in set (`funcnn.data.BUILTIN`), an .npz file with arrays x and y (and, where y is of ints,
-        their names in an array classes), or a folder with one sub-folder of images for each class.
+        their names in an array classes), a table of numbers (.csv, .tsv) with names of columns in its first line, or a
+        folder with one sub-folder of images for each class. A folder may also have such folders for the parts of a
+        split: train, test, and val, valid or validation.
     image_size : (height, width), optional
         That images of a folder are resized to. By default the size that most of them have, scaled so that no side is
         longer than 64 pixels. Other sources are left as they are.
@@ -68,11 +90,24 @@ def open(
         Of images of a folder; by default 1 if none of them has colours.
     min_classes : int
         How many classes must have examples: 2 to train, 1 is enough to evaluate.
+    full_scale : float, optional
+        What images of an .npz file are divided by; by default the smallest of 1, 255 and 65535 that holds all their
+        pixels, whatever their dtype, and nothing where some are negative or larger. A trained model has its own,
+        ``predictor.preprocessing["full_scale"]``. Image files have one each, by their number of bits.
+    target : str, optional
+        Of a table, the column of labels; by default the last.
+    features : sequence of str, optional
+        Of a table, the columns of numbers in the order of the examples; by default all but ``target``.
+    fit : "pad", "crop" or "stretch", optional
+        What becomes of images of a folder that have another aspect than ``image_size``, as `funcnn.data.resize` says.
+        By default they are padded, with a warning.
+    skip_broken : bool
+        Whether to leave out images of a folder that cannot be read, with a warning. By default they are an error.
 
     Returns
     -------
     Dataset
-        Arrays as `funcnn.data.to_examples` makes them: 8-bit images divided by 255.
+        Arrays as `funcnn.data.to_examples` makes them: images divided by their full scale.
 
     Raises
     ------
@@ -86,27 +121,43 @@ def open(
     ((150, 4), ['setosa', 'versicolor', 'virginica'])
     """
     if source in BUILTIN:
-        return Dataset(*load_builtin(str(source)))
+        x, labels, classes, scale = load_builtin(str(source))
+        return Dataset(x, labels, classes, full_scale=scale)
     path = Path(source)
     if path.is_dir():
-        return _folder(path, image_size, channels, min_classes)
+        return _folder(path, image_size, channels, min_classes, fit, skip_broken)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: neither a file nor a folder")
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        table = read_table(path, target, features)
+        if table.labels is None:
+            raise ValueError(f"{path}: has no column {target} for the labels")
+        dataset = Dataset(table.x, table.labels, table.classes, features=table.features, target=table.target)
+        return _checked_dataset(str(path), dataset, min_classes)
     if path.suffix == ".npz" or path.is_file():
-        return _npz(path, min_classes)
+        return _npz(path, min_classes, full_scale)
     raise ValueError(
-        f"no data {source}: it is neither a folder of images, nor an .npz file, nor one of {', '.join(BUILTIN)}"
+        f"no data {source}: it is neither a folder of images, nor an .npz file, nor a table (.csv, .tsv), nor one of "
+        f"{', '.join(BUILTIN)}"
     )
 
 
-def open_array(path: str | os.PathLike[str]) -> Array:
-    """Read the examples, x, of an .npz file; labels need not be there.
+def open_array(
+    path: str | os.PathLike[str], *, full_scale: float | None = None, features: Sequence[str] | None = None
+) -> Array:
+    """Read the examples, x, of an .npz file or a table (.csv, .tsv); labels need not be there.
 
     Parameters
     ----------
     path : path
+    full_scale : float, optional
+        What images are divided by, as for `open`.
+    features : sequence of str, optional
+        Of a table, the columns to read, in this order; by default all.
 
     Returns
     -------
-    array of float32 (N, features) or (N, height, width, channels)
+    array of float64 (N, features) or float32 (N, height, width, channels)
         As `funcnn.data.to_examples` makes it.
 
     Raises
@@ -123,7 +174,13 @@ def open_array(path: str | os.PathLike[str]) -> Array:
     >>> x.shape, float(x.max())
     ((2, 4, 4, 1), 1.0)
     """
-    return _examples(Path(path), _arrays(Path(path)))
+    path = Path(path)
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return read_table(path, features=features or None, target="").x
+    arrays, names = read_npz(path, ("x",))
+    if "x" not in arrays:
+        raise ValueError(f"{path}: needs an array x, and has {', '.join(names) or 'none'}")
+    return to_examples(arrays["x"], where=str(path), full_scale=full_scale)
 
 
 def match_classes(dataset: Dataset, classes: Sequence[str], where: str = "match_classes") -> Dataset:
@@ -159,95 +216,40 @@ def match_classes(dataset: Dataset, classes: Sequence[str], where: str = "match_
     return dataset._replace(labels=to[dataset.labels], classes=list(classes))
 
 
-def _examples(path: Path, arrays: dict[str, Array]) -> Array:
-    if "x" not in arrays:
-        raise ValueError(f"{path}: needs an array x, and has {', '.join(arrays) or 'none'}")
-    return to_examples(arrays["x"], where=str(path))
+def _npz(path: Path, min_classes: int, full_scale: float | None) -> Dataset:
+    arrays, names = read_npz(path, ("x", "y", "classes"))
+    if not {"x", "y"} <= arrays.keys():
+        raise ValueError(f"{path}: needs arrays x and y, and has {', '.join(names) or 'none'}")
+    x, scale = examples_and_scale(arrays["x"], str(path), full_scale)
+    labels, classes = read_labels(arrays["y"], arrays.get("classes"), x, str(path))
+    return _checked_dataset(str(path), Dataset(x, labels, classes, full_scale=scale), min_classes)
 
 
-def _npz(path: Path, min_classes: int) -> Dataset:
-    arrays = _arrays(path)
-    if "y" not in arrays:
-        raise ValueError(f"{path}: needs arrays x and y, and has {', '.join(arrays) or 'none'}")
-    x, y = _examples(path, arrays), arrays["y"]
-    if y.shape == (len(y), 1):
-        y = y[:, 0]
-    if y.ndim != 1 or len(y) != len(x):
-        raise ValueError(
-            f"{path}: y must have one label for each of the {len(x)} examples of x {x.shape}, got {y.shape}"
-        )
-    if y.dtype.kind == "f":
-        if not (np.isfinite(y).all() and (y == np.round(y)).all()):
-            raise ValueError(f"{path}: y must be whole numbers or names, got {y[y != np.round(y)][0]}")
-        if np.abs(y).max(initial=0) > _EXACT_FLOATS:
-            raise ValueError(
-                f"{path}: y has labels up to {np.abs(y).max():g}, too large to be whole numbers in {y.dtype}"
-            )
-        y = y.astype(np.int64)
-    if y.dtype.kind not in "biuUS":
-        raise ValueError(f"{path}: y must be whole numbers or names, not {y.dtype}")
-    if y.dtype.kind == "S":
-        y = np.char.decode(y)
-    found, labels = np.unique(y, return_inverse=True)
-    classes = [str(c) for c in found]
-    if "classes" in arrays:
-        names = [str(c) for c in arrays["classes"].ravel()]
-        if y.dtype.kind not in "biu":
-            raise ValueError(f"{path}: classes names the numbers of y, and y is of names such as {found[0]}")
-        if found[0] < 0 or found[-1] >= len(names):
-            raise ValueError(f"{path}: classes has {len(names)} names, y goes from {found[0]} to {found[-1]}")
-        twice = [name for name, times in Counter(names).items() if times > 1]
-        if twice:
-            raise ValueError(f"{path}: classes has {', '.join(twice)} more than once")
-        classes, labels = names, y
-    return _checked_dataset(str(path), Dataset(x, labels.astype(np.int64), classes), min_classes)
-
-
-def _arrays(path: Path) -> dict[str, Array]:
-    import zipfile  # here, so that `import funcnn` does not pay for it: 6 ms with what it imports
-
-    try:
-        with path.open("rb") as opened:
-            if opened.read(2) not in (b"PK", b"\x93N"):  # of zip and of .npy files; NumPy takes all others for pickles
-                raise ValueError("it is no zip archive")
-            opened.seek(0)
-            file = np.load(opened, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array, not x and y")
-            return {name: _array(file, name) for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not an .npz file that can be read: {error}") from None
-    except OSError as error:
-        raise OSError(f"cannot read {path}: {error.strerror or error}") from None
-
-
-def _array(file: Any, name: str) -> Array:
-    try:
-        return file[name]
-    except ValueError as error:
-        raise ValueError(f"array {name} cannot be read ({error}); names must be saved as str") from None
-
-
-def _folder(path: Path, image_size: tuple[int, int] | None, channels: int | None, min_classes: int) -> Dataset:
-    folders = sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
-    if len(folders) < min_classes:
-        found = f"only {', '.join(folder.name for folder in folders)}" if folders else "none"
-        raise ValueError(
-            f"{path}: needs a sub-folder of images for each class, {_at_least(min_classes)}; there is {found}"
-        )
-    files = {folder: image_files(folder) for folder in folders}
-    empty = [folder.name for folder, inside in files.items() if not inside]
-    if empty:
-        raise ValueError(f"{path}: no images in {', '.join(empty)} (files ending in {', '.join(sorted(SUFFIXES))})")
-    paths = [file for inside in files.values() for file in inside]
-    labels = np.repeat(np.arange(len(folders)), [len(inside) for inside in files.values()])
-    x = open_images(paths, image_size, channels)
-    names = [str(file.relative_to(path)) for file in paths]
-    return _checked_dataset(str(path), Dataset(x, labels, [folder.name for folder in folders], names), min_classes)
-
-
-def _at_least(n: int) -> str:
-    return f"at least {('zero', 'one', 'two')[n] if 0 <= n <= 2 else n}"
+def _folder(
+    path: Path,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    min_classes: int,
+    fit: str | None,
+    skip_broken: bool,
+) -> Dataset:
+    found = find_labelled_images(path, min_classes)
+    if found.skipped:
+        warnings.warn(f"{path}: skipped {describe_skipped(found.skipped)}", stacklevel=3)
+    if found.missing:
+        warnings.warn(f"{path}: {'; '.join(found.missing)}", stacklevel=3)
+    images = read_images(found.files, image_size, channels, fit=fit)
+    check_broken(images.broken, len(found.files), skip=skip_broken)
+    if min_classes > 1:
+        check_varied(str(path), images.x)
+    names = [str(found.files[i].relative_to(path)) for i in images.read]
+    splits = found.splits and Splits(*(np.flatnonzero(np.isin(images.read, part)) for part in found.splits))
+    for name, part, before in zip(Splits._fields, splits or (), found.splits or (), strict=False):
+        if len(part) < len(before) and not len(part):
+            raise ValueError(f"{path}: none of the {len(before)} images of the {name} part can be read")
+    labels = found.labels[images.read]
+    dataset = Dataset(images.x, labels, found.classes, names, full_scale=images.full_scale, splits=splits)
+    return _checked_dataset(str(path), dataset, min_classes)
 
 
 def _checked_dataset(where: str, dataset: Dataset, min_classes: int) -> Dataset:
@@ -255,5 +257,5 @@ def _checked_dataset(where: str, dataset: Dataset, min_classes: int) -> Dataset:
     found = [name for name, n in zip(dataset.classes, counts, strict=True) if n]
     if len(found) < min_classes:
         names = f"one class, {found[0]}" if len(found) == 1 else f"{len(found)} classes, {', '.join(found)}"
-        raise ValueError(f"{where}: all {len(dataset.x)} examples are of {names}; needs {_at_least(min_classes)}")
+        raise ValueError(f"{where}: all {len(dataset.x)} examples are of {names}; needs {at_least(min_classes)}")
     return dataset

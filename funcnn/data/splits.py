@@ -37,7 +37,13 @@ class Splits(NamedTuple):
 
 
 def hold_out(
-    labels: Array, test: float, validation: float = 0.0, *, key: Key, classes: Sequence[str] | None = None
+    labels: Array,
+    test: float,
+    validation: float = 0.0,
+    *,
+    key: Key,
+    classes: Sequence[str] | None = None,
+    given: Splits | None = None,
 ) -> Splits:
     """Split labelled data for training, validation and test, each class in the same proportions in all three.
 
@@ -49,11 +55,14 @@ def hold_out(
     key : tuple of int
     classes : sequence of str, optional
         Names of the labels 0, 1, ..., for errors. Each class must have examples.
+    given : Splits, optional
+        The parts that the data themselves name (`funcnn.data.Dataset.splits`), which stay what they are. Where there is
+        no validation or test among them, it is held out of the part for training.
 
     Returns
     -------
     Splits
-        Every class is in each part that has examples.
+        Every class is in each part that has examples and is not given.
 
     Raises
     ------
@@ -76,6 +85,18 @@ def hold_out(
     if labels.size and (labels.min() < 0 or (classes is not None and labels.max() >= len(classes))):
         below = "" if classes is None else f" and below {len(classes)}, the number of classes"
         raise ValueError(f"hold_out: labels must be >= 0{below}; they go from {labels.min()} to {labels.max()}")
+    if given is not None:
+        if not len(given.train):
+            raise ValueError("hold_out: the data have parts for validation and test, and none to train on")
+        fractions = (0.0 if len(given.test) else test, 0.0 if len(given.validation) else validation)
+        rest = Splits(
+            *(given.train[part] for part in hold_out(labels[given.train], *fractions, key=key, classes=classes))
+        )
+        validated, tested = (
+            own if len(own) else held_out
+            for own, held_out in ((given.validation, rest.validation), (given.test, rest.test))
+        )
+        return Splits(rest.train, validated, tested)
     present, counts = np.unique(labels, return_counts=True)
     if classes is not None:
         present, counts = np.arange(len(classes)), np.bincount(labels, minlength=len(classes))
@@ -84,9 +105,10 @@ def hold_out(
         rarest = int(present[counts.argmin()])
         uses = ["train", *["validate"] * bool(validation), *["test"] * bool(test)]
         to = ", ".join(uses[:-1]) + "," * (len(uses) > 2) + " and " + uses[-1] if len(uses) > 1 else uses[0]
+        fewer = "; validation=0 (--validation 0) takes one less" if validation and needed > 2 else ""
         raise ValueError(
             f"class {classes[rarest] if classes is not None else rarest} has {counts.min()} of {len(labels)} "
-            f"examples; to {to} takes at least {needed} of each class"
+            f"examples; to {to} takes at least {needed} of each class: add examples of it, or leave it out{fewer}"
         )
     tested, validated, trained = split(len(labels), [test, validation], key=key, stratify=labels)
     splits = Splits(trained, validated, tested)
@@ -94,9 +116,23 @@ def hold_out(
         if wanted and len(part) < len(present):
             raise ValueError(
                 f"{name} would have {len(part)} of {len(labels)} examples, too few for one of each of "
-                f"{len(present)} classes"
+                f"{len(present)} classes, with test {test:g} and validation {validation:g}; "
+                + _fractions_that_fit(len(labels), len(present), test, validation)
             )
     return splits
+
+
+def _fractions_that_fit(n: int, classes: int, test: float, validation: float) -> str:
+    """Return a sentence on what to hold out instead, so that each part has one example of each class."""
+    least = math.ceil(100 * classes / n) / 100  # of a part
+    larger = [max(fraction, least) if fraction else 0.0 for fraction in (test, validation)]
+    smallest = [least if fraction else 0.0 for fraction in (test, validation)]
+    for t, v in (larger, smallest, (larger[0], 0.0), (smallest[0], 0.0)):
+        tested = round(n * t)
+        sizes = [n - round(n * (t + v)), *[tested] * bool(t), *[round(n * (t + v)) - tested] * bool(v)]
+        if min(sizes) >= classes:
+            return f"test={t:g} and validation={v:g} (--test {t:g} --validation {v:g}) are possible"
+    return "there are too few examples to hold any out"
 
 
 def split(n: int, fractions: Sequence[float], *, key: Key, stratify: Array | None = None) -> tuple[Array, ...]:

@@ -18,7 +18,8 @@ def test_an_exported_model_predicts_the_same(trained_folder):
     assert result.returncode == 0 and result.stderr == ""
     assert json.loads(result.stdout)["checked_by"] == ["onnx", f"onnxruntime {onnxruntime.__version__}"]
     session = onnxruntime.InferenceSession(trained_folder / "net.onnx", providers=["CPUExecutionProvider"])
-    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == list(shapes.CLASSES)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == list(shapes.CLASSES) and metadata["inputs"] == "pixels divided by 255"
     np.savez(trained_folder / "grey.npz", x=np.full((1, 24, 24, 3), 99, np.uint8))
     (row,) = csv.DictReader(
         io.StringIO(commands.run("predict", "net.safetensors", "grey.npz", cwd=trained_folder).stdout)

@@ -72,12 +72,21 @@ def test_a_file_of_an_older_version_has_no_parts():
         select_part(older, dataset(), "rows.npz", Part.test)
 
 
-def test_errors_name_the_models_file():
+@pytest.mark.parametrize(
+    "wrong",
+    [{"test": "x"}, {"test": None}, {"key": []}, {"key": 3}, {"folders": 7}, {"folders": ["train"], "test": None}],
+    ids=str,
+)
+def test_errors_name_the_models_file(wrong):
     broken = trained()
-    broken.description["split"] = {"method": runs.SPLIT_METHOD, "test": "x", "validation": 0.1, "key": []}
-    message = r"^--part test of net.safetensors: the model's file has no split of data, but {.*'x'"
+    split = {"method": runs.SPLIT_METHOD, "test": 0.2, "validation": 0.1, "folders": [], "key": [0]}
+    broken.description["split"] = {**split, **wrong}
+    message = r"^--part test of net.safetensors: the model's file has no split of data, but {"
     with pytest.raises(ValueError, match=message):
         select_part(broken, dataset(), "rows.npz", Part.test, model="net.safetensors")
+
+
+def test_errors_name_the_models_file_where_it_names_no_data():
     unknown = trained()._replace(description={"data": {}, "run": None, "split": None})
     message = "^--part test of net.safetensors: rows.npz is not what .*, data that its file does not name$"
     with pytest.raises(ValueError, match=message):

@@ -22,7 +22,7 @@ def written(path, **changes):
 
 def resume(path):
     path, saved = runs.read_checkpoint(path)
-    return runs.resume(path, runs.resumed_run(saved, {}), saved, None, None)
+    return runs.resume(path, runs.resumed_run(saved, {}), saved, None, None, same_folder=True)
 
 
 @pytest.mark.parametrize(

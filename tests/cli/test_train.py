@@ -224,7 +224,7 @@ FAILURES = {
     "nothing left": (("--validation", 0.5, "--test", 0.5), 2, "leave no examples to train on"),
     "no threads": (("--threads", 0), 2, "Invalid value for '--threads'"),
     "one fold": (("--folds", 1), 2, "Invalid value for '--folds'"),
-    "too many folds": (("--folds", 200), 2, "the rarest class has 174 examples"),
+    "too many folds": (("--folds", 200), 2, "the rarest class, 8, has 174 examples"),
     "folds saved": (("--folds", 5, "--output", "x"), 2, "--folds trains several networks and keeps none"),
     "no such data": (("--data", "cifar"), 2, "--data cifar is neither a file, nor a folder, nor one of"),
     "nothing to watch": (("--early-stopping", 3, "--validation", 0), 2, "--validation must be above 0"),

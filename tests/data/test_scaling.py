@@ -110,9 +110,24 @@ def test_weights_of_any_size(scale):
     assert all(np.array_equal(a, b) for a, b in zip(of_any, of_one, strict=True))
 
 
+@pytest.mark.parametrize("unit", [1e-300, 1e-160, 1e-13, 1.0, 1e160, 1e300])
+@pytest.mark.parametrize("weight", [None, np.arange(1, 51)])
+def test_units_do_not_matter(unit, weight):
+    x = 3 + 5 * normal(50, 4)
+    mean, std = data.mean_and_std(unit * x, sample_weight=weight)
+    of_one = data.mean_and_std(x, sample_weight=weight)
+    np.testing.assert_allclose(mean / unit, of_one[0], rtol=1e-12)
+    np.testing.assert_allclose(std / unit, of_one[1], rtol=1e-12)
+
+
+def test_what_is_equal_up_to_rounding_is_constant_and_what_varies_is_not():
+    x = np.array([[0.1 + 0.2, 1.7e9, 1e-300], [0.3, 1.7e9 + 1, 2e-300]])
+    assert (data.mean_and_std(x)[1] > 0).tolist() == [[False, True, True]]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("weight", [None, np.arange(50.0)])
-def test_units_do_not_matter(dtype, weight):
+def test_powers_of_two_change_no_digit(dtype, weight):
     largest = np.finfo(dtype).maxexp - 24
     x = normal(50, 3).astype(dtype)
     for exponent in (-largest, largest):

@@ -144,9 +144,11 @@ def test_images_of_many_kinds_get_one_size(folder):
     for name, image in kinds.items():
         image.save(folder / "circle" / name)
     (folder / "circle" / "notes.txt").write_text("not an image, and not read as one")
-    found = data.open(str(folder))
+    with pytest.warns(UserWarning, match=r"skipped 1 of no format that Pillow opens \(\.txt\)"):
+        found = data.open(str(folder), fit="stretch")
     assert found.x.shape == (12, 24, 24, 3)  # most are of 24x24
-    opened = data.open(str(folder), image_size=(40, 30), channels=1)
+    (folder / "circle" / "notes.txt").unlink()
+    opened = data.open(str(folder), image_size=(40, 30), channels=1, fit="stretch")
     for name in ("grey.png", "deep.png", "transparent.png"):
         np.testing.assert_allclose(opened.x[opened.names.index(f"circle/{name}"), ..., 0] * 255, grey, atol=1.01)
 
@@ -177,7 +179,7 @@ def test_folders_that_are_no_data(tmp_path):
     with pytest.raises(ValueError, match="there is only a"):
         data.open(str(tmp_path))
     (tmp_path / "b").mkdir()
-    with pytest.raises(ValueError, match=r"no images in a, b \(files ending in \.bmp"):
+    with pytest.raises(ValueError, match="no images in a, b"):
         data.open(str(tmp_path))
 
 

@@ -1,0 +1,211 @@
+"""Raw arrays as examples: their shape, their dtype, and the full scale of their pixels.
+
+The full scale is the number that stands for white: 255 in an image of 8 bits, 65535 in one of 16. Images are divided by
+it, so that a network sees the same pixels as the same numbers, whatever their dtype.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from funcnn.tree import Array
+
+__all__ = ["find_full_scale", "to_examples", "warn_of_other_range"]
+
+# Of images of bits, of 8 bits and of 16 bits; also of images of floats from 0 to 1.
+FULL_SCALES = (1, 255, 65535)
+# Steps of float32 between the darkest and the brightest pixel: with fewer, images would lose what they show.
+_FEWEST_STEPS = 256
+# The part of the training range within which images are taken for black: those of 8 bits on a scale of 16 are.
+_BLACK = 128
+
+
+def to_examples(x: Any, *, where: str = "to_examples", full_scale: float | None = None) -> Array:
+    """Convert a raw array to examples, as training uses them.
+
+    Parameters
+    ----------
+    x : array-like (N, features), (N, height, width) or (N, height, width, channels)
+        Of numbers. A stack (N, height, width) of grey images gets an axis of one channel.
+    where : str
+        What error messages begin with: a file's name, for example.
+    full_scale : float, optional
+        What images are divided by, whatever their dtype; by default what `find_full_scale` returns. Rows of features
+        are never divided.
+
+    Returns
+    -------
+    array (N, features) of float64, or (N, height, width, channels) of float32
+        Rows keep their precision until they are standardised.
+
+    Raises
+    ------
+    ValueError
+        If ``x`` is not of numbers, has another number of axes, no examples, its channels first, or values that are not
+        finite, in float32 if they are pixels. If ``full_scale`` is not a positive number.
+
+    Examples
+    --------
+    >>> pixels = np.array([[[0, 51], [102, 255]]])
+    >>> x = to_examples(pixels)
+    >>> x.shape, x.ravel().round(2)
+    ((1, 2, 2, 1), array([0. , 0.2, 0.4, 1. ], dtype=float32))
+    >>> bool((to_examples(pixels.astype(np.uint8)) == x).all())
+    True
+    """
+    return examples_and_scale(x, where, full_scale)[0]
+
+
+def examples_and_scale(x: Any, where: str, full_scale: float | None) -> tuple[Array, float]:
+    """Return what `to_examples` does, and what it divided pixels by; 1 for rows of features."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"{where}: x must be of numbers, not {x.dtype}")
+    if x.ndim not in (2, 3, 4) or not x.size:
+        raise ValueError(
+            f"{where}: x {x.shape} must be (N, features), (N, height, width) or (N, height, width, channels)"
+        )
+    if x.ndim == 4 and x.shape[1] in (1, 3, 4) and x.shape[3] not in (1, 2, 3, 4):
+        raise ValueError(
+            f"{where}: x must be (N, height, width, channels), with the channels last, not first: got {x.shape}"
+        )
+    raw, x = x, x[..., None] if x.ndim == 3 else x
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float64 if x.ndim == 2 else np.float32, copy=False)
+    check_finite(x, where)
+    if x.ndim == 2:
+        return x, 1.0
+    if full_scale is None:
+        _check_contrast(raw, where)
+        full_scale = find_full_scale(x)
+    if not 0 < full_scale < math.inf:
+        raise ValueError(f"{where}: full_scale must be a positive number, got {full_scale!r}")
+    return (x if full_scale == 1 else x / np.float32(full_scale)), float(full_scale)
+
+
+def check_finite(x: Array, where: str) -> None:
+    """Raise unless all examples are finite, naming the first that is not."""
+    bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"{where}: x must be finite; {bad.sum()} of {len(x)} examples are not, the first is number {bad.argmax()}"
+        )
+
+
+def _check_contrast(x: Array, where: str) -> None:
+    """Raise if float32 is too coarse for the pixels."""
+    low, high = float(x.min()), float(x.max())
+    step = float(np.spacing(np.float32(max(abs(low), abs(high)))))
+    if 0 < high - low < _FEWEST_STEPS * step:
+        raise ValueError(
+            f"{where}: the pixels of x go from {low!r} to {high!r}, where float32 has steps of {step:.2g}; "
+            "bring them to a range such as 0 to 1 first"
+        )
+
+
+def find_full_scale(x: Array) -> float:
+    """Return the full scale of pixels: the smallest of 1, 255 and 65535 that holds all of them.
+
+    Parameters
+    ----------
+    x : array of numbers
+
+    Returns
+    -------
+    float
+        1.0, to take them as they are, also where some are negative or larger.
+
+    Examples
+    --------
+    >>> [find_full_scale(np.array(pixels)) for pixels in ([0.0, 0.7], [0, 93], [660, 849], [-7, 93], [0, 10**6])]
+    [1.0, 255.0, 65535.0, 1.0, 1.0]
+    """
+    low, high = x.min(), x.max()
+    return float(next((scale for scale in FULL_SCALES if low >= 0 and high <= scale), 1))
+
+
+def warn_of_other_range(x: Array, full_scale: float, pixel_range: Sequence[float], where: str) -> None:
+    """Warn of pixels whose range contradicts that of the training pixels.
+
+    Parameters
+    ----------
+    x : array of float
+        Parts of the full scale.
+    full_scale : float
+        Of the training pixels.
+    pixel_range : (least, largest)
+        Of the training pixels, in raw units.
+    where : str
+        What the warning begins with.
+
+    Warns
+    -----
+    UserWarning
+        If the training pixels were within the full scale and some of ``x`` are not. Where they were taken as they are:
+        if some of ``x`` lie further outside their range than it is wide. If ``x`` is black beside them, as images from
+        0 to 1 are on a scale of 255.
+
+    Examples
+    --------
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_of_other_range(np.array([0.0, 1.0]) / 255, 255, (0, 250), "prepare")
+    >>> str(caught[0].message)[:71]
+    'prepare: the pixels go from 0 to 1, and those of the training from 0 to'
+    """
+    least, largest = pixel_range
+    low, high = (float(np.float32(v) * np.float32(full_scale)) for v in (x.min(), x.max()))
+    within_scale = least >= 0 and largest <= full_scale
+    lowest, highest = (0.0, full_scale) if within_scale else (2 * least - largest, 2 * largest - least)
+    rounding = 1e-6 * max(abs(lowest), abs(highest))
+    is_black = least >= 0 and (0 < _BLACK * high <= largest or 0 < high <= 1 < min(largest, full_scale))
+    if is_black or low < lowest - rounding or high > highest + rounding:
+        warnings.warn(
+            f"{where}: the pixels go from {low:.6g} to {high:.6g}, and those of the training from {least:.6g} to "
+            f"{largest:.6g}; predictions are wrong unless both are in the same units"
+            + f" (in Python, full_scale= says what x is divided by, here {full_scale:g})",
+            stacklevel=3,
+        )
+
+
+def warn_of_other_scale(full_scale: float, trained: float, pixel_range: Sequence[float], where: str) -> None:
+    """Warn of files that have a full scale where those of the training had none, and were not from 0 to 1 either.
+
+    Such pixels, parts of 255 for example, may lie within the training range, so that `warn_of_other_range` cannot tell.
+
+    Parameters
+    ----------
+    full_scale : float
+        Of the files.
+    trained : float
+        Of the training pixels; 1 if they were taken as they are.
+    pixel_range : (least, largest)
+        Of the training pixels, in raw units.
+    where : str
+        What the warning begins with.
+
+    Warns
+    -----
+    UserWarning
+
+    Examples
+    --------
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_of_other_scale(255, 1, (-5, 5), "a.png")
+    >>> str(caught[0].message)[:51]
+    'a.png: the pixels, from 0 to 255, are parts of 255,'
+    """
+    least, largest = pixel_range
+    if trained == 1 < full_scale and not 0 <= least <= largest <= 1:
+        warnings.warn(
+            f"{where}: the pixels, from 0 to {full_scale:g}, are parts of {full_scale:g}, and those of the training, "
+            f"from {least:.6g} to {largest:.6g}, were taken as they are; predictions are wrong unless both are in the "
+            "same units",
+            stacklevel=3,
+        )

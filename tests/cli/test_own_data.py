@@ -1,0 +1,119 @@
+"""Arrays and tables of a user's own, from training to prediction by command."""
+
+import csv
+import io
+import json
+
+import commands
+import numpy as np
+import pytest
+from PIL import Image
+
+from funcnn import checkpoint, tree
+
+RNG = np.random.default_rng(0)
+LABELS = np.arange(60) % 2
+PIXELS = RNG.integers(0, 200, (60, 8, 8)) + np.where(np.arange(8) < 4, 55, 0) * LABELS[:, None, None]
+DTYPES = ("uint8", "int64", "float32", "float64")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dtypes")
+    for dtype in DTYPES:
+        np.savez(folder / f"{dtype}.npz", x=PIXELS.astype(dtype), y=LABELS)
+        options = (
+            "--data",
+            f"{dtype}.npz",
+            "--epochs",
+            3,
+            "--threads",
+            1,
+            "--quiet",
+            "--output",
+            f"{dtype}.safetensors",
+        )
+        result = commands.run("train", *options, cwd=folder)
+        assert result.returncode == 0 and result.stderr == "", result.stderr
+    for i in range(4):
+        Image.fromarray(PIXELS[i].astype(np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+def test_the_same_pixels_train_the_same_model_whatever_their_dtype(trained):
+    first, *others = (checkpoint.load(trained / f"{dtype}.safetensors") for dtype in DTYPES)
+    assert first.description["preprocessing"]["full_scale"] == 255
+    for other in others:
+        assert other.description["preprocessing"] == first.description["preprocessing"]
+        assert other.description["data"]["fingerprint"] == first.description["data"]["fingerprint"]
+        for path, leaf in tree.flatten(first.train_state.params).items():
+            np.testing.assert_array_equal(tree.flatten(other.train_state.params)[path], leaf)
+
+
+def test_each_is_evaluated_and_predicted_as_the_others_and_as_files(trained):
+    results = [commands.run("evaluate", "int64.safetensors", f"{dtype}.npz", "--json", cwd=trained) for dtype in DTYPES]
+    assert len({result.stdout for result in results}) == 1 and json.loads(results[0].stdout)["examples"] == 60
+    files = [f"{dtype}.npz" for dtype in DTYPES] + [f"{i}.png" for i in range(4)]
+    table = commands.run("predict", "float64.safetensors", *files, cwd=trained)
+    assert table.stderr == ""
+    rows = [row[1:] for row in csv.reader(io.StringIO(table.stdout))][1:]
+    assert rows[:60] == rows[60:120] == rows[120:180] == rows[180:240] and rows[240:] == rows[:4]
+
+
+def test_a_range_that_contradicts_the_training_is_one_line(trained):
+    np.savez(trained / "parts.npz", x=PIXELS / 255, y=LABELS)
+    for command in ("evaluate", "predict"):
+        result = commands.run(command, "uint8.safetensors", "parts.npz", cwd=trained)
+        assert result.returncode == 0 and len(result.stderr.splitlines()) == 1
+        assert (
+            f"funcnn {command}: warning: " in result.stderr and "and those of the training from 0 to" in result.stderr
+        )
+
+
+def test_a_table_from_training_to_prediction(tmp_path):
+    times = 1.7e9 + np.arange(60)
+    lines = [
+        f"{t!r},{'late' if t >= times[30] else 'early'},{RNG.random():.3f}" for t in RNG.permutation(times).tolist()
+    ]
+    (tmp_path / "table.csv").write_text("\n".join(["time,kind,noise", *lines]))
+    options = ("--data", "table.csv", "--target", "kind", "--model", "mlp", "--output", "net.safetensors", "--json")
+    result = commands.run("train", *options, cwd=tmp_path)
+    assert result.returncode == 0 and json.loads(result.stdout)["accuracy"] > 0.8, result.stderr
+    about = checkpoint.load(tmp_path / "net.safetensors").description["data"]
+    assert about["feature_names"] == ["time", "noise"] and about["target"] == "kind"
+    (tmp_path / "new.csv").write_text("noise;id;time\n" + f"0.5;7;{times[0]}\n0.5;8;{times[-1]}\n")
+    predicted = commands.run("predict", "net.safetensors", "new.csv", "table.csv", cwd=tmp_path).stdout.splitlines()
+    assert [line.split(",")[:2] for line in predicted[1:3]] == [["new.csv[0]", "early"], ["new.csv[1]", "late"]]
+    assert len(predicted) == 63
+    evaluated = commands.run("evaluate", "net.safetensors", "table.csv", "--json", cwd=tmp_path)
+    assert json.loads(evaluated.stdout)["accuracy"] > 0.8
+    (tmp_path / "new.csv").write_text("noise,hour\n0.5,7\n")
+    result = commands.run("predict", "net.safetensors", "new.csv", cwd=tmp_path)
+    assert result.returncode == 1 and "new.csv: has no column time; its columns are noise, hour" in result.stderr
+    result = commands.run("export", "net.safetensors", "net.onnx", cwd=tmp_path)
+    assert result.returncode == 1 and "feature 0 has mean 1.7e+09 and standard deviation 1" in result.stderr
+
+
+def test_only_tables_have_a_target():
+    result = commands.run("train", "--data", "digits", "--target", "kind")
+    assert (
+        result.returncode == 2
+        and "--target kind names a column of a table (.csv, .tsv), and --data digits is none" in result.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--data", "iris", "--model", "mlp", "--test", 0.01), "--test 0.02 --validation 0.1) are possible"),
+        (("--data", "few.npz", "--model", "mlp"), "class 1 has 1 of 9 examples"),
+        (
+            ("--data", "few.npz", "--model", "mlp", "--folds", 2),
+            "--folds 2 must be at most 1: the rarest class, 1, has 1",
+        ),
+    ],
+)
+def test_too_few_examples(tmp_path, options, message):
+    np.savez(tmp_path / "few.npz", x=RNG.random((9, 2)), y=np.arange(9) == 4, classes=np.array(["0", "1"]))
+    result = commands.run("train", *options, cwd=tmp_path)
+    assert result.returncode in (1, 2) and message in result.stderr and len(result.stderr.splitlines()) == 1
