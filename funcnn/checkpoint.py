@@ -42,7 +42,7 @@ except ImportError as error:
 
 __all__ = [
     *("Checkpoint", "CheckpointError", "Latest"),
-    *("add", "check_fit", "latest", "load", "of_run", "rebuild", "run_id", "save", "versions"),
+    *("add", "check_fit", "latest", "layer_trees", "load", "of_run", "rebuild", "run_id", "save", "versions"),
 ]
 
 # Version 1 had the history in the metadata, which safetensors limits to 100 MB.
@@ -463,7 +463,7 @@ def check_fit(model: Layer, params: Tree, state: Tree, in_shape: tuple[int, ...]
     """
 
     def checked(path: str, layer: Layer) -> Layer:
-        given = _at(params, state, path)
+        given = layer_trees(params, state, path)
 
         def init(key: keys.Key, shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
             try:
@@ -485,8 +485,29 @@ def check_fit(model: Layer, params: Tree, state: Tree, in_shape: tuple[int, ...]
     return out_shape
 
 
-def _at(params: Tree, state: Tree, path: str) -> tuple[Tree, Tree]:
-    """Return the parameters and the state of the layer at a path; {} for those that are missing."""
+def layer_trees(params: Tree, state: Tree, path: str) -> tuple[Tree, Tree]:
+    """Return parameters and state of a layer of a model, wherever they are kept.
+
+    Parameters
+    ----------
+    params, state : tree
+        Of the model.
+    path : str
+        Of the layer, as in `funcnn.summary`.
+
+    Returns
+    -------
+    params, state : tree
+        {} for those that are missing.
+
+    Examples
+    --------
+    >>> from funcnn import frozen, serial
+    >>> from funcnn.layers import dense
+    >>> params, state, _ = serial(frozen(dense(2)), dense(3)).init((0,), (4,))
+    >>> layer_trees(params, state, "0_frozen/0_dense")[0]["w"].shape
+    (4, 2)
+    """
     for name in path.split("/") if path else []:
         if isinstance(state, dict) and state.keys() == {"params", "state"}:  # of `frozen`, which names no child there
             params, state = state["params"], state["state"]

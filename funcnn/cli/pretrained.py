@@ -254,7 +254,7 @@ def _frozen_layers(file: Path, whole: Layer, params: Sequence[Tree], freeze: str
     if not trained:
         return 0
     weights = [len([path for path in tree.paths(of) if path.rpartition("/")[2] == "w"]) for of in params]
-    points = [at for at in split_points(whole) if sum(weights[at:]) >= trained and sum(weights[:at])]
+    points = [at for at in split_points(whole) if sum(weights[at:]) >= trained and any(weights[:at])]
     if not points:
         raise ValueError(f"--freeze {freeze} leaves no layer of {file} to be frozen: {sum(weights)} have weights")
     return points[-1]

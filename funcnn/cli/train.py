@@ -451,7 +451,8 @@ def main(
     if output:
         try:
             checkpoint.save(output, as_model(current))
-            log(f"saved {tree.size(current.train_state.params):,} parameters to {output}")
+            size = sum(row.parameters for row in summary(network, tuple(initial.description["data"]["in_shape"])))
+            log(f"saved {size:,} parameters to {output}")
         except OSError as error:
             failures = [*failures, str(error)]
     if as_json:
