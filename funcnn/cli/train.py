@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from funcnn import checkpoint, tree
+from funcnn import checkpoint
 from funcnn.checkpoint import Checkpoint
 from funcnn.cli import console, pretrained, report, runs, training_loop
 from funcnn.cli.console import UsageError
@@ -539,7 +539,7 @@ def check_parts(run: Run, dataset: Dataset, options: dict[str, float | None]) ->
 
 def warn_of_padding(run: Run, dataset: Dataset, in_shape: tuple[int, ...]) -> None:
     """Warn if images of an array are padded: of files, reading them does."""
-    size, shape = in_shape[:2] or (run.image_size, run.image_size), dataset.x.shape[1:3]
+    shape, size = dataset.x.shape[1:3], in_shape[:2] if len(in_shape) == 3 else (run.image_size, run.image_size)
     if dataset.x.ndim == 4 and shape[0] * size[1] != shape[1] * size[0]:
         console.warn(
             f"{run.data}: images of {shape[0]}x{shape[1]} (height x width) are padded to {size[0]}x{size[1]}; --fit "
