@@ -207,3 +207,27 @@ def test_an_image_too_small_is_named():
 def test_options_that_are_no_sequences_are_named(make, message):
     with pytest.raises(TypeError, match=message):
         make()
+
+
+def test_fine_tuned_freezes_the_first_layers_of_another_model():
+    body = {"name": "mlp", "arguments": {"outputs": 3, "hidden": [5]}}
+    params, state, _ = models.fine_tuned(body, frozen_layers=2).init((0,), (4,))
+    assert tree.paths(params) == ["1_serial/2_dense/b", "1_serial/2_dense/w"]
+    assert tree.paths(state) == ["0_frozen/params/1_dense/b", "0_frozen/params/1_dense/w"]
+    for other in (
+        {"name": "fine_tuned", "arguments": {"body": body, "frozen_layers": 1}},
+        {"name": "mlp"},
+        "mlp",
+        None,
+    ):
+        with pytest.raises(ValueError, match="fine_tuned: body must be a dict of the name of another model"):
+            models.fine_tuned(other, frozen_layers=1)
+    for frozen_layers in (0, 5, "2", True, None):
+        with pytest.raises(ValueError, match="cannot be split after"):
+            models.fine_tuned(body, frozen_layers=frozen_layers)
+
+
+def test_a_description_of_a_fine_tuned_model_is_as_large_as_its_body():
+    body = {"name": "mlp", "arguments": {"hidden": [1] * 100}}
+    with pytest.raises(ValueError, match="would have more layers than the parameters have arrays"):
+        models.build({"name": "fine_tuned", "arguments": {"body": body, "frozen_layers": 1}}, arrays=20)
