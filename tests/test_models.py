@@ -50,6 +50,11 @@ MODELS = {
         (4, 4, 1),
         (18 + 2) + (64 * 3 + 3),
     ),
+    "fine_tuned": (
+        models.fine_tuned({"name": "mlp", "arguments": {"outputs": 3, "hidden": [6]}}, frozen_layers=3),
+        (5,),
+        6 * 3 + 3,
+    ),
     "mlp": (models.mlp(1, hidden=(6, 4)), (5,), 36 + 28 + 5),
     "mlp on images": (models.mlp(3, hidden=()), (2, 3, 1), 21),
     "vgg": (
@@ -178,7 +183,7 @@ def test_stages_that_do_not_pair():
         models.resnet(blocks=(3, 3), channels=(16,))
 
 
-@pytest.mark.parametrize("name", [name for name in models.__all__ if name != "network"])  # which has no default
+@pytest.mark.parametrize("name", sorted({*models.__all__} - {"network", "fine_tuned"}))  # which have no defaults
 def test_arguments_are_plain(name):
     for parameter in inspect.signature(getattr(models, name)).parameters.values():
         assert isinstance(parameter.default, (int, float, str, tuple)), parameter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from funcnn import checks
 from funcnn.combinators.graph import graph
 from funcnn.combinators.serial import serial
 from funcnn.layer import Layer, op_and_options
@@ -37,7 +38,7 @@ def split(model: Layer, at: int) -> tuple[Layer, Layer]:
     >>> [layer.name for layer in first.children], [layer.name for layer in rest.children]
     (['dense', 'relu'], ['dense'])
     """
-    if at not in split_points(model):
+    if not checks.is_int(at) or at not in split_points(model):
         raise ValueError(f"split: {model.name} cannot be split after {at} layers, only after {split_points(model)}")
     layers, sources = model.children, _sources(model)
     if op_and_options(model)[0] is serial:
