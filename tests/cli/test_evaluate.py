@@ -67,7 +67,7 @@ FAILURES = {
     "evaluate a missing model": (("nix", "digits"), 1, "cannot read nix: No such file or directory"),
     "evaluate no data": (("net.safetensors",), 2, "Missing argument 'DATA'"),
     "other classes": (("net.safetensors", "digits"), 1, "digits: the model knows circle, square, tri"),
-    "a part of other data": (("net.safetensors", "more", "--part", "test"), 1, "--part test: more"),
+    "a part of other data": (("net.safetensors", "more", "--part", "test"), 1, "--part test of net.safetensors: more"),
 }
 
 

@@ -484,10 +484,12 @@ def test_an_output_that_cannot_be_written_at_the_end_does_not_hide_the_results(t
     assert captured.err == f"funcnn train: cannot write {tmp_path}/net.safetensors: No space left on device\n"
 
 
-def test_checkpoints_are_not_put_among_the_classes_of_the_data(tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("default:.*skipped 1 hidden")
+def test_checkpoints_are_not_put_among_the_classes_of_the_data(tmp_path, monkeypatch, capsys):
     shapes.make(tmp_path, each=10)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("funcnn.cli.training_loop.INTERVAL", 0)
     assert in_process("--data", ".", "--epochs", 1) == 0
     assert not (tmp_path / "checkpoints").exists()
     assert in_process("--resume", ".checkpoints/1") == 0
+    assert "funcnn train: warning: .: skipped 1 hidden\n" in capsys.readouterr().err  # the folder of the checkpoints
