@@ -399,13 +399,14 @@ def main(
         known, in_shape = saved.description, tuple(saved.description["data"]["in_shape"])
     fitted = run.fit if saved or "fit" in known.get("preprocessing", {}) else fit
     dataset = runs.open_data(run, in_shape, known, fit=fitted, skip_broken=skip_broken)
+    if source_network:
+        check_network(source_network, run, dataset, folds)
     check_data(run, dataset, folds)
     check_parts(run, dataset, {"--validation": validation, "--test": test, "--folds": folds})
     if fitted is None:
         warn_of_padding(run, dataset, in_shape)
     beginning = None
     if source_network:
-        check_network(source_network, run, dataset, folds)
         beginning = pretrained.begin(
             source_network, dataset.classes, freeze=run.freeze, scaling=run.scaling, seed=run.seed
         )
@@ -476,7 +477,7 @@ def check_options(run: Run, dropout: float | None) -> None:
         raise UsageError(
             f"--data {run.data} is neither a file, nor a folder, nor one of scikit-learn's: {', '.join(BUILTIN)}"
         )
-    if run.data in TABLES:
+    if run.data in TABLES and not run.from_file:
         check_table(run)
     if run.target and Path(run.data).suffix.lower() not in SUFFIXES:
         raise UsageError(f"--target {run.target} names a column of a table (.csv, .tsv), and --data {run.data} is none")

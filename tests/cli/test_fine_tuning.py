@@ -235,6 +235,12 @@ REFUSED = {
     ("--from", "resnet.onnx", "--dropout", 0.5): "--dropout 0.5 cannot be combined with --from resnet.onnx",
     ("--from", "resnet.onnx", "--freeze", "all"): "--freeze all: must be none, body, or all-but-N such as all-but-2",
     ("--from", "resnet.onnx", "--image-size", 32): "--image-size 32: resnet.onnx takes images of 16x16, 3 channels",
+    (
+        "--from",
+        "resnet.onnx",
+        "--data",
+        "iris",
+    ): "--from resnet.onnx takes images of 16x16, 3 channels; --data iris has 4 features",
     ("--from", "resnet.onnx", "--output", "resnet.onnx"): "--output resnet.onnx would replace --from resnet.onnx",
     ("--freeze", "body"): "--freeze body needs --from FILE",
     ("--scaling", "data"): "--scaling data needs --from FILE",
