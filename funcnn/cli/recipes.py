@@ -86,8 +86,8 @@ RECIPES = {
     ModelName.resnet: Recipe(15, 32, ADAMW, 8e-3, ONE_CYCLE, 0.05, 0.0, 1, True),
     ModelName.mobilenet: Recipe(20, 32, ADAMW, 8e-3, ONE_CYCLE, 0.05, 0.0, 1, True),
 }
-# Of runs that begin with a trained network: all of it is trained; or some of its layers, or the head alone.
-FINE_TUNED = Recipe(15, 32, ADAMW, 1e-3, ONE_CYCLE, 0.05, 0.0, 1, True)
+# Of runs that begin with a trained network: several of its layers are trained, or its head alone.
+FINE_TUNED = Recipe(15, 32, ADAMW, 3e-3, ONE_CYCLE, 0.05, 0.0, 1, True)
 FROZEN_BODY = Recipe(100, 32, ADAMW, 3e-2, ONE_CYCLE, 0.05, 0.0, 0, True)
 # The models that have dropout.
 WITH_DROPOUT = (ModelName.convnet, ModelName.mlp, ModelName.vgg)

@@ -89,9 +89,7 @@ def resumed_run(saved: Checkpoint, given: dict[str, Any]) -> Run:
         if name not in CHANGEABLE and not longer:
             known = "none" if getattr(run, name) == "" else getattr(run, name)
             option = "from" if name == "from_file" else name.replace("_", "-")
-            raise UsageError(
-                f"--{option} {value} cannot be combined with --resume: the run has {getattr(run, name) or 'none'}"
-            )
+            raise UsageError(f"--{option} {value} cannot be combined with --resume: the run has {known}")
         run = run._replace(**{name: value})
     return run
 
