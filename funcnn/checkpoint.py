@@ -42,7 +42,7 @@ except ImportError as error:
 
 __all__ = [
     *("Checkpoint", "CheckpointError", "Latest"),
-    *("add", "check_fit", "latest", "load", "of_run", "rebuild", "run_id", "save", "versions"),
+    *("add", "check_fit", "latest", "layer_trees", "load", "of_run", "rebuild", "run_id", "save", "versions"),
 ]
 
 # Version 1 had the history in the metadata, which safetensors limits to 100 MB.
@@ -401,15 +401,16 @@ def _checkpoint_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names, key=lambda name: int(name[5:-12]), reverse=True)]
 
 
-def rebuild(description: Mapping[str, Any], params: Tree | None = None) -> Layer:
+def rebuild(description: Mapping[str, Any], trees: Tree | None = None) -> Layer:
     """Make the model that a description names.
 
     Parameters
     ----------
     description : dict
         Its entry ``model`` has the ``name`` of a function in `funcnn.models` and its ``arguments``.
-    params : tree, optional
-        The model's parameters. If given, a description of more layers than they have arrays is refused first.
+    trees : tree, optional
+        The model's parameters and its state, where frozen layers have theirs. If given, a description of more layers
+        than they have arrays is refused first.
 
     Returns
     -------
@@ -425,7 +426,7 @@ def rebuild(description: Mapping[str, Any], params: Tree | None = None) -> Layer
     >>> rebuild({"model": {"name": "mlp", "arguments": {"outputs": 3, "hidden": [16]}}}).init((0,), (4,))[2]
     (3,)
     """
-    return models.build(description.get("model"), arrays=None if params is None else len(tree.leaves(params)))
+    return models.build(description.get("model"), arrays=None if trees is None else len(tree.leaves(trees)))
 
 
 def check_fit(model: Layer, params: Tree, state: Tree, in_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -464,7 +465,7 @@ def check_fit(model: Layer, params: Tree, state: Tree, in_shape: tuple[int, ...]
     """
 
     def checked(path: str, layer: Layer) -> Layer:
-        given = [_at(params, path), _at(state, path)]
+        given = layer_trees(params, state, path)
 
         def init(key: keys.Key, shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
             try:
@@ -486,11 +487,35 @@ def check_fit(model: Layer, params: Tree, state: Tree, in_shape: tuple[int, ...]
     return out_shape
 
 
-def _at(of: Tree, path: str) -> Tree:
-    """Return the subtree at a path; {} if there is none."""
+def layer_trees(params: Tree, state: Tree, path: str) -> tuple[Tree, Tree]:
+    """Return parameters and state of a layer of a model, wherever they are kept.
+
+    Parameters
+    ----------
+    params, state : tree
+        Of the model.
+    path : str
+        Of the layer, as in `funcnn.summary`.
+
+    Returns
+    -------
+    params, state : tree
+        {} for those that are missing.
+
+    Examples
+    --------
+    >>> from funcnn import frozen, serial
+    >>> from funcnn.layers import dense
+    >>> params, state, _ = serial(frozen(dense(2)), dense(3)).init((0,), (4,))
+    >>> layer_trees(params, state, "0_frozen/0_dense")[0]["w"].shape
+    (4, 2)
+    """
     for name in path.split("/") if path else []:
-        of = of.get(name, {}) if isinstance(of, dict) else {}
-    return of
+        if isinstance(state, dict) and state.keys() == {"params", "state"}:  # of `frozen`, which names no child there
+            params, state = state["params"], state["state"]
+        else:
+            params, state = (of.get(name, {}) if isinstance(of, dict) else {} for of in (params, state))
+    return params, state
 
 
 def signature(of: Tree) -> Any:

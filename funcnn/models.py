@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from funcnn import checks, layers
-from funcnn.combinators import graph, residual, serial
+from funcnn.combinators import frozen, graph, residual, serial, split
 from funcnn.initializers import glorot_uniform, lecun_normal
 from funcnn.layer import Layer
 from funcnn.layers import (
@@ -29,7 +29,7 @@ from funcnn.layers import (
     tanh,
 )
 
-__all__ = ["convnet", "lenet5", "mlp", "mobilenet", "network", "resnet", "seed_convnet", "vgg"]
+__all__ = ["convnet", "fine_tuned", "lenet5", "mlp", "mobilenet", "network", "resnet", "seed_convnet", "vgg"]
 
 # Values in a description that stand for no layer: kernel, pool and image shape, activation, rates, outputs.
 _OTHER_VALUES = 16
@@ -106,9 +106,19 @@ def _least_arrays(name: str, arguments: Mapping[str, Any], arrays: int) -> int:
     """
     if name == "network":
         return 0
+    if name == "fine_tuned":
+        body = _description(arguments.get("body"))
+        return 0 if body is None else _least_arrays(*body, arrays)
     counts = arguments.get("blocks") if name == "resnet" else None
     blocks = sum(n for n in counts if checks.is_int(n) and n > 0) if isinstance(counts, list | tuple) else 0
     return max(blocks, _values(arguments, arrays + _OTHER_VALUES) - _OTHER_VALUES)
+
+
+def _description(body: Any) -> tuple[str, Mapping[str, Any]] | None:
+    """Return name and arguments of the model that `fine_tuned` has, or None if it is not one that it takes."""
+    if not isinstance(body, Mapping) or body.keys() != {"name", "arguments"} or body["name"] == "fine_tuned":
+        return None
+    return (body["name"], body["arguments"]) if isinstance(body["arguments"], dict) else None
 
 
 def _values(value: Any, most: int) -> int:
@@ -535,6 +545,44 @@ def network(nodes: Sequence[Mapping[str, Any]]) -> Layer:
     if made and all(sources == [i - 1] for i, (_, *sources) in enumerate(made)):
         return serial(*(layer for layer, *_ in made))
     return graph(*made)
+
+
+def fine_tuned(body: Mapping[str, Any], *, frozen_layers: int) -> Layer:
+    """Another model of this module whose first layers are frozen: ``funcnn train --from FILE --freeze body`` makes one.
+
+    Parameters
+    ----------
+    body : dict
+        The model: ``name`` of another function of this module, and its ``arguments``.
+    frozen_layers : int
+        How many of its layers are frozen, one of `funcnn.combinators.split_points`.
+
+    Returns
+    -------
+    Layer
+        A `funcnn.combinators.serial` of two: `funcnn.combinators.frozen` of the first layers, and the rest.
+
+    Raises
+    ------
+    ValueError
+        If ``body`` is not such a dict, or cannot be split there.
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> model = fine_tuned({"name": "mlp", "arguments": {"outputs": 3}}, frozen_layers=3)
+    >>> params, state, out_shape = model.init((0,), (4,))
+    >>> tree.paths(params), out_shape
+    (['1_serial/1_dense/b', '1_serial/1_dense/w'], (3,))
+    """
+    described = _description(body)
+    if described is None:
+        raise ValueError(
+            f"fine_tuned: body must be a dict of the name of another model and its arguments, not {reprlib.repr(body)}"
+        )
+    name, arguments = described
+    first, rest = split(build({"name": name, "arguments": arguments}), frozen_layers)
+    return serial(frozen(first), rest)._replace(name="fine_tuned")
 
 
 def _check_sequence(where: str, value: Any, depth: int = 1) -> None:

@@ -352,8 +352,8 @@ def from_description(
     _check_entries(description)
     about = description["data"]
     in_shape, classes = _in_shape(about["in_shape"]), _classes(about["classes"])
-    # The parameters say how large the model is, before anything is made of the size that the description says.
-    model = checkpoint.rebuild(description, params)
+    # The arrays say how large the model is, before anything is made of the size that the description says.
+    model = checkpoint.rebuild(description, {"params": params, "state": state})
     out_shape = checkpoint.check_fit(model, params, state, in_shape)
     if out_shape != (loss_for(len(classes))[0],):
         output = (1, *out_shape)

@@ -496,7 +496,7 @@ def test_file_permissions_follow_the_umask(path):
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.parametrize("name", models.__all__)
+@pytest.mark.parametrize("name", sorted({*models.__all__} - {"fine_tuned", "network"}))
 def test_every_model_is_rebuilt_from_json(name):
     arguments = {
         "vgg": {"outputs": 4, "blocks": [[4], [8]]},

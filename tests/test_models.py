@@ -50,6 +50,11 @@ MODELS = {
         (4, 4, 1),
         (18 + 2) + (64 * 3 + 3),
     ),
+    "fine_tuned": (
+        models.fine_tuned({"name": "mlp", "arguments": {"outputs": 3, "hidden": [6]}}, frozen_layers=3),
+        (5,),
+        6 * 3 + 3,
+    ),
     "mlp": (models.mlp(1, hidden=(6, 4)), (5,), 36 + 28 + 5),
     "mlp on images": (models.mlp(3, hidden=()), (2, 3, 1), 21),
     "vgg": (
@@ -178,7 +183,7 @@ def test_stages_that_do_not_pair():
         models.resnet(blocks=(3, 3), channels=(16,))
 
 
-@pytest.mark.parametrize("name", [name for name in models.__all__ if name != "network"])  # which has no default
+@pytest.mark.parametrize("name", sorted({*models.__all__} - {"network", "fine_tuned"}))  # which have no defaults
 def test_arguments_are_plain(name):
     for parameter in inspect.signature(getattr(models, name)).parameters.values():
         assert isinstance(parameter.default, (int, float, str, tuple)), parameter
@@ -207,3 +212,27 @@ def test_an_image_too_small_is_named():
 def test_options_that_are_no_sequences_are_named(make, message):
     with pytest.raises(TypeError, match=message):
         make()
+
+
+def test_fine_tuned_freezes_the_first_layers_of_another_model():
+    body = {"name": "mlp", "arguments": {"outputs": 3, "hidden": [5]}}
+    params, state, _ = models.fine_tuned(body, frozen_layers=2).init((0,), (4,))
+    assert tree.paths(params) == ["1_serial/2_dense/b", "1_serial/2_dense/w"]
+    assert tree.paths(state) == ["0_frozen/params/1_dense/b", "0_frozen/params/1_dense/w"]
+    for other in (
+        {"name": "fine_tuned", "arguments": {"body": body, "frozen_layers": 1}},
+        {"name": "mlp"},
+        "mlp",
+        None,
+    ):
+        with pytest.raises(ValueError, match="fine_tuned: body must be a dict of the name of another model"):
+            models.fine_tuned(other, frozen_layers=1)
+    for frozen_layers in (0, 5, "2", True, None):
+        with pytest.raises(ValueError, match="cannot be split after"):
+            models.fine_tuned(body, frozen_layers=frozen_layers)
+
+
+def test_a_description_of_a_fine_tuned_model_is_as_large_as_its_body():
+    body = {"name": "mlp", "arguments": {"hidden": [1] * 100}}
+    with pytest.raises(ValueError, match="would have more layers than the parameters have arrays"):
+        models.build({"name": "fine_tuned", "arguments": {"body": body, "frozen_layers": 1}}, arrays=20)

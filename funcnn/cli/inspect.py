@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from funcnn import predictor, tree
+from funcnn import checkpoint, predictor, tree
 from funcnn.characters import visible
 from funcnn.cli.console import json_line, results_console
 from funcnn.cli.options import AsJson, ModelFile
@@ -44,7 +44,6 @@ def main(
 def layer_figures(trained: Predictor, batch_size: int, rounds: int) -> list[dict[str, Any]]:
     """Return the figures of each layer; memory in bytes, times in microseconds a batch."""
     rows = summary(trained.model, trained.in_shape)
-    flat = {name: tree.flatten(getattr(trained, name)) for name in ("params", "state")}
     times = timed(trained, batch_size, rounds)
     return [
         {
@@ -52,17 +51,17 @@ def layer_figures(trained: Predictor, batch_size: int, rounds: int) -> list[dict
             "output": list(row.out_shape),
             "parameters": row.parameters,
             "multiply_adds": row.multiply_adds,
-            "weight_bytes": sum(np.asarray(leaf).nbytes for of in flat.values() for leaf in _leaves_of(row.path, of)),
+            "weight_bytes": sum(
+                np.asarray(leaf).nbytes
+                for of in checkpoint.layer_trees(trained.params, trained.state, row.path)
+                for leaf in tree.leaves(of)
+            ),
             "output_bytes": 4 * int(np.prod(row.out_shape)),
             "forward_us": 1e6 * median(times[row.path].forward),
             "backward_us": 1e6 * median(times[row.path].backward),
         }
         for row in rows
     ]
-
-
-def _leaves_of(path: str, flat: dict[str, Any]) -> list[Any]:
-    return [leaf for name, leaf in flat.items() if name.startswith(f"{path}/")]
 
 
 def timed(trained: Predictor, batch_size: int, rounds: int) -> dict[str, LayerTime]:
@@ -103,10 +102,9 @@ def _layer_order(path: str) -> list[tuple[int, str]]:
 def show_origin(console: Console, trained: Predictor) -> None:
     """Print the model's name and arguments, its data, its training and the versions that trained it."""
     model, data = trained.description["model"], trained.description["data"]
-    arguments = ", ".join(f"{name}={value}" for name, value in model["arguments"].items())
     shape = describe_shape(trained.in_shape)
     lines = [
-        f"{model['name']}({arguments})",
+        _call(model),
         f"trained on {data.get('source')}, {data.get('examples')} examples: {shape}",
         f"{len(trained.classes)} classes: {', '.join(trained.classes)}",
     ]
@@ -121,6 +119,18 @@ def show_origin(console: Console, trained: Predictor) -> None:
     for line in lines:
         console.print(Text(visible(line), overflow="fold"))
     console.print()
+
+
+def _call(model: dict[str, Any]) -> str:
+    """Return the call that makes a model, without what a table of its layers says better."""
+    arguments = []
+    for name, value in model["arguments"].items():
+        if isinstance(value, dict) and value.keys() == {"name", "arguments"}:
+            text = _call(value)
+        else:
+            text = f"[{len(value)} layers]" if name == "nodes" else str(value)
+        arguments.append(f"{name}={text}")
+    return f"{model['name']}({', '.join(arguments)})"
 
 
 def show_layers(console: Console, layers: list[dict[str, Any]], batch_size: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-__all__ = ["RECIPES", "ModelName", "OptimizerName", "Recipe", "ScheduleName", "model_for"]
+__all__ = ["RECIPES", "ModelName", "OptimizerName", "Recipe", "ScheduleName", "fine_tuning_recipe", "model_for"]
 
 
 class ModelName(StrEnum):
@@ -86,8 +86,17 @@ RECIPES = {
     ModelName.resnet: Recipe(15, 32, ADAMW, 8e-3, ONE_CYCLE, 0.05, 0.0, 1, True),
     ModelName.mobilenet: Recipe(20, 32, ADAMW, 8e-3, ONE_CYCLE, 0.05, 0.0, 1, True),
 }
+# Of runs that begin with a trained network: several of its layers are trained, or its head alone.
+FINE_TUNED = Recipe(15, 32, ADAMW, 3e-3, ONE_CYCLE, 0.05, 0.0, 1, True)
+FROZEN_BODY = Recipe(100, 32, ADAMW, 3e-2, ONE_CYCLE, 0.05, 0.0, 0, True)
 # The models that have dropout.
 WITH_DROPOUT = (ModelName.convnet, ModelName.mlp, ModelName.vgg)
+
+
+def fine_tuning_recipe(in_shape: tuple[int, ...], freeze: str) -> Recipe:
+    """Return how a trained network is trained further; rows of features are not shifted."""
+    recipe = FROZEN_BODY if freeze == "body" else FINE_TUNED
+    return recipe if len(in_shape) == 3 else recipe._replace(shift=0)
 
 
 def model_for(name: ModelName, in_shape: tuple[int, ...], outputs: int, dropout: float) -> dict[str, Any]:

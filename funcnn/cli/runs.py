@@ -15,11 +15,13 @@ from funcnn import checkpoint, checks, data, data_parallel, optim, predictor, tr
 from funcnn.checkpoint import Checkpoint
 from funcnn.cli import console
 from funcnn.cli.console import UsageError
-from funcnn.cli.recipes import RECIPES, ModelName, OptimizerName, ScheduleName, model_for
+from funcnn.cli.pretrained import Beginning, Pretrained
+from funcnn.cli.recipes import RECIPES, ModelName, OptimizerName, ScheduleName, fine_tuning_recipe, model_for
 from funcnn.data import BUILTIN, Dataset, Splits
-from funcnn.data.examples import warn_of_other_scale
+from funcnn.data.examples import warn_of_other_range, warn_of_other_scale
 from funcnn.layer import Layer
 from funcnn.predictor import Predictor
+from funcnn.training import TrainState
 from funcnn.tree import Array
 
 # The options that a resumed run may change, because what it computes does not depend on them.
@@ -52,15 +54,28 @@ class Run(NamedTuple):
     early_stopping: int
     target: str = ""
     fit: str = "pad"
+    from_file: str = ""
+    freeze: str = "none"
+    scaling: str = ""
 
 
-def new_run(given: dict[str, Any]) -> Run:
-    """Return a run with the given options; those that are None are the model's recipe's, or the defaults."""
+def new_run(given: dict[str, Any], pretrained: Pretrained | None = None) -> Run:
+    """Return a run with the given options; those that are None are the recipe's, or the defaults.
+
+    A run that begins with a model of ours takes the split of its data from it, if it has the same data.
+    """
     recipe = RECIPES[ModelName(given["model"] or ModelName.convnet)]
     defaults = {
         **recipe._asdict(), "model": ModelName.convnet, "data": "digits", "seed": 0, "threads": data_parallel.cores(),
-        "validation": 0.1, "test": 0.2, "early_stopping": 0, "target": "", "fit": "pad",
+        "validation": 0.1, "test": 0.2, "early_stopping": 0, "target": "", "fit": "pad", "from_file": "",
+        "freeze": "none", "scaling": "",
     }  # fmt: skip
+    if pretrained:
+        defaults |= {**fine_tuning_recipe(pretrained.in_shape, given["freeze"] or "none")._asdict(), "model": ""}
+        known = pretrained.description.get("run") or {}
+        defaults |= {name: known[name] for name in ("data", "fit") if name in known}
+        if given["data"] in (None, defaults["data"]):
+            defaults |= {name: known[name] for name in ("seed", "validation", "test", "target") if name in known}
     return Run(**{name: defaults[name] if value is None else value for name, value in given.items()})
 
 
@@ -72,8 +87,9 @@ def resumed_run(saved: Checkpoint, given: dict[str, Any]) -> Run:
             continue
         longer = name == "epochs" and run.schedule == ScheduleName.constant
         if name not in CHANGEABLE and not longer:
-            option = name.replace("_", "-")
-            raise UsageError(f"--{option} {value} cannot be combined with --resume: the run has {getattr(run, name)}")
+            known = "none" if getattr(run, name) == "" else getattr(run, name)
+            option = "from" if name == "from_file" else name.replace("_", "-")
+            raise UsageError(f"--{option} {value} cannot be combined with --resume: the run has {known}")
         run = run._replace(**{name: value})
     return run
 
@@ -142,13 +158,52 @@ def _check_run(description: dict[str, Any]) -> None:
         if is_number and not 0 <= value < _LARGEST_OPTION:
             raise ValueError(f"its run has {name} {reprlib.repr(value)}, not from 0 to {_LARGEST_OPTION:,}")
     for name, names in (("model", ModelName), ("optimizer", OptimizerName), ("schedule", ScheduleName)):
-        names(given[name])  # an error if there is none
+        if name != "model" or not given["from_file"]:
+            names(given[name])  # an error if there is none
     if min(given[name] for name in ("epochs", "batch_size", "threads")) < 1:
         raise ValueError("its run has epochs, batch_size or threads below 1")
 
 
 # Of a run's numbers: the command line's own largest is that of seeds.
 _LARGEST_OPTION = 2**32
+
+
+def open_data(
+    run: Run, in_shape: tuple[int, ...], known: dict[str, Any], *, fit: str | None, skip_broken: bool
+) -> Dataset:
+    """Read the data of a run: for a trained network, images in its size and scale, and a table's columns in its order.
+
+    Parameters
+    ----------
+    run : Run
+    in_shape : tuple of int
+        Of the trained network that the run begins with; empty for a new one.
+    known : dict
+        The description of the trained network; empty where there is none.
+    fit, skip_broken
+        As for `funcnn.data.open`.
+    """
+    size: tuple[int, int] | None = (run.image_size, run.image_size) if run.image_size else None
+    channels = None
+    if len(in_shape) == 3:
+        height, width, channels = in_shape
+        size = height, width
+    preprocessing: dict[str, Any] = known.get("preprocessing") or {}
+    scale: Any = preprocessing.get("full_scale")
+    opened = data.open(
+        run.data,
+        size,
+        channels,
+        full_scale=scale,
+        target=run.target or None,
+        features=known.get("data", {}).get("feature_names"),
+        fit=fit,
+        skip_broken=skip_broken,
+    )
+    if "range" in preprocessing:
+        warn_of_other_scale(opened.full_scale, scale, preprocessing["range"], run.data)
+        warn_of_other_range(opened.x, scale, preprocessing["range"], run.data)
+    return opened
 
 
 def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False) -> Dataset:
@@ -232,22 +287,22 @@ def fold_splits(labels: Array, folds: int) -> list[Splits]:
     return [Splits(trained, np.arange(0), tested) for trained, tested in splitter.split(labels, labels)]
 
 
-def describe(run: Run, dataset: Dataset, splits: Splits) -> dict[str, Any]:
+def describe(run: Run, dataset: Dataset, splits: Splits, beginning: Beginning | None = None) -> dict[str, Any]:
     """Return what a checkpoint records about a run, in JSON's types: model, data, options and versions."""
-    name = ModelName(run.model)
-    in_shape = dataset.x.shape[1:]
+    in_shape = beginning.in_shape if beginning else dataset.x.shape[1:]
     if run.image_size and len(in_shape) == 3:
         in_shape = (run.image_size, run.image_size, in_shape[2])
-    trained_on = dataset.x[splits.train]
-    scaling = None
-    if RECIPES[name].standardize or run.data not in BUILTIN:
+    trained_on, scaling = dataset.x[splits.train], None
+    if beginning and beginning.scaling:
+        scaling = beginning.scaling if beginning.scaling["mean"] is not None else None
+    elif beginning or RECIPES[ModelName(run.model)].standardize or run.data not in BUILTIN:
         # for a table, each feature; for images, each channel
-        axes = tuple(range(dataset.x.ndim - 1)) if dataset.x.ndim > 2 else 0
-        mean, std = data.mean_and_std(trained_on, axes=axes)
+        x = data.to_channels(trained_on, in_shape[2]) if trained_on.ndim == 4 else trained_on
+        mean, std = data.mean_and_std(x, axes=tuple(range(x.ndim - 1)) if x.ndim > 2 else 0)
         scaling = {"mean": mean[0], "std": std[0]}
     outputs, _ = predictor.loss_for(len(dataset.classes))
     description = predictor.describe(
-        model_for(name, in_shape, outputs, run.dropout),
+        beginning.model if beginning else model_for(ModelName(run.model), in_shape, outputs, run.dropout),
         in_shape,
         dataset.classes,
         standardize=scaling,
@@ -289,11 +344,15 @@ def continued_folder(source: Path) -> Path | None:
     return source.parent if [path.name for path in newest] == [source.name] else None
 
 
-def start(run: Run, dataset: Dataset, splits: Splits) -> tuple[Layer, Checkpoint]:
+def start(run: Run, dataset: Dataset, splits: Splits, beginning: Beginning | None = None) -> tuple[Layer, Checkpoint]:
     """Return the model of a new run, and the state before its first step."""
-    description = {**describe(run, dataset, splits), "run_id": new_id()}
+    description = {**describe(run, dataset, splits, beginning), "run_id": new_id()}
     model = checkpoint.rebuild(description)
-    return model, Checkpoint(_initial_state(run, model, description, splits), description)
+    if beginning is None:
+        return model, Checkpoint(_initial_state(run, model, description, splits), description)
+    opt_state = optimizer_for(run, len(splits.train)).init(beginning.params)
+    train_state = TrainState(beginning.params, beginning.state, opt_state, (run.seed,), 0, 0)
+    return model, Checkpoint(train_state, description)
 
 
 def new_id() -> str:

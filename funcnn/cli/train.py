@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,20 +10,29 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from funcnn import checkpoint, tree
+from funcnn import checkpoint
 from funcnn.checkpoint import Checkpoint
-from funcnn.cli import console, report, runs, training_loop
+from funcnn.cli import console, pretrained, report, runs, training_loop
 from funcnn.cli.console import UsageError
 from funcnn.cli.options import SkipBroken
 from funcnn.cli.outputs import check_history, check_outputs, check_replaceable, is_inside
+from funcnn.cli.pretrained import Beginning, Pretrained
 from funcnn.cli.recipes import RECIPES, WITH_DROPOUT, ModelName, OptimizerName, ScheduleName
 from funcnn.cli.runs import Run
 from funcnn.data import BUILTIN, Dataset, Splits, describe_shape
-from funcnn.data import open as open_data
 from funcnn.data.tables import SUFFIXES
 from funcnn.files import check_writable, locked, same_file
 from funcnn.layer import Layer
 from funcnn.summary import summary
+from funcnn.tree import Array
+
+
+class Scaling(StrEnum):
+    """Values of --scaling."""
+
+    none = "none"
+    imagenet = "imagenet"
+    data = "data"
 
 
 class Fit(StrEnum):
@@ -62,6 +71,36 @@ def main(
             "network, on images resized to 32x32. vgg, resnet, mobilenet: deep networks, with as many stages as the "
             "size of the images allows. "
             "(default convnet)",
+            show_default=False,
+        ),
+    ] = None,
+    from_file: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Begin with the parameters of a trained network instead of new ones: of an ONNX file (.onnx), or of a "
+            "model that this command has trained. Images are resized to its size. Its head, the last layer, is kept if "
+            "it is for the same classes, and made anew otherwise.",
+        ),
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYERS",
+            help="With --from, the layers that are not trained: none, body (all but the head), or all-but-N (all but "
+            "the last N with weights, the head among them). What a frozen body makes of the images is computed once, "
+            "so that training takes seconds. (default none)",
+            show_default=False,
+        ),
+    ] = None,
+    scaling: Annotated[
+        Scaling | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --from an ONNX file that does not say how its inputs are scaled: imagenet (by the mean and "
+            "standard deviation of ImageNet's pixels; the default for 3 channels), data (by those of the training "
+            "data; the default for others), or none (pixels from 0 to 1).",
             show_default=False,
         ),
     ] = None,
@@ -305,7 +344,8 @@ def main(
         "model": model, "data": data, "image_size": image_size, "epochs": epochs, "batch_size": batch_size,
         "optimizer": optimizer, "learning_rate": learning_rate, "schedule": schedule, "weight_decay": weight_decay,
         "dropout": dropout, "shift": shift, "seed": seed, "threads": threads, "validation": validation, "test": test,
-        "early_stopping": early_stopping, "target": target, "fit": fit and str(fit),
+        "early_stopping": early_stopping, "target": target, "fit": fit and str(fit), "from_file": from_file,
+        "freeze": freeze, "scaling": scaling and str(scaling),
     }  # fmt: skip
     if folds and (output or resume or checkpoints or checkpoint_every or history or early_stopping):
         raise UsageError(
@@ -327,11 +367,15 @@ def main(
         log(f"resuming from {resume}: {done.epoch} epochs and {done.step} steps are done")
         if not folder:
             log(f"{resume} is not the newest checkpoint of a folder: this run writes its own to a new folder")
-    run = runs.resumed_run(saved, given) if saved else runs.new_run(given)
+    source_network = None
+    if not saved:
+        check_from(given)
+        source_network = pretrained.read(Path(from_file), image_size) if from_file else None
+    run = runs.resumed_run(saved, given) if saved else runs.new_run(given, source_network)
     check_options(run, dropout)
     check_outputs(
         {"--output": output, "--history": history, "--checkpoints": checkpoints},
-        {"--resume": resume},
+        {"--resume": resume, "--from": Path(run.from_file) if run.from_file else None},
         {"--data": run.data},
     )
     for file in (output, history):
@@ -348,15 +392,27 @@ def main(
                 f"{folder} has checkpoints of another run: resume it by --resume {folder}, or name another folder"
             )
 
-    size = (run.image_size, run.image_size) if run.image_size else None
-    fitted = run.fit if saved else fit
-    dataset = open_data(run.data, size, target=run.target or None, fit=fitted, skip_broken=skip_broken)
+    known: dict[str, Any] = source_network.description if source_network else {}
+    in_shape: tuple[int, ...] = source_network.in_shape if source_network else ()
+    if saved and run.from_file:
+        known, in_shape = saved.description, tuple(saved.description["data"]["in_shape"])
+    fitted = run.fit if saved or "fit" in known.get("preprocessing", {}) else fit
+    dataset = runs.open_data(run, in_shape, known, fit=fitted, skip_broken=skip_broken)
+    if source_network:
+        check_network(source_network, run, dataset, folds)
     check_data(run, dataset, folds)
     check_parts(run, dataset, {"--validation": validation, "--test": test, "--folds": folds})
-    if fit is None and not saved:
-        warn_of_padding(run, dataset)
+    if fitted is None:
+        warn_of_padding(run, dataset, in_shape)
+    beginning = None
+    if source_network:
+        beginning = pretrained.begin(
+            source_network, dataset.classes, freeze=run.freeze, scaling=run.scaling, seed=run.seed
+        )
+        if converted := describe_channels(source_network.in_shape, dataset.x):
+            beginning.notes.append(f"{source_network.file}: {converted}")
     if folds:
-        cross_validate(run, dataset, folds, as_json, quiet)
+        cross_validate(run, dataset, folds, as_json, quiet, beginning)
         return
 
     if resume and saved:
@@ -364,8 +420,8 @@ def main(
         network, initial = runs.resume(resume, run, saved, dataset, splits, same_folder=same_folder)
     else:
         splits = runs.hold_out(run, dataset)
-        network, initial = runs.start(run, dataset, splits)
-    print_summary(network, initial, log)
+        network, initial = runs.start(run, dataset, splits, beginning)
+    print_summary(network, initial, log, beginning)
     log(f"{len(splits.train)} examples to train on, {len(splits.validation)} to validate, {len(splits.test)} to test")
     if dataset.splits:
         own = [name for name, part in zip(Splits._fields, dataset.splits, strict=True) if len(part)]
@@ -394,7 +450,8 @@ def main(
     if output:
         try:
             checkpoint.save(output, as_model(current))
-            log(f"saved {tree.size(current.train_state.params):,} parameters to {output}")
+            size = sum(row.parameters for row in summary(network, tuple(initial.description["data"]["in_shape"])))
+            log(f"saved {size:,} parameters to {output}")
         except OSError as error:
             failures = [*failures, str(error)]
     confusion = training_loop.confusion_on_test(run, network, current, dataset, splits)
@@ -419,11 +476,11 @@ def check_options(run: Run, dropout: float | None) -> None:
         raise UsageError(
             f"--data {run.data} is neither a file, nor a folder, nor one of scikit-learn's: {', '.join(BUILTIN)}"
         )
-    if run.data in TABLES:
+    if run.data in TABLES and not run.from_file:
         check_table(run)
     if run.target and Path(run.data).suffix.lower() not in SUFFIXES:
         raise UsageError(f"--target {run.target} names a column of a table (.csv, .tsv), and --data {run.data} is none")
-    if dropout is not None and run.model not in WITH_DROPOUT:
+    if dropout is not None and not run.from_file and run.model not in WITH_DROPOUT:
         raise UsageError(f"--dropout cannot be combined with --model {run.model}, which has no dropout layers")
     if run.learning_rate == 0 or not np.isfinite(run.learning_rate + run.weight_decay):
         raise UsageError("--learning-rate must be above 0, and --weight-decay finite")
@@ -433,9 +490,23 @@ def check_options(run: Run, dropout: float | None) -> None:
         raise UsageError("--early-stopping needs validation data: --validation must be above 0")
 
 
+def check_from(given: dict[str, Any]) -> None:
+    """Refuse options that only apply to runs that begin with a trained network, or that do not apply to these."""
+    file = given["from_file"]
+    if not file:
+        for name in ("freeze", "scaling"):
+            if given[name] is not None:
+                raise UsageError(f"--{name} {given[name]} needs --from FILE, the trained network to begin with")
+        return
+    for name in ("model", "dropout"):
+        if given[name] is not None:
+            raise UsageError(f"--{name} {given[name]} cannot be combined with --from {file}, which has its own layers")
+    pretrained.trained_layers(given["freeze"] or "none")
+
+
 def check_table(run: Run) -> None:
     """Refuse options that only apply to images."""
-    if run.model != ModelName.mlp:
+    if not run.from_file and run.model != ModelName.mlp:
         raise UsageError(f"--model {run.model} takes images; --data {run.data} has none: use --model mlp")
     if run.shift:
         raise UsageError(f"--shift moves images; --data {run.data} has none")
@@ -466,36 +537,71 @@ def check_parts(run: Run, dataset: Dataset, options: dict[str, float | None]) ->
             raise UsageError(f"{option} {value} cannot be combined with --data {run.data}, which has {own}")
 
 
-def warn_of_padding(run: Run, dataset: Dataset) -> None:
+def warn_of_padding(run: Run, dataset: Dataset, in_shape: tuple[int, ...]) -> None:
     """Warn if images of an array are padded: of files, reading them does."""
-    size, shape = (run.image_size, run.image_size), dataset.x.shape[1:3]
-    if run.image_size and dataset.x.ndim == 4 and shape[0] != shape[1]:
+    shape, size = dataset.x.shape[1:3], in_shape[:2] if len(in_shape) == 3 else (run.image_size, run.image_size)
+    if dataset.x.ndim == 4 and shape[0] * size[1] != shape[1] * size[0]:
         console.warn(
             f"{run.data}: images of {shape[0]}x{shape[1]} (height x width) are padded to {size[0]}x{size[1]}; --fit "
             "can be crop or stretch instead"
         )
 
 
-def print_summary(network: Layer, initial: Checkpoint, log: Callable[[str], None]) -> None:
-    """Print the size of the network and, unless they are built in, of the data."""
+def check_network(network: Pretrained, run: Run, dataset: Dataset, folds: int | None) -> None:
+    """Refuse data that a trained network cannot take, and tests on examples that it was trained on."""
+    shape, wanted = dataset.x.shape[1:], network.in_shape
+    fits = shape == wanted if len(wanted) == 1 else len(shape) == 3 and {shape[2], wanted[2]} in ({1, 3}, {wanted[2]})
+    if not fits:
+        raise UsageError(
+            f"--from {network.file} takes {describe_shape(wanted)}; --data {run.data} has {describe_shape(shape)}"
+        )
+    known = network.description
+    if known.get("data", {}).get("fingerprint") == runs.fingerprint(dataset):
+        if folds:
+            raise UsageError(f"--folds tests on all examples, and {network.file} was trained on most of them")
+        if known.get("split") != runs.split_record(run, dataset.splits):
+            console.warn(
+                f"{network.file} was trained on another part of {run.data}: examples that it knows are among those to "
+                "test and to validate on; leave out --seed, --test and --validation to take its split"
+            )
+
+
+def describe_channels(shape: Sequence[int], x: Array) -> str:
+    """Return, where a network takes images of other channels than the data's, what becomes of them; else nothing."""
+    if len(shape) < 3 or shape[2] == 1:
+        return "colours become grey, as it takes one channel" if len(shape) == 3 and x.shape[3] == 3 else ""
+    return "grey images are repeated to 3 channels" if shape[2] == 3 and (x[..., :1] == x).all() else ""
+
+
+def print_summary(
+    network: Layer,
+    initial: Checkpoint,
+    log: Callable[[str], None],
+    beginning: Beginning | None = None,
+) -> None:
+    """Print the size of the network and, unless they are built in, of the data; and what a run begins with."""
     data, run = initial.description["data"], initial.description["run"]
     rows = summary(network, tuple(data["in_shape"]))
     parameters, products = sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
-    log(f"{run['model']}: {parameters:,} parameters, {products:,} multiply-adds an example")
+    log(f"{run['from_file'] or run['model']}: {parameters:,} parameters, {products:,} multiply-adds an example")
     if run["data"] not in BUILTIN:
         shape = describe_shape(data["in_shape"])
         if len(set(data["in_shape"][:2])) > 1:
             shape += " (height x width)"
         log(f"{run['data']}: {data['examples']} {shape}; {len(data['classes'])} classes, {', '.join(data['classes'])}")
+    for note in beginning.notes if beginning else ():
+        log(note)
 
 
-def cross_validate(run: Run, dataset: Dataset, folds: int, as_json: bool, quiet: bool) -> None:
+def cross_validate(
+    run: Run, dataset: Dataset, folds: int, as_json: bool, quiet: bool, beginning: Beginning | None
+) -> None:
     """Train once for each fold, and report on all."""
     log, confusions = console.logger(quiet), []
     for i, splits in enumerate(runs.fold_splits(dataset.labels, folds), start=1):
-        network, initial = runs.start(run, dataset, splits)
+        network, initial = runs.start(run, dataset, splits, beginning)
         if i == 1:
-            print_summary(network, initial, log)
+            print_summary(network, initial, log, beginning)
             log(f"{len(dataset.x)} examples in {folds} folds")
         trained = training_loop.train(run, network, initial, dataset, splits, label=f"fold {i}/{folds}  ", quiet=quiet)
         confusions.append(training_loop.confusion_on_test(run, network, trained.checkpoint, dataset, splits))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,13 +17,16 @@ from funcnn.checkpoint import Checkpoint
 from funcnn.cli import console, runs
 from funcnn.cli.history import epoch_row, history_writer
 from funcnn.cli.runs import Run
+from funcnn.combinators import frozen
+from funcnn.combinators.children import child_names
 from funcnn.data import Dataset, Splits
-from funcnn.layer import Layer
+from funcnn.keys import Key
+from funcnn.layer import Layer, op_and_options
 from funcnn.predictor import loss_for, preprocess, targets_for
 from funcnn.progress import with_progress
 from funcnn.stopping import update_best
 from funcnn.training import Epoch, Step
-from funcnn.tree import Array
+from funcnn.tree import Array, Tree
 
 # Seconds between two checkpoints of a run without --checkpoints and --checkpoint-every.
 INTERVAL = 60.0
@@ -139,6 +142,8 @@ def train(
         return Trained(initial, [])
     classes = len(dataset.classes)
     x = preprocess(dataset.x, initial.description["preprocessing"], full_scale=1)
+    if not run.shift:
+        model, x = features_of_frozen(model, initial.train_state.state, x, run.threads)
     targets = targets_for(dataset.labels, classes)
     _, loss = loss_for(classes)
     measures: dict[str, training.Metric] = {}
@@ -173,6 +178,29 @@ def train(
         trained = store(initial, states, policy) if policy else Trained([initial, *states][-1], [])
     console.logger(quiet)(label + format_duration(initial, trained.checkpoint))
     return trained
+
+
+def features_of_frozen(model: Layer, state: Tree, x: Array, threads: int) -> tuple[Layer, Array]:
+    """Compute what a model's frozen first layers make of the examples once for all epochs, if it has such layers.
+
+    Returns
+    -------
+    model : Layer
+        Of the same parameters and state, which takes the features and passes them to the layers that are trained.
+    features : array
+        Or, if no layers are frozen, ``x``.
+    """
+    if not model.children or op_and_options(model.children[0])[0] is not frozen:
+        return model, x
+    assert model.rebuild is not None  # it is a combinator
+    layer, *rest = model.children
+    (name, *_) = child_names("fine_tuned", model.children)
+    features = training.predict(layer, {}, state[name], x, threads=threads)
+
+    def passed_on(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
+        return x, lambda dy: ({}, dy), state
+
+    return model.rebuild(layer._replace(forward=passed_on), *rest), features
 
 
 def format_duration(initial: Checkpoint, current: Checkpoint) -> str:

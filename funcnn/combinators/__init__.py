@@ -11,5 +11,6 @@ from funcnn.combinators.graph import graph
 from funcnn.combinators.mapping import map_layers
 from funcnn.combinators.parallel import parallel, residual
 from funcnn.combinators.serial import serial
+from funcnn.combinators.splitting import split, split_points
 
-__all__ = ["frozen", "graph", "map_layers", "parallel", "residual", "serial"]
+__all__ = ["frozen", "graph", "map_layers", "parallel", "residual", "serial", "split", "split_points"]
