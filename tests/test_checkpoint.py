@@ -295,6 +295,10 @@ def test_paths_that_are_no_files(tmp_path):
         checkpoint.load(tmp_path)
     with pytest.raises(CheckpointError, match="it is not a file"):
         checkpoint.load("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")  # opening it waits for ever
+    for read in (checkpoint.load, checkpoint.run_id):
+        with pytest.raises(CheckpointError, match="pipe: it is not a file"):
+            read(tmp_path / "pipe")
 
 
 def steps(folder):

@@ -106,6 +106,7 @@ def _run(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
     path = _command_path(command, name, arguments)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)  # whatever PYTHONWARNINGS says: neither lost nor a traceback
             warnings.showwarning = lambda message, *_, **__: _print_error(f"{path}: warning: {message}")
             code = command.main(list(arguments), prog_name=name, standalone_mode=False)
         sys.stdout.flush()

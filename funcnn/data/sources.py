@@ -240,8 +240,6 @@ def _folder(
         warnings.warn(f"{path}: {'; '.join(found.missing)}", stacklevel=3)
     images = read_images(found.files, image_size, channels, fit=fit)
     check_broken(images.broken, len(found.files), skip=skip_broken)
-    if min_classes > 1:
-        check_varied(str(path), images.x)
     names = [str(found.files[i].relative_to(path)) for i in images.read]
     splits = found.splits and Splits(*(np.flatnonzero(np.isin(images.read, part)) for part in found.splits))
     for name, part, before in zip(Splits._fields, splits or (), found.splits or (), strict=False):
@@ -253,6 +251,8 @@ def _folder(
 
 
 def _checked_dataset(where: str, dataset: Dataset, min_classes: int) -> Dataset:
+    if min_classes > 1 and dataset.x.ndim > 2:
+        check_varied(where, dataset.x)
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     found = [name for name, n in zip(dataset.classes, counts, strict=True) if n]
     if len(found) < min_classes:

@@ -213,3 +213,16 @@ def test_messages_show_the_names_in_them_in_one_line(tmp_path, monkeypatch):
     assert r"a\n b\x1b[2J\xe9" in errors and len(errors.splitlines()) == 1
     code, _, errors = screens.command(monkeypatch, "train", "--data", f"{name}  [/x]")
     assert code == 2 and r"a\n b\x1b[2J\xe9  [/x]" in errors
+
+
+@pytest.mark.parametrize("filters", ["ignore", "error"])
+def test_warnings_are_printed_whatever_the_environment_makes_of_them(tmp_path, filters):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4))
+    np.savez(tmp_path / "bytes.npz", x=pixels, y=np.repeat([0, 1], 10))
+    np.savez(tmp_path / "parts.npz", x=pixels / 255, y=np.repeat([0, 1], 10))
+    train = ("train", "--data", "bytes.npz", "--model", "mlp", "--epochs", 1, "--output", "net.safetensors")
+    assert commands.run(*train, cwd=tmp_path).returncode == 0
+    environment = commands.ENVIRONMENT | {"PYTHONWARNINGS": filters}
+    result = commands.run("predict", "net.safetensors", "parts.npz", cwd=tmp_path, env=environment)
+    assert result.returncode == 0
+    assert result.stderr.startswith("funcnn predict: warning: ") and result.stderr.count("\n") == 1

@@ -49,6 +49,13 @@ def test_arrays(npz):
     assert named.classes == list("abcdefgh") and named.labels.tolist() == Y.tolist()
 
 
+def test_images_of_an_array_that_are_all_equal_are_refused_for_training(npz):
+    saved(npz, x=np.full((6, 4, 4), 7), y=Y)
+    with pytest.raises(ValueError, match=r"data\.npz: all 6 images are equal, each pixel is 0\.02"):
+        data.open(npz)
+    assert len(data.open(npz, min_classes=1).x) == 6  # to evaluate
+
+
 ARRAYS = {
     "nothing": ({}, "needs arrays x and y, and has none"),
     "no labels": ({"x": X, "labels": Y}, "needs arrays x and y, and has x, labels"),
