@@ -7,6 +7,7 @@ ever opened. What cannot be listed is an error that names it.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -37,6 +38,8 @@ PARTS = {
     "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
+# Names that look like those of parts, as training_set and test1 do.
+LIKE_PART = re.compile(r"(?<![a-z])(train(ing)?|test(ing)?|val(id(ation)?)?)(?![a-z])")
 # Pillow knows these formats by name, but has no decoder of its own for them: drawings, containers and films.
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
@@ -196,7 +199,7 @@ def find_labelled_images(path: Path, min_classes: int) -> LabelledImages:
     ------
     ValueError
         If there are fewer classes, classes without images, parts without classes, or classes that are not in the part
-        to train on.
+        to train on; if two folders are the same by a link; if classes have names of parts, such as test_set.
     OSError, ImportError
         As `image_files` does.
 
@@ -218,6 +221,12 @@ def find_labelled_images(path: Path, min_classes: int) -> LabelledImages:
         if folder.name.lower() in PARTS:
             named.setdefault(PARTS[folder.name.lower()], []).append(folder)
     if len(named) < 2:
+        like_parts = [folder.name for folder in top if LIKE_PART.search(folder.name.lower())]
+        if len(like_parts) > 1:
+            raise ValueError(
+                f"{path}: {', '.join(like_parts)} look like parts of a split: call them train and test (and val), with "
+                "a sub-folder of images for each class in each; or else give these classes other names"
+            )
         found = {folder: _found(folder, skipped) for folder in top}
         _check_classes(path, [folder.name for folder in top], min_classes)
         empty = [folder.name for folder, files in found.items() if not files]
@@ -322,16 +331,21 @@ def _but(skipped: Counter[str]) -> str:
 
 def _sub_folders(path: Path, skipped: Counter[str]) -> list[Path]:
     """Return the folders in a folder that are not hidden, in the order of their names; count all else."""
-    folders, around = [], _around(path)
+    folders: dict[tuple[int, int], Path] = {}
+    around = _around(path)
     for entry in _entries(path, skipped):
         folder = path / entry.name
         if not folder.is_dir():
             skipped["outside of the folders of classes"] += 1
-        elif _identity(folder) in around:
+        elif (identity := _identity(folder)) in around:
             skipped["folders that are linked twice or contain the link"] += 1
+        elif identity in folders:
+            raise ValueError(
+                f"{path}: {folders[identity].name} and {folder.name} are the same folder, linked: leave one out"
+            )
         else:
-            folders.append(folder)
-    return sorted(folders)
+            folders[identity] = folder
+    return sorted(folders.values())
 
 
 def _entries(folder: Path, skipped: Counter[str]) -> Iterable[os.DirEntry[str]]:

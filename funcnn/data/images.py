@@ -332,10 +332,11 @@ def read_images(
 
     x = np.empty((len(names), *size, channels), np.float32)
     read: list[int] = []
-    reshaped, reduced = [], []
+    reshaped: list[str] = []
+    remarks: dict[str, list[str]] = {}
     scales: dict[float, str] = {}
     for i, name in enumerate(names):
-        decoded = _try(name, _decode, broken) if name not in broken else None
+        decoded = _try(name, _decode, broken, remarks) if name not in broken else None
         if decoded is None:
             continue
         pixels = decoded.pixels[None]
@@ -344,8 +345,8 @@ def read_images(
         scales.setdefault(decoded.full_scale, name)
         if _inner_size(pixels.shape[1:3], size) != size:
             reshaped.append(name)
-        if decoded.is_reduced:
-            reduced.append(name)
+        for remark in decoded.remarks:
+            remarks.setdefault(remark, []).append(name)
     if 1.0 in scales and len(scales) > 1:
         other = max(scales)
         raise ValueError(
@@ -358,12 +359,8 @@ def read_images(
             f"first {reshaped[0]}: they are padded; fit (--fit) can be crop or stretch instead",
             stacklevel=2,
         )
-    if reduced:
-        warnings.warn(
-            f"{len(reduced)} of {len(names)} images have 16 bits for each colour, of which Pillow reads the upper 8; "
-            f"the first is {reduced[0]}",
-            stacklevel=2,
-        )
+    for remark, remarked in remarks.items():
+        warnings.warn(f"{len(remarked)} of {len(names)} images {remark}; the first is {remarked[0]}", stacklevel=2)
     return Images(x[: len(read)], np.array(read, np.int64), max(scales, default=1.0), broken)
 
 
@@ -411,19 +408,32 @@ def check_broken(broken: Mapping[str, str], tried: int, *, skip: bool = False) -
 class _Decoded(NamedTuple):
     pixels: Array  # float32 (height, width, channels), parts of full_scale
     full_scale: float
-    is_reduced: bool  # whether Pillow has dropped bits of the file
+    remarks: list[str]  # what of the file is not in the pixels; "8 of 9 images" goes before it
 
 
-def _try(path: str, f: Callable[[Any], _T], broken: dict[str, str]) -> _T | None:
-    """Return what a function makes of an image file, or note in ``broken`` why it cannot be read."""
+def _try(
+    path: str, f: Callable[[Any], _T], broken: dict[str, str], remarks: dict[str, list[str]] | None = None
+) -> _T | None:
+    """Return what a function makes of an image file, or note in ``broken`` why it cannot be read.
+
+    Warnings of Pillow, which name no file, are noted in ``remarks``, but for those of files that are only large.
+    """
     Image = import_pillow()
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise OSError("it is not a regular file")
-        with Image.open(path) as image:
-            return f(image)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with Image.open(path) as image:
+                result = f(image)
+        for each in caught:
+            if remarks is not None and not issubclass(
+                each.category, Image.DecompressionBombWarning | DeprecationWarning
+            ):
+                remarks.setdefault(f"make Pillow say: {' '.join(str(each.message).split())}", []).append(path)
+        return result
     except Exception as error:  # decoders raise errors of all types, from struct.error to KeyError
-        reason = str(getattr(error, "strerror", None) or error or type(error).__name__)
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
         broken[path] = "it is no image that Pillow knows" if "cannot identify" in reason else reason
         return None
 
@@ -440,7 +450,7 @@ def _header(image: Any) -> tuple[tuple[int, int], bool]:
 def _decode(image: Any) -> _Decoded:
     from PIL import ImageOps
 
-    kind, is_reduced = image.format, _is_reduced(image)
+    kind, remarks = image.format, _remarks(image)
     image = ImageOps.exif_transpose(image)
     transparent = image.info.get("transparency")
     if image.mode == "F" or image.mode.startswith("I"):
@@ -453,7 +463,7 @@ def _decode(image: Any) -> _Decoded:
             raise ValueError("it has pixels that are not finite")
         if isinstance(transparent, int) and full_scale > 1:
             pixels = np.where(raw == transparent, np.float32(1), pixels)
-        return _Decoded(pixels, full_scale, is_reduced)
+        return _Decoded(pixels, full_scale, remarks)
     grey = _is_grey(image.mode)
     if image.mode == "LAB":
         image = _lab_to_rgb(image)
@@ -466,11 +476,22 @@ def _decode(image: Any) -> _Decoded:
     if values.shape[2] in (2, 4):
         alpha = values[..., -1:]
         values = values[..., :-1] * alpha + (1 - alpha)
-    return _Decoded(values, 255.0, is_reduced)
+    return _Decoded(values, 255.0, remarks)
 
 
 def _is_grey(mode: str) -> bool:
     return mode in ("1", "L", "LA", "La", "F") or mode.startswith("I")
+
+
+def _remarks(image: Any) -> list[str]:
+    """Return what is in a file and not in the pixels that are read of it."""
+    remarks = []
+    if _is_reduced(image):
+        remarks.append("have 16 bits for each colour, of which Pillow reads the upper 8")
+    # those of a phone (MPO) are the same view, those of Photoshop (PSD) layers of what is read
+    if getattr(image, "is_animated", False) and image.format not in ("MPO", "PSD"):
+        remarks.append("have several frames or pages, of which the first is used")
+    return remarks
 
 
 def _is_reduced(image: Any) -> bool:

@@ -77,6 +77,26 @@ def test_links_of_classes_to_folders_elsewhere(tmp_path):
     assert data.open(tmp_path / "data").names[-1] == "dog/2.png"
 
 
+def test_two_classes_are_not_one_folder(tmp_path):
+    classes_of(tmp_path, "cat", "dog")
+    (tmp_path / "chat").symlink_to("cat")
+    with pytest.raises(ValueError, match=f"{tmp_path}: cat and chat are the same folder, linked: leave one out"):
+        data.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names", [("training_set", "test_set"), ("train", "test1"), ("seg_train", "seg_test", "cat"), ("Val 2", "train")]
+)
+def test_classes_that_look_like_parts_are_refused(tmp_path, names):
+    classes_of(tmp_path, *names)
+    with pytest.raises(ValueError, match=r"look like parts of a split: call them train and test \(and val\)"):
+        data.open(tmp_path)
+
+
+def test_one_class_may_be_called_like_a_part(tmp_path):
+    assert data.open(classes_of(tmp_path, "train", "trainer", "contest")).classes == ["contest", "train", "trainer"]
+
+
 def test_fifos_and_sockets_are_never_opened(tmp_path, monkeypatch):
     classes_of(tmp_path, "cat", "dog")
     os.mkfifo(tmp_path / "cat" / "pipe.png")

@@ -1,5 +1,7 @@
 """Images: files and arrays become the same examples, and sizes change as Pillow changes them."""
 
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -231,6 +233,33 @@ def test_colours_of_16_bits_of_which_pillow_reads_8_are_said(tmp_path):
         UserWarning, match=r"1 of 1 images have 16 bits for each colour, of which Pillow reads the upper"
     ):
         data.open_images([tmp_path / "a.ppm"])
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "tiff"])
+def test_of_several_frames_or_pages_the_first_is_used_and_said(tmp_path, suffix):
+    first = np.repeat(np.array([[0, 255]], np.uint8), 4, axis=0)
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(first).save(path, save_all=True, append_images=[Image.fromarray(255 - first)])
+    with pytest.warns(UserWarning, match=rf"1 of 1 images have several frames or pages, .* the first is {path}"):
+        x = data.open_images([path])
+    np.testing.assert_array_equal(x[0, ..., 0], first / 255)
+
+
+def test_a_warning_of_pillow_is_one_line_that_names_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    Image.new("L", (4, 4)).save(path)
+    monkeypatch.setattr(images, "_is_reduced", lambda image: warnings.warn("odd\n tag", stacklevel=1))
+    with pytest.warns(UserWarning, match=rf"1 of 1 images make Pillow say: odd tag; the first is {path}"):
+        data.open_images([path])
+
+
+def test_large_images_are_read_without_a_warning(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # above which Pillow warns, and from twice as many on refuses
+    Image.new("L", (6, 5)).save(tmp_path / "large.png")
+    assert data.open_images([tmp_path / "large.png"]).shape == (1, 5, 6, 1) and not recwarn
+    Image.new("L", (9, 9)).save(tmp_path / "bomb.png")
+    with pytest.raises(OSError, match=r"cannot read the image .*bomb\.png: Image size \(81 pixels\) exceeds"):
+        data.open_images([tmp_path / "bomb.png"])
 
 
 def test_what_is_transparent_is_white(tmp_path):
