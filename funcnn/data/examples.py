@@ -19,6 +19,9 @@ __all__ = ["find_full_scale", "to_examples", "warn_of_other_range"]
 
 # Of images of bits, of 8 bits and of 16 bits; also of images of floats from 0 to 1.
 FULL_SCALES = (1, 255, 65535)
+# Up to here, each whole number is one of its own in float64.
+EXACT = 2**53
+TOO_MANY_DIGITS = "has more digits than float64 holds, about 16; subtract a number, or leave the column out"
 # Steps of float32 between the darkest and the brightest pixel: with fewer, images would lose what they show.
 _FEWEST_STEPS = 256
 # The part of the training range within which images are taken for black: those of 8 bits on a scale of 16 are.
@@ -79,6 +82,7 @@ def examples_and_scale(x: Any, where: str, full_scale: float | None) -> tuple[Ar
         x = x.astype(np.float64 if x.ndim == 2 else np.float32, copy=False)
     check_finite(x, where)
     if x.ndim == 2:
+        _check_digits(raw, x, where)
         return x, 1.0
     if full_scale is None:
         _check_contrast(raw, where)
@@ -95,6 +99,14 @@ def check_finite(x: Array, where: str) -> None:
         raise ValueError(
             f"{where}: x must be finite; {bad.sum()} of {len(x)} examples are not, the first is number {bad.argmax()}"
         )
+
+
+def _check_digits(raw: Array, x: Array, where: str) -> None:
+    """Raise if float64 is too coarse for whole numbers."""
+    if raw.dtype.kind in "iu":
+        for row, column in np.argwhere(abs(x) >= EXACT).tolist():
+            if int(raw[row, column]) != int(x[row, column]):
+                raise ValueError(f"{where}: x[{row}, {column}], {raw[row, column]}, {TOO_MANY_DIGITS}")
 
 
 def _check_contrast(x: Array, where: str) -> None:

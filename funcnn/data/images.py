@@ -531,13 +531,13 @@ def import_pillow() -> Any:
 
 
 def check_varied(where: str, x: Array) -> None:
-    """Refuse images that are all equal: nothing can be learned from them.
+    """Refuse examples that are all equal: nothing can be learned from them.
 
     Parameters
     ----------
     where : str
         What error messages begin with.
-    x : array (N, height, width, channels)
+    x : array (N, height, width, channels) or (N, features)
 
     Raises
     ------
@@ -550,8 +550,9 @@ def check_varied(where: str, x: Array) -> None:
     """
     if len(x) > 1 and x.shape[1] and (x == x[0]).all():
         low, high = x.min(), x.max()
-        values = f"each pixel is {low:g}" if low == high else f"with values from {low:g} to {high:g}"
-        raise ValueError(f"{where}: all {len(x)} images are equal, {values}: nothing can be learned from them")
+        kind, number = ("images", "pixel") if x.ndim == 4 else ("rows", "number")
+        values = f"each {number} is {low:g}" if low == high else f"with values from {low:g} to {high:g}"
+        raise ValueError(f"{where}: all {len(x)} {kind} are equal, {values}: nothing can be learned from them")
 
 
 def _most_common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
+import warnings
+from collections.abc import Sequence
+
 import numpy as np
 
 from funcnn.tree import Array
 
-__all__ = ["read_labels"]
+__all__ = ["REGRESSION", "check_classes", "read_labels"]
+
+REGRESSION = "to predict numbers, funcnn.estimators.ConvNetRegressor in Python takes them"
 
 
 def read_labels(y: Array, names: Array | None, x: Array, where: str) -> tuple[Array, list[str]]:
@@ -43,8 +49,9 @@ def read_labels(y: Array, names: Array | None, x: Array, where: str) -> tuple[Ar
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.shape != x.shape[:1]:
+        one_hot = "; of one-hot rows, save y.argmax(axis=1)" if y.ndim == 2 and len(y) == len(x) else ""
         raise ValueError(
-            f"{where}: y must have one label for each of the {len(x)} examples of x {x.shape}, got {y.shape}"
+            f"{where}: y must have one label for each of the {len(x)} examples of x {x.shape}, got {y.shape}{one_hot}"
         )
     if y.dtype.kind in "SU":
         distinct, inverse = np.unique(y, return_inverse=True)
@@ -66,13 +73,62 @@ def read_labels(y: Array, names: Array | None, x: Array, where: str) -> tuple[Ar
     return found.astype(np.int64)[inverse], classes
 
 
+def check_classes(where: str, classes: Sequence[str], examples: int) -> None:
+    """Refuse classes that are measurements, and warn of those that may be, or that are one class written twice.
+
+    Parameters
+    ----------
+    where : str
+        What messages begin with.
+    classes : sequence of str
+    examples : int
+        How many there are.
+
+    Raises
+    ------
+    ValueError
+        If there are more than ten whole numbers, and fewer than three examples of each on average.
+
+    Warns
+    -----
+    UserWarning
+        If there are more than twenty whole numbers with gaps between them; if names differ in blanks, in upper
+        and lower case, or in how their characters are encoded.
+
+    Examples
+    --------
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     check_classes("pets.csv", ["Cat", "cat", "dog"], 30)
+    >>> str(caught[0].message)
+    'pets.csv: the classes Cat and cat are written almost alike; if they are one, write them alike'
+    """
+    if len(classes) > 10 and all(name.lstrip("-").isdecimal() for name in classes):
+        numbers = [int(name) for name in classes]
+        found = f"{where}: the labels are {len(numbers)} different numbers, from {min(numbers)} to {max(numbers)}"
+        if examples < 3 * len(numbers):
+            raise ValueError(f"{found}, of {examples} examples: too many for classes; {REGRESSION}")
+        if len(numbers) > 20 and max(numbers) - min(numbers) >= len(numbers):
+            warnings.warn(f"{found}, and each is taken for a class; {REGRESSION}", stacklevel=4)
+    alike: dict[str, str] = {}
+    for name in classes:
+        if len(name) > 1:  # a and A may be letters
+            written = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+            if (first := alike.setdefault(written, name)) != name:
+                warnings.warn(
+                    f"{where}: the classes {first} and {name} are written almost alike; if they are one, write them "
+                    "alike",
+                    stacklevel=4,
+                )
+
+
 def _whole_numbers(y: Array, where: str) -> Array:
     """Return labels that are numbers as integers."""
     if y.dtype.kind == "f":
         bad = ~np.isfinite(y) | (y != np.round(y))
         if bad.any():
             at = int(bad.argmax())
-            raise ValueError(f"{where}: y must be whole numbers or names, got {y[at]} at y[{at}]")
+            raise ValueError(f"{where}: y must be whole numbers or names, got {y[at]} at y[{at}]; {REGRESSION}")
         largest = 2.0 ** (np.finfo(y.dtype).nmant + 1)  # up to here, each whole number is one of its own
         bad = abs(y) > min(largest, 2.0**53)
         if bad.any():

@@ -15,7 +15,7 @@ from funcnn.data.builtin import BUILTIN, load_builtin
 from funcnn.data.examples import examples_and_scale, to_examples
 from funcnn.data.folders import at_least, describe_skipped, find_labelled_images
 from funcnn.data.images import check_broken, check_varied, read_images
-from funcnn.data.labels import read_labels
+from funcnn.data.labels import check_classes, read_labels
 from funcnn.data.splits import Splits
 from funcnn.data.tables import SUFFIXES as TABLE_SUFFIXES
 from funcnn.data.tables import read_table
@@ -258,4 +258,7 @@ def _checked_dataset(where: str, dataset: Dataset, min_classes: int) -> Dataset:
     if len(found) < min_classes:
         names = f"one class, {found[0]}" if len(found) == 1 else f"{len(found)} classes, {', '.join(found)}"
         raise ValueError(f"{where}: all {len(dataset.x)} examples are of {names}; needs {at_least(min_classes)}")
+    if min_classes > 1:
+        check_varied(where, dataset.x)
+        check_classes(where, dataset.classes, len(dataset.x))
     return dataset

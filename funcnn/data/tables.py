@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from funcnn.data.examples import EXACT, TOO_MANY_DIGITS
+from funcnn.data.labels import REGRESSION
 from funcnn.tree import Array
 
 __all__ = ["SUFFIXES", "Table", "read_table"]
@@ -89,10 +92,11 @@ def read_table(path: Path, target: str | None = None, features: Sequence[str] | 
         target = names[-1]
     if features is None:
         if target and target not in names:
-            raise ValueError(f"{path}: has no column {target} for the labels; its columns are {', '.join(names)}")
+            raise ValueError(f"{path}: has no column {target} for the labels; its columns are {_list(names)}")
         features = [name for name in names if name != target]
-    elif missing := [name for name in features if name not in names]:
-        raise ValueError(f"{path}: has no column {', '.join(missing)}; its columns are {', '.join(names)}")
+    place = {name: at for at, name in enumerate(names)}
+    if missing := [name for name in features if name not in place]:
+        raise ValueError(f"{path}: has no column {_list(missing)}; its columns are {_list(names)}")
     if not features:
         raise ValueError(
             f"{path}: needs a column of numbers beside the labels, {target}; its columns are separated by , ; or tabs"
@@ -101,12 +105,12 @@ def read_table(path: Path, target: str | None = None, features: Sequence[str] | 
         raise ValueError(f"{path}: has names of columns and no rows")
     x = np.empty((len(rows), len(features)))
     for column, name in enumerate(features):
-        at = names.index(name)
+        at = place[name]
         for i, (line, fields) in enumerate(rows):
             x[i, column] = _number(fields[at], f"{path} line {line}, column {name}")
-    if target not in names:
+    if target not in place:
         return Table(x, None, [], list(features), "")
-    at = names.index(target)
+    at = place[target]
     labels, classes = _labels([(line, fields[at]) for line, fields in rows], path, target)
     return Table(x, labels, classes, list(features), target)
 
@@ -155,11 +159,12 @@ def _header(path: Path, rows: list[tuple[int, list[str]]]) -> tuple[list[str], l
         if names[:-1] == [str(i) for i in range(len(first))]:
             raise ValueError(f"{path} line {line}: are {', '.join(names)} names or numbers? Give the columns names")
         return [f"column {i}" for i in range(1, len(names) + 1)], rows
+    first_at: dict[str, int] = {}
     for column, name in enumerate(names, start=1):
         if not name:
             raise ValueError(f"{path} line {line}: column {column} has no name (pandas: to_csv(index=False))")
-        if names.index(name) + 1 < column:
-            raise ValueError(f"{path} line {line}: columns {names.index(name) + 1} and {column} are both called {name}")
+        if first_at.setdefault(name, column) < column:
+            raise ValueError(f"{path} line {line}: columns {first_at[name]} and {column} are both called {name}")
     return names, rows[1:]
 
 
@@ -172,12 +177,23 @@ def _is_number(field: str) -> bool:
 
 def _number(field: str, where: str) -> float:
     if _is_number(field):
-        return float(field)
+        number = float(field)
+        if abs(number) >= EXACT and number.is_integer() and field.lstrip("+-").isdigit() and int(field) != number:
+            raise ValueError(f"{where}: {reprlib.repr(field)} {TOO_MANY_DIGITS}")
+        return number
     if field.lower() in MISSING:
         raise ValueError(
             f"{where}: the value is missing{f' ({field})' if field else ''}; fill it in or leave the line out"
         )
-    raise ValueError(f"{where}: {field!r} is not a finite number")
+    raise ValueError(
+        f"{where}: {reprlib.repr(field)} is not a finite number; write numbers like 1234.5, yes and no as 1 and 0, or "
+        "leave the column out"
+    )
+
+
+def _list(names: Sequence[str]) -> str:
+    """Return names in one line that can be read: the first ten, and how many there are."""
+    return ", ".join(names[:10]) + (f", ... ({len(names)})" if len(names) > 10 else "")
 
 
 def _labels(fields: list[tuple[int, str]], path: Path, target: str) -> tuple[Array, list[str]]:
@@ -191,7 +207,8 @@ def _labels(fields: list[tuple[int, str]], path: Path, target: str) -> tuple[Arr
         for line, field in fields:
             if float(field) != round(float(field)):
                 raise ValueError(
-                    f"{path} line {line}, column {target}: labels must be whole numbers or names, got {field}"
+                    f"{path} line {line}, column {target}: labels must be whole numbers or names, got {field}; "
+                    f"{REGRESSION}"
                 )
         numbers = [int(field) if field.lstrip("+-").isdigit() else int(float(field)) for _, field in fields]
         distinct: list[int] = sorted(set(numbers))

@@ -1,5 +1,6 @@
 """Labels of every dtype: read rightly, or refused by a line that names the file, the array and the first bad entry."""
 
+import contextlib
 import re
 
 import numpy as np
@@ -63,3 +64,24 @@ def test_labels_that_are_refused(tmp_path, arrays, message):
     with pytest.raises(ValueError, match=rf"data\.npz: .*{re.escape(message)}") as caught:
         opened(tmp_path, **{name: np.array(array) for name, array in arrays.items()})
     assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_with_gaps_may_be_measurements(tmp_path):
+    ages = np.repeat(np.arange(18, 90, 3), 5)
+    np.savez(tmp_path / "data.npz", x=np.eye(len(ages)), y=ages)
+    with pytest.warns(
+        UserWarning, match="24 different numbers, from 18 to 87, and each is taken for a class; to predict"
+    ):
+        data.open(tmp_path / "data.npz")
+    np.savez(tmp_path / "data.npz", x=np.eye(len(ages)), y=ages // 3)
+    data.open(tmp_path / "data.npz")  # warnings are errors here
+
+
+@pytest.mark.parametrize(
+    ("names", "warned"),
+    [(["cat", "Cat"], True), (["caf\u00e9", "cafe\u0301"], True), (["a  b", "a b"], True), (["a", "A"], False)],
+)
+def test_classes_that_are_written_almost_alike_are_said(tmp_path, names, warned):
+    np.savez(tmp_path / "data.npz", x=np.eye(6), y=np.array(names * 3))
+    with pytest.warns(UserWarning, match="are written almost alike") if warned else contextlib.nullcontext():
+        assert len(data.open(tmp_path / "data.npz").classes) == 2

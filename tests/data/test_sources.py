@@ -43,7 +43,7 @@ def test_arrays(npz):
     assert found.classes == ["1", "3", "7"] and found.labels.tolist() == [1, 0, 1, 0, 2, 2]
     grey = data.open(saved(npz, x=(255 * X[..., 0]).astype(np.uint8), y=Y[:, None].astype(np.float64)))
     assert grey.x.shape == (6, 5, 4, 1) and 0.5 < grey.x.max() <= 1 and grey.classes == found.classes
-    rows = data.open(saved(npz, x=X[:, :, 0, 0].astype(np.uint8), y=np.array(list("abcabc"))))
+    rows = data.open(saved(npz, x=(255 * X[:, :, 0, 0]).astype(np.uint8), y=np.array(list("abcabc"))))
     assert rows.x.shape == (6, 5) and rows.classes == ["a", "b", "c"]
     named = data.open(saved(npz, x=X, y=Y, classes=np.array(list("abcdefgh"))))
     assert named.classes == list("abcdefgh") and named.labels.tolist() == Y.tolist()
@@ -63,7 +63,18 @@ ARRAYS = {
         {"x": X, "y": Y[:5]},
         r"y must have one label for each of the 6 examples of x \(6, 5, 4, 3\), got \(5,\)",
     ),
-    "probabilities": ({"x": X, "y": np.eye(6)}, r"y must have one label for each .*, got \(6, 6\)"),
+    "probabilities": (
+        {"x": X, "y": np.eye(6)},
+        r"y must have one label for each .*, got \(6, 6\); .*y\.argmax\(axis=1\)",
+    ),
+    "equal rows": ({"x": np.ones((6, 2)), "y": Y}, "all 6 rows are equal, each number is 1"),
+    "equal images": ({"x": np.full((6, 4, 4), 9), "y": Y}, "all 6 images are equal"),
+    "numbers to predict": ({"x": np.eye(30), "y": np.arange(30)}, "30 different numbers, from 0 to 29, of 30 examples"),
+    "digits that float64 loses": (
+        {"x": 2**60 + np.arange(12).reshape(6, 2), "y": Y},
+        r"x\[0, 1\], 1152921504606846977, has more digits than float64 holds",
+    ),
+    "the largest whole number": ({"x": np.full((6, 2), 2**64 - 1, np.uint64), "y": Y}, "has more digits than float64"),
     "labels between": ({"x": X, "y": Y + 0.5}, r"y must be whole numbers or names, got 3\.5"),
     "labels missing": ({"x": X, "y": Y + np.nan}, "y must be whole numbers or names, got nan"),
     "names as objects": ({"x": X, "y": np.array(list("abcabc"), object)}, "array y cannot be read .*saved as str"),

@@ -64,7 +64,16 @@ def test_columns_go_by_their_names(table):
         ("a,b,y\n1,2,nan\n", " line 2, column y: the label is missing"),
         ("a,b,y\n1,red,u\n", " line 2, column b: 'red' is not a finite number"),
         ("a,b,y\n1,1e999,u\n", " line 2, column b: '1e999' is not a finite number"),
-        ("a;b;y\n1,5;2;u\n", " line 2, column a: '1,5' is not a finite number"),
+        ("a;b;y\n1,5;2;u\n", " line 2, column a: '1,5' is not a finite number; write numbers like 1234.5"),
+        (
+            "a,b,y\n1,True,u\n",
+            " line 2, column b: 'True' is not a finite number; write numbers like 1234.5, yes and no",
+        ),
+        (f"a,b,y\n1,{2**60 + 1},u\n", f" line 2, column b: '{2**60 + 1}' has more digits than float64 holds"),
+        (
+            "a,b,y\n" + "".join(f"{i},2,{1000 + i}\n" for i in range(30)),
+            ": the labels are 30 different numbers, from 1000",
+        ),
         ('a,"b\nc",y\n1,2,u\n1,x,u\n', " line 4, column b c: 'x' is not"),
         ("a,b,y\n1,2\n", " line 2: has 2 fields, and line 1 has 3"),
         ("a,a,y\n1,2,u\n", " line 1: columns 1 and 2 are both called a"),
@@ -84,3 +93,11 @@ def test_what_is_wrong_is_named_by_line_and_column(table, content, message):
     with pytest.raises(ValueError, match=rf"pets\.csv{re.escape(message)}") as caught:
         data.open(table(content))
     assert "\n" not in str(caught.value)
+
+
+def test_many_columns(table):
+    names = [f"column{i}" for i in range(30_000)]
+    found = data.open(table(",".join([*names, "y"]) + "\n" + ("1," * len(names) + "u\n") + ("2," * len(names) + "v\n")))
+    assert found.x.shape == (2, len(names))
+    with pytest.raises(ValueError, match=r"has no column z; its columns are column0, .*, column9, \.\.\. \(30001\)"):
+        data.open(table(",".join([*names, "y"]) + "\n"), target="y", features=["z"])
