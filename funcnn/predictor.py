@@ -32,7 +32,7 @@ import numpy as np
 
 from funcnn import checkpoint, checks, data, losses, ops, training
 from funcnn.checkpoint import Checkpoint, CheckpointError
-from funcnn.data.examples import check_finite
+from funcnn.data.examples import check_finite, warn_of_no_negatives
 from funcnn.data.images import FITS
 from funcnn.layer import Layer
 from funcnn.training import TrainState
@@ -644,6 +644,8 @@ def preprocess(x: Any, preprocessing: Mapping[str, Any], *, full_scale: float | 
         if x.shape[3] != channels and {x.shape[3], channels} != {1, 3}:
             raise ValueError(f"the network takes images of {channels} channels, not {x.shape[3]}: x {x.shape}")
         data.warn_of_other_range(x, trained_on, preprocessing["range"], "prepare")
+        if full_scale is None:  # what the files of an x in parts say is compared where they are read
+            warn_of_no_negatives(x, preprocessing["range"], "prepare")
         x = data.resize(data.to_channels(x, channels), size, fit=preprocessing["fit"])
     if preprocessing["mean"] is not None:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

@@ -222,7 +222,7 @@ def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False)
         skip_broken=skip_broken,
     )
     if "full_scale" in known:
-        warn_of_other_scale(opened.full_scale, known["full_scale"], known["range"], source)
+        warn_of_other_scale(opened.x, opened.full_scale, known["full_scale"], known["range"], source)
     return data.match_classes(opened, trained.classes, source)
 
 

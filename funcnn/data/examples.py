@@ -158,9 +158,9 @@ def warn_of_other_range(x: Array, full_scale: float, pixel_range: Sequence[float
     Warns
     -----
     UserWarning
-        If the training pixels were within the full scale and some of ``x`` are not. Where they were taken as they are:
-        if some of ``x`` lie further outside their range than it is wide. If ``x`` is black beside them, as images from
-        0 to 1 are on a scale of 255.
+        If some of ``x`` lie further outside the range of the training pixels than it is wide; or outside the full scale
+        and these did not. If ``x`` is black beside them, as images from 0 to 1 are on a scale of 255, and of 8 bits on
+        one of 65535.
 
     Examples
     --------
@@ -172,11 +172,7 @@ def warn_of_other_range(x: Array, full_scale: float, pixel_range: Sequence[float
     """
     least, largest = pixel_range
     low, high = (float(np.float32(v) * np.float32(full_scale)) for v in (x.min(), x.max()))
-    within_scale = least >= 0 and largest <= full_scale
-    lowest, highest = (0.0, full_scale) if within_scale else (2 * least - largest, 2 * largest - least)
-    rounding = 1e-6 * max(abs(lowest), abs(highest))
-    is_black = least >= 0 and (0 < _BLACK * high <= largest or 0 < high <= 1 < min(largest, full_scale))
-    if is_black or low < lowest - rounding or high > highest + rounding:
+    if _is_other_range(low, high, full_scale, pixel_range):
         warnings.warn(
             f"{where}: the pixels go from {low:.6g} to {high:.6g}, and those of the training from {least:.6g} to "
             f"{largest:.6g}; predictions are wrong unless both are in the same units"
@@ -185,13 +181,25 @@ def warn_of_other_range(x: Array, full_scale: float, pixel_range: Sequence[float
         )
 
 
-def warn_of_other_scale(full_scale: float, trained: float, pixel_range: Sequence[float], where: str) -> None:
-    """Warn of files that have a full scale where those of the training had none, and were not from 0 to 1 either.
+def _is_other_range(low: float, high: float, full_scale: float, pixel_range: Sequence[float]) -> bool:
+    least, largest = pixel_range
+    lowest, highest = 2 * least - largest, 2 * largest - least
+    if least >= 0 and largest <= full_scale:
+        lowest, highest = max(lowest, 0.0), min(highest, full_scale)
+    rounding = 1e-6 * max(abs(lowest), abs(highest))
+    peak, trained_peak = max(abs(low), abs(high)), max(abs(least), abs(largest))
+    is_black = 0 < _BLACK * peak <= trained_peak or (least >= 0 and 0 < peak <= 1 < min(largest, full_scale))
+    is_of_8_bits = 0 < high <= 255 < full_scale and 8 * high <= largest
+    return is_black or is_of_8_bits or low < lowest - rounding or high > highest + rounding
 
-    Such pixels, parts of 255 for example, may lie within the training range, so that `warn_of_other_range` cannot tell.
+
+def warn_of_other_scale(x: Array, full_scale: float, trained: float, pixel_range: Sequence[float], where: str) -> None:
+    """Warn of files whose full scale contradicts that of the training pixels, though their range does not.
 
     Parameters
     ----------
+    x : array of float
+        Parts of the full scale.
     full_scale : float
         Of the files.
     trained : float
@@ -204,12 +212,14 @@ def warn_of_other_scale(full_scale: float, trained: float, pixel_range: Sequence
     Warns
     -----
     UserWarning
+        If the training pixels had no full scale, and were not from 0 to 1 either. If the files are of more bits than
+        the training, and dark: then they use a part of their bits, such as 12 of 16. Else as `warn_of_no_negatives`.
 
     Examples
     --------
     >>> with warnings.catch_warnings(record=True) as caught:
     ...     warnings.simplefilter("always")
-    ...     warn_of_other_scale(255, 1, (-5, 5), "a.png")
+    ...     warn_of_other_scale(np.ones((1, 2, 2, 1)), 255, 1, (-5, 5), "a.png")
     >>> str(caught[0].message)[:51]
     'a.png: the pixels, from 0 to 255, are parts of 255,'
     """
@@ -219,5 +229,46 @@ def warn_of_other_scale(full_scale: float, trained: float, pixel_range: Sequence
             f"{where}: the pixels, from 0 to {full_scale:g}, are parts of {full_scale:g}, and those of the training, "
             f"from {least:.6g} to {largest:.6g}, were taken as they are; predictions are wrong unless both are in the "
             "same units",
+            stacklevel=3,
+        )
+    elif 1 < trained < full_scale and 0 < 8 * (high := float(x.max())) * trained <= largest:
+        warnings.warn(
+            f"{where}: the pixels go from 0 to {high * full_scale:.6g} of {full_scale:g}, and those of the training "
+            f"from {least:.6g} to {largest:.6g} of {trained:g}: dark, unless these files use a part of their bits",
+            stacklevel=3,
+        )
+    else:
+        warn_of_no_negatives(x, pixel_range, where)
+
+
+def warn_of_no_negatives(x: Array, pixel_range: Sequence[float], where: str) -> None:
+    """Warn of pixels of which none is negative, where a good part of the training range was.
+
+    Parameters
+    ----------
+    x : array of float
+        Raw pixels. Where all are equal, there is no warning; where `warn_of_other_range` has one, not another.
+    pixel_range : (least, largest)
+        Of the training pixels.
+    where : str
+        What the warning begins with.
+
+    Warns
+    -----
+    UserWarning
+
+    Examples
+    --------
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_of_no_negatives(np.array([0.0, 1.0]), (-1, 1), "prepare")
+    >>> str(caught[0].message)[:61]
+    'prepare: the pixels go from 0 to 1, and none is negative; tho'
+    """
+    (least, largest), low, high = pixel_range, float(x.min()), float(x.max())
+    if 0 <= low < high and -least >= (largest - least) / 4 and not _is_other_range(low, high, 1, pixel_range):
+        warnings.warn(
+            f"{where}: the pixels go from {low:.6g} to {high:.6g}, and none is negative; those of the training go from "
+            f"{least:.6g} to {largest:.6g}; predictions are wrong unless both are in the same units",
             stacklevel=3,
         )

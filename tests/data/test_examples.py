@@ -64,6 +64,14 @@ def model(full_scale, pixel_range):
         (1, (1e5, 1e6), PIXELS / 255, "go from 0 to 1, and those of the training from 100000 to 1e\\+06"),
         (16, (0, 16), PIXELS, "go from 0 to 255, and those of the training from 0 to 16"),
         (1, (-100, 100), PIXELS * 10, "go from 0 to 2550, and those of the training from -100 to 100"),
+        (255, (0, 15), PIXELS, "go from 0 to 255, and those of the training from 0 to 15"),
+        (255, (0, 93), PIXELS, "go from 0 to 255, and those of the training from 0 to 93"),
+        (65535, (0, 4095), PIXELS, "go from 0 to 255, and those of the training from 0 to 4095"),
+        (65535, (0, 4095), PIXELS * 257, "go from 0 to 65535, and those of the training from 0 to 4095"),
+        (65535, (660, 849), PIXELS, "go from 0 to 255, and those of the training from 660 to 849"),
+        (1, (-1, 1), PIXELS / 255, "go from 0 to 1, and none is negative; those of the training go from -1 to 1"),
+        (1, (-128, 127), PIXELS, "go from 0 to 255, and none is negative; those of the training go from -128 to 127"),
+        (1, (-128, 127), PIXELS / 255 - 0.5, "go from -0.5 to 0.5, and those of the training from -128 to 127"),
     ],
 )  # fmt: skip
 def test_a_range_that_contradicts_the_training_is_a_warning(full_scale, trained_on, given, says):
@@ -76,7 +84,7 @@ def test_a_range_that_contradicts_the_training_is_a_warning(full_scale, trained_
     [
         (255, (0, 200), PIXELS), (255, (0, 255), 0 * PIXELS), (255, (0, 255), PIXELS // 50),
         (1, (0, 0.9), PIXELS / 255), (65535, (0, 300), PIXELS), (1, (-100, 100), PIXELS - 100),
-        (255, (0, 255), np.full((1, 5, 4), 3)),
+        (255, (0, 255), np.full((1, 5, 4), 3)), (1, (-1, 1), np.ones((1, 5, 4))), (1, (-0.1, 3), PIXELS / 255),
     ],
 )  # fmt: skip
 def test_a_range_that_does_not_contradict_it_is_none(full_scale, trained_on, given):
