@@ -108,7 +108,7 @@ def examples(
     """Yield names and examples, at most `BATCH` images at a time; note in ``broken`` which files cannot be read."""
     if files is None:
         if len(trained.in_shape) == 3 and path.suffix.lower() in TABLE_SUFFIXES:
-            raise ValueError(f"{path}: the model takes {describe_shape(trained.in_shape)}, not rows of a table")
+            raise ValueError(f"{path}: the network takes {describe_shape(trained.in_shape)}, not rows of a table")
         x = open_array(
             path,
             full_scale=trained.preprocessing.get("full_scale"),
@@ -120,7 +120,7 @@ def examples(
         return
     if len(trained.in_shape) != 3:
         raise ValueError(
-            f"{path}: the model takes rows of {trained.in_shape[0]} numbers, in tables or .npz files, not images"
+            f"{path}: the network takes rows of {trained.in_shape[0]} numbers, in tables or .npz files, not images"
         )
     (height, width, channels), known = trained.in_shape, trained.preprocessing
     for start in range(0, len(files), BATCH):

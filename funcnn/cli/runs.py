@@ -201,7 +201,7 @@ def open_data(
         skip_broken=skip_broken,
     )
     if "range" in preprocessing:
-        warn_of_other_scale(opened.full_scale, scale, preprocessing["range"], run.data)
+        warn_of_other_scale(opened.x, opened.full_scale, scale, preprocessing["range"], run.data)
         warn_of_other_range(opened.x, scale, preprocessing["range"], run.data)
     return opened
 
@@ -221,6 +221,11 @@ def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False)
         fit=known.get("fit"),
         skip_broken=skip_broken,
     )
+    given, wanted = opened.x.shape[1:], trained.in_shape
+    if len(given) != len(wanted) or (
+        given[-1] != wanted[-1] and (len(wanted) == 1 or {given[-1], wanted[-1]} != {1, 3})
+    ):
+        raise ValueError(f"{source}: the network takes {data.describe_shape(wanted)}, not {data.describe_shape(given)}")
     if "full_scale" in known:
         warn_of_other_scale(opened.x, opened.full_scale, known["full_scale"], known["range"], source)
     return data.match_classes(opened, trained.classes, source)
@@ -396,7 +401,15 @@ def resume(
 
 def _initial_state(run: Run, model: Layer, description: dict[str, Any], splits: Splits) -> training.TrainState:
     optimizer = optimizer_for(run, len(splits.train))
-    return training.start(model, optimizer, tuple(description["data"]["in_shape"]), key=(run.seed,))
+    in_shape = tuple(description["data"]["in_shape"])
+    try:
+        return training.start(model, optimizer, in_shape, key=(run.seed,))
+    except ValueError as error:
+        larger = "--image-size 32 makes them larger, " if len(in_shape) == 3 else ""
+        raise ValueError(
+            f"{run.data}: --model {run.model} cannot take {data.describe_shape(in_shape)}: {larger}--model mlp takes "
+            f"any ({error})"
+        ) from None
 
 
 def optimizer_for(run: Run, examples: int) -> optim.Optimizer:

@@ -510,6 +510,8 @@ def check_table(run: Run) -> None:
         raise UsageError(f"--model {run.model} takes images; --data {run.data} has none: use --model mlp")
     if run.shift:
         raise UsageError(f"--shift moves images; --data {run.data} has none")
+    if run.image_size:
+        raise UsageError(f"--image-size resizes images; --data {run.data} has none")
 
 
 def check_data(run: Run, dataset: Dataset, folds: int | None) -> None:

@@ -121,6 +121,11 @@ def open(
     ((150, 4), ['setosa', 'versicolor', 'virginica'])
     """
     if source in BUILTIN:
+        if Path(source).exists():
+            warnings.warn(
+                f"{source} is the built-in set here, not the file or folder of this name: that is ./{source}",
+                stacklevel=2,
+            )
         x, labels, classes, scale = load_builtin(str(source))
         return Dataset(x, labels, classes, full_scale=scale)
     path = Path(source)

@@ -117,3 +117,38 @@ def test_too_few_examples(tmp_path, options, message):
     np.savez(tmp_path / "few.npz", x=RNG.random((9, 2)), y=np.arange(9) == 4, classes=np.array(["0", "1"]))
     result = commands.run("train", *options, cwd=tmp_path)
     assert result.returncode in (1, 2) and message in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [("evaluate",), ("predict",), ("show", "features")])
+def test_data_of_another_kind_name_the_file_and_both_shapes(trained, command):
+    np.savez(trained / "rows.npz", x=PIXELS.reshape(60, -1), y=LABELS)
+    (trained / "table.csv").write_text("a,b,kind\n1,2,0\n3,4,1\n")
+    for file in ("rows.npz", "table.csv"):
+        result = commands.run(*command, "uint8.safetensors", file, cwd=trained)
+        assert result.returncode == 1 and f"{file}: the network takes images of 8x8, 1 channel, not " in result.stderr
+
+
+def test_images_too_small_for_a_network_name_the_options_that_help(tmp_path):
+    np.savez(tmp_path / "dots.npz", x=np.arange(30).reshape(30, 1, 1), y=LABELS[:30])
+    result = commands.run("train", "--data", "dots.npz", cwd=tmp_path)
+    said = (
+        "dots.npz: --model convnet cannot take images of 1x1, 1 channel: --image-size 32 makes them larger, --model mlp"
+    )
+    assert result.returncode == 1 and said in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_tables_have_no_image_size():
+    result = commands.run("train", "--data", "iris", "--model", "mlp", "--image-size", 8)
+    assert result.returncode == 2 and "--image-size resizes images; --data iris has none" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_pixels_none_of_which_is_negative_are_one_line(tmp_path, command):
+    np.savez(tmp_path / "centred.npz", x=PIXELS / 127.5 - 1, y=LABELS)
+    np.savez(tmp_path / "parts.npz", x=PIXELS / 255, y=LABELS)
+    options = ("--data", "centred.npz", "--epochs", 1, "--quiet", "--output", "net.safetensors")
+    assert commands.run("train", *options, cwd=tmp_path).returncode == 0
+    for file, lines in (("centred.npz", 0), ("parts.npz", 1)):
+        result = commands.run(command, "net.safetensors", file, cwd=tmp_path)
+        warned = [line for line in result.stderr.splitlines() if "warning: " in line]
+        assert len(warned) == lines and all("and none is negative; those of the training" in w for w in warned)

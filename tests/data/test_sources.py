@@ -37,6 +37,14 @@ def test_the_sets_of_scikit_learn():
         assert np.array_equal(np.unique(found.labels), np.arange(classes))
 
 
+def test_a_folder_that_is_called_like_a_built_in_set_is_said(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    folder.rename("digits")
+    with pytest.warns(UserWarning, match=r"digits is the built-in set here, not the file or folder .* \./digits"):
+        assert len(data.open("digits").x) == 1797
+    assert data.open("./digits").classes == ["circle", "square", "triangle"]
+
+
 def test_arrays(npz):
     found = data.open(saved(npz, x=X, y=Y))
     np.testing.assert_array_equal(found.x, X.astype(np.float32))
