@@ -560,7 +560,8 @@ def _check_preprocessing(preprocessing: Mapping[str, Any], in_shape: tuple[int, 
     small = np.broadcast_shapes(*shapes, (1,) * len(in_shape)) if images else in_shape
     settings = {**preprocessing, "size": small[:2], "channels": small[2]} if images else preprocessing
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of examples of one value only
             for value in (0, *preprocessing["range"]) if images else (0, 1):
                 preprocess(np.full((1, *small), value, np.float64), settings)
     except ValueError as error:

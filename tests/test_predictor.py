@@ -305,3 +305,11 @@ def test_two_classes_have_one_target():
     assert targets.dtype == np.float32 and targets.tolist() == [[0.0], [1.0], [1.0]]
     labels = np.array([2, 0])
     assert predictor.targets_for(labels, 3) is labels
+
+
+@pytest.mark.parametrize("pixel_range", [(1, 255), (200, 255), (0.5, 250), (1, 200)])
+def test_making_a_predictor_says_nothing_of_its_own_range(pixel_range):
+    model = {"name": "mlp", "arguments": {"outputs": 3}}
+    description = predictor.describe(model, (4, 4, 1), ["a", "b", "c"], full_scale=255, pixel_range=pixel_range)
+    params, state, _ = checkpoint.rebuild(description).init((0,), (4, 4, 1))
+    predictor.from_description(description, params, state)  # warnings are errors here
