@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Sequence
@@ -252,7 +253,10 @@ def _folder(
             raise ValueError(f"{path}: none of the {len(before)} images of the {name} part can be read")
     labels = found.labels[images.read]
     dataset = Dataset(images.x, labels, found.classes, names, full_scale=images.full_scale, splits=splits)
-    return _checked_dataset(str(path), dataset, min_classes)
+    dataset = _checked_dataset(str(path), dataset, min_classes)
+    if min_classes > 1:
+        _warn_of_contradictions(str(path), dataset)
+    return dataset
 
 
 def _checked_dataset(where: str, dataset: Dataset, min_classes: int) -> Dataset:
@@ -267,3 +271,18 @@ def _checked_dataset(where: str, dataset: Dataset, min_classes: int) -> Dataset:
         check_varied(where, dataset.x)
         check_classes(where, dataset.classes, len(dataset.x))
     return dataset
+
+
+def _warn_of_contradictions(where: str, dataset: Dataset) -> None:
+    """Warn of files that hold the same image under different classes."""
+    first: dict[bytes, int] = {}
+    for i, image in enumerate(dataset.x):
+        earlier = first.setdefault(hashlib.sha256(image.tobytes()).digest(), i)
+        if dataset.labels[i] != dataset.labels[earlier]:
+            names, classes = dataset.names, [dataset.classes[dataset.labels[k]] for k in (earlier, i)]
+            warnings.warn(
+                f"{where}: the same image is there under different classes, first {names[earlier]} ({classes[0]}) and "
+                f"{names[i]} ({classes[1]})",
+                stacklevel=4,
+            )
+            return

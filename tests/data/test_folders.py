@@ -77,6 +77,13 @@ def test_links_of_classes_to_folders_elsewhere(tmp_path):
     assert data.open(tmp_path / "data").names[-1] == "dog/2.png"
 
 
+def test_an_image_that_is_there_under_two_classes_is_said(tmp_path):
+    classes_of(tmp_path, "cat", "dog")
+    shutil.copy(tmp_path / "cat/1.png", tmp_path / "dog/copy.png")
+    with pytest.warns(UserWarning, match=r"the same image .* first cat/1\.png \(cat\) and dog/copy\.png \(dog\)"):
+        data.open(tmp_path)
+
+
 def test_two_classes_are_not_one_folder(tmp_path):
     classes_of(tmp_path, "cat", "dog")
     (tmp_path / "chat").symlink_to("cat")
