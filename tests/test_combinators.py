@@ -66,7 +66,7 @@ EVERY = [(name, layer, shape) for name, cases in COMBINATORS.items() for layer, 
 
 
 def test_every_public_combinator_is_here():
-    assert sorted([*COMBINATORS, "map_layers"]) == sorted(combinators.__all__)
+    assert sorted([*COMBINATORS, "map_layers", "split", "split_points"]) == sorted(combinators.__all__)
 
 
 @pytest.mark.parametrize(("name", "layer", "in_shape"), EVERY)

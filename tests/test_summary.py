@@ -51,12 +51,18 @@ def test_rows_follow_the_data():
     ]
 
 
+OF_ARGUMENTS = {
+    "network": {"nodes": [{"layer": "conv2d", "arguments": {"features": 4, "kernel_size": 3}}]},
+    "fine_tuned": {"body": {"name": "convnet", "arguments": {}}, "frozen_layers": 2},
+}
+
+
 @pytest.mark.parametrize("name", models.__all__)
 def test_parameters_add_up(name):
-    model = getattr(models, name)()
-    params, _, out_shape = model.init((0,), (32, 32, 1))
+    model = getattr(models, name)(**OF_ARGUMENTS.get(name, {}))
+    params, state, out_shape = model.init((0,), (32, 32, 1))
     rows = summary(model, (32, 32, 1))
-    assert sum(row.parameters for row in rows) == tree.size(params)
+    assert sum(row.parameters for row in rows) == tree.size(params) + tree.size(state if name == "fine_tuned" else {})
     assert rows[-1].out_shape == out_shape
 
 

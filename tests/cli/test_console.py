@@ -16,7 +16,7 @@ import screens
 
 from funcnn import checkpoint, cli
 from funcnn.characters import visible
-from funcnn.cli import app, console, train
+from funcnn.cli import app, console, runs
 
 
 def test_every_command_on_a_narrow_terminal_in_small_encodings(tmp_path):
@@ -185,7 +185,7 @@ def test_a_lack_of_memory_is_one_line(monkeypatch, message):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(train, "open_data", fail)
+    monkeypatch.setattr(runs, "open_data", fail)
     code, _, errors = screens.command(monkeypatch, "train")
     assert (code, errors) == (1, f"funcnn train: {message or 'out of memory'} (in layer 1_dense)\n")
 
