@@ -13,13 +13,14 @@ import math
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import ModelProto, NodeProto
 
+from funcnn import checks
 from funcnn.keys import Key
 from funcnn.layer import Layer
 from funcnn.models import network
@@ -191,10 +192,10 @@ def _target(model: OnnxModel, output: str | None) -> str:
                 f"{model.where}: has the outputs {', '.join(map(repr, outputs))}: name one of them by output="
             )
         return outputs[0]
-    if any(output in node.output for node in nodes):
+    if output and any(output in node.output for node in nodes):
         return output
     for node in nodes:
-        if output == node.name and node.output:
+        if output and output == node.name and node.output:
             return str(node.output[0])
     if output != "features":
         raise ValueError(
@@ -252,9 +253,12 @@ def _input(
     sizes = [d if d > 0 else 0 for d in declared[1:]] or [0] * rank
     here = [sizes[a] for a in order]
     if in_shape is not None:
-        given = tuple(in_shape)
+        given = tuple(in_shape) if isinstance(in_shape, Iterable) else ()
+        if not given or not all(checks.is_int(size) and size > 0 for size in given):
+            raise ValueError(f"{model.where}: in_shape must be ints of at least 1, as (h, w, c), not {in_shape!r}")
         if len(given) != rank or any(d not in (0, g) for d, g in zip(here, given, strict=True)):
             wanted = ", ".join(str(d) if d else "any" for d in here)
+            wanted += "," * (rank == 1)
             raise ValueError(f"{model.where}: in_shape {given} does not fit, the file takes examples of ({wanted})")
         here = list(given)
     if rank < 1 or min(here) < 1:
