@@ -47,7 +47,8 @@ def from_onnx(
         Of opset 7 to 24. Nothing in it is run. Weights of other types become float32.
     in_shape : tuple of int, optional
         Shape of an example as the layer takes it, channels last: (height, width, channels). Needed where the file
-        leaves sizes open.
+        leaves sizes open. Where the file itself takes channels last, or images without an axis for channels, as the
+        first thing that it does with them shows, so does the layer.
     output : str, optional
         The name of a value or node of the file that is to be the output; what only later values need is left out.
         "features", if there is no such name, is the input of the last layer with weights, the classifier of most
@@ -248,9 +249,9 @@ def _input(
     if not kind.HasField("shape") and in_shape is None:
         raise ValueError(f"{model.where}: the file does not say the shape of {value.name!r}: pass in_shape")
     rank = len(declared) - 1 if kind.HasField("shape") else len(in_shape or ())
-    as_it_is = rank < 2 or model.is_ours or _channels_last(value.name, needed)
-    order = tuple(range(rank)) if as_it_is else (*range(1, rank), 0)
     sizes = [d if d > 0 else 0 for d in declared[1:]] or [0] * rank
+    as_it_is = rank < 2 or model.is_ours or _is_as_here(model, value.name, sizes, needed)
+    order = tuple(range(rank)) if as_it_is else (*range(1, rank), 0)
     here = [sizes[a] for a in order]
     if in_shape is not None:
         given = tuple(in_shape) if isinstance(in_shape, Iterable) else ()
@@ -270,18 +271,47 @@ def _input(
     return value.name, Value(-1, shape, order)
 
 
-def _channels_last(name: str, nodes: Sequence[NodeProto]) -> bool:
-    """Return whether the input's channels are its last axis: whether each use begins by moving them to the front."""
+def _is_as_here(model: OnnxModel, name: str, sizes: Sequence[int], nodes: Sequence[NodeProto]) -> bool:
+    """Return whether a value's axes are in funcnn's order: whether each use begins by putting channels in front.
+
+    They are its last axis, or it has none, as grey images (N, H, W) have. Sizes that are open are 0.
+    """
     readers = [node for node in nodes if name in node.input]
-    if len(readers) != 1:
-        return False
-    (node,) = readers
+    return bool(readers) and all(_puts_channels_in_front(model, node, sizes, nodes) for node in readers)
+
+
+def _puts_channels_in_front(
+    model: OnnxModel, node: NodeProto, sizes: Sequence[int], nodes: Sequence[NodeProto]
+) -> bool:
+    rank = len(sizes)
     if node.op_type in ("Sub", "Div", "Mul", "Add", "Identity", "Cast"):  # scaling comes first
-        return _channels_last(node.output[0], nodes)
-    perm = [list(a.ints) for a in node.attribute if a.name == "perm"]
+        return _is_as_here(model, node.output[0], sizes, nodes)
     if node.op_type == "Transpose":
-        return bool(perm) and perm[0] == [0, len(perm[0]) - 1, *range(1, len(perm[0]) - 1)]
+        return _written_ints(node, "perm", model, nodes) == [0, rank, *range(1, rank)]
+    if node.op_type == "Unsqueeze":
+        return rank == 2 and _written_ints(node, "axes", model, nodes) in ([1], [-rank - 1])
+    if node.op_type == "Reshape":  # does the same where there is one channel
+        shape = _written_ints(node, "shape", model, nodes)
+        kept = sizes[:-1] if rank > 2 and sizes[-1] == 1 else sizes
+        return (
+            len(kept) == 2
+            and len(shape) == 4
+            and shape[1:] == [1, *(a or b for a, b in zip(kept, shape[2:], strict=True))]
+        )
     return False
+
+
+def _written_ints(node: NodeProto, name: str, model: OnnxModel, nodes: Sequence[NodeProto]) -> list[int]:
+    """Return ints of a node that are its attribute or its second input, if that is written in the file."""
+    for attribute in node.attribute:
+        if attribute.name == name:
+            return list(attribute.ints)
+    for operand in node.input[1:2]:
+        made = [n for n in nodes if operand in n.output and n.op_type == "Constant"]
+        array = attributes(model, made[0]).get("value") if made else model.initializers.get(operand)
+        if isinstance(array, np.ndarray) and array.dtype.kind in "iu":
+            return [int(i) for i in array.ravel()]
+    return []
 
 
 def _fixed_batch(model: OnnxModel, name: str) -> int | None:
