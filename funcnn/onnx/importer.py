@@ -133,7 +133,10 @@ def import_network(
             else:
                 outputs = _written(builder, node, options, inputs)
         except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
-            raise ValueError(f"{model.where}: {_describe(node)}: {' '.join(str(error).split())}") from None
+            raise ValueError(
+                f"{model.where}: {_describe(node)}: {' '.join(str(error).split())}; stop before it by output=NAME, "
+                "where NAME is a value or node of the file"
+            ) from None
         values |= dict(zip(node.output, outputs, strict=False))
         for name, value in zip(node.output, outputs, strict=False):
             if isinstance(value, Value) and readers[name] > 1:
@@ -356,9 +359,7 @@ def _written(
         raise ValueError("quantised arithmetic is not known here: export the network before it is quantised")
     write = OPERATORS.get(node.op_type)
     if write is None:
-        raise ValueError(
-            "the operator is not known here: stop before it by output=NAME, where NAME is a value or node of the file"
-        )
+        raise ValueError("the operator is not known here")
     written = write(builder, {**options, "outputs": len(node.output)}, *inputs)
     outputs = list(written) if isinstance(written, list) else [written]
     missing = [name for name in node.output[len(outputs) :] if builder.readers[name]]
