@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from onnx import ModelProto, NodeProto
 
-from funcnn import checks
+from funcnn import checks, tree
 from funcnn.keys import Key
 from funcnn.layer import Layer
 from funcnn.models import network
@@ -184,7 +184,7 @@ def _with_params(layer: Layer, node: Node) -> Layer:
 
 
 def _init(node: Node, key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
-    return node.params, node.state, out_shape(node, [in_shape])
+    return tree.read_only(node.params), tree.read_only(node.state), out_shape(node, [in_shape])
 
 
 def _target(model: OnnxModel, output: str | None) -> str:

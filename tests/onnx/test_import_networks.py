@@ -211,3 +211,15 @@ def test_inputs_that_are_channels_last_in_the_file_stay_as_they_are(case):
         params, state, _ = layer.init((0,), shape)
         y, _, _ = layer.forward(params, x, state, train=False)
         np.testing.assert_allclose(y, np.moveaxis(onnx_runs(model, x), 1, -1), rtol=1e-5, atol=1e-5)
+
+
+def test_whoever_writes_into_the_weights_does_not_change_the_network():
+    layer = from_onnx(network(resnet_block))
+    params, _, _ = layer.init((0,), (6, 8, 3))
+    expected = tree.flatten(params)
+    with pytest.raises(ValueError, match="read-only"):
+        tree.leaves(params)[0][...] = 0
+    for of_layer in params.values():
+        of_layer.clear()
+    again = tree.flatten(layer.init((0,), (6, 8, 3))[0])
+    assert again.keys() == expected.keys() and all(again[path] is expected[path] for path in again)
