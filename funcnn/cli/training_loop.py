@@ -200,7 +200,10 @@ def features_of_frozen(model: Layer, state: Tree, x: Array, threads: int) -> tup
     def passed_on(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         return x, lambda dy: ({}, dy), state
 
-    return model.rebuild(layer._replace(forward=passed_on), *rest), features
+    def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
+        return {}, state[name], in_shape  # `fit` compares the state that it resumes with this
+
+    return model.rebuild(layer._replace(init=init, forward=passed_on), *rest), features
 
 
 def format_duration(initial: Checkpoint, current: Checkpoint) -> str:
