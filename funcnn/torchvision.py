@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import extras, models, ops
+from funcnn import extras, models, ops, tree
 from funcnn.combinators import map_layers, serial
 from funcnn.keys import Key, shapes_only
 from funcnn.layer import Layer, empty_batch, op_and_options
@@ -199,4 +199,5 @@ def _with_weights(
 def _init(
     layer: Layer, params: Tree, state: Tree, key: Key, in_shape: tuple[int, ...]
 ) -> tuple[Tree, Tree, tuple[int, ...]]:
+    params, state = tree.read_only(params), tree.read_only(state)
     return params, state, layer.forward(params, empty_batch(in_shape), state, train=False)[0].shape[1:]

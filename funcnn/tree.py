@@ -17,7 +17,7 @@ import numpy as np
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Tree: TypeAlias = dict[str, Any]
 
-__all__ = ["Array", "Tree", "flatten", "leaves", "map", "norm", "paths", "ravel", "size", "unflatten"]
+__all__ = ["Array", "Tree", "flatten", "leaves", "map", "norm", "paths", "ravel", "read_only", "size", "unflatten"]
 
 
 def map(f: Callable[..., Any], *trees: Any) -> Any:
@@ -217,6 +217,32 @@ def leaves(tree: Any) -> list[Any]:
     [2, 1]
     """
     return list(flatten(tree).values())
+
+
+def read_only(tree: Any) -> Any:
+    """Return a tree in new dicts, with the same arrays, which nothing can be written into from now on.
+
+    Parameters
+    ----------
+    tree : tree
+
+    Returns
+    -------
+    tree
+
+    Examples
+    --------
+    >>> params = read_only({"w": np.zeros(2)})
+    >>> params["w"].flags.writeable
+    False
+    """
+
+    def protected(leaf: Any) -> Any:
+        if isinstance(leaf, np.ndarray):
+            leaf.flags.writeable = False
+        return leaf
+
+    return map(protected, tree)
 
 
 def paths(tree: Any) -> list[str]:

@@ -114,6 +114,16 @@ def public_names():
                     yield f"{info.name}.{name}.{method}", module, function
 
 
+def test_tests_that_are_run_apart_import_what_there_is():
+    tests = Path(__file__).parent
+    for path in [*(tests / "parity").rglob("*.py"), *(tests / "pretrained").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "funcnn":
+                module = importlib.import_module(node.module)
+                there = {*dir(module), *(found.name for found in pkgutil.iter_modules(getattr(module, "__path__", [])))}
+                assert {alias.name for alias in node.names} <= there, path
+
+
 def test_every_public_name_has_an_executed_example():
     without = []
     for name, module, documented in public_names():

@@ -201,7 +201,7 @@ def features_of_frozen(model: Layer, state: Tree, x: Array, threads: int) -> tup
         return x, lambda dy: ({}, dy), state
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
-        return {}, state[name], in_shape
+        return {}, state[name], in_shape  # `fit` compares the state that it resumes with this
 
     return model.rebuild(layer._replace(init=init, forward=passed_on), *rest), features
 

@@ -13,13 +13,14 @@ import math
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import ModelProto, NodeProto
 
+from funcnn import checks, tree
 from funcnn.keys import Key
 from funcnn.layer import Layer
 from funcnn.models import network
@@ -46,7 +47,8 @@ def from_onnx(
         Of opset 7 to 24. Nothing in it is run. Weights of other types become float32.
     in_shape : tuple of int, optional
         Shape of an example as the layer takes it, channels last: (height, width, channels). Needed where the file
-        leaves sizes open.
+        leaves sizes open. Where the file itself takes channels last, or images without an axis for channels, as the
+        first thing that it does with them shows, so does the layer.
     output : str, optional
         The name of a value or node of the file that is to be the output; what only later values need is left out.
         "features", if there is no such name, is the input of the last layer with weights, the classifier of most
@@ -131,7 +133,10 @@ def import_network(
             else:
                 outputs = _written(builder, node, options, inputs)
         except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
-            raise ValueError(f"{model.where}: {_describe(node)}: {' '.join(str(error).split())}") from None
+            raise ValueError(
+                f"{model.where}: {_describe(node)}: {' '.join(str(error).split())}; stop before it by output=NAME, "
+                "where NAME is a value or node of the file"
+            ) from None
         values |= dict(zip(node.output, outputs, strict=False))
         for name, value in zip(node.output, outputs, strict=False):
             if isinstance(value, Value) and readers[name] > 1:
@@ -179,7 +184,7 @@ def _with_params(layer: Layer, node: Node) -> Layer:
 
 
 def _init(node: Node, key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
-    return node.params, node.state, out_shape(node, [in_shape])
+    return tree.read_only(node.params), tree.read_only(node.state), out_shape(node, [in_shape])
 
 
 def _target(model: OnnxModel, output: str | None) -> str:
@@ -191,10 +196,10 @@ def _target(model: OnnxModel, output: str | None) -> str:
                 f"{model.where}: has the outputs {', '.join(map(repr, outputs))}: name one of them by output="
             )
         return outputs[0]
-    if any(output in node.output for node in nodes):
+    if output and any(output in node.output for node in nodes):
         return output
     for node in nodes:
-        if output == node.name and node.output:
+        if output and output == node.name and node.output:
             return str(node.output[0])
     if output != "features":
         raise ValueError(
@@ -247,14 +252,17 @@ def _input(
     if not kind.HasField("shape") and in_shape is None:
         raise ValueError(f"{model.where}: the file does not say the shape of {value.name!r}: pass in_shape")
     rank = len(declared) - 1 if kind.HasField("shape") else len(in_shape or ())
-    as_it_is = rank < 2 or model.is_ours or _channels_last(value.name, needed)
-    order = tuple(range(rank)) if as_it_is else (*range(1, rank), 0)
     sizes = [d if d > 0 else 0 for d in declared[1:]] or [0] * rank
+    as_it_is = rank < 2 or model.is_ours or _is_as_here(model, value.name, sizes, needed)
+    order = tuple(range(rank)) if as_it_is else (*range(1, rank), 0)
     here = [sizes[a] for a in order]
     if in_shape is not None:
-        given = tuple(in_shape)
+        given = tuple(in_shape) if isinstance(in_shape, Iterable) else ()
+        if not given or not all(checks.is_int(size) and size > 0 for size in given):
+            raise ValueError(f"{model.where}: in_shape must be ints of at least 1, as (h, w, c), not {in_shape!r}")
         if len(given) != rank or any(d not in (0, g) for d, g in zip(here, given, strict=True)):
             wanted = ", ".join(str(d) if d else "any" for d in here)
+            wanted += "," * (rank == 1)
             raise ValueError(f"{model.where}: in_shape {given} does not fit, the file takes examples of ({wanted})")
         here = list(given)
     if rank < 1 or min(here) < 1:
@@ -266,18 +274,47 @@ def _input(
     return value.name, Value(-1, shape, order)
 
 
-def _channels_last(name: str, nodes: Sequence[NodeProto]) -> bool:
-    """Return whether the input's channels are its last axis: whether each use begins by moving them to the front."""
+def _is_as_here(model: OnnxModel, name: str, sizes: Sequence[int], nodes: Sequence[NodeProto]) -> bool:
+    """Return whether a value's axes are in funcnn's order: whether each use begins by putting channels in front.
+
+    They are its last axis, or it has none, as grey images (N, H, W) have. Sizes that are open are 0.
+    """
     readers = [node for node in nodes if name in node.input]
-    if len(readers) != 1:
-        return False
-    (node,) = readers
+    return bool(readers) and all(_puts_channels_in_front(model, node, sizes, nodes) for node in readers)
+
+
+def _puts_channels_in_front(
+    model: OnnxModel, node: NodeProto, sizes: Sequence[int], nodes: Sequence[NodeProto]
+) -> bool:
+    rank = len(sizes)
     if node.op_type in ("Sub", "Div", "Mul", "Add", "Identity", "Cast"):  # scaling comes first
-        return _channels_last(node.output[0], nodes)
-    perm = [list(a.ints) for a in node.attribute if a.name == "perm"]
+        return _is_as_here(model, node.output[0], sizes, nodes)
     if node.op_type == "Transpose":
-        return bool(perm) and perm[0] == [0, len(perm[0]) - 1, *range(1, len(perm[0]) - 1)]
+        return _written_ints(node, "perm", model, nodes) == [0, rank, *range(1, rank)]
+    if node.op_type == "Unsqueeze":
+        return rank == 2 and _written_ints(node, "axes", model, nodes) in ([1], [-rank - 1])
+    if node.op_type == "Reshape":  # does the same where there is one channel
+        shape = _written_ints(node, "shape", model, nodes)
+        kept = sizes[:-1] if rank > 2 and sizes[-1] == 1 else sizes
+        return (
+            len(kept) == 2
+            and len(shape) == 4
+            and shape[1:] == [1, *(a or b for a, b in zip(kept, shape[2:], strict=True))]
+        )
     return False
+
+
+def _written_ints(node: NodeProto, name: str, model: OnnxModel, nodes: Sequence[NodeProto]) -> list[int]:
+    """Return ints of a node that are its attribute or its second input, if that is written in the file."""
+    for attribute in node.attribute:
+        if attribute.name == name:
+            return list(attribute.ints)
+    for operand in node.input[1:2]:
+        made = [n for n in nodes if operand in n.output and n.op_type == "Constant"]
+        array = attributes(model, made[0]).get("value") if made else model.initializers.get(operand)
+        if isinstance(array, np.ndarray) and array.dtype.kind in "iu":
+            return [int(i) for i in array.ravel()]
+    return []
 
 
 def _fixed_batch(model: OnnxModel, name: str) -> int | None:
@@ -322,9 +359,7 @@ def _written(
         raise ValueError("quantised arithmetic is not known here: export the network before it is quantised")
     write = OPERATORS.get(node.op_type)
     if write is None:
-        raise ValueError(
-            "the operator is not known here: stop before it by output=NAME, where NAME is a value or node of the file"
-        )
+        raise ValueError("the operator is not known here")
     written = write(builder, {**options, "outputs": len(node.output)}, *inputs)
     outputs = list(written) if isinstance(written, list) else [written]
     missing = [name for name in node.output[len(outputs) :] if builder.readers[name]]

@@ -244,6 +244,8 @@ def _matmul(builder: Builder, options: Options, a: Input, b: Input) -> Value:
         return builder.add("matmul", {}, builder.plain(a), builder.plain(b))
     if isinstance(a, Value):
         weights = _floats(b, "second matrix")
+        if weights.ndim <= len(a.shape) + 1 and math.prod(weights.shape[:-2]) == 1:
+            weights = weights.reshape(weights.shape[-2:])
         if weights.ndim != 2:
             raise ValueError(f"its matrix {weights.shape} must have two axes here")
         return _dense(builder, a, weights)
@@ -262,7 +264,12 @@ def _matmul(builder: Builder, options: Options, a: Input, b: Input) -> Value:
 def _batch_norm(
     builder: Builder, options: Options, x: Input, scale: Input, bias: Input, mean: Input, var: Input
 ) -> Value:
-    if options.get("training_mode") or not options.get("spatial", 1):
+    if options.get("training_mode") or options["outputs"] > 1:  # before opset 14 the outputs say it
+        raise ValueError(
+            "it normalises by the batch's own statistics, as in training: export the network in evaluation mode "
+            "(in PyTorch after model.eval())"
+        )
+    if not options.get("spatial", 1):
         raise ValueError("only normalisation by the channels' running averages is known here")
     value = _value(x)
     value = builder.channels_last(value) if len(value.shape) > 1 else builder.restored(value)

@@ -150,7 +150,7 @@ REFUSED = {
     ),
     "unknown operator": (
         one("Cos"),
-        r"node 'y' \(Cos\): the operator is not known here: stop before it by output=NAME",
+        r"node 'y' \(Cos\): the operator is not known here; stop before it by output=NAME",
     ),
     "no operator": (one("Foo\n\x1b[31m"), r"node 'y' \('Foo\\n\\x1b\[31m'\): opset 17 has no such operator"),
     "old": (one("Relu", opset=6), "operators of opset 6, where 7 to 24 can be read"),
@@ -189,6 +189,17 @@ REFUSED = {
         "its output 'i' is not known",
     ),
     "integers": (one("Cast", to=6), "values become integers"),
+    # before opset 14 nothing but the further outputs says that the statistics are the batch's
+    "training mode": (
+        model_of(
+            [node("BatchNormalization", "x c c c c", "y mean var saved_mean saved_var")],
+            IMAGE,
+            ["y"],
+            {"c": np.ones(3, np.float32)},
+            opset=11,
+        ),
+        "the batch's own statistics, as in training: export the network in evaluation mode",
+    ),
     "name that is no text": (
         one("Relu").SerializeToString().replace(b"Relu", b"R\xfflu"),
         r"the name b'R\\xfflu' is not text",
@@ -201,7 +212,9 @@ def test_refused_in_one_line(case):
     file, message = case
     with pytest.raises(ValueError, match=message) as caught:
         from_onnx(file)
-    assert str(caught.value).startswith("from_onnx: ") and "\n" not in str(caught.value)
+    line = str(caught.value)
+    assert line.startswith("from_onnx: ") and "\n" not in line
+    assert ("; stop before it by output=NAME" in line) == ("from_onnx: node " in line)  # what can be done about it
 
 
 def test_what_is_unusual_but_right():
@@ -220,7 +233,7 @@ def test_what_is_unusual_but_right():
         assert y.shape == (3, *out_shape)
 
 
-@pytest.mark.parametrize("in_shape", [(5, 5, 3), (6, 8), "abc", (-6, 8, 3), (6.5, 8, 3)], ids=str)
+@pytest.mark.parametrize("in_shape", [(5, 5, 3), (6, 8), "abc", (-6, 8, 3), (6.5, 8, 3), (6.0, 8, 3), 6], ids=str)
 def test_an_in_shape_that_does_not_fit(in_shape):
     with pytest.raises(ValueError, match="in_shape"):
         from_onnx(one("Relu"), in_shape=in_shape)
@@ -229,6 +242,8 @@ def test_an_in_shape_that_does_not_fit(in_shape):
 def test_an_output_that_is_not_there():
     with pytest.raises(ValueError, match="no value or node is called 'z'; its outputs are 'y'"):
         from_onnx(one("Relu"), output="z")
+    with pytest.raises(ValueError, match="no value or node is called ''; its outputs are 'y'"):  # as nameless nodes are
+        from_onnx(one("Relu"), output="")
     with pytest.raises(ValueError, match="has no layer with weights, so that nothing is its 'features'"):
         from_onnx(one("Relu"), output="features")
 

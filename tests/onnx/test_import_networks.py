@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from imported import assert_agrees, run
+from imported import assert_agrees, model_of, run
 from imported_networks import (
     NETWORKS,
     SHAPE,
@@ -22,7 +22,7 @@ from imported_networks import (
     resnet_block,
     unet,
 )
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from funcnn import tree
 from funcnn.onnx import from_onnx
@@ -170,3 +170,56 @@ def test_the_last_layer_with_weights_may_have_computed_ones():
     scores = w.node("MatMul", x, w.node("Transpose", w.random(4, 8), perm=[1, 0]))
     body = from_onnx(w.model(w.node("Softmax", scores), SHAPE), output="features")
     assert body.init((0,), (6, 8, 3))[2] == (8,)
+
+
+def first(operator, *constants, **attributes):
+    """Nodes that begin with this operator, and the constants that it reads."""
+    names = [f"c{i}" for i in range(len(constants))]
+    return [helper.make_node(operator, ["x", *names], ["images"], **attributes)], dict(
+        zip(names, constants, strict=True)
+    )
+
+
+def both(begin):
+    """The same, of which two nodes read x."""
+    nodes, constants = begin
+    again = onnx.NodeProto.FromString(nodes[0].SerializeToString())
+    again.output[0] = "others"
+    return [*nodes, again], constants
+
+
+TO_FRONT = {
+    "transposed": (first("Transpose", perm=[0, 3, 1, 2]), (6, 8, 3)),
+    "transposed twice": (both(first("Transpose", perm=[0, 3, 1, 2])), (6, 8, 3)),
+    "one channel, reshaped": (first("Reshape", np.array([-1, 1, 6, 8])), (6, 8, 1)),
+    "no channel, reshaped": (first("Reshape", np.array([0, 1, 6, 8])), (6, 8)),
+    "no channel, an axis added": (first("Unsqueeze", np.array([1])), (6, 8)),
+}
+
+
+@pytest.mark.parametrize("case", TO_FRONT.values(), ids=TO_FRONT.keys())
+def test_inputs_that_are_channels_last_in_the_file_stay_as_they_are(case):
+    (nodes, constants), shape = case
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((4, shape[2] if len(shape) > 2 else 1, 3, 2)).astype(np.float32)
+    convs = [helper.make_node("Conv", [node.output[0], f"w{i}"], [f"y{i}"]) for i, node in enumerate(nodes)]
+    total = helper.make_node("Sum", [conv.output[0] for conv in convs], ["y"])
+    x = rng.standard_normal((2, *shape)).astype(np.float32)
+    model = model_of([*nodes, *convs, total], {"x": x}, ["y"], {**constants, "w0": w, "w1": -2 * w})
+    for in_shape in (None, shape):
+        layer = from_onnx(model, in_shape=in_shape)
+        params, state, _ = layer.init((0,), shape)
+        y, _, _ = layer.forward(params, x, state, train=False)
+        np.testing.assert_allclose(y, np.moveaxis(onnx_runs(model, x), 1, -1), rtol=1e-5, atol=1e-5)
+
+
+def test_whoever_writes_into_the_weights_does_not_change_the_network():
+    layer = from_onnx(network(resnet_block))
+    params, _, _ = layer.init((0,), (6, 8, 3))
+    expected = tree.flatten(params)
+    with pytest.raises(ValueError, match="read-only"):
+        tree.leaves(params)[0][...] = 0
+    for of_layer in params.values():
+        of_layer.clear()
+    again = tree.flatten(layer.init((0,), (6, 8, 3))[0])
+    assert again.keys() == expected.keys() and all(again[path] is expected[path] for path in again)

@@ -172,6 +172,8 @@ FORMS = [
     ("Pow", 7, {}, [F(2)], IMAGE),
     ("Div", 7, {}, [positive(4).reshape(4, 1, 1)], IMAGE),
     ("Sub", 7, {}, [normal(7)], IMAGE),
+    ("MatMul", 13, {}, [normal(1, 7, 2)], (2, 3, 7)),
+    ("MatMul", 13, {}, [normal(1, 1, 7, 2)], IMAGE),
     ("Max", 8, {}, [F(0.3)], IMAGE),
     ("Min", 13, {}, [F(0.3)], IMAGE),
     ("Gather", 11, {"axis": 2}, [np.int64(-1)], IMAGE),
