@@ -358,8 +358,7 @@ def main(
     source = runs.continued_folder(resume) if resume else None
     folder = checkpoints or source
     same_folder = folder is not None and source is not None and same_file(folder, source)
-    if folder and same_folder:
-        context.with_resource(locked(folder))  # until the end of the command
+    not_held = hold(context, folder) if folder and same_folder else ""
     saved = None
     if resume:
         resume, saved = runs.read_checkpoint(resume)
@@ -386,7 +385,7 @@ def main(
     if history:
         check_history(history, saved)
     if folder and not same_folder:
-        context.with_resource(locked(folder))
+        not_held = hold(context, folder)
         if any(path.is_file() for path in folder.glob("step-*.safetensors")):
             raise ValueError(
                 f"{folder} has checkpoints of another run: resume it by --resume {folder}, or name another folder"
@@ -434,6 +433,7 @@ def main(
         resumed=resume,
         same_folder=same_folder,
         replaces=resume if same_folder and saved and saved.description.get("interrupted") else None,
+        not_held=not_held,
         history=history,
         history_steps=history_steps,
     )
@@ -462,6 +462,23 @@ def main(
         report.print_report(console.results_console(), "test", confusion, dataset.classes)
     if failures:
         raise OSError("; ".join(failures))
+
+
+def hold(context: typer.Context, folder: Path) -> str:
+    """Lock the folder of a run's checkpoints until the end of the command, or return why it cannot be written to.
+
+    Raises
+    ------
+    BlockingIOError
+        If another run holds it.
+    """
+    try:
+        context.with_resource(locked(folder))
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def as_model(current: Checkpoint) -> Checkpoint:

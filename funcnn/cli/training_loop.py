@@ -38,7 +38,7 @@ class CheckpointPolicy(NamedTuple):
     Attributes
     ----------
     folder : Path, optional
-        Which the run has locked. By default a new one, made when the first checkpoint is due.
+        Which the run has locked, unless ``not_held``. By default a new one, made when the first checkpoint is due.
     every : int, optional
         Steps between two checkpoints. By default they are written each minute and, if a folder is given, after each
         epoch.
@@ -52,6 +52,9 @@ class CheckpointPolicy(NamedTuple):
         Whether it is in ``folder``.
     replaces : Path, optional
         One in the folder that Ctrl-C wrote where none was due, to remove when the next one is written.
+    not_held : str
+        Why the folder could not be locked, as it cannot be made or written to; "" if it is. It is tried again with each
+        checkpoint.
     history : Path, optional
     history_steps : bool
         Whether the history has a line for each step, too.
@@ -64,6 +67,7 @@ class CheckpointPolicy(NamedTuple):
     resumed: Path | None = None
     same_folder: bool = False
     replaces: Path | None = None
+    not_held: str = ""
     history: Path | None = None
     history_steps: bool = False
 
@@ -251,6 +255,7 @@ def store(initial: Checkpoint, states: Iterator[Checkpoint], policy: CheckpointP
     current = initial
     stored = initial if policy.same_folder else None
     folder, replaces, written = policy.folder, policy.replaces, time.monotonic()
+    held_folder = policy.folder is not None and not policy.not_held
     failures: dict[str, str] = {}
 
     def fail(what: str, message: str) -> None:
@@ -269,9 +274,12 @@ def store(initial: Checkpoint, states: Iterator[Checkpoint], policy: CheckpointP
                 fail("a history", f"cannot write {policy.history}: {error.strerror}" if error.strerror else str(error))
 
         def add(state: Checkpoint) -> None:
-            nonlocal folder, stored, replaces
+            nonlocal folder, held_folder, stored, replaces
             if folder is None:
                 folder = held.enter_context(locked_new_folder(policy.parent))
+            elif not held_folder:
+                held.enter_context(files.locked(folder))
+            held_folder = True
             checkpoint.add(folder, snapshot(initial, state), keep=policy.keep, replaces=replaces)
             stored, replaces = state, None
 
@@ -284,6 +292,8 @@ def store(initial: Checkpoint, states: Iterator[Checkpoint], policy: CheckpointP
             written = time.monotonic()
 
         try:
+            if policy.not_held:
+                fail("checkpoints", policy.not_held)
             for state in states:
                 if "a history" not in failures:
                     record(partial(history.write, state))

@@ -1,5 +1,6 @@
 """``funcnn train`` as a user runs it: what it prints where, what it leaves on disk, and how it fails."""
 
+import errno
 import json
 import os
 import re
@@ -232,7 +233,6 @@ FAILURES = {
     "steps of no history": (("--history-steps",), 2, "--history-steps needs --history FILE"),
     "nothing to resume": (("--resume", "missing"), 1, "cannot read missing: No such file or directory"),
     "an empty folder": (("--resume", "."), 1, ". has no checkpoint that can be read"),
-    "nowhere to keep": (("--checkpoints", "/proc/run"), 1, "cannot make the folder /proc/run: "),
     "a history in a missing folder": (("--history", "missing/h"), 1, "cannot write missing/h: No such file"),
     "a directory": (("--output", "."), 1, "cannot write .: it is a directory"),
     "a device": (("--history", "/dev/null"), 1, "cannot write /dev/null: it is not a file"),
@@ -472,6 +472,60 @@ def test_what_was_asked_for_and_not_written_is_exit_1_after_the_results(tmp_path
         lines = [f"funcnn train: warning: {reason}; training goes on without checkpoints", f"funcnn train: {reason}"]
         assert captured.err.splitlines() == (lines if asked else lines[:1])
         assert checkpoint.load("net.safetensors").train_state.epoch == 1 and len(rows(tmp_path / "h.jsonl")) == 1
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """Make the folder A one in which no file can be made, also for root."""
+
+    def refuse(original, path, *arguments):
+        if Path(path).parent.name == "A":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return original(path, *arguments)
+
+    for name in ("_open_locked", "write_atomic"):
+        monkeypatch.setattr(files, name, partial(refuse, getattr(files, name)))
+
+
+NOWHERE = {
+    "a file": ("plain", "cannot make the folder plain: File exists"),
+    "no folder can be made": ("/proc/run", "cannot make the folder /proc/run: No such file or directory"),
+    "a link to nothing": ("link", "cannot make the folder link: link is a link to away/far, which cannot be reached"),
+    "read-only": ("A", "cannot write in A: Permission denied"),
+}
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("folder", "reason"), NOWHERE.values(), ids=NOWHERE.keys())
+def test_checkpoints_that_cannot_be_written_from_the_start_do_not_stop_a_run(
+    tmp_path, monkeypatch, capsys, read_only, folder, reason
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plain").write_text("mine")
+    (tmp_path / "link").symlink_to("away/far")
+    outputs = ("--output", "net.safetensors", "--history", "h.jsonl")
+    assert in_process("--model", "seed", "--epochs", 2, "--checkpoints", folder, *outputs) == 1
+    captured = capsys.readouterr()
+    warning = f"funcnn train: warning: {reason}; training goes on without checkpoints"
+    assert captured.err.splitlines() == [warning, f"funcnn train: {reason}"]
+    assert json.loads(captured.out)["epochs"] == 2 and len(rows(tmp_path / "h.jsonl")) == 2
+    assert checkpoint.load("net.safetensors").train_state.epoch == 2
+    assert (tmp_path / "plain").read_text() == "mine"
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_run_resumes_from_a_folder_that_has_become_read_only(two_runs, capsys, request):
+    (two_runs / "A" / "step-000000060.safetensors").unlink()  # as if the run had been killed before
+    before = contents(two_runs / "A")
+    request.getfixturevalue("read_only")
+    assert in_process("--resume", "A", "--output", "net.safetensors") == 1
+    captured = capsys.readouterr()
+    reason = "cannot write in A: Permission denied"
+    warning = f"funcnn train: warning: {reason}; training goes on without checkpoints"
+    assert captured.err.splitlines() == [warning, f"funcnn train: {reason}"]
+    assert json.loads(captured.out.splitlines()[-1])["epochs"] == 3
+    assert checkpoint.load("net.safetensors").train_state.step == 60
+    assert contents(two_runs / "A") == before
 
 
 def test_a_pipe_to_resume_from_is_never_opened(tmp_path, monkeypatch):

@@ -97,6 +97,17 @@ def test_checkpoints_are_written_again_when_there_is_room_again(tmp_path, unwrit
     assert steps(tmp_path / "full") == [6, 8, 10] and len(trained.failures) == 1
 
 
+def test_a_folder_that_could_not_be_locked_is_tried_again_and_locked_with_each_checkpoint(tmp_path):
+    folder = tmp_path / "run"
+    with files.locked(folder):
+        with pytest.warns(UserWarning, match="^no room; training goes on without checkpoints$"):
+            trained = training_loop.store(INITIAL, after(INITIAL, 4), CheckpointPolicy(folder, 2, not_held="no room"))
+        assert steps(folder) == [] and trained.failures == ["no room"]
+    with pytest.warns(UserWarning, match="^no room; training goes on without checkpoints$"):
+        trained = training_loop.store(INITIAL, after(INITIAL, 4), CheckpointPolicy(folder, 2, not_held="no room"))
+    assert steps(folder) == [2, 4] and trained.failures == ["no room"]
+
+
 def make_nothing(path):
     pass
 
