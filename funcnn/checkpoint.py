@@ -582,6 +582,7 @@ def _encoded(checkpoint: Checkpoint) -> bytes:
         "epoch": _natural("epoch", train_state.epoch),
         "step": _natural("step", train_state.step),
         "plan": train_state.plan,
+        "optimizer": _optimizer(train_state.optimizer),
         "best": None
         if best is None
         else {
@@ -646,6 +647,12 @@ def _plan(written: Any) -> EpochPlan | None:
         for name, n in (("examples", examples), ("batch size", batch_size), ("steps", steps))
     )
     return EpochPlan(examples, batch_size, shuffle, steps)
+
+
+def _optimizer(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"a checkpoint's optimizer is a name, not {reprlib.repr(name)}")
+    return name
 
 
 _LARGEST_COUNT = 2**63 - 1
@@ -756,8 +763,8 @@ def _decoded(path: Path) -> Checkpoint:
     params, state, opt_state = (_tree(name, trees[name]) for name in ("params", "state", "opt_state"))
     key = tuple(_natural("key", i) for i in metadata["key"])
     epoch, step = (_natural(name, metadata[name]) for name in ("epoch", "step"))
-    plan = _plan(metadata.get("plan"))
-    train_state = TrainState(params, state, opt_state, key, epoch, step, _losses(trees["losses"]), plan)
+    plan, optimizer = _plan(metadata.get("plan")), _optimizer(metadata.get("optimizer", ""))
+    train_state = TrainState(params, state, opt_state, key, epoch, step, _losses(trees["losses"]), plan, optimizer)
     return Checkpoint(train_state, _description(metadata["description"]), best, _history(history))
 
 

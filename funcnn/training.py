@@ -183,6 +183,8 @@ class TrainState(NamedTuple):
         The losses of the completed steps of the current epoch. Their number is the position in the epoch.
     plan : EpochPlan, optional
         Of the current epoch, if some of its steps are completed.
+    optimizer : str
+        The name of the optimizer that ``opt_state`` belongs to; "" for unknown.
 
     Examples
     --------
@@ -197,6 +199,7 @@ class TrainState(NamedTuple):
     step: int
     losses: Sequence[float] | Array = ()
     plan: EpochPlan | None = None
+    optimizer: str = ""
 
 
 class Step(NamedTuple):
@@ -326,7 +329,7 @@ def start(model: Layer, optimizer: Optimizer, in_shape: tuple[int, ...], *, key:
     """
     _check_types("start", model, optimizer)
     params, state, _ = model.init(fold_in(key, _INIT), in_shape)
-    return TrainState(params, state, optimizer.init(params), key, 0, 0)
+    return TrainState(params, state, optimizer.init(params), key, 0, 0, optimizer=optimizer.name)
 
 
 def update(
@@ -367,7 +370,8 @@ def update(
     ------
     ValueError
         If the loss is not finite (the message has epoch, step and learning rate, and names the array and the example
-        that are not finite, if any are), or the shapes do not fit a layer (a note names its path).
+        that are not finite, if any are), ``train_state`` is of an optimizer of another name, or the shapes do not fit a
+        layer (a note names its path).
 
     Examples
     --------
@@ -386,6 +390,7 @@ def update(
     >>> train_state.step, bool(values[2] < values[0])
     (3, True)
     """
+    _check_name("update: train_state", train_state, optimizer)
     return _update(grad_fn, optimizer, train_state, x, targets, sample_weight, None, augment, mix)
 
 
@@ -405,7 +410,7 @@ def _update(
     if batch is not None:
         x, targets = x[batch], targets[batch]
         sample_weight = None if sample_weight is None else sample_weight[batch]
-    params, state, opt_state, key, epoch, step, losses, plan = train_state
+    params, state, opt_state, key, epoch, step, losses, plan, _ = train_state
     if augment is not None:
         x = augment(fold_in(fold_in(key, _AUGMENT), step), x)
     if mix is not None:
@@ -424,7 +429,7 @@ def _update(
             )
         updates, opt_state = optimizer.update(grads, opt_state, params)
         params = apply_updates(params, updates)
-    return TrainState(params, state, opt_state, key, epoch, step + 1, losses, plan), value
+    return TrainState(params, state, opt_state, key, epoch, step + 1, losses, plan, optimizer.name), value
 
 
 def fit(
@@ -611,6 +616,7 @@ def _check_resumed(resume: TrainState, model: Layer, in_shape: tuple[int, ...], 
         raise TypeError(
             f"fit: resume must be a TrainState, such as a record's train_state, not {type(resume).__name__}"
         )
+    _check_name("fit: resume", resume, optimizer)
     params, state = _init_shapes(model, in_shape, resume.key)
     for name, owner, expected, found in (
         ("params", "model", params, resume.params),
@@ -628,6 +634,12 @@ def _check_resumed(resume: TrainState, model: Layer, in_shape: tuple[int, ...], 
             raise ValueError(
                 f"fit: resume (tree 1) has the {name} of another {owner} than the one given (tree 0): {error}"
             ) from None
+
+
+def _check_name(what: str, train_state: TrainState, optimizer: Optimizer) -> None:
+    """Raise an error if a state is known to belong to an optimizer of another name: its arrays may look the same."""
+    if train_state.optimizer and optimizer.name and train_state.optimizer != optimizer.name:
+        raise ValueError(f"{what} was trained by {train_state.optimizer}, not {optimizer.name}")
 
 
 def _init_shapes(model: Layer, in_shape: tuple[int, ...], key: Key) -> tuple[Tree, Tree]:

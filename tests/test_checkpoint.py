@@ -23,7 +23,7 @@ DESCRIPTION = {"model": {"name": "mlp", "arguments": {"outputs": 3, "hidden": [4
 def make(step=12, params=None, **opt_state):
     params = {"0_dense": {"w": normal(3, 2).astype(np.float32), "b": np.zeros(2)}} if params is None else params
     best = BestEpoch(1, 0.25, {"w": np.ones(2)}, {"mean": np.zeros(3)}, 2)
-    training = TrainState(params, {"1_relu": {}}, opt_state, (0, 2**70), 3, step, np.array([0.1, 0.2]))
+    training = TrainState(params, {"1_relu": {}}, opt_state, (0, 2**70), 3, step, np.array([0.1, 0.2]), None, "adam")
     return Checkpoint(training, DESCRIPTION, best, [{"epoch": 1, "loss": 0.1}])
 
 

@@ -171,6 +171,7 @@ def nested(depth, name):
         ({"key": [-1]}, "key must be at least 0, got -1"),
         ({"epoch": True}, "epoch must be an int, not True"),
         ({"step": 10**30}, "step is at most"),
+        ({"optimizer": ["adam"]}, "optimizer is a name, not "),
         ({"best": {"epoch": 1, "value": 0.5}}, "'waited' is missing"),
         ({"description": {"text": "a" * 2**24}}, "header has .* bytes, more than 16,777,216"),
     ],

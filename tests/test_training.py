@@ -405,7 +405,7 @@ def test_masked_entries_are_refused(name):
 
 
 def test_the_state_of_another_optimizer_is_refused():
-    saved = training.start(MODEL, optim.adam(0.1), (4, 4, 1), key=(0,))
+    saved = training.start(MODEL, optim.adam(0.1), (4, 4, 1), key=(0,))._replace(optimizer="")
     with pytest.raises(ValueError, match=r"resume .*the opt_state of another optimizer.*'momentum'.*'mean', 'squar"):
         fit(resume=saved)
     other = optim.sgd(0.1, momentum=0.9).init({**saved.params, "4_dense": {"w": X, "b": X}})
@@ -413,6 +413,47 @@ def test_the_state_of_another_optimizer_is_refused():
         ValueError, match=r"another optimizer .* at momentum/4_dense/b: shape \(3,\) in tree 0, \(23, 4"
     ):
         fit(resume=saved._replace(opt_state=other))
+
+
+def trained_by(optimizer, resume=None):
+    """The state after an epoch, or after one more."""
+    epochs = 1 if resume is None else resume.epoch + 1
+    loss = losses.softmax_cross_entropy
+    (epoch,) = training.fit(MODEL, loss, optimizer, X, LABELS, epochs=epochs, key=(0,), resume=resume)
+    return epoch.train_state
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (optim.adam(0.1), optim.adamw(0.1)),
+        (optim.adamw(0.1), optim.radam(0.1)),
+        (optim.adam(0.1), optim.sgd(0.1)),
+        (
+            optim.chain(optim.clip_by_value(1.0), optim.adam(0.1)),
+            optim.chain(optim.clip_by_norm(1.0), optim.adam(0.1)),
+        ),
+        (optim.accumulate(optim.adam(0.1), 2), optim.accumulate(optim.adamw(0.1), 2)),
+    ],
+    ids=lambda optimizer: optimizer.name,
+)
+def test_an_optimizer_of_another_name_is_refused_also_where_its_state_looks_the_same(before, now):
+    for saved in (trained_by(before), training.start(MODEL, before, (4, 4, 1), key=(0,))):
+        with pytest.raises(ValueError) as refused:
+            trained_by(now, saved)
+        assert str(refused.value) == f"fit: resume was trained by {before.name}, not {now.name}"
+        with pytest.raises(ValueError, match=r"^update: train_state was trained by .*, not "):
+            training.update(value_and_grad(MODEL, losses.softmax_cross_entropy), now, saved, X, LABELS)
+
+
+def test_optimizers_without_a_name_and_other_hyperparameters_are_compared_by_structure():
+    saved = trained_by(optim.adam(0.1))
+    assert saved.optimizer == "adam"
+    unnamed = optim.adamw(0.1)._replace(name="")
+    for optimizer in (optim.adam(optim.cosine(0.2, 10), b1=0.5, weight_decay=0.1), unnamed):
+        assert trained_by(optimizer, saved).optimizer == optimizer.name
+    assert trained_by(optim.adamw(0.1), saved._replace(optimizer="")).epoch == 2
+    assert optim.chain(optim.clip_by_norm(1.0), unnamed).name == optim.freeze(unnamed, optim.weights_only).name == ""
 
 
 @pytest.mark.parametrize(

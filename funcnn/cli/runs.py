@@ -355,8 +355,9 @@ def start(run: Run, dataset: Dataset, splits: Splits, beginning: Beginning | Non
     model = checkpoint.rebuild(description)
     if beginning is None:
         return model, Checkpoint(_initial_state(run, model, description, splits), description)
-    opt_state = optimizer_for(run, len(splits.train)).init(beginning.params)
-    train_state = TrainState(beginning.params, beginning.state, opt_state, (run.seed,), 0, 0)
+    optimizer = optimizer_for(run, len(splits.train))
+    opt_state = optimizer.init(beginning.params)
+    train_state = TrainState(beginning.params, beginning.state, opt_state, (run.seed,), 0, 0, optimizer=optimizer.name)
     return model, Checkpoint(train_state, description)
 
 

@@ -484,7 +484,8 @@ def hold(context: typer.Context, folder: Path) -> str:
 def as_model(current: Checkpoint) -> Checkpoint:
     """Return what --output saves: a checkpoint without what only a resumed run needs."""
     description = {name: value for name, value in current.description.items() if name != "run_id"}
-    return current._replace(train_state=current.train_state._replace(opt_state={}), best=None, description=description)
+    train_state = current.train_state._replace(opt_state={}, optimizer="")
+    return current._replace(train_state=train_state, best=None, description=description)
 
 
 def check_options(run: Run, dropout: float | None) -> None:

@@ -143,7 +143,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             self.params_, self.state_ = best.params, best.state
             self.best_loss_, self.best_validation_score_ = None, -best.value
         # A later partial_fit or fit starts its own optimizer: momentum at the end of a schedule is of no use to it.
-        self._train_state = train_state._replace(opt_state={})
+        self._train_state = train_state._replace(opt_state={}, optimizer="")
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None) -> Any:
@@ -163,7 +163,8 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             self.loss_curve_ = list(self.loss_curve_)
             train_state = self._train_state
             if not train_state.opt_state or self.solver != self._solver:
-                train_state = train_state._replace(opt_state=optimizer.init(train_state.params))
+                opt_state = optimizer.init(train_state.params)
+                train_state = train_state._replace(opt_state=opt_state, optimizer=optimizer.name)
         self._solver = self.solver
         epochs = self._epochs(model, optimizer, training_data, train_state, train_state.epoch + 1)
         for epoch in self._recorded(epochs, model, None):

@@ -54,4 +54,4 @@ def adadelta(
         return adadelta_step
 
     slots = {"square": np.zeros_like, "step_square": np.zeros_like}
-    return recurrence(learning_rate, slots, step, l2=weight_decay, flush=eps > 0)
+    return recurrence("adadelta", learning_rate, slots, step, l2=weight_decay, flush=eps > 0)

@@ -59,4 +59,4 @@ def adagrad(
 
         return adagrad_step
 
-    return recurrence(learning_rate, {"sum": initial}, step, l2=weight_decay, flush=eps > 0)
+    return recurrence("adagrad", learning_rate, {"sum": initial}, step, l2=weight_decay, flush=eps > 0)

@@ -127,7 +127,7 @@ def _adam(
         return adam_step
 
     slots = {"mean": np.zeros_like, "square": np.zeros_like}
-    return recurrence(learning_rate, slots, step, l2=float(l2), decay=float(decay), mask=mask, flush=eps > 0)
+    return recurrence(name, learning_rate, slots, step, l2=float(l2), decay=float(decay), mask=mask, flush=eps > 0)
 
 
 def amsgrad(
@@ -175,7 +175,7 @@ def amsgrad(
         return amsgrad_step
 
     slots = {"mean": np.zeros_like, "square": np.zeros_like, "largest": np.zeros_like}
-    return recurrence(learning_rate, slots, step, l2=l2, flush=eps > 0)
+    return recurrence("amsgrad", learning_rate, slots, step, l2=l2, flush=eps > 0)
 
 
 def nadam(
@@ -237,7 +237,7 @@ def nadam(
         "square": np.zeros_like,
         "product": _scalar_one,
     }
-    return recurrence(learning_rate, slots, step, l2=l2, flush=eps > 0)
+    return recurrence("nadam", learning_rate, slots, step, l2=l2, flush=eps > 0)
 
 
 def _scalar_one(p: Array) -> Array:
@@ -296,7 +296,9 @@ def radam(
 
         return radam_step
 
-    return recurrence(learning_rate, {"mean": np.zeros_like, "square": np.zeros_like}, step, l2=l2, flush=eps > 0)
+    return recurrence(
+        "radam", learning_rate, {"mean": np.zeros_like, "square": np.zeros_like}, step, l2=l2, flush=eps > 0
+    )
 
 
 def check_adam(

@@ -55,7 +55,7 @@ def average_params(decay: float) -> Optimizer:
         average = tree.map(averaged, opt_state["average"], apply_updates(params, grads))
         return grads, {"step": np.asarray(t), "average": flushed(average, t)}
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, "average_params")
 
 
 def averaged_params(opt_state: Tree) -> Tree:

@@ -29,7 +29,7 @@ def clip_by_value(limit: float) -> Optimizer:
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
         return tree.map(lambda g: np.clip(g, -limit, limit), grads), opt_state
 
-    return _stateless(update)
+    return _stateless("clip_by_value", update)
 
 
 def clip_by_norm(max_norm: float) -> Optimizer:
@@ -49,7 +49,7 @@ def clip_by_norm(max_norm: float) -> Optimizer:
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
         return tree.map(lambda g: _limit_norm(g, max_norm), grads), opt_state
 
-    return _stateless(update)
+    return _stateless("clip_by_norm", update)
 
 
 def clip_by_global_norm(max_norm: float) -> Optimizer:
@@ -72,7 +72,7 @@ def clip_by_global_norm(max_norm: float) -> Optimizer:
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
         return _limit_norm(grads, max_norm), opt_state
 
-    return _stateless(update)
+    return _stateless("clip_by_global_norm", update)
 
 
 def adaptive_clip(clipping: float = 0.01, eps: float = 1e-3) -> Optimizer:
@@ -106,7 +106,7 @@ def adaptive_clip(clipping: float = 0.01, eps: float = 1e-3) -> Optimizer:
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
         return tree.map(clipped, grads, params), opt_state
 
-    return _stateless(update)
+    return _stateless("adaptive_clip", update)
 
 
 def _unit_norms(w: Array) -> Array:
@@ -124,11 +124,11 @@ def _limit_norm(grads: Any, max_norm: float) -> Any:
     return grads if norm <= max_norm else tree.map(lambda g: g * (max_norm / norm), grads)
 
 
-def _stateless(update: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]) -> Optimizer:
+def _stateless(name: str, update: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]) -> Optimizer:
     def init(params: Tree) -> Tree:
         return {}
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, name)
 
 
 def _positive(clip: str, name: str, value: float) -> float:

@@ -60,4 +60,4 @@ def lamb(
         directions, adamw_state = unscaled.update(grads, opt_state["adamw"], params)
         return tree.map(scaled, directions, params), {**next_rate(learning_rate, opt_state), "adamw": adamw_state}
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, "lamb")

@@ -56,4 +56,4 @@ def lion(
 
         return lion_step
 
-    return recurrence(learning_rate, {"mean": np.zeros_like}, step, decay=weight_decay, mask=mask)
+    return recurrence("lion", learning_rate, {"mean": np.zeros_like}, step, decay=weight_decay, mask=mask)

@@ -14,7 +14,7 @@ from funcnn.tree import Array, Tree
 
 
 class Optimizer(NamedTuple):
-    """An optimizer: two pure functions.
+    """An optimizer: two pure functions, and a name.
 
     Attributes
     ----------
@@ -22,6 +22,9 @@ class Optimizer(NamedTuple):
         ``init(params) -> opt_state``, a tree of arrays.
     update : callable
         ``update(grads, opt_state, params) -> updates, opt_state``. `apply_updates` adds the updates to the parameters.
+    name : str
+        Such as "adam" or "chain(clip_by_global_norm, adam)", without hyperparameters; "" for unknown. A state of
+        training is refused to an optimizer of another name.
 
     Examples
     --------
@@ -34,6 +37,13 @@ class Optimizer(NamedTuple):
 
     init: Callable[[Tree], Tree]
     update: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]
+    name: str = ""
+
+
+def name_around(name: str, *optimizers: Optimizer) -> str:
+    """Return the name of what holds other optimizers; "" if the name of one is not known."""
+    inner = [optimizer.name for optimizer in optimizers]
+    return f"{name}({', '.join(inner)})" if all(inner) else ""
 
 
 def apply_updates(params: Tree, updates: Tree) -> Tree:
@@ -116,7 +126,7 @@ def chain(*optimizers: Optimizer) -> Optimizer:
             grads, new_state[str(i)] = optimizer.update(grads, opt_state[str(i)], params)
         return grads, new_state
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, name_around("chain", *optimizers))
 
 
 _RATE_LEAVES = ("step", "learning_rate")  # a part of a state that has these leaves has a learning rate

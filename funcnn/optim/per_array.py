@@ -22,6 +22,7 @@ _SMALLEST = 1024
 
 
 def recurrence(
+    name: str,
     learning_rate: float | Schedule,
     slots: Mapping[str, Callable[[Array], Array]],
     step: Callable[[int, float], Callable[..., tuple[Any, ...]]],
@@ -35,6 +36,8 @@ def recurrence(
 
     Parameters
     ----------
+    name : str
+        Of the optimizer.
     learning_rate : float or schedule
     slots : dict of callable
         The arrays that the state holds for each parameter p, by name: ``slot(p)`` returns the initial value.
@@ -56,20 +59,20 @@ def recurrence(
     """
 
     def init(params: Tree) -> Tree:
-        return {**rate_state(learning_rate, 0), **{name: tree.map(slot, params) for name, slot in slots.items()}}
+        return {**rate_state(learning_rate, 0), **{slot: tree.map(initial, params) for slot, initial in slots.items()}}
 
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
         t, rate = int(opt_state["step"]) + 1, current_rate(opt_state)
         grads = add_params(grads, l2, params)
-        results = tree.map(step(t, rate), *(opt_state[name] for name in slots), grads)
+        results = tree.map(step(t, rate), *(opt_state[slot] for slot in slots), grads)
         new_state = next_rate(learning_rate, opt_state)
-        for i, name in enumerate(slots, start=1):
-            new_state[name] = tree.map(itemgetter(i), results)
+        for i, slot in enumerate(slots, start=1):
+            new_state[slot] = tree.map(itemgetter(i), results)
             if flush:
-                new_state[name] = flushed(new_state[name], t)
+                new_state[slot] = flushed(new_state[slot], t)
         return add_params(tree.map(itemgetter(0), results), -rate * decay, params, mask), new_state
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, name)
 
 
 def running(weight: float, old: Array, new: Array) -> Array:

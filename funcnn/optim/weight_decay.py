@@ -59,7 +59,7 @@ def add_weight_decay(weight_decay: float, mask: Mask | None = None) -> Optimizer
     def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
         return add_params(grads, weight_decay, params, mask), opt_state
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, "add_weight_decay")
 
 
 def add_params(grads: Tree, factor: float, params: Tree, mask: Mask | None = None) -> Tree:

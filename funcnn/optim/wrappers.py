@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from funcnn import checks, tree
-from funcnn.optim.optimizer import Optimizer
+from funcnn.optim.optimizer import Optimizer, name_around
 from funcnn.tree import Tree
 
 
@@ -55,7 +55,7 @@ def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:
         updates, inner = optimizer.update(tree.map(lambda g: g / steps, total), opt_state["inner"], params)
         return updates, {"inner": inner, "count": np.asarray(0), "sum": zeros}
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, name_around("accumulate", optimizer))
 
 
 def apply_if_finite(optimizer: Optimizer, max_consecutive: int = 5) -> Optimizer:
@@ -111,7 +111,7 @@ def apply_if_finite(optimizer: Optimizer, max_consecutive: int = 5) -> Optimizer
         counts = {"consecutive": np.asarray(consecutive), "skipped": skipped}
         return tree.map(np.zeros_like, grads), {"inner": opt_state["inner"], **counts}
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, name_around("apply_if_finite", optimizer))
 
 
 def freeze(optimizer: Optimizer, frozen: Callable[[str], bool]) -> Optimizer:
@@ -155,7 +155,7 @@ def freeze(optimizer: Optimizer, frozen: Callable[[str], bool]) -> Optimizer:
         zeros = {path: np.zeros_like(g) for path, g in tree.flatten(grads).items() if frozen(path)}
         return tree.unflatten({**tree.flatten(updates), **zeros}, like=params), opt_state
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, name_around("freeze", optimizer))
 
 
 def _without_frozen(params: Tree, frozen: Callable[[str], bool], prefix: str = "") -> Tree:
