@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,13 +15,15 @@ from funcnn.cli.history import read_history
 from funcnn.data import BUILTIN
 from funcnn.files import same_file
 
-__all__ = ["check_history", "check_outputs", "check_replaceable", "is_inside"]
+__all__ = ["check_history", "check_outputs", "check_picture", "check_replaceable", "is_inside"]
 
 
 def check_outputs(
     outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None], data: Mapping[str, str | None]
 ) -> None:
-    """Refuse outputs that are inputs or each other, or that lie among the images of a folder of data.
+    """Refuse outputs that are inputs or each other, that lie among the data, or where a file is of another kind.
+
+    The last is checked here for pictures (`check_picture`), and for other outputs by functions of their own.
 
     Parameters
     ----------
@@ -31,7 +34,7 @@ def check_outputs(
 
     Raises
     ------
-    UsageError
+    UsageError, ValueError
     """
     written = {option: path for option, path in outputs.items() if path is not None}
     read = {name: path for name, path in inputs.items() if path is not None}
@@ -48,6 +51,29 @@ def check_outputs(
             is_image = path.suffix.lower() == ".png" and path.exists()
             if is_inside(path, folder) and (is_image or not same_file(place, folder)):
                 raise UsageError(f"{option} {path} is among the data of {name} {folder}: name a place elsewhere")
+        if option == "--save":
+            check_picture(path)
+
+
+# The first bytes of a PNG, a GIF or an SVG, which may begin with declarations and comments.
+_PICTURE = re.compile(
+    rb"\x89PNG\r\n|GIF8|(\xef\xbb\xbf)?(<\?xml.*?\?>|<!--.*?-->|<!DOCTYPE svg[^>]*>|\s)*<svg\b", re.DOTALL
+)
+
+
+def check_picture(path: Path) -> None:
+    """Refuse to draw in the place of a file that is no picture, whatever its name; an empty one is replaced.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not path.is_file():  # there is none, or `write_atomic` refuses it
+        return
+    with open(path, "rb") as file:
+        begins = file.read(1000)
+    if begins and not _PICTURE.match(begins):
+        raise ValueError(f"{path} exists and is not a picture: remove it or name another file")
 
 
 def check_replaceable(path: Path) -> None:

@@ -18,8 +18,8 @@ from funcnn import predictor
 from funcnn.characters import visible
 from funcnn.cli import console
 from funcnn.cli.options import ModelFile, SkipBroken, Threads
+from funcnn.cli.runs import warn_of_other_pixels
 from funcnn.data import open_array
-from funcnn.data.examples import warn_of_no_negatives, warn_of_other_scale
 from funcnn.data.folders import describe_skipped, find_images
 from funcnn.data.images import check_broken, describe_shape, read_images
 from funcnn.data.tables import SUFFIXES as TABLE_SUFFIXES
@@ -106,27 +106,27 @@ def examples(
     path: Path, files: list[Path] | None, trained: Predictor, broken: dict[str, str]
 ) -> Iterator[tuple[list[str], Array]]:
     """Yield names and examples, at most `BATCH` images at a time; note in ``broken`` which files cannot be read."""
+    known = trained.preprocessing
     if files is None:
         if len(trained.in_shape) == 3 and path.suffix.lower() in TABLE_SUFFIXES:
             raise ValueError(f"{path}: the network takes {describe_shape(trained.in_shape)}, not rows of a table")
         x = open_array(
             path,
-            full_scale=trained.preprocessing.get("full_scale"),
+            full_scale=known.get("full_scale"),
             features=trained.description["data"].get("feature_names"),
         )
-        if x.ndim == 4 and "range" in trained.preprocessing:
-            warn_of_no_negatives(x, trained.preprocessing["range"], str(path))
+        warn_of_other_pixels(x, known.get("full_scale", 1), known, str(path))
         yield [f"{path}[{i}]" for i in range(len(x))], x
         return
     if len(trained.in_shape) != 3:
         raise ValueError(
             f"{path}: the network takes rows of {trained.in_shape[0]} numbers, in tables or .npz files, not images"
         )
-    (height, width, channels), known = trained.in_shape, trained.preprocessing
+    height, width, channels = trained.in_shape
     for start in range(0, len(files), BATCH):
         batch = files[start : start + BATCH]
         images = read_images(batch, (height, width), channels, fit=known["fit"])
         broken.update(images.broken)
         if len(images.read):
-            warn_of_other_scale(images.x, images.full_scale, known["full_scale"], known["range"], str(path))
+            warn_of_other_pixels(images.x, images.full_scale, known, str(path))
             yield [str(batch[i]) for i in images.read], images.x

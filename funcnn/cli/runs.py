@@ -200,10 +200,29 @@ def open_data(
         fit=fit,
         skip_broken=skip_broken,
     )
-    if "range" in preprocessing:
-        warn_of_other_scale(opened.x, opened.full_scale, scale, preprocessing["range"], run.data)
-        warn_of_other_range(opened.x, scale, preprocessing["range"], run.data)
+    warn_of_other_pixels(opened.x, opened.full_scale, preprocessing, run.data)
     return opened
+
+
+def warn_of_other_pixels(x: Array, full_scale: float, preprocessing: dict[str, Any], where: str) -> None:
+    """Warn of a file whose pixels contradict those of the training: before the network is given them, without a name.
+
+    Parameters
+    ----------
+    x : array
+        Parts of the training's full scale.
+    full_scale : float
+        Of the file.
+    preprocessing : dict
+        Of the training; nothing is known of the pixels if it has no range, as for rows of features.
+    where : str
+        The file.
+    """
+    if "range" in preprocessing and x.ndim > 2 and len(x):
+        trained, pixel_range = preprocessing["full_scale"], preprocessing["range"]
+        warn_of_other_scale(x, full_scale, trained, pixel_range, where)
+        advice = "(convert those of the file, or train on such as these)"
+        warn_of_other_range(x, trained, pixel_range, where, advice=advice)
 
 
 def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False) -> Dataset:
@@ -226,8 +245,7 @@ def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False)
         given[-1] != wanted[-1] and (len(wanted) == 1 or {given[-1], wanted[-1]} != {1, 3})
     ):
         raise ValueError(f"{source}: the network takes {data.describe_shape(wanted)}, not {data.describe_shape(given)}")
-    if "full_scale" in known:
-        warn_of_other_scale(opened.x, opened.full_scale, known["full_scale"], known["range"], source)
+    warn_of_other_pixels(opened.x, opened.full_scale, known, source)
     return data.match_classes(opened, trained.classes, source)
 
 

@@ -420,6 +420,7 @@ def main(
     else:
         splits = runs.hold_out(run, dataset)
         network, initial = runs.start(run, dataset, splits, beginning)
+        runs.warn_of_other_pixels(dataset.x, dataset.full_scale, initial.description["preprocessing"], run.data)
     print_summary(network, initial, log, beginning)
     log(f"{len(splits.train)} examples to train on, {len(splits.validation)} to validate, {len(splits.test)} to test")
     if dataset.splits:
@@ -620,6 +621,7 @@ def cross_validate(
     log, confusions = console.logger(quiet), []
     for i, splits in enumerate(runs.fold_splits(dataset.labels, folds), start=1):
         network, initial = runs.start(run, dataset, splits, beginning)
+        runs.warn_of_other_pixels(dataset.x, dataset.full_scale, initial.description["preprocessing"], run.data)
         if i == 1:
             print_summary(network, initial, log, beginning)
             log(f"{len(dataset.x)} examples in {folds} folds")

@@ -141,7 +141,9 @@ def find_full_scale(x: Array) -> float:
     return float(next((scale for scale in FULL_SCALES if low >= 0 and high <= scale), 1))
 
 
-def warn_of_other_range(x: Array, full_scale: float, pixel_range: Sequence[float], where: str) -> None:
+def warn_of_other_range(
+    x: Array, full_scale: float, pixel_range: Sequence[float], where: str, *, advice: str | None = None
+) -> None:
     """Warn of pixels whose range contradicts that of the training pixels.
 
     Parameters
@@ -154,6 +156,8 @@ def warn_of_other_range(x: Array, full_scale: float, pixel_range: Sequence[float
         Of the training pixels, in raw units.
     where : str
         What the warning begins with.
+    advice : str, optional
+        What it ends with, by default how Python says what the pixels are divided by.
 
     Warns
     -----
@@ -172,11 +176,12 @@ def warn_of_other_range(x: Array, full_scale: float, pixel_range: Sequence[float
     """
     least, largest = pixel_range
     low, high = (float(np.float32(v) * np.float32(full_scale)) for v in (x.min(), x.max()))
+    if advice is None:
+        advice = f"(in Python, full_scale= says what x is divided by, here {full_scale:g})"
     if _is_other_range(low, high, full_scale, pixel_range):
         warnings.warn(
             f"{where}: the pixels go from {low:.6g} to {high:.6g}, and those of the training from {least:.6g} to "
-            f"{largest:.6g}; predictions are wrong unless both are in the same units"
-            + f" (in Python, full_scale= says what x is divided by, here {full_scale:g})",
+            f"{largest:.6g}; predictions are wrong unless both are in the same units {advice}",
             stacklevel=3,
         )
 

@@ -11,7 +11,7 @@ from funcnn import checkpoint
 from funcnn.checkpoint import Checkpoint
 from funcnn.cli import console, main
 from funcnn.cli.history import read_history
-from funcnn.cli.outputs import check_history, check_outputs, check_replaceable
+from funcnn.cli.outputs import check_history, check_outputs, check_picture, check_replaceable
 from funcnn.training import TrainState
 
 
@@ -139,6 +139,37 @@ def test_picture_among_pictures_is_kept_and_a_new_one_written(folder):
     with pytest.raises(console.UsageError, match="is among the data"):
         check_outputs({"--save": folder / "photos" / "flat.png"}, {}, {"DATA": "photos"})
     check_outputs({"--save": folder / "photos" / "picture.png"}, {}, {"DATA": "photos"})
+
+
+NO_PICTURES = {
+    "an archive": b"PK\x03\x04 years of work",
+    "text": b"years of work",
+    "a page": b"<!DOCTYPE html><p><svg></svg>",
+    "a feed": b'<?xml version="1.0"?><feed></feed>',
+}
+
+
+@pytest.mark.parametrize("content", NO_PICTURES.values(), ids=NO_PICTURES.keys())
+@pytest.mark.parametrize("name", ["link.svg", "pic.png"])
+def test_a_picture_replaces_no_other_file(folder, capsys, name, content):
+    (folder / "pic.png").write_bytes(content)
+    (folder / "link.svg").symlink_to("pic.png")
+    for arguments in (("curves", "net"), ("kernels", "net"), ("confusion", "net", "own.npz")):
+        with pytest.raises(SystemExit) as ended:
+            main(["show", *arguments, "--save", name])
+        assert ended.value.code == 1
+        assert f"{name} exists and is not a picture: remove it or name another file\n" in capsys.readouterr().err
+    assert (folder / "pic.png").read_bytes() == content
+
+
+def test_pictures_and_what_is_empty_are_replaced_by_pictures(folder):
+    for name in ("a.png", "a.gif"):
+        Image.new("L", (8, 8)).save(name)
+    (folder / "a.svg").write_text('<?xml version="1.0"?>\n<!-- drawn -->\n<!DOCTYPE svg>\n<svg></svg>')
+    (folder / "own.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (folder / "empty.svg").touch()
+    for name in ("a.png", "a.gif", "a.svg", "own.svg", "empty.svg", "new.svg"):
+        check_picture(folder / name)
 
 
 def test_the_history_of_another_run_is_kept_when_a_run_resumes(tmp_path):

@@ -3,13 +3,17 @@
 import csv
 import io
 import json
+import re
 
 import commands
 import numpy as np
 import pytest
+import screens
 from PIL import Image
 
 from funcnn import checkpoint, tree
+from funcnn.cli import runs
+from funcnn.data import Splits
 
 RNG = np.random.default_rng(0)
 LABELS = np.arange(60) % 2
@@ -62,12 +66,29 @@ def test_each_is_evaluated_and_predicted_as_the_others_and_as_files(trained):
 
 def test_a_range_that_contradicts_the_training_is_one_line(trained):
     np.savez(trained / "parts.npz", x=PIXELS / 255, y=LABELS)
-    for command in ("evaluate", "predict"):
-        result = commands.run(command, "uint8.safetensors", "parts.npz", cwd=trained)
-        assert result.returncode == 0 and len(result.stderr.splitlines()) == 1
-        assert (
-            f"funcnn {command}: warning: " in result.stderr and "and those of the training from 0 to" in result.stderr
+    for command in (("evaluate",), ("predict",), ("show", "confusion")):
+        result = commands.run(*command, "uint8.safetensors", "parts.npz", cwd=trained)
+        assert result.returncode == 0
+        assert re.fullmatch(
+            rf"funcnn {' '.join(command)}: warning: parts.npz: the pixels go from 0 to \S+, and those of the training "
+            r"from 0 to \d+; predictions are wrong unless both are in the same units \(convert those of the file, or "
+            r"train on such as these\)\n",
+            result.stderr,
         )
+
+
+def test_training_names_the_file_whose_pixels_lie_outside_those_trained_on(tmp_path, monkeypatch):
+    """As one that is not among the examples to train on."""
+    x = np.where(PIXELS > 120, 1.0, -1.0)
+    x[17] *= 1000
+    np.savez(tmp_path / "own.npz", x=x, y=LABELS)
+    monkeypatch.chdir(tmp_path)
+    outside = [0, *range(18, 60), *range(1, 17)], [], [17]
+    monkeypatch.setattr(runs, "hold_out", lambda *_: Splits(*map(np.array, outside)))
+    options = ("--data", "own.npz", "--epochs", "1", "--validation", "0", "--quiet", "--output", "net.safetensors")
+    code, _, errors = screens.command(monkeypatch, "train", *options)
+    assert code == 0 and len(errors.splitlines()) == 1
+    assert errors.startswith("funcnn train: warning: own.npz: the pixels go from -1000 to 1000, and those of")
 
 
 def test_a_table_from_training_to_prediction(tmp_path):

@@ -246,7 +246,7 @@ def test_a_picture_is_saved_in_the_format_of_its_file(folder, tmp_path, monkeypa
     monkeypatch.chdir(folder)
     for suffix in ("svg", "PNG"):
         path = tmp_path / f"confusion.{suffix}"
-        path.write_text("an older file")
+        path.write_bytes(b"GIF89a an older picture")
         code, out, errors = command(monkeypatch, capsys, *COMMANDS["confusion"], "--save", path, "--light")
         content = path.read_bytes()
         assert code == 0 and not out and errors == f"wrote {path}: {len(content):,} bytes\n"
@@ -288,7 +288,7 @@ def test_without_pillow_it_says_what_to_install(folder, tmp_path, monkeypatch, c
 
 def test_a_full_disk_leaves_the_older_picture(tmp_path, monkeypatch):
     path = tmp_path / "picture.svg"
-    path.write_text("an older file")
+    path.write_bytes(b"GIF89a an older picture")
 
     def full(handle):
         raise OSError(28, "No space left on device")
@@ -296,7 +296,7 @@ def test_a_full_disk_leaves_the_older_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match=r"^cannot write .*picture.svg: No space left on device$"):
         files.write_atomic(path, b"half of it")
-    assert [p.name for p in tmp_path.iterdir()] == ["picture.svg"] and path.read_text() == "an older file"
+    assert [p.name for p in tmp_path.iterdir()] == ["picture.svg"] and path.read_bytes() == b"GIF89a an older picture"
 
 
 GREY = ["grey.safetensors", "grey.npz"]
