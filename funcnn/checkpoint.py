@@ -19,7 +19,7 @@ import re
 import reprlib
 import secrets
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -236,7 +236,8 @@ def add(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, keep: int = 3
     Raises
     ------
     TypeError, ValueError, OSError
-        As `save` does, and if the file exists and is a checkpoint of another run; no other checkpoint is removed then.
+        As `save` does, and if the file exists and is a checkpoint of another run; none of the
+        ``keep`` newest is removed then.
 
     Notes
     -----
@@ -263,20 +264,25 @@ def add(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, keep: int = 3
                 raise FileExistsError(f"cannot write {path}: it is a checkpoint of another run")
         except CheckpointError:
             path.rename(f"{path}.{secrets.token_hex(4)}.damaged")
+    kept = (path.name, replaces and replaces.name)
+    crowded = len(_checkpoint_files(folder)) >= keep  # otherwise there is no need to look into the others
+    others = [other for other in of_run(folder, this_run) if other.name not in kept] if crowded else []
+    _remove(others[keep:])  # a run that was killed may not have come to it
     files.write_atomic(path, content)
     for name in os.listdir(folder):
         if _UNFINISHED.fullmatch(name):
             files.remove_unfinished(folder / name)
-    kept = (path.name, replaces and replaces.name)
     superseded = [folder / replaces.name] if replaces and replaces.name != path.name else []
-    crowded = len(_checkpoint_files(folder)) > keep  # otherwise there is no need to look into the others
-    others = [other for other in of_run(folder, this_run) if other.name not in kept] if crowded else []
-    for old in [*others[keep - 1 :], *superseded]:
-        try:
-            old.unlink(missing_ok=True)
-        except OSError as error:
-            warnings.warn(f"cannot remove {old}: {error.strerror or error}", stacklevel=2)
+    _remove([*others[keep - 1 : keep], *superseded])
     return path
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            warnings.warn(f"cannot remove {path}: {error.strerror or error}", stacklevel=3)
 
 
 def of_run(folder: str | os.PathLike[str], run: str | None) -> list[Path]:
