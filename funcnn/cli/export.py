@@ -46,11 +46,12 @@ def main(
     check_writable(file)
     trained = predictor.load(model)
     from funcnn.onnx import to_onnx
+    from funcnn.onnx.metadata import of_full_scale
 
     offset = scale = None
     metadata = {"classes": json.dumps(trained.classes), "outputs": "probabilities" if probabilities else "logits"}
     if "full_scale" in trained.preprocessing:
-        metadata["inputs"] = f"pixels divided by {trained.preprocessing['full_scale']:g}"
+        metadata |= of_full_scale(trained.preprocessing["full_scale"])
     if trained.preprocessing["mean"] is not None:
         offset, scale = (np.asarray(trained.preprocessing[name]) for name in ("mean", "std"))
         scale = np.where(scale == 0, 1, scale)  # as in funcnn.data.standardize

@@ -15,6 +15,7 @@ from funcnn.cli.console import UsageError
 from funcnn.combinators import split_points
 from funcnn.combinators.children import child_names
 from funcnn.data import describe_shape
+from funcnn.data.scaling import IMAGENET
 from funcnn.layer import Layer
 from funcnn.tree import Tree
 
@@ -27,8 +28,6 @@ __all__ = ["Beginning", "Pretrained", "begin", "read", "trained_layers"]
 AFTER_LOGITS = ("softmax", "log_softmax", "sigmoid", "identity")
 # A file that subtracts or divides by more takes pixels from 0 to 255, others from 0 to 1.
 LARGEST_OF_UNIT_SCALE = 2.0
-# By which most networks for photographs standardise pixels from 0 to 1: red, green, blue.
-IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 class Pretrained(NamedTuple):
@@ -294,6 +293,7 @@ def _of_predictor(file: Path) -> Pretrained:
 
 def _of_onnx(file: Path, image_size: int | None) -> Pretrained:
     from funcnn.onnx.importer import import_network
+    from funcnn.onnx.metadata import full_scale_of
 
     in_shape = _open_shape(file, image_size)
     try:
@@ -329,7 +329,9 @@ def _of_onnx(file: Path, image_size: int | None) -> Pretrained:
         outputs,
         _classes(found.metadata, outputs) if is_ours else None,
         scaling,
-        {"preprocessing": {"full_scale": _full_scale(found.metadata)}} if is_ours and len(found.in_shape) == 3 else {},
+        {"preprocessing": {"full_scale": full_scale_of(found.metadata)}}
+        if is_ours and len(found.in_shape) == 3
+        else {},
     )
 
 
@@ -378,12 +380,6 @@ def _classes(metadata: dict[str, str], outputs: int) -> list[str] | None:
         return None
     is_list = isinstance(classes, list) and all(isinstance(name, str) for name in classes) and len(classes) > 1
     return classes if is_list and predictor.loss_for(len(classes))[0] == outputs else None
-
-
-def _full_scale(metadata: dict[str, str]) -> float | None:
-    """Return what the pixels are divided by before a network of the command's own export takes them."""
-    match = re.fullmatch(r"pixels divided by (\d[\d.e+]*)", metadata.get("inputs", ""))
-    return float(match[1]) if match else None
 
 
 def _open_shape(file: Path, image_size: int | None) -> tuple[int, ...] | None:

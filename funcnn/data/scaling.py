@@ -9,7 +9,10 @@ import numpy as np
 from funcnn import checks
 from funcnn.tree import Array
 
-__all__ = ["mean_and_std", "standardize"]
+__all__ = ["IMAGENET", "mean_and_std", "standardize"]
+
+# Of the pixels of ImageNet, from 0 to 1, as torchvision's networks and most others take them: red, green, blue.
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def mean_and_std(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import warnings
 from collections.abc import Iterable, Mapping
 from numbers import Integral
@@ -337,6 +336,7 @@ def _onnx_source(
     file: str | os.PathLike[str], name: str | None, image_shape: tuple[int, ...] | None, of_x: tuple[int, ...]
 ) -> _Source:
     from funcnn.onnx.importer import import_network
+    from funcnn.onnx.metadata import full_scale_of
 
     # Sizes that the file leaves open are image_shape's, else those of X, with as many channels as the file takes.
     size = of_x if image_shape is None else image_shape
@@ -348,11 +348,5 @@ def _onnx_source(
         except ValueError as error:
             errors.append(error)
         else:
-            return _Source(network.layer, network.in_shape, white=_white(network.metadata))
+            return _Source(network.layer, network.in_shape, white=full_scale_of(network.metadata))
     raise errors[0]
-
-
-def _white(metadata: Mapping[str, str]) -> float | None:
-    """Return what the metadata of an exported file says of its inputs; the graph itself does the rest."""
-    found = re.fullmatch(r"pixels divided by (\d+(?:\.\d+)?(?:e[+-]?\d+)?)", metadata.get("inputs", ""))
-    return float(found[1]) or None if found else None

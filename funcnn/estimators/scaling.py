@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import data
+from funcnn.data.scaling import IMAGENET
 from funcnn.tree import Array
 
 # A standard deviation of so many units of rounding (the dtype's epsilon times the mean) is nothing but rounding.
@@ -20,8 +21,6 @@ _ROUNDING = 4
 # Pixels that only this fraction of the images have (at least one image, of five or more) may be odd ones: they are, if
 # they lie further outside of the others' range than this is wide.
 _ODD_FRACTION, _FEWEST = 0.01, 5
-# Of the pixels of ImageNet, from 0 to 1, as torchvision's networks and most others take them: red, green, blue.
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 class Scaling(NamedTuple):

