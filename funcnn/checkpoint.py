@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import funcnn
-from funcnn import checks, extras, files, keys, models, tree
+from funcnn import blas, checks, extras, files, keys, models, tree
 from funcnn.combinators import map_layers
 from funcnn.layer import Layer
 from funcnn.stopping import BestEpoch
@@ -542,7 +542,7 @@ def versions() -> dict[str, Any]:
     -------
     dict of str and int
         ``funcnn``, ``numpy``, ``python``, ``processor``, ``blas``; with threadpoolctl installed, ``blas`` names the
-        processor type of its routines, and ``blas_threads`` is how many threads it may use.
+        processor type of its routines. ``blas_threads`` is how many threads it has in training, if that is known.
 
     Examples
     --------
@@ -555,18 +555,7 @@ def versions() -> dict[str, Any]:
         "python": platform.python_version(),
         "processor": platform.machine(),
     }
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-        return {**found, "blas": f"{built.get('name')} {built.get('version')}"}
-    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    # SciPy may have brought a second one, which NumPy does not use.
-    pools.sort(key=lambda pool: ("numpy" not in pool["filepath"], pool["filepath"]))
-    for pool in pools[:1]:
-        blas = " ".join(str(pool[key]) for key in ("internal_api", "version", "architecture") if pool.get(key))
-        found |= {"blas": blas, "blas_threads": pool["num_threads"]}
-    return found
+    return found | blas.description()
 
 
 # In the JSON, one of these stands for each array; everything else is written as it is.

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from funcnn import checks, tree
+from funcnn import blas, checks, tree
 from funcnn.combinators import map_layers
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, pull_back
@@ -40,7 +40,7 @@ __all__ = ["cores", "over_threads"]
 # counted per layer because threads wait for the interpreter lock between NumPy's calls, so each call has to be long.
 # With a lower value, small networks lose time to these waits; with a higher one, networks that would gain stay on one
 # thread. On two cores, networks with half as much work became slower with two threads, and with twice as much all
-# became faster except those of dense layers only, for which the BLAS' own threads are as good. To measure it again,
+# became faster except those of dense layers only. To measure it again,
 # compare ``scripts/bench --job vgg --threads 1`` and ``--threads 2``; likewise for the jobs lenet, bnnet and resnet.
 _MIN_WORK = 14e6
 # The work of one entry of a layer's output, in multiply-adds, apart from the products counted by `multiply_adds`: an
@@ -77,8 +77,8 @@ def over_threads(
     grad_fn : callable
         From `funcnn.gradients.value_and_grad`.
     n : int >= 1
-        The maximum number of shards, each on its own thread. Usually the number of `cores`. 1 returns ``grad_fn``
-        unchanged.
+        The maximum number of shards, each on its own thread. Usually the number of `cores`. With 1, ``grad_fn``
+        computes every batch whole.
     sync_batch_stats : bool
         True: batch normalisation in training takes its statistics over the whole batch, for which the threads wait for
         each other twice in each such layer. False: each shard is normalised by its own statistics, which is somewhat
@@ -114,9 +114,11 @@ def over_threads(
     The result differs from ``grad_fn``'s by rounding, since sums are taken in another order. It is the same bit for bit
     in every run with the same ``n``: how a batch is split depends on its size and shape, never on time.
 
-    While the shards run, threadpoolctl (extra ``threads``; scikit-learn includes it) limits the BLAS library to one
-    thread per shard. Without threadpoolctl, batches are split only if ``min_work`` is 0, because with the BLAS' own
-    threads competing, steps took as long as on one thread.
+    Meanwhile threadpoolctl (extra ``threads``; scikit-learn includes it) limits the BLAS library to one thread per
+    shard, also for a batch that stays whole: on several, a product waits for the one whose core is busy. Without
+    threadpoolctl, or with Apple's Accelerate, which it cannot limit, do so by an environment variable, before Python
+    starts: ``OPENBLAS_NUM_THREADS=1`` or ``VECLIB_MAXIMUM_THREADS=1``. Otherwise batches are split only if ``min_work``
+    is 0, because with the BLAS' own threads competing, steps took as long as on one thread.
 
     Code that runs inside a shard, such as a layer that calls `funcnn.training.predict`, starts no further threads.
 
@@ -139,22 +141,21 @@ def over_threads(
             f"over_threads: grad_fn must come from value_and_grad, which keeps its model and loss; got {grad_fn!r}"
         )
     checks.count("over_threads", "n", n)
-    if n == 1:
-        return grad_fn.__call__
     shards_by_shape: dict[tuple[int, ...], int] = {}  # a cache: `_choose_threads` takes microseconds in each step
 
     def threaded_grad_fn(
         params: Tree, state: Tree, x: Array, targets: Array, key: Key | None = None, sample_weight: Array | None = None
     ) -> tuple[Any, Tree, Tree]:
         x = np.asarray(x)
-        shards = 1 if _IN_SHARD.get() else shards_by_shape.get(x.shape)
+        shards = 1 if n == 1 or _IN_SHARD.get() else shards_by_shape.get(x.shape)
         if shards is None:
             shards = _choose_threads(model, params, state, x, n, min_work)
             if len(shards_by_shape) >= _SHAPES:
                 shards_by_shape.clear()
             shards_by_shape[x.shape] = shards
         if shards == 1:
-            return grad_fn(params, state, x, targets, key, sample_weight)
+            with blas.one_thread:
+                return grad_fn(params, state, x, targets, key, sample_weight)
         bounds = _bounds(len(x), shards)
         all_gather = AllGather(shards)
 
@@ -165,7 +166,7 @@ def over_threads(
             with shard_scope(Shard(first, last - first, shard_key or (), key, gather)):
                 return model.forward(params, x[first:last], state, train=True, key=shard_key)
 
-        with _THREADS:
+        with blas.one_thread:
             outputs, vjps, states = zip(*run_concurrently(forward, shards, all_gather.abort), strict=True)
             value, loss_vjp = loss(np.concatenate(outputs), targets, sample_weight=sample_weight)
             dys = np.split(loss_vjp(1.0), np.cumsum([len(y) for y in outputs[:-1]]))
@@ -205,7 +206,8 @@ def map_batches(
     starts = range(0, max(len(x), 1), batch_size)
     threads = _choose_threads(model, params, state, x[:batch_size], n, _MIN_WORK, len(starts))
     if threads == 1:
-        return [f(x[i : i + batch_size]) for i in starts]
+        with blas.one_thread:
+            return [f(x[i : i + batch_size]) for i in starts]
     bounds = _bounds(len(x), threads) if len(starts) == 1 else [*starts, len(x)]
     ranges = list(pairwise(bounds))
     stopped = threading.Event()
@@ -213,7 +215,7 @@ def map_batches(
     def results_of_thread(i: int) -> list[Array]:
         return [f(x[first:last]) for first, last in ranges[i::threads] if not stopped.is_set()]
 
-    with _THREADS:
+    with blas.one_thread:
         results = run_concurrently(results_of_thread, threads, stopped.set)
     return [results[k % threads][k // threads] for k in range(len(ranges))]
 
@@ -253,7 +255,7 @@ def _choose_threads(
         threads = max(1, min(n, batches, int(2 * work / min_work)))
     else:
         threads = max(1, min(n, len(x), math.isqrt(int(2 * work / min_work))))
-    return threads if threads == 1 or _THREADS.can_limit_blas() else 1
+    return threads if threads == 1 or blas.can_limit() else 1
 
 
 _WORK: WeakKeyDictionary[Callable[..., Any], dict[tuple[int, ...], float]] = WeakKeyDictionary()
@@ -286,7 +288,7 @@ def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Array) -> float
             return layer._replace(forward=forward)
 
         counting = map_layers(count_work, model)
-        with np.errstate(all="ignore"):
+        with blas.one_thread, np.errstate(all="ignore"):
             try:
                 counting.forward(params, x[:1], state, train=False)
             except (ValueError, TypeError):
@@ -377,18 +379,11 @@ class _Workers(NamedTuple):
 
 
 class _ThreadPool:
-    """The worker threads of the process, and the limit on the threads of the BLAS library. There is one instance.
-
-    Used in a ``with`` block, it limits the BLAS to one thread per calling thread. The limit is global to the process,
-    so the first caller to enter sets it, and the last one to leave restores the original.
-    """
+    """The worker threads of the process. There is one instance."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[_Workers] = []
-        self._callers = 0
-        self._controller: Any = None
-        self._limit: Any = None
 
     def acquire(self, n: int) -> _Workers:
         """Return n or more workers for the caller alone, who must `release` them.
@@ -413,35 +408,6 @@ class _ThreadPool:
                 self._idle.append(workers)
                 return
         workers.executor.shutdown(wait=False)
-
-    def can_limit_blas(self) -> bool:
-        """Return whether threadpoolctl is installed."""
-        with self._lock:
-            if self._controller is None:
-                self._controller = _blas_controller()
-            return self._controller is not False
-
-    def __enter__(self) -> None:
-        can_limit = self.can_limit_blas()
-        with self._lock:
-            if self._callers == 0 and can_limit:
-                self._limit = self._controller.limit(limits=1, user_api="blas")
-            self._callers += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._callers -= 1
-            if self._callers == 0 and self._limit is not None:
-                self._limit.restore_original_limits()
-
-
-def _blas_controller() -> Any:
-    """Return a threadpoolctl controller (slow to create, fast to use), or False if threadpoolctl is not installed."""
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        return False
-    return ThreadpoolController()
 
 
 _THREADS = _ThreadPool()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import checks
+from funcnn import blas, checks
 from funcnn.combinators import map_layers
 from funcnn.keys import Key
 from funcnn.layer import Layer, pull_back, wrap_forward
@@ -95,9 +95,10 @@ def layer_times(
         return wrap_forward(layer, _timed(layer, times[path]))
 
     timed_model = map_layers(timed, model)
-    for _ in range(rounds + 1):
-        y, vjp, _ = timed_model.forward(params, x, state, train=True, key=key)
-        pull_back(timed_model, vjp, cotangent(y), input_gradient=False)
+    with blas.one_thread:
+        for _ in range(rounds + 1):
+            y, vjp, _ = timed_model.forward(params, x, state, train=True, key=key)
+            pull_back(timed_model, vjp, cotangent(y), input_gradient=False)
     return {path: LayerTime(t.forward[1:], t.backward[1:] or [0.0] * rounds) for path, t in times.items()}
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnn import checks, keys, tree
+from funcnn import blas, checks, keys, tree
 from funcnn.data import batches
 from funcnn.data_parallel import cores, map_batches, over_threads
 from funcnn.divergence import diverged
@@ -61,8 +61,7 @@ def predict(
     batch_size : int >= 1
     threads : int, optional
         The maximum number of threads, by default one per core. Each computes whole batches; a single large batch is
-        split into shards. If the batches are too small for threads to save time, only one is used. With 1, several
-        cores are used only by the BLAS.
+        split into shards. If the batches are too small for threads to save time, only one is used.
 
     Returns
     -------
@@ -281,9 +280,10 @@ class EpochIterator(Iterator[Epoch]):
         self._records = records
 
     def __next__(self) -> Epoch:
-        for record in self._records:
-            if isinstance(record, Epoch):
-                return record
+        with blas.one_thread:  # once an epoch instead of in each step
+            for record in self._records:
+                if isinstance(record, Epoch):
+                    return record
         raise StopIteration
 
     def steps(self) -> Generator[Step | Epoch, None, None]:
@@ -416,7 +416,7 @@ def _update(
     if mix is not None:
         x, targets = mix(fold_in(fold_in(key, _MIX), step), x, targets)
     # An overflow makes the loss infinite or NaN, which raises an error below. NumPy's warnings would add nothing.
-    with np.errstate(over="ignore", invalid="ignore"):
+    with blas.one_thread, np.errstate(over="ignore", invalid="ignore"):
         value, grads, state = grad_fn(params, state, x, targets, fold_in(fold_in(key, _FORWARD), step), sample_weight)
         if not np.isfinite(value):
             raise diverged(
@@ -488,7 +488,7 @@ def fit(
     threads : int, optional
         The maximum number of threads, for steps (`funcnn.data_parallel.over_threads`) and metrics (`predict`), by
         default one per core. The same number gives the same results bit for bit, another number the same up to
-        rounding. With 1, several cores are used only by the BLAS.
+        rounding.
 
     Returns
     -------

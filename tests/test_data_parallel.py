@@ -11,10 +11,9 @@ import time
 
 import numpy as np
 import pytest
-import threadpoolctl
 from arrays import normal
 
-from funcnn import data_parallel, gradients, losses, metrics, models, ops, optim, training, tree
+from funcnn import blas, data_parallel, gradients, losses, metrics, models, ops, optim, training, tree
 from funcnn.combinators import residual, serial
 from funcnn.keys import generator
 from funcnn.layer import Layer, parameterless
@@ -370,8 +369,7 @@ def test_small_steps_stay_whole_and_large_ones_are_cut():
 
 
 def test_without_threadpoolctl_nothing_is_cut_for_speed(monkeypatch):
-    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    monkeypatch.setattr(data_parallel, "_THREADS", data_parallel._ThreadPool())
+    monkeypatch.setattr(blas, "can_limit", lambda: False)
     shards = []
     model = serial(counting_shards(shards), *models.lenet5().children)
     params, state, _ = model.init((0,), (16, 16, 1))
@@ -456,35 +454,10 @@ def test_predict_takes_as_many_threads_as_a_batchs_work_allows(monkeypatch):
         assert counts == count
 
 
-def test_the_blas_is_limited_while_shards_run_and_not_afterwards():
-    def blas():
-        return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
-
-    seen = []
-
-    def forward(params, x, state, *, train, key=None):
-        if train:
-            seen.append(blas())
-            if x.max() > 100:
-                raise ValueError("too large")
-        return x, lambda dy: ({}, dy), {}
-
-    model = serial(Layer("looking", lambda key, in_shape: ({}, {}, in_shape), forward), flatten(), dense(3))
-    params, state = start(model)
-    with threadpoolctl.threadpool_limits(3, user_api="blas"):
-        before = blas()
-        threaded(model, 2)(params, state, X, LABELS)
-        assert blas() == before
-        with pytest.raises(ValueError, match="too large"):
-            threaded(model, 2)(params, state, 1000 + X, LABELS)
-        assert blas() == before
-    assert all(limits <= {1} for limits in seen) and len(seen) >= 3
-
-
 FORKED = """
 import os, sys
 import numpy as np
-from funcnn import data_parallel, gradients, losses, models, training
+from funcnn import blas, data_parallel, gradients, losses, models, training
 if {without}:
     sys.modules["threadpoolctl"] = None
 model = models.resnet(3, blocks=(1,), channels=(2,))

@@ -1,0 +1,117 @@
+"""The threads of the BLAS, the library that NumPy multiplies matrices with: one, while this library computes.
+
+A matrix product on several BLAS threads ends when the slowest has ended, and a thread whose core is taken by another
+process waits for its turn, which takes milliseconds. So where the cores are busy, a product of 0.2 ms takes 30 ms or
+more on two threads. On an idle machine the second thread saves half of the time of each product. It saves more than it
+can cost only in products of some 2e9 multiply-adds and more (on two cores, both busy: 1e9 took 1.3 times as long on two
+threads, 4e9 took 0.8), and a step with so much work is divided among Python threads (`funcnn.data_parallel`), which
+wait a few times in each layer instead of in each product.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+# Environment variables that limit a BLAS, by a part of the name that NumPy was built with. A BLAS reads them once, when
+# NumPy is imported.
+_VARIABLES = {
+    "openblas": ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"),
+    "mkl": ("MKL_NUM_THREADS", "OMP_NUM_THREADS"),
+    "blis": ("BLIS_NUM_THREADS", "OMP_NUM_THREADS"),
+    "accelerate": ("VECLIB_MAXIMUM_THREADS",),
+}
+
+
+class _OneThread:
+    """A ``with`` block in which the BLAS uses one thread for each thread that calls it. There is one instance.
+
+    The number is global to the process, so the first caller to enter sets it, and the last one to leave restores it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._callers = 0
+        self._before: list[tuple[Any, int]] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._callers += 1
+            if self._callers == 1:
+                numbers = ((library, library.get_num_threads()) for library in _libraries())
+                self._before = [(library, number) for library, number in numbers if number != 1]
+                for library, _ in self._before:
+                    library.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._callers = max(self._callers - 1, 0)  # 0 in a child process that was forked within the block
+            if self._callers == 0:
+                self._restore()
+
+    def _restore(self) -> None:
+        for library, number in self._before:
+            library.set_num_threads(number)
+        self._before = []
+
+    def after_fork(self) -> None:
+        """Begin anew in a child process, in which another thread's block never ends."""
+        self._restore()
+        self.__init__()  # type: ignore[misc]
+
+
+one_thread = _OneThread()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=one_thread.after_fork)
+
+
+def can_limit() -> bool:
+    """Return whether the BLAS uses one thread within `one_thread`: by threadpoolctl, or always by its environment.
+
+    threadpoolctl is the extra ``threads``. It finds OpenBLAS, MKL and BLIS, but not Apple's Accelerate.
+    """
+    return bool(_libraries()) or _limited_by_environment()
+
+
+def description() -> dict[str, Any]:
+    """Return name and version of NumPy's BLAS as ``blas``, and how many threads it has while this library computes.
+
+    The number, ``blas_threads``, is left out where it is not known.
+    """
+    # SciPy may have brought a second library, which NumPy does not use.
+    for library in sorted(_libraries(), key=lambda library: ("numpy" not in library.filepath, library.filepath)):
+        names = (library.internal_api, library.version, getattr(library, "architecture", None))
+        return {"blas": " ".join(name for name in names if name), "blas_threads": 1}
+    name, version = _built_with()
+    return {"blas": f"{name} {version}"} | ({"blas_threads": 1} if _limited_by_environment() else {})
+
+
+@cache
+def _libraries() -> tuple[Any, ...]:
+    """Return threadpoolctl's controllers of the BLAS libraries (slow to find, fast to use), none without it."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return ()
+    return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+def _limited_by_environment() -> bool:
+    name = _built_with()[0]
+    variables = next((variables for part, variables in _VARIABLES.items() if part in name.lower()), ())
+    return next((os.environ[variable] for variable in variables if variable in os.environ), "") == "1"
+
+
+def _built_with() -> tuple[str, str]:
+    """Return name and version of the BLAS that NumPy was built with; Accelerate's version is that of macOS."""
+    found = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    name, version = str(found.get("name", "unknown")), str(found.get("version", "unknown"))
+    if "accelerate" in name.lower():
+        import platform
+
+        version = platform.mac_ver()[0]
+    return name, version

@@ -1,0 +1,169 @@
+"""The BLAS has one thread while this library computes, and as many as before afterwards."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import threadpoolctl
+
+from funcnn import blas, data_parallel, gradients, losses, metrics, optim, profiling, serial, training
+from funcnn.layer import Layer
+from funcnn.layers import dense, flatten
+
+X, LABELS = np.ones((6, 2, 2, 1), np.float32), np.arange(6) % 3
+
+
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+
+
+@pytest.fixture(autouse=True)
+def three_threads():
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):
+        assert blas_threads() == {3}
+        yield
+        assert blas_threads() == {3}
+
+
+@pytest.fixture
+def without_threadpoolctl(monkeypatch):
+    monkeypatch.setattr(blas, "_libraries", tuple)
+
+
+def model_that_notes(seen):
+    def forward(params, x, state, *, train, key=None):
+        seen.append(blas_threads())
+
+        def vjp(dy):
+            seen.append(blas_threads())
+            return {}, dy
+
+        return x, vjp, {}
+
+    return serial(Layer("noting", lambda key, in_shape: ({}, {}, in_shape), forward), flatten(), dense(3))
+
+
+def run_fit(model):
+    for _ in training.fit(
+        model, losses.softmax_cross_entropy, optim.sgd(0.1), X, LABELS, epochs=2, key=(0,), validation=(X, LABELS),
+        metrics={"accuracy": metrics.accuracy},
+    ):  # fmt: skip
+        assert blas_threads() == {3}  # in the caller's loop
+
+
+def run_steps(model):
+    loss, optimizer = losses.softmax_cross_entropy, optim.sgd(0.1)
+    for _ in training.fit(model, loss, optimizer, X, LABELS, epochs=1, batch_size=2, key=(0,)).steps():
+        assert blas_threads() == {3}
+
+
+def run_update(model):
+    optimizer = optim.sgd(0.1)
+    train_state = training.start(model, optimizer, X.shape[1:], key=(0,))
+    training.update(gradients.value_and_grad(model, losses.softmax_cross_entropy), optimizer, train_state, X, LABELS)
+
+
+def run_over_threads(model):
+    params, state, _ = model.init((0,), X.shape[1:])
+    for n, min_work in ((1, 0), (2, 1e9), (2, 0)):
+        grad_fn = gradients.value_and_grad(model, losses.softmax_cross_entropy)
+        data_parallel.over_threads(grad_fn, n, min_work=min_work)(params, state, X, LABELS)
+
+
+def run_predict(model):
+    params, state, _ = model.init((0,), X.shape[1:])
+    for threads in (1, 2):
+        training.predict(model, params, state, X, threads=threads)
+
+
+def run_layer_times(model):
+    params, state, _ = model.init((0,), X.shape[1:])
+    profiling.layer_times(model, params, state, X, rounds=1)
+
+
+@pytest.mark.parametrize("run", [run_fit, run_steps, run_update, run_over_threads, run_predict, run_layer_times])
+def test_one_blas_thread_within_and_as_many_as_before_afterwards(run):
+    seen = []
+    run(model_that_notes(seen))
+    assert seen and all(threads == {1} for threads in seen)
+
+
+def test_an_error_restores_the_number():
+    with pytest.raises(ZeroDivisionError), blas.one_thread, blas.one_thread:
+        assert blas_threads() == {1}
+        raise ZeroDivisionError
+
+
+def test_only_the_outermost_block_restores_the_number():
+    with blas.one_thread:
+        with blas.one_thread:
+            pass
+        assert blas_threads() == {1}
+
+
+def test_a_process_forked_within_a_block_begins_outside_of_it():
+    with blas.one_thread:
+        child = os.fork()
+        if child == 0:
+            right = blas_threads() == {3}
+            with blas.one_thread:
+                right &= blas_threads() == {1}
+            os._exit(0 if right and blas_threads() == {3} else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert blas_threads() == {1}
+
+
+@pytest.mark.parametrize(
+    "name, variables, limited",
+    [
+        ("scipy-openblas", {}, False),
+        ("scipy-openblas", {"OPENBLAS_NUM_THREADS": "1"}, True),
+        ("scipy-openblas", {"OMP_NUM_THREADS": "1"}, True),
+        ("scipy-openblas", {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "1"}, False),
+        ("scipy-openblas", {"VECLIB_MAXIMUM_THREADS": "1"}, False),
+        ("accelerate", {"OPENBLAS_NUM_THREADS": "1"}, False),
+        ("accelerate", {"VECLIB_MAXIMUM_THREADS": "1"}, True),
+        ("mkl-sdl", {"MKL_NUM_THREADS": "1"}, True),
+        ("unheard-of", {"OMP_NUM_THREADS": "1"}, False),
+    ],
+)
+def test_what_threadpoolctl_cannot_limit_is_limited_by_the_environment(
+    without_threadpoolctl, monkeypatch, name, variables, limited
+):
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(np, "show_config", lambda mode: {"Build Dependencies": {"blas": {"name": name}}})
+    assert blas.can_limit() == limited
+    assert ("blas_threads" in blas.description()) == limited
+    with blas.one_thread:
+        pass
+
+
+def test_the_description_names_the_library_and_its_kernels():
+    described = blas.description()
+    assert described["blas_threads"] == 1
+    [numpys] = [pool for pool in threadpoolctl.threadpool_info() if "numpy" in pool["filepath"]]
+    assert described["blas"] == f"{numpys['internal_api']} {numpys['version']} {numpys['architecture']}"
+
+
+def test_accelerates_version_is_that_of_macos(without_threadpoolctl, monkeypatch):
+    config = {"Build Dependencies": {"blas": {"name": "accelerate", "version": "unknown"}}}
+    monkeypatch.setattr(np, "show_config", lambda mode: config)
+    monkeypatch.setattr("platform.mac_ver", lambda: ("15.2", ("", "", ""), "arm64"))
+    assert blas.description()["blas"] == "accelerate 15.2"
+
+
+def test_without_threadpoolctl_nothing_is_imported_or_limited():
+    script = """
+import sys
+sys.modules["threadpoolctl"] = None
+from funcnn import blas
+with blas.one_thread:
+    print(blas._libraries())
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout == "()\n"
