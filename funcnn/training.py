@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnn import blas, checks, keys, tree
+from funcnn import blas, checks, keys, optim, tree
 from funcnn.data import batches
 from funcnn.data_parallel import cores, map_batches, over_threads
 from funcnn.divergence import diverged
@@ -23,7 +23,7 @@ from funcnn.kernels.allocator import keep_freed_memory
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, output
 from funcnn.losses import Loss
-from funcnn.optim import Optimizer, apply_updates, learning_rate
+from funcnn.optim import Optimizer, learning_rate
 from funcnn.tree import Array, Tree
 
 Metric: TypeAlias = Callable[[Array, Array], float]
@@ -427,8 +427,7 @@ def _update(
                 numbers=batch,
                 trees={"parameters": train_state.params, "state": train_state.state},
             )
-        updates, opt_state = optimizer.update(grads, opt_state, params)
-        params = apply_updates(params, updates)
+        params, opt_state = optim.step(optimizer, grads, opt_state, params)
     return TrainState(params, state, opt_state, key, epoch, step + 1, losses, plan, optimizer.name), value
 
 

@@ -4,8 +4,10 @@
 
     optimizer = chain(clip_by_global_norm(1.0), adam(cosine(1e-3, steps=1000)))
     opt_state = optimizer.init(params)
-    updates, opt_state = optimizer.update(grads, opt_state, params)
-    params = apply_updates(params, updates)
+    params, opt_state = step(optimizer, grads, opt_state, params)
+
+`step` is ``updates, opt_state = optimizer.update(grads, opt_state, params)`` and ``params = apply_updates(params,
+updates)``, for code that does something with the updates.
 
 A learning rate is a number or a schedule, which is a function of the step, counted from 0. The state is a tree of
 arrays of constant structure. It holds the learning rate of the next update, which `learning_rate` reads and
@@ -34,7 +36,7 @@ from funcnn.optim.by_name import by_name
 from funcnn.optim.clipping import adaptive_clip, clip_by_global_norm, clip_by_norm, clip_by_value
 from funcnn.optim.lamb import lamb
 from funcnn.optim.lion import lion
-from funcnn.optim.optimizer import Optimizer, apply_updates, chain, learning_rate, set_learning_rate
+from funcnn.optim.optimizer import Optimizer, apply_updates, chain, learning_rate, set_learning_rate, step
 from funcnn.optim.plateau import Plateau, reduce_on_plateau
 from funcnn.optim.rmsprop import rmsprop
 from funcnn.optim.schedules import (
@@ -93,6 +95,7 @@ __all__ = [
     "rmsprop",
     "set_learning_rate",
     "sgd",
+    "step",
     "warmup",
     "warmup_cosine",
     "weights_only",

@@ -25,6 +25,9 @@ class Optimizer(NamedTuple):
     name : str
         Such as "adam" or "chain(clip_by_global_norm, adam)", without hyperparameters; "" for unknown. A state of
         training is refused to an optimizer of another name.
+    fresh : bool
+        Whether all updates are arrays that ``update`` has just made and keeps no reference to, so that `step` may write
+        the new parameters into them.
 
     Examples
     --------
@@ -38,6 +41,7 @@ class Optimizer(NamedTuple):
     init: Callable[[Tree], Tree]
     update: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]
     name: str = ""
+    fresh: bool = False
 
 
 def name_around(name: str, *optimizers: Optimizer) -> str:
@@ -75,6 +79,45 @@ def _add(p: Any, u: Any) -> Any:
         raise ValueError(f"apply_updates: a parameter has shape {p.shape}, its update {u.shape}")
     total = p + u
     return total if total.dtype is p.dtype or total.dtype == p.dtype else total.astype(p.dtype)
+
+
+def step(optimizer: Optimizer, grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
+    """Return the parameters and the optimizer's state after one step: ``update`` and `apply_updates` in one.
+
+    It is faster for large arrays: if the optimizer's updates are ``fresh``, their memory becomes that of the new
+    parameters.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    grads, opt_state, params : tree
+
+    Returns
+    -------
+    params, opt_state : tree
+        The same, bit for bit, as those of ``update`` and `apply_updates`.
+
+    Raises
+    ------
+    ValueError
+        As `apply_updates`.
+
+    Examples
+    --------
+    >>> from funcnn.optim import sgd
+    >>> optimizer, params = sgd(0.5), {"w": np.array([1.0])}
+    >>> params, opt_state = step(optimizer, {"w": np.array([4.0])}, optimizer.init(params), params)
+    >>> params
+    {'w': array([-1.])}
+    """
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return tree.map(_add_in_place if optimizer.fresh else _add, params, updates), opt_state
+
+
+def _add_in_place(p: Any, u: Any) -> Any:
+    if type(u) is not np.ndarray or u.shape != p.shape or u.dtype != p.dtype:
+        return _add(p, u)
+    return np.add(p, u, out=u)
 
 
 def scaled(factor: float, tree_of_arrays: Tree) -> Tree:
@@ -126,7 +169,7 @@ def chain(*optimizers: Optimizer) -> Optimizer:
             grads, new_state[str(i)] = optimizer.update(grads, opt_state[str(i)], params)
         return grads, new_state
 
-    return Optimizer(init, update, name_around("chain", *optimizers))
+    return Optimizer(init, update, name_around("chain", *optimizers), bool(optimizers) and optimizers[-1].fresh)
 
 
 _RATE_LEAVES = ("step", "learning_rate")  # a part of a state that has these leaves has a learning rate

@@ -43,7 +43,7 @@ def recurrence(
         The arrays that the state holds for each parameter p, by name: ``slot(p)`` returns the initial value.
     step : callable
         ``step(t, rate)``, with t counted from 1, returns the recurrence of step t: a function ``(*slots, g) -> update,
-        *new_slots``, with the slots in the order of ``slots``.
+        *new_slots``, with the slots in the order of ``slots``. The update is a new array, none of the others.
     l2 : float
         L2 regularisation: l2 times the parameters is added to the gradient.
     decay : float
@@ -72,7 +72,7 @@ def recurrence(
                 new_state[slot] = flushed(new_state[slot], t)
         return add_params(tree.map(itemgetter(0), results), -rate * decay, params, mask), new_state
 
-    return Optimizer(init, update, name)
+    return Optimizer(init, update, name, fresh=True)
 
 
 def running(weight: float, old: Array, new: Array) -> Array:

@@ -87,4 +87,4 @@ def rmsprop(
         means, of_sgd = new_state["0"], new_state["1"]
         return updates, {"0": flushed(means, int(of_sgd["step"])) if eps else means, "1": of_sgd}
 
-    return Optimizer(chained.init, flushing_update, "rmsprop")
+    return Optimizer(chained.init, flushing_update, "rmsprop", fresh=True)

@@ -74,4 +74,4 @@ def sgd(
             return tree.map(lambda g, m: -rate * (g + momentum * m), grads, new_state["momentum"]), new_state
         return scaled(-rate, new_state["momentum"]), new_state
 
-    return Optimizer(init, update, "sgd")
+    return Optimizer(init, update, "sgd", fresh=True)

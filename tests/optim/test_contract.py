@@ -207,6 +207,7 @@ def test_every_public_optimizer_and_schedule_is_here():
     tested = {name.partition(",")[0] for name in OPTIMIZERS}
     composed = set(COMPOSED) - {"hyperparameters of NumPy's"} | {"averaged_params", "weights_only"}
     others = {"by_name", "Optimizer", "Plateau", "Schedule", "apply_updates", "learning_rate", "set_learning_rate"}
+    others |= {"step"}
     schedules = {"constant", "cosine", "cosine_restarts", "exponential", "inverse_time", "one_cycle", "piecewise"}
     schedules |= {"polynomial", "reduce_on_plateau", "warmup", "warmup_cosine"}
     assert tested | composed | others | schedules == set(optim.__all__)
@@ -241,6 +242,32 @@ def test_nothing_is_written_and_types_are_kept(optimizer):
         )
         assert {u.dtype for u in tree.leaves(updates)} == {np.dtype(np.float32)}
         opt_state = new_state
+
+
+@pytest.mark.parametrize("optimizer", ALL.values(), ids=ALL.keys())
+def test_a_step_is_the_update_and_its_application_bit_for_bit(optimizer):
+    params = {"a": np.float32([[1.0, -2.0]]), "b": {"w": np.float32(0.5)}}
+    grads = tree.map(lambda p: np.float32(0.3) * p + np.float32(0.1), params)
+    opt_state = optimizer.init(params)
+    for _ in range(3):
+        held = tree.map(np.array, opt_state)
+        updates, expected_state = optimizer.update(grads, opt_state, params)
+        expected = optim.apply_updates(params, updates)
+        stepped, new_state = optim.step(optimizer, grads, opt_state, params)
+        tree.map(np.testing.assert_array_equal, stepped, expected)
+        tree.map(np.testing.assert_array_equal, new_state, expected_state)
+        tree.map(np.testing.assert_array_equal, opt_state, held)
+        arrays = [*tree.leaves(new_state), *tree.leaves(grads), *tree.leaves(params)]
+        assert not any(np.may_share_memory(leaf, other) for leaf in tree.leaves(stepped) for other in arrays)
+        params, opt_state = stepped, new_state
+
+
+def test_a_step_with_updates_of_another_dtype_keeps_the_parameters():
+    def update(grads, opt_state, params):
+        return {"w": np.array([0.5])}, {}
+
+    params, optimizer = {"w": np.float32([1.0])}, optim.Optimizer(lambda params: {}, update, fresh=True)
+    assert optim.step(optimizer, params, {}, params)[0]["w"].dtype == np.float32
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,7 @@ def make_run(task: Task) -> Callable[[int], float]:
         nonlocal params, state, opt_state, step
         for x, labels in islice(batches, steps):
             value, grads, state = grad_fn(params, state, x, labels, keys.fold_in((0,), step))
-            updates, opt_state = optimizer.update(grads, opt_state, params)
-            params = optim.apply_updates(params, updates)
+            params, opt_state = optim.step(optimizer, grads, opt_state, params)
             step += 1
         return float(value)
 
