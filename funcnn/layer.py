@@ -85,6 +85,23 @@ class Layer(NamedTuple):
     children: tuple[Layer, ...] = ()
     rebuild: Callable[..., Layer] | None = None
 
+    def __repr__(self) -> str:
+        """Return the call that makes the layer, with those arguments that are not their defaults."""
+        arguments = list(map(repr, self.children))
+        if isinstance(self.forward, OpForward):
+            arguments = _given_arguments(self.forward) or arguments
+        line = f"{self.name}({', '.join(arguments)})"
+        if len(line) <= _REPR_WIDTH and "\n" not in line:
+            return line
+        indented = (argument.replace("\n", "\n    ") for argument in arguments)
+        return f"{self.name}(\n" + "".join(f"    {argument},\n" for argument in indented) + ")"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from html import escape  # takes a tenth of the time of importing funcnn
+
+        return f"<pre>{escape(repr(self))}</pre>"
+
     def __reduce__(self) -> tuple[Any, ...]:
         recipe = self.forward.recipe if isinstance(self.forward, OpForward) else None
         if recipe is None:
@@ -96,6 +113,38 @@ class Layer(NamedTuple):
         if not (len(self.children) == len(made.children) and all(map(is_, self.children, made.children))):
             replaced["children"] = self.children
         return _remade, (recipe, replaced)
+
+
+_REPR_WIDTH = 100  # of a layer on one line; a longer one has a line for each argument
+
+
+def _given_arguments(forward: OpForward) -> list[str]:
+    """Return the arguments of the call that makes a layer, without those that have the default value."""
+    recipe = forward.recipe
+    if not isinstance(recipe, partial):
+        return []
+    if recipe.func in (parameterless, parametric, joining):
+        defaults, options = _defaults(forward.op), forward.options
+        return [f"{name}={_text(options[name])}" for name in options if not _same(options[name], defaults.get(name))]
+    parameters = inspect.signature(recipe.func).parameters
+    arguments: list[str] = []
+    for name, value in inspect.signature(recipe.func).bind(*recipe.args, **recipe.keywords).arguments.items():
+        if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
+            arguments += map(_text, value)
+        elif parameters[name].default is inspect.Parameter.empty:
+            arguments.append(_text(value))
+        elif not _same(value, parameters[name].default):
+            arguments.append(f"{name}={_text(value)}")
+    return arguments
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value is default or repr(value) == repr(default)
+
+
+def _text(value: Any) -> str:
+    """Return a value as in the code that makes a layer: a function by its name."""
+    return str(value.__name__) if isinstance(value, FunctionType) else repr(value)
 
 
 def _remade(recipe: Callable[[], Layer], replaced: Mapping[str, Any]) -> Layer:

@@ -393,8 +393,9 @@ def _conv(
 
     options = {**_options(name, rank, stride, padding, dilation, bias, method), "groups": groups}
     recipe = partial(
-        _conv, rank, features, kernel_size, stride, padding, dilation, groups, bias, w_init, b_init, method
-    )
+        (conv1d, conv2d, conv3d)[rank - 1], features, kernel_size, stride=stride, padding=padding, dilation=dilation,
+        groups=groups, bias=bias, w_init=w_init, b_init=b_init, method=method,
+    )  # fmt: skip
     return parametric(name, init_params, ops.conv, options, optional_dx=True, recipe=recipe)
 
 
@@ -429,20 +430,10 @@ def _conv_transpose(
         "groups": groups,
     }
     recipe = partial(
-        _conv_transpose,
-        rank,
-        features,
-        kernel_size,
-        stride,
-        padding,
-        output_padding,
-        dilation,
-        groups,
-        bias,
-        w_init,
-        b_init,
-        method,
-    )
+        (conv_transpose1d, conv_transpose2d, conv_transpose3d)[rank - 1], features, kernel_size, stride=stride,
+        padding=padding, output_padding=output_padding, dilation=dilation, groups=groups, bias=bias, w_init=w_init,
+        b_init=b_init, method=method,
+    )  # fmt: skip
     return parametric(name, init_params, ops.conv_transpose, options, optional_dx=True, recipe=recipe)
 
 
@@ -468,8 +459,9 @@ def _depthwise_conv(
 
     options = _options(name, rank, stride, padding, dilation, bias, method)
     recipe = partial(
-        _depthwise_conv, rank, kernel_size, multiplier, stride, padding, dilation, bias, w_init, b_init, method
-    )
+        (depthwise_conv1d, depthwise_conv2d, depthwise_conv3d)[rank - 1], kernel_size, multiplier=multiplier,
+        stride=stride, padding=padding, dilation=dilation, bias=bias, w_init=w_init, b_init=b_init, method=method,
+    )  # fmt: skip
     return parametric(name, init_params, depthwise_conv, options, optional_dx=True, recipe=recipe)
 
 
