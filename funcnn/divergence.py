@@ -17,6 +17,10 @@ from funcnn.tree import Array, Tree
 _LARGE = 100  # the largest value of data that nobody would call unscaled
 
 
+class DivergenceError(ValueError):
+    """Training diverged although the data were finite: mostly, the learning rate was too high."""
+
+
 def diverged(
     what: str,
     where: str,
@@ -45,12 +49,13 @@ def diverged(
     Returns
     -------
     ValueError
+        A `DivergenceError` unless an array of the data has entries that are not finite.
     """
     cause = _first_bad(data) or _first_bad(changed or {}, numbers)
     if cause:
         return ValueError(f"training diverged: {what} {where}: {cause}")
     already = _bad_leaf(trees or {})
-    return ValueError(f"training diverged: {what} {where}{already}; try a lower learning rate{_unscaled(data)}")
+    return DivergenceError(f"training diverged: {what} {where}{already}; try a lower learning rate{_unscaled(data)}")
 
 
 def _first_bad(arrays: Mapping[str, Array | None], numbers: Array | None = None) -> str | None:

@@ -38,7 +38,7 @@ FLOORS = [
     {"layer", "layers", "combinators", "fusion", "models", "torchvision"},
     {"data"},
     {"attribution", "intermediates", "derivatives", "profiling", "summary", "testing"},
-    {"gradients", "data_parallel", "training", "divergence", "stopping", "checkpoint", "progress"},
+    {"gradients", "data_parallel", "training", "divergence", "lr_range", "stopping", "checkpoint", "progress"},
     {"onnx"},
     {"predictor"},
     {"estimators"},
