@@ -4,7 +4,7 @@ VENV ?= .venv
 ARGS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help train test soak parity pretrained bench lint mutants clean
+.PHONY: help train test soak parity pretrained bench lint mutants dist clean
 
 help:  ## Show this help
 	@echo "make train   train the default network on the digits; with options: make train ARGS=\"--epochs 10\""
@@ -15,6 +15,7 @@ help:  ## Show this help
 	@echo "make bench   time training and prediction beside PyTorch and JAX (installs them: gigabytes)"
 	@echo "make lint    check style and types"
 	@echo "make mutants change the mathematics in many places, one at a time, and count how often the tests detect it"
+	@echo "make dist    build the wheel and the source distribution into dist, and check them"
 	@echo "make clean   remove the virtual environment, builds and caches"
 	@echo
 	@echo "The targets install what they need into $(VENV), made by $(PYTHON); another: make train PYTHON=python3.12"
@@ -46,6 +47,12 @@ lint: $(VENV)/lint.installed  ## Check style and types
 
 mutants: $(VENV)/test.installed  ## Count how many changes of the mathematics the tests detect
 	@$(VENV)/bin/python scripts/mutation $(ARGS)
+
+# Both are the same bytes for the same commit: hatchling writes no times of its own.
+dist: $(VENV)/dist.installed  ## Build the wheel and the source distribution
+	@rm -rf dist
+	@$(VENV)/bin/python -m build
+	@$(VENV)/bin/python -m twine check --strict dist/*
 
 clean:  ## Remove the virtual environment, builds and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
