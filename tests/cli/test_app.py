@@ -4,7 +4,6 @@ import ast
 import importlib
 import inspect
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -75,13 +74,9 @@ def test_a_mistake_before_the_sub_command_is_the_command_s():
 
 def help_of(*names, **environment):
     """Return the lines of a help text."""
-    result = subprocess.run(
-        [sys.executable, "-m", "funcnn", *names, "--help"],
-        capture_output=True,
-        env=commands.ENVIRONMENT | {"COLUMNS": "50", "LANG": "C"} | environment,
-    )
-    assert result.returncode == 0 and result.stderr == b""
-    return result.stdout.decode(environment["PYTHONIOENCODING"]).splitlines()
+    result = commands.run(*names, "--help", env=commands.ENVIRONMENT | {"COLUMNS": "50", "LANG": "C"} | environment)
+    assert result.returncode == 0 and result.stderr == ""
+    return result.stdout.splitlines()
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "show"])

@@ -101,17 +101,19 @@ def test_every_picture_on_any_output(options, folder, monkeypatch):
     monkeypatch.chdir(folder)
     figures = re.compile(r"(?<![\w.])-?\d[\d.,]*(?:e[+-]\d+)?%?")
     expected = figures.findall(screens.command(monkeypatch, "show", *options, width=300)[1])
-    for width in (50, 100):
-        for encoding in ("utf-8", "cp1252", "ascii"):
-            for mode in ("terminal", "pipe", "NO_COLOR"):
-                where = {"width": width, "encoding": encoding, "mode": mode}
-                code, out, errors = screens.command(monkeypatch, "show", *options, **where)
-                assert code == 0 and not errors and len(out) > 100
-                assert max(map(cell_len, out.splitlines())) <= width
-                if options[0] == "statistics":  # a table of figures has all of them anywhere
-                    assert sorted(figures.findall(out)) == sorted(expected)
-                if encoding != "utf-8" or mode != "terminal":
-                    assert "▀" not in out
+    # each encoding in each mode, and each of both at each width
+    for i, encoding in enumerate(("utf-8", "cp1252", "ascii")):
+        for j, mode in enumerate(("terminal", "pipe", "NO_COLOR")):
+            width = (50, 100)[(i + j) % 2]
+            code, out, errors = screens.command(
+                monkeypatch, "show", *options, width=width, encoding=encoding, mode=mode
+            )
+            assert code == 0 and not errors and len(out) > 100
+            assert max(map(cell_len, out.splitlines())) <= width
+            if options[0] == "statistics":  # a table of figures has all of them anywhere
+                assert sorted(figures.findall(out)) == sorted(expected)
+            if encoding != "utf-8" or mode != "terminal":
+                assert "▀" not in out
 
 
 def test_colours_without_block_characters_are_backgrounds():
