@@ -211,8 +211,7 @@ def _dense(builder: Builder, x: Value, w: Array, b: Array | None = None) -> Valu
     last = len(x.shape) - 1
     if x.flattened is not None:  # rather than the features, the rows of the matrix are reordered
         shape, order = x.flattened
-        rows = np.arange(len(w)).reshape(shape).transpose(order).ravel()
-        w = np.ascontiguousarray(w)[rows]
+        w = w.reshape(*shape, -1).transpose(*order, len(shape)).reshape(w.shape)
         x = x._replace(flattened=None)
     if x.order[-1] != last:
         x = builder.plain(x)

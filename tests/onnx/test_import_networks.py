@@ -22,6 +22,7 @@ from imported_networks import (
     resnet_block,
     unet,
 )
+from light_networks import SMALLER, light_network
 from onnx import helper, numpy_helper
 
 from funcnn import tree
@@ -58,33 +59,23 @@ def test_network_is_differentiated_by_complex_step(build):
     check_layer(layer._replace(init=init), (6, 8, 3), rtol=1e-10)
 
 
-def with_random_weights(name):
-    """Return a network of the wheel, whose weights are all one number, with random ones and without a last softmax."""
-    model = onnx.load(DATA / "light" / f"light_{name}.onnx")
-    rng = np.random.default_rng(0)
-    shapes = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for node in list(model.graph.node):
-        if node.op_type == "ConstantOfShape":
-            shape = shapes[node.input[0]]
-            w = rng.standard_normal(shape).astype(np.float32)
-            # convolutions and matrices keep the spread of what they are given; variances are positive
-            w = np.abs(w) * 0.5 + 0.5 if len(shape) == 1 else w * np.sqrt(2 / (w.size / min(shape[:2])))
-            model.graph.initializer.append(numpy_helper.from_array(w.astype(np.float32), node.output[0]))
-            model.graph.node.remove(node)
-    last = model.graph.node[-1]
-    output = last.input[0] if last.op_type == "Softmax" else last.output[0]
-    del model.graph.output[:]
-    model.graph.output.append(onnx.ValueInfoProto(name=output))
-    return model
-
-
-@pytest.mark.parametrize("name", ["squeezenet", "shufflenet"])
+@pytest.mark.parametrize("name", SMALLER)
 def test_network_of_the_wheel(name):
-    model = with_random_weights(name)
-    x = np.random.default_rng(1).standard_normal((1, 3, 224, 224)).astype(np.float32)
+    model, x = light_network(name, smaller=True)
     expected = onnx_runs(model, x)
     assert np.ptp(expected) > 0.1
     assert_agrees(run(model, x).reshape(expected.shape), expected)
+
+
+def test_networks_of_the_wheel_show_another_weight():
+    model, x = light_network("squeezenet", smaller=True)
+    expected = onnx_runs(model, x)
+    tensor = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+    w = numpy_helper.to_array(tensor).copy()
+    w[0, 0, 0, 0] += 0.1
+    tensor.CopyFrom(numpy_helper.from_array(w, tensor.name))
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        assert_agrees(run(model, x).reshape(expected.shape), expected)
 
 
 # Of the 82 cases that ONNX converted from PyTorch, all of opset 6
