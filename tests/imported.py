@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import helper, numpy_helper
 
+from funcnn import tree
 from funcnn.onnx.importer import import_network
 
 
@@ -41,6 +43,25 @@ def run(model, x, output=None, **options):
     y, _, _ = network.layer.forward(params, given, state, train=False)
     assert y.shape[1:] == shape
     return y
+
+
+def onnx_runs(model, x):
+    """Return the output of ONNX's runtime for a model or a file's content."""
+    content = model if isinstance(model, bytes) else model.SerializeToString()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: x})[0]
+
+
+def in_float64(layer):
+    """Return the layer with float64 parameters and state, which a complex step needs."""
+
+    def init(key, in_shape):
+        params, state, shape = layer.init(key, in_shape)
+        return tree.map(np.float64, params), tree.map(np.float64, state), shape
+
+    return layer._replace(init=init)
 
 
 def assert_agrees(y, expected, tolerance=1e-5):

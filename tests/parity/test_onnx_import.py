@@ -1,4 +1,4 @@
-"""Networks that PyTorch exports, through `from_onnx`: the outputs of PyTorch and the gradients of its weights."""
+"""Networks that PyTorch exports, through `from_onnx`: the outputs of PyTorch and of ONNX's runtime, and gradients."""
 
 import io
 import warnings
@@ -6,10 +6,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from imported import assert_agrees, channels_last, run
+from imported import assert_agrees, channels_last, in_float64, onnx_runs, run
 from torch import nn
 
 from funcnn.onnx import from_onnx
+from funcnn.testing import check_layer
 
 OPSETS = 11, 17
 
@@ -53,6 +54,40 @@ class Pyramid(nn.Module):
         nearest = nn.functional.interpolate(coarse, size=fine.shape[2:], mode="nearest")
         linear = nn.functional.interpolate(coarse, size=fine.shape[2:], mode="bilinear", align_corners=False)
         return self.last(torch.cat([fine + linear, nearest, self.up(coarse)], 1))
+
+
+class Dense(nn.Module):
+    def __init__(self):
+        super().__init__()
+        channels = 6, 10, 14
+        self.first, self.last = conv(3, 6), conv_norm_relu(18, 8, 1)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm2d(c), nn.ReLU(), conv(c, 4, bias=False)) for c in channels
+        )
+
+    def forward(self, x):
+        x = self.first(x)
+        for layer in self.layers:
+            x = torch.cat([x, layer(x)], 1)
+        return nn.functional.avg_pool2d(self.last(x), 2)
+
+
+class Inception(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.branches = nn.ModuleList(
+            [
+                conv_norm_relu(3, 4, 1),
+                nn.Sequential(conv_norm_relu(3, 3, 1), conv_norm_relu(3, 5)),
+                nn.Sequential(nn.Conv2d(3, 4, (1, 5), padding=(0, 2)), nn.Conv2d(4, 4, (5, 1), padding=(2, 0))),
+                nn.MaxPool2d(3, 1, 1),
+                nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+            ]
+        )
+
+    def forward(self, x):
+        x = torch.cat([branch(x) for branch in self.branches], 1)
+        return nn.functional.max_pool2d(x, 3, 2, ceil_mode=True)
 
 
 class Shuffle(nn.Module):
@@ -109,6 +144,8 @@ NETWORKS = {
         nn.Linear(7, 3),
     ),
     "pyramid": Pyramid,
+    "dense blocks": Dense,
+    "inception": Inception,
     "shuffle": Shuffle,
     "transformer": Transformer,
     "norms": lambda: nn.Sequential(
@@ -139,6 +176,8 @@ def randomised(make):
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
     return network
 
 
@@ -161,7 +200,9 @@ def test_exported_network(name, opset):
         x = torch.randn(n, 3, 6, 8, generator=torch.Generator().manual_seed(n))
         with torch.no_grad():
             expected = network(x).numpy()
-        assert_agrees(run(content, x.numpy()), expected)
+        y = run(content, x.numpy())
+        assert_agrees(y, expected)
+        assert_agrees(y, onnx_runs(content, x.numpy()))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -175,3 +216,9 @@ def test_gradient_of_the_input(name):
     out, vjp, _ = layer.forward(params, channels_last(x.detach().numpy()), state, train=False)
     _, dx = vjp(2 * out)
     np.testing.assert_allclose(dx, channels_last(x.grad.numpy()), rtol=1e-4, atol=1e-4 * float(np.abs(dx).max()))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradients_by_complex_step(name):
+    layer = from_onnx(exported(randomised(NETWORKS[name]), torch.randn(2, 3, 6, 8), 17))
+    check_layer(in_float64(layer), (6, 8, 3), rtol=1e-10)
