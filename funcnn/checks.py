@@ -92,6 +92,13 @@ def weights_and_bias(op: str, params: Tree, bias: bool) -> tuple[Array, Array | 
     return w, b
 
 
+def broadcasts_to_example(op: str, name: str, leaf: Array, x: Array) -> None:
+    """Raise unless a leaf broadcasts to an example of x (N, ...)."""
+    example = x.shape[x.ndim - leaf.ndim :]
+    if leaf.ndim >= x.ndim or any(a not in (1, b) for a, b in zip(leaf.shape, example, strict=True)):
+        raise ValueError(f"{op}: {name} {leaf.shape} does not broadcast to an example of x {x.shape}")
+
+
 def cotangent(op: str, dy: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return ``dy`` as an array of the output's shape and dtype; a complex ``dy`` stays complex.
 

@@ -430,7 +430,11 @@ def _with_bias(dw: Array, dy: Array, options: Mapping[str, Any]) -> Tree:
 
 
 def _prelu_rule(params: Tree, x: Array, dy: Array, state: Tree | None, options: Mapping[str, Any]) -> Tree:
-    return {"slope": example_channel_sums(np.where(x.real > 0, 0, x * dy))}
+    return {"slope": _example_sums(np.where(x.real > 0, 0, x * dy), params["slope"])}
+
+
+def _parameter_rule(params: Tree, x: Array, dy: Array, state: Tree | None, options: Mapping[str, Any]) -> Tree:
+    return {"value": dy}
 
 
 def _embedding_rule(params: Tree, x: Array, dy: Array, state: Tree | None, options: Mapping[str, Any]) -> Tree:
@@ -461,11 +465,13 @@ def _norm_rule(op: Callable[..., Any]) -> Callable[..., Tree]:
 
 
 def _affine_op_rule(params: Tree, x: Array, dy: Array, state: Tree | None, options: Mapping[str, Any]) -> Tree:
-    def of_examples(terms: Array, leaf: Array) -> Array:
-        new = (1,) * (terms.ndim - 1 - leaf.ndim)
-        return sum_to((len(terms), *new, *leaf.shape), terms).reshape(len(terms), *leaf.shape)
+    return {name: _example_sums(dy * x if name == "scale" else dy, leaf) for name, leaf in params.items()}
 
-    return {name: of_examples(dy * x if name == "scale" else dy, leaf) for name, leaf in params.items()}
+
+def _example_sums(terms: Array, leaf: Array) -> Array:
+    """Sum each example's terms over the axes along which a leaf was repeated."""
+    new = (1,) * (terms.ndim - 1 - leaf.ndim)
+    return sum_to((len(terms), *new, *leaf.shape), terms).reshape(len(terms), *leaf.shape)
 
 
 def _identity_affine(params: Tree) -> Tree:
@@ -483,6 +489,7 @@ _EXAMPLE_RULES: Mapping[Any, Callable[..., Tree]] = {
     ops.conv: _conv_rule,
     depthwise_conv: _conv_rule,
     ops.conv_transpose: _conv_transpose_rule,
+    ops.parameter: _parameter_rule,
     ops.prelu: _prelu_rule,
     ops.embedding: _embedding_rule,
     ops.batch_norm: _batch_norm_rule,

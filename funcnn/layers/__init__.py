@@ -56,6 +56,7 @@ from funcnn.layers.normalization import (
     local_response_norm,
     rms_norm,
 )
+from funcnn.layers.parameter import parameter
 from funcnn.layers.pooling import (
     adaptive_avg_pool,
     adaptive_max_pool,
@@ -133,6 +134,7 @@ __all__ = [
     "multiply",
     "negative",
     "pad",
+    "parameter",
     "power",
     "prelu",
     "reduce_max",

@@ -6,6 +6,7 @@ They keep the shape of their input and, apart from `prelu`, have no parameters.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -38,18 +39,16 @@ def leaky_relu(slope: float = 0.01) -> Layer:
     return parameterless("leaky_relu", ops.leaky_relu, {"slope": slope})
 
 
-def prelu(*, initial_slope: float = 0.25) -> Layer:
-    """Leaky ReLU whose slopes are parameters, one per channel.
+def prelu(*, initial_slope: float = 0.25, slope_shape: Sequence[int] | None = None) -> Layer:
+    """Leaky ReLU whose slopes are parameters, usually one per channel.
 
     Parameters
     ----------
     initial_slope : float
         0.25, as in the paper.
-
-    Returns
-    -------
-    Layer
-        With the leaf ``slope`` (C).
+    slope_shape : sequence of int, optional
+        Of the leaf ``slope``, by default (C); it broadcasts to an example's, such as (H, W, C) for one slope at each
+        position.
 
     Examples
     --------
@@ -58,9 +57,11 @@ def prelu(*, initial_slope: float = 0.25) -> Layer:
     """
 
     def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
-        return {"slope": np.full(in_shape[-1:], initial_slope, np.float32)}
+        shape = in_shape[-1:] if slope_shape is None else tuple(slope_shape)
+        return {"slope": np.full(shape, initial_slope, np.float32)}
 
-    return parametric("prelu", init_params, ops.prelu, recipe=partial(prelu, initial_slope=initial_slope))
+    recipe = partial(prelu, initial_slope=initial_slope, slope_shape=slope_shape)
+    return parametric("prelu", init_params, ops.prelu, recipe=recipe)
 
 
 def relu6() -> Layer:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from funcnn import ops
+from funcnn.kernels.geometry import to_tuple
 from funcnn.layer import Layer, parameterless
 
 
@@ -61,12 +66,17 @@ def sqrt() -> Layer:
     return parameterless("sqrt", ops.sqrt)
 
 
-def power(exponent: float) -> Layer:
-    """Power by a fixed number.
+def power(exponent: Any) -> Layer:
+    """Power by fixed numbers.
+
+    Parameters
+    ----------
+    exponent : float or nested sequence of float
+        As in `funcnn.ops.power`.
 
     Examples
     --------
     >>> power(2).init((0,), (4, 4, 8))[2]
     (4, 4, 8)
     """
-    return parameterless("power", ops.power, {"exponent": float(exponent)})
+    return parameterless("power", ops.power, {"exponent": to_tuple(np.asarray(exponent, np.float64).tolist())})

@@ -55,7 +55,7 @@ def divide(*, broadcast: bool = False) -> Layer:
     return joining("divide", ops.divide, {"broadcast": broadcast})
 
 
-def matmul() -> Layer:
+def matmul(*, broadcast: bool = False) -> Layer:
     """Matrix products of the last two axes of two arrays.
 
     Examples
@@ -63,7 +63,7 @@ def matmul() -> Layer:
     >>> matmul().init((0,), ((3, 4, 8), (3, 8, 5)))[2]
     (3, 4, 5)
     """
-    return joining("matmul", ops.matmul)
+    return joining("matmul", ops.matmul, {"broadcast": broadcast})
 
 
 def maximum(*, broadcast: bool = False) -> Layer:

@@ -80,7 +80,7 @@ def broadcast_to(shape: Sequence[int]) -> Layer:
 
 
 def crop(bounds: Sequence[tuple[int, int, int]]) -> Layer:
-    """Cut out a part of each example, or every k-th position of it.
+    """Cut out a part of each example, or every k-th position of it, also in reverse.
 
     Parameters
     ----------
@@ -102,12 +102,14 @@ def resize(
     coordinates: str = "half_pixel",
     rounding: str = "round_prefer_floor",
     factors: Sequence[float] | None = None,
+    roi: Sequence[tuple[float, float]] | None = None,
+    outside: float = 0.0,
 ) -> Layer:
-    """Resize images to another size by interpolation.
+    """Resize images, or a part of them, to another size by interpolation.
 
     Parameters
     ----------
-    size, mode, coordinates, rounding, factors
+    size, mode, coordinates, rounding, factors, roi, outside
         As in `funcnn.ops.resize`.
 
     Examples
@@ -121,6 +123,8 @@ def resize(
         "coordinates": coordinates,
         "rounding": rounding,
         "factors": None if factors is None else tuple(float(f) for f in factors),
+        "roi": None if roi is None else tuple((float(start), float(end)) for start, end in roi),
+        "outside": float(outside),
     }
     return parameterless("resize", ops.resize, options)
 

@@ -48,6 +48,7 @@ from funcnn.ops.normalization import (
     local_response_norm,
     rms_norm,
 )
+from funcnn.ops.parameter import parameter
 from funcnn.ops.pooling import (
     adaptive_avg_pool,
     adaptive_max_pool,
@@ -118,6 +119,7 @@ __all__ = [
     "multiply",
     "negative",
     "pad",
+    "parameter",
     "power",
     "prelu",
     "reduce_max",

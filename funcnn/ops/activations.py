@@ -16,6 +16,7 @@ import numpy as np
 
 from funcnn import checks
 from funcnn.kernels.bias import channel_sum
+from funcnn.kernels.broadcasting import sum_to
 from funcnn.kernels.erf import erf
 from funcnn.kernels.rectifier import rectify, rectify_adjoint
 from funcnn.tree import Array, Tree
@@ -70,12 +71,13 @@ def leaky_relu(x: Array, slope: float = 0.01) -> tuple[Array, Callable[[Any], Ar
 
 
 def prelu(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Array]]]:
-    """Leaky ReLU whose slopes are parameters, one per channel: x where x > 0, else slope * x.
+    """Leaky ReLU whose slopes are parameters, usually one per channel: x where x > 0, else slope * x.
 
     Parameters
     ----------
     params : dict
-        ``slope`` (C).
+        ``slope``, of a shape that broadcasts to that of an example: (C) for one number a channel, () for one number,
+        (S..., C) for one at each position.
     x : array (N, ..., C)
 
     Returns
@@ -91,7 +93,7 @@ def prelu(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Arra
 
     Notes
     -----
-    dx = dy where x > 0, else slope * dy; dslope = the sum of x dy over all x <= 0 of the channel.
+    dx = dy where x > 0, else slope * dy; dslope = the sum of x dy over all x <= 0 that the slope belongs to.
     K. He et al., Delving Deep into Rectifiers, 2015 (arXiv:1502.01852).
 
     Examples
@@ -103,15 +105,15 @@ def prelu(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Arra
     """
     (slope,) = checks.leaves("prelu", params, ("slope",))
     x = checks.floating("prelu: x", x)
-    if x.ndim < 2 or slope.shape != x.shape[-1:]:
-        raise ValueError(f"prelu: x must be (N, ..., C) and slope (C); got x {x.shape} and slope {slope.shape}")
+    checks.broadcasts_to_example("prelu", "slope", slope, x)
     y = np.where(x.real > 0, x, slope * x)
     dtype = y.dtype
 
     def prelu_vjp(dy: Any) -> tuple[Tree, Array]:
         dy = checks.cotangent("prelu", dy, x.shape, dtype)
         positive = x.real > 0
-        dslope = channel_sum(np.where(positive, 0, x * dy))
+        terms = np.where(positive, 0, x * dy)
+        dslope = channel_sum(terms) if slope.shape == x.shape[-1:] else sum_to(slope.shape, terms)
         return {"slope": dslope}, np.where(positive, dy, slope * dy)
 
     return y, prelu_vjp

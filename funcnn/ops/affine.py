@@ -49,9 +49,7 @@ def affine(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Arr
     names = tuple(given) or ("scale", "bias")
     leaves = dict(zip(names, checks.leaves("affine", params, names), strict=True))
     for name, leaf in leaves.items():
-        example = x.shape[x.ndim - leaf.ndim :]
-        if leaf.ndim >= x.ndim or any(a not in (1, b) for a, b in zip(leaf.shape, example, strict=True)):
-            raise ValueError(f"affine: {name} {leaf.shape} does not broadcast to an example of x {x.shape}")
+        checks.broadcasts_to_example("affine", name, leaf, x)
     y = x
     if "scale" in leaves:
         y = y * leaves["scale"]

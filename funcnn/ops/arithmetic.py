@@ -116,14 +116,15 @@ def sqrt(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 
 @_quiet
-def power(x: Array, exponent: float) -> tuple[Array, Callable[[Any], Array]]:
-    """Return x to the power of a fixed number p; dx = dy p x^(p-1), and 0 for p = 0.
+def power(x: Array, exponent: Any) -> tuple[Array, Callable[[Any], Array]]:
+    """Return x to the power of fixed numbers p; dx = dy p x^(p-1), and 0 for p = 0.
 
     Parameters
     ----------
     x : array
         x >= 0, unless ``exponent`` is a whole number.
-    exponent : float
+    exponent : float or nested sequence of float
+        One number, or an array that broadcasts to an example of x (N, ...), else a ValueError.
 
     Examples
     --------
@@ -132,12 +133,16 @@ def power(x: Array, exponent: float) -> tuple[Array, Callable[[Any], Array]]:
     (array([1., 9.]), array([ 2., -6.]))
     """
     x = checks.floating("power: x", x)
-    p = float(exponent)
+    p: Any = np.asarray(exponent, x.real.dtype)
+    if p.ndim:
+        checks.broadcasts_to_example("power", "exponent", p, x)
+    else:
+        p = float(exponent)  # NumPy has faster loops for squares and roots by a number
     y = x**p
 
     @_quiet
     def power_vjp(dy: Any) -> Array:
         dy = checks.cotangent("power", dy, x.shape, x.dtype)
-        return dy * (p * x ** (p - 1)) if p else np.zeros_like(dy)
+        return np.where(p == 0, 0, dy * (p * x ** (p - 1))) if np.ndim(p) or p else np.zeros_like(dy)
 
     return y, power_vjp

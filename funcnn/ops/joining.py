@@ -231,7 +231,7 @@ def minimum(*xs: Array, broadcast: bool = False) -> tuple[Array, Callable[[Any],
     return _extremum("minimum", np.less, xs, broadcast)
 
 
-def matmul(a: Array, b: Array) -> tuple[Array, Callable[[Any], tuple[Array, Array]]]:
+def matmul(a: Array, b: Array, *, broadcast: bool = False) -> tuple[Array, Callable[[Any], tuple[Array, Array]]]:
     """Matrix products of two arrays of matrices: for each index of the axes before the last two, a b.
 
     Parameters
@@ -239,6 +239,8 @@ def matmul(a: Array, b: Array) -> tuple[Array, Callable[[Any], tuple[Array, Arra
     a : array (N, ..., I, K)
     b : array (N, ..., K, J)
         With the same axes before the last two (else a ValueError).
+    broadcast : bool
+        Of the axes before the last two.
 
     Returns
     -------
@@ -254,14 +256,18 @@ def matmul(a: Array, b: Array) -> tuple[Array, Callable[[Any], tuple[Array, Arra
             [22.]]])))
     """
     a, b = _arrays("matmul", (a, b))
-    if a.ndim < 3 or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
+    stacks = a.shape[:-2], b.shape[:-2]
+    fitting = len(stacks[0]) == len(stacks[1]) and all(
+        s == t or (broadcast and 1 in (s, t)) for s, t in zip(*stacks, strict=True)
+    )
+    if min(a.ndim, b.ndim) < 3 or not fitting or a.shape[-1] != b.shape[-2]:
         raise ValueError(f"matmul: a (N, ..., I, K) needs b (N, ..., K, J), got a {a.shape} and b {b.shape}")
     y = a @ b
     shape, dtype = y.shape, y.dtype
 
     def matmul_vjp(dy: Any) -> tuple[Array, Array]:
         dy = checks.cotangent("matmul", dy, shape, dtype)
-        return dy @ b.swapaxes(-1, -2), a.swapaxes(-1, -2) @ dy
+        return sum_to(a.shape, dy @ b.swapaxes(-1, -2)), sum_to(b.shape, a.swapaxes(-1, -2) @ dy)
 
     return y, matmul_vjp
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,14 +12,16 @@ from funcnn import checks
 from funcnn.kernels.geometry import PerAxis, check_growth, per_axis
 from funcnn.tree import Array
 
-# Where position o of the output lies in the input, on an axis of n positions resized to m by the factor f; ONNX's names
-COORDINATES: dict[str, Callable[[Array, int, int, float], Array]] = {
-    "half_pixel": lambda o, n, m, f: (o + 0.5) / f - 0.5,
-    "half_pixel_symmetric": lambda o, n, m, f: n / 2 * (1 - m / (f * n)) + (o + 0.5) / f - 0.5,
-    "pytorch_half_pixel": lambda o, n, m, f: (o + 0.5) / f - 0.5 if m > 1 else 0 * o,
-    "align_corners": lambda o, n, m, f: o * ((n - 1) / (f * n - 1)) if f * n != 1 else 0 * o,
-    "asymmetric": lambda o, n, m, f: o / f,
-    "tf_half_pixel_for_nn": lambda o, n, m, f: (o + 0.5) / f,
+# Where position o of the output lies in the input, on an axis of n positions of which the part from a to b (fractions
+# of it) is resized to m by the factor f; ONNX's names
+COORDINATES: dict[str, Callable[[Array, int, int, float, float, float], Array]] = {
+    "half_pixel": lambda o, n, m, f, a, b: (o + 0.5) / f - 0.5,
+    "half_pixel_symmetric": lambda o, n, m, f, a, b: n / 2 * (1 - m / (f * n)) + (o + 0.5) / f - 0.5,
+    "pytorch_half_pixel": lambda o, n, m, f, a, b: (o + 0.5) / f - 0.5 if m > 1 else 0 * o,
+    "align_corners": lambda o, n, m, f, a, b: o * ((n - 1) / (f * n - 1)) if f * n != 1 else 0 * o,
+    "asymmetric": lambda o, n, m, f, a, b: o / f,
+    "tf_half_pixel_for_nn": lambda o, n, m, f, a, b: (o + 0.5) / f,
+    "tf_crop_and_resize": lambda o, n, m, f, a, b: (n - 1) * (a + o * (b - a) / (m - 1) if m > 1 else (a + b) / 2 + o),
 }
 # Which position is the nearest to a coordinate
 ROUNDING: dict[str, Callable[[Array], Array]] = {
@@ -37,8 +40,10 @@ def resize(
     coordinates: str = "half_pixel",
     rounding: str = "round_prefer_floor",
     factors: Sequence[float] | None = None,
+    roi: Sequence[tuple[float, float]] | None = None,
+    outside: float = 0.0,
 ) -> tuple[Array, Callable[[Any], Array]]:
-    """Resize images to another size, each spatial axis by itself.
+    """Resize images, or a part of them, to another size, each spatial axis by itself.
 
     Parameters
     ----------
@@ -53,11 +58,17 @@ def resize(
         "half_pixel", (o + 1/2) / f - 1/2 (pixels are areas; PyTorch with ``align_corners=False``, Pillow, OpenCV);
         "align_corners", o (n - 1) / (f n - 1); "asymmetric", o / f; and ONNX's variants of these,
         "half_pixel_symmetric", "pytorch_half_pixel" (0 where m = 1) and "tf_half_pixel_for_nn", (o + 1/2) / f.
-        What lies outside of x is moved to its edge.
+        What lies outside of x is moved to its edge. "tf_crop_and_resize" resizes a part of x,
+        (n - 1) (a + o (b - a) / (m - 1)), or its centre (n - 1) (a + b) / 2 where m = 1.
     rounding : {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}
         For "nearest". The first two differ only halfway between positions.
     factors : sequence of float, optional
         f of each axis, where it is not m / n.
+    roi : sequence of (float, float), optional
+        For "tf_crop_and_resize": a and b of each axis, where the part begins and ends, 0 the first position of x and 1
+        the last. They may lie outside of x, and b before a, which mirrors it. By default the whole of x.
+    outside : float
+        What y is where the part goes beyond x.
 
     Returns
     -------
@@ -67,13 +78,13 @@ def resize(
     Raises
     ------
     ValueError, TypeError
-        If an option is none of these, or ``x`` has no position.
+        If an option is none of these, ``roi`` is given for other coordinates, or ``x`` has no position.
 
     Notes
     -----
     On each axis y = R x, where row o of the matrix R (m, n) has 1 - t and t at the two neighbours of o's coordinate, t
-    the distance to the lower one (for "nearest", a single 1). So dx = R^T dy on each axis. There is no smoothing before
-    an image is made smaller.
+    the distance to the lower one (for "nearest", a single 1). So dx = R^T dy on each axis. What is ``outside`` does not
+    depend on x: there, dy does not count. There is no smoothing before an image is made smaller.
 
     Examples
     --------
@@ -82,6 +93,9 @@ def resize(
     (array([0., 1., 3., 4.]), array([2., 2.]))
     >>> resize(np.array([[[0.0], [4.0]]]), 3, coordinates="align_corners")[0].ravel()
     array([0., 2., 4.])
+    >>> part = {"coordinates": "tf_crop_and_resize", "roi": [(0.5, 1.5)], "outside": -1.0}
+    >>> resize(np.array([[[0.0], [4.0]]]), 3, **part)[0].ravel()
+    array([ 2.,  4., -1.])
     """
     x = checks.images("resize", x)
     known = {"mode": ("linear", "nearest"), "coordinates": tuple(COORDINATES), "rounding": tuple(ROUNDING)}
@@ -96,16 +110,32 @@ def resize(
     if factors is not None and (len(factors) != len(before) or not all(0 < f < np.inf for f in factors)):
         raise ValueError(f"resize: factors must be positive, one for each of {len(before)} axes, got {factors}")
     used = [m / n for m, n in zip(sizes, before, strict=True)] if factors is None else [float(f) for f in factors]
+    part = [(0.0, 1.0)] * len(before) if roi is None else [(float(a), float(b)) for a, b in roi]
+    if len(part) != len(before) or not np.isfinite(part).all() or (roi and coordinates != "tf_crop_and_resize"):
+        raise ValueError(
+            f"resize: roi must be (start, end) for each of {len(before)} axes, with coordinates 'tf_crop_and_resize', "
+            f"got {roi} and {coordinates!r}"
+        )
+    positions = [
+        COORDINATES[coordinates](np.arange(m, dtype=np.float64), n, m, f, a, b)
+        for n, m, f, (a, b) in zip(before, sizes, used, part, strict=True)
+    ]
     rounded = rounding if mode == "nearest" else ""
-    axes = [_neighbours(n, m, f, coordinates, rounded) for n, m, f in zip(before, sizes, used, strict=True)]
+    axes = [_neighbours(at, n, rounded) for at, n in zip(positions, before, strict=True)]
     y = x
     for a, (lo, hi, t) in enumerate(axes, start=1):
         lower = y.take(lo, axis=a)
         y = lower + (y.take(hi, axis=a) - lower) * _along(t, a, x) if t.any() else lower
+    inside: Any = None
+    if coordinates == "tf_crop_and_resize":
+        within = [(at >= 0) & (at <= n - 1) for at, n in zip(positions, before, strict=True)]
+        inside = functools.reduce(np.logical_and.outer, within)[..., None]
+        y = np.where(inside, y, y.dtype.type(outside))
     shape, dtype = y.shape, y.dtype
 
     def resize_vjp(dy: Any) -> Array:
         dy = checks.cotangent("resize", dy, shape, dtype)
+        dy = dy if inside is None else np.where(inside, dy, 0)
         for a, (lo, hi, t) in reversed(list(enumerate(axes, start=1))):
             dx = np.zeros((*dy.shape[:a], before[a - 1], *dy.shape[a + 1 :]), dtype)
             for neighbour, weight in ((lo, 1 - t), (hi, t)) if t.any() else ((lo, 1 - t),):
@@ -124,12 +154,11 @@ def _along(weights: Array, axis: int, x: Array) -> Array:
     return weights.astype(x.real.dtype).reshape(-1, *(1,) * (x.ndim - axis - 1))
 
 
-def _neighbours(n: int, m: int, factor: float, coordinates: str, rounding: str) -> tuple[Array, Array, Array]:
-    """Return, for each of m outputs, its two neighbours among n positions and the weight of the second.
+def _neighbours(at: Array, n: int, rounding: str) -> tuple[Array, Array, Array]:
+    """Return, for each output's place, its two neighbours among n positions and the weight of the second.
 
     With ``rounding`` both neighbours are the nearest one.
     """
-    at = COORDINATES[coordinates](np.arange(m, dtype=np.float64), n, m, factor)
     if rounding:
         at = ROUNDING[rounding](at)
     at = np.clip(at, 0, n - 1)

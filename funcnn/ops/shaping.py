@@ -200,14 +200,14 @@ def broadcast_to(x: Array, shape: Sequence[int]) -> tuple[Array, Callable[[Any],
 
 
 def crop(x: Array, bounds: Sequence[tuple[int, int, int]]) -> tuple[Array, Callable[[Any], Array]]:
-    """Cut out a part of each example, or every k-th position of it.
+    """Cut out a part of each example, or every k-th position of it, also in reverse.
 
     Parameters
     ----------
     x : array (N, ...)
     bounds : sequence of (start, stop, step)
-        One for each axis of an example, ints with 0 <= start <= stop <= size and step >= 1: what
-        ``range(start, stop, step)`` lists is kept.
+        One for each axis of an example: what ``range(start, stop, step)`` lists is kept, in this order. They are ints
+        with step >= 1 and 0 <= start <= stop <= size, or step <= -1 and -1 <= stop <= start < size.
 
     Returns
     -------
@@ -226,13 +226,17 @@ def crop(x: Array, bounds: Sequence[tuple[int, int, int]]) -> tuple[Array, Calla
     >>> y, vjp = crop(np.array([[1.0, 2.0, 3.0, 4.0]]), [(1, 4, 2)])
     >>> y, vjp(y)
     (array([[2., 4.]]), array([[0., 2., 0., 4.]]))
+    >>> crop(np.array([[1.0, 2.0, 3.0, 4.0]]), [(2, -1, -1)])[0]
+    array([[3., 2., 1.]])
     """
     x = checks.floating("crop: x", x)
     if len(bounds) != x.ndim - 1 or not all(
-        0 <= start <= stop <= size and step >= 1 for (start, stop, step), size in zip(bounds, x.shape[1:], strict=True)
+        (0 <= start <= stop <= size and step >= 1) or (-1 <= stop <= start < size and step <= -1)
+        for (start, stop, step), size in zip(bounds, x.shape[1:], strict=True)
     ):
         raise ValueError(f"crop: examples of shape {x.shape[1:]} do not have the bounds {tuple(bounds)}")
-    kept = (slice(None), *(slice(*bound) for bound in bounds))
+    # to a slice, a stop of -1 is the last position
+    kept = (slice(None), *(slice(start, stop if stop >= 0 else None, step) for start, stop, step in bounds))
     y = x[kept]
     before, after, dtype = x.shape, y.shape, y.dtype
 
