@@ -305,6 +305,11 @@ def _prelu(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree,
     return graph.add(path, "PRelu", [x, _broadcastable(params["slope"], x)], x.shape, channels_first=x.channels_first)
 
 
+def _power(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+    exponent = _broadcastable(np.array(node.options["exponent"], np.float32), x)
+    return graph.add(path, "Pow", [x, exponent], x.shape, channels_first=x.channels_first)
+
+
 def _broadcastable(leaf: Array, x: _Value) -> Array:
     """Return an array that broadcasts to an example as one that broadcasts to the value in the graph."""
     if not x.channels_first:
@@ -563,9 +568,24 @@ def _broadcast_to(graph: _Graph, path: str, node: OpForward, params: Tree, state
     return graph.add(path, "Expand", [x, sizes], y.shape, channels_first=y.channels_first)
 
 
+def _parameter(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
+    value = params["value"]
+    shape = graph.add(path, "Concat", [_batch_size(graph, path, x), np.array(value.shape, np.int64)], (), axis=0)
+    return graph.add(path, "Expand", [value[None], shape], (x.shape[0], *value.shape))
+
+
+def _batch_size(graph: _Graph, path: str, x: _Value) -> _Value:
+    return graph.add(path, "Shape", [x], (), start=0, end=1)
+
+
 def _crop(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
     axes = np.array([x.axis(a) for a in range(1, len(x.shape))])
-    starts, ends, steps = np.array(node.options["bounds"]).T
+    # in ONNX, an end of -1 is the last position
+    bounds = [
+        (start, stop if stop >= 0 else -s - 1, step)
+        for (start, stop, step), s in zip(node.options["bounds"], x.shape[1:], strict=True)
+    ]
+    starts, ends, steps = np.array(bounds).T
     return graph.add(
         path, "Slice", [x, starts, ends, axes, steps], _out_shape(node, x), channels_first=x.channels_first
     )
@@ -580,6 +600,16 @@ def _resize(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree
         coordinates, rounding = "half_pixel", "round_prefer_ceil"  # half a position less, rounded at half a position
     if coordinates in ("half_pixel_symmetric", "tf_half_pixel_for_nn"):
         raise ValueError(f"resize: coordinates {coordinates!r} are not in ONNX opset {OPSET}")
+    x = graph.channels_first(path, x)
+    attributes = {"mode": mode, "coordinate_transformation_mode": coordinates, "nearest_mode": rounding}
+    if coordinates == "tf_crop_and_resize":
+        starts, ends = zip(*options["roi"] or [(0.0, 1.0)] * x.rank, strict=True)
+        roi = np.array([0, 0, *starts, 1, 1, *ends], np.float32)
+        size = graph.add(path, "Concat", [_batch_size(graph, path, x), np.array([shape[-1], *shape[1:-1]])], (), axis=0)
+        return graph.add(
+            path, "Resize", [x, roi, np.zeros(0, np.float32), size], shape, channels_first=True,
+            extrapolation_value=float(options["outside"]), **attributes,
+        )  # fmt: skip
     sizes = list(zip(before, shape[1:-1], strict=True))
     scales = [np.float32(f) for f in options["factors"] or [m / n for n, m in sizes]]
     # ONNX rounds size times scale down, so a scale must not be less than the quotient of the sizes
@@ -592,15 +622,14 @@ def _resize(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree
             "their product rounded down"
         )
     scales = [np.float32(1), np.float32(1), *scales]
-    return graph.add(
-        path, "Resize", [graph.channels_first(path, x), np.zeros(0, np.float32), np.array(scales)], shape,
-        channels_first=True, mode=mode, coordinate_transformation_mode=coordinates, nearest_mode=rounding,
-    )  # fmt: skip
+    inputs = [x, np.zeros(0, np.float32), np.array(scales)]
+    return graph.add(path, "Resize", inputs, shape, channels_first=True, **attributes)
 
 
 def _matmul(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, xs: tuple[_Value, _Value]) -> _Value:
     a, b = (graph.channels_last(path, x) for x in xs)
-    return graph.add(path, "MatMul", [a, b], (*a.shape[:-1], b.shape[-1]))
+    stack = map(max, a.shape[1:-2], b.shape[1:-2])  # axes of size 1 are repeated
+    return graph.add(path, "MatMul", [a, b], (a.shape[0], *stack, a.shape[-2], b.shape[-1]))
 
 
 def _pad(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
@@ -684,7 +713,8 @@ _WRITERS: Mapping[Any, Callable[..., _Value]] = {
     ops.log: _elementwise("Log"),
     ops.erf: _elementwise("Erf"),
     ops.sqrt: _elementwise("Sqrt"),
-    ops.power: _formula(lambda apply, x, o: apply("Pow", x, o["exponent"])),
+    ops.parameter: _parameter,
+    ops.power: _power,
     ops.softmax: _softmax("Softmax"),
     ops.log_softmax: _softmax("LogSoftmax"),
     ops.dense: _dense,

@@ -32,6 +32,9 @@ from funcnn.tree import Tree
 
 __all__ = ["from_onnx"]
 
+# Operators that compute nothing: where a network is cut, these belong to what comes after them.
+_ARRANGING = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+
 
 def from_onnx(
     file: str | os.PathLike[str] | bytes | ModelProto,
@@ -113,6 +116,7 @@ def import_network(
     model = read(file)
     target = _target(model, output)
     needed = _needed_nodes(model, target)
+    _check_operators(model, needed)
     x_name, x = _input(model, needed, target, in_shape)
     readers = Counter([target, *(name for node in needed for name in node.input)])
     _warn_of_tied_weights(model, needed)
@@ -133,10 +137,7 @@ def import_network(
             else:
                 outputs = _written(builder, node, options, inputs)
         except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
-            raise ValueError(
-                f"{model.where}: {_describe(node)}: {' '.join(str(error).split())}; stop before it by output=NAME, "
-                "where NAME is a value or node of the file"
-            ) from None
+            raise ValueError(_refusal(model, node, error)) from None
         values |= dict(zip(node.output, outputs, strict=False))
         for name, value in zip(node.output, outputs, strict=False):
             if isinstance(value, Value) and readers[name] > 1:
@@ -161,6 +162,15 @@ def _describe(node: NodeProto) -> str:
     name = node.name or (node.output[0] if node.output else "")
     operator = node.op_type if node.op_type.isidentifier() else repr(node.op_type)
     return f"node {name!r} ({operator})"
+
+
+def _refusal(model: OnnxModel, node: NodeProto, error: BaseException, before: str | None = None) -> str:
+    """Return the line that says why a node is refused; ``before`` is a value before it that could be the output."""
+    example = f", such as {before!r}" if before else ""
+    return (
+        f"{model.where}: {_describe(node)}: {' '.join(str(error).split())}; stop before it by output=NAME, where NAME "
+        f"is a value or node of the file{example}"
+    )
 
 
 def _nodes_of(builder: Builder, y: Value) -> list[Node]:
@@ -233,6 +243,33 @@ def _needed_nodes(model: OnnxModel, *targets: str) -> list[NodeProto]:
             path.append((node, True))
             path += [(maker[name], False) for name in reversed(node.input) if name in maker]
     return needed
+
+
+def _check_operators(model: OnnxModel, needed: Sequence[NodeProto]) -> None:
+    """Raise a ValueError if an operator is not known: that, rather than what only it needs, is what cannot be read."""
+    depends = {value.name for value in model.graph.input} - model.initializers.keys()
+    before: dict[str, str] = {}  # what is rearranged to a value's layout, by its name
+    for node in needed:
+        on_input = [name for name in node.input if name in depends]
+        if not on_input or node.op_type in ("Shape", "Size"):
+            continue
+        depends.update(node.output)
+        if node.op_type in _ARRANGING:
+            before.update(dict.fromkeys(node.output, before.get(on_input[0], on_input[0])))
+        if node.op_type in OPERATORS:
+            continue
+        try:
+            attributes(model, node)
+            quantised = any(part in node.op_type for part in ("Integer", "QLinear", "Quantize"))
+            raise ValueError(
+                "quantised arithmetic is not known here: export the network before it is quantised"
+                if quantised
+                else "the operator is not known here"
+            )
+        except ValueError as error:
+            value = before.get(on_input[0], on_input[0])
+            made = any(value in other.output for other in needed)
+            raise ValueError(_refusal(model, node, error, value if made else None)) from None
 
 
 def _input(
@@ -352,15 +389,7 @@ def _written(
             return [Known(*(np.array(shape.prod()) for shape in shapes))]
         part = slice(options.get("start", 0), options.get("end"))
         return [Known(*(shape[part] for shape in shapes))]
-    if node.op_type.startswith(("QLinear", "ConvInteger", "MatMulInteger", "DynamicQuantize")) or node.op_type in (
-        "QuantizeLinear",
-        "DequantizeLinear",
-    ):
-        raise ValueError("quantised arithmetic is not known here: export the network before it is quantised")
-    write = OPERATORS.get(node.op_type)
-    if write is None:
-        raise ValueError("the operator is not known here")
-    written = write(builder, {**options, "outputs": len(node.output)}, *inputs)
+    written = OPERATORS[node.op_type](builder, {**options, "outputs": len(node.output)}, *inputs)
     outputs = list(written) if isinstance(written, list) else [written]
     missing = [name for name in node.output[len(outputs) :] if builder.readers[name]]
     if missing:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnn.kernels.geometry import to_tuple
 from funcnn.onnx.builder import LARGEST_EXAMPLE, Builder, Value, features_here
 from funcnn.onnx.folding import BATCHES, Known
 from funcnn.ops.resizing import COORDINATES
@@ -21,6 +22,7 @@ from funcnn.tree import Array, Tree
 
 Options = Mapping[str, Any]
 Input = Value | Known | None
+MOST_EXPONENTS = 2**16  # of one node; they are options of a layer, written out as text where it is saved
 SELU = [float(np.float32(number)) for number in (1.6732632423543772, 1.0507009873554805)]
 
 
@@ -240,21 +242,39 @@ def _gemm(builder: Builder, options: Options, x: Input, w: Input, b: Input = Non
 
 def _matmul(builder: Builder, options: Options, a: Input, b: Input) -> Value:
     if isinstance(a, Value) and isinstance(b, Value):
-        return builder.add("matmul", {}, builder.plain(a), builder.plain(b))
-    if isinstance(a, Value):
-        weights = _floats(b, "second matrix")
-        if weights.ndim <= len(a.shape) + 1 and math.prod(weights.shape[:-2]) == 1:
-            weights = weights.reshape(weights.shape[-2:])
-        if weights.ndim != 2:
-            raise ValueError(f"its matrix {weights.shape} must have two axes here")
-        return _dense(builder, a, weights)
-    value, weights = _value(b, "one of its inputs"), _floats(a, "first matrix")
-    last = len(value.shape) - 1
-    if weights.ndim != 2 or last < 1:
-        raise ValueError(f"its matrix {weights.shape} cannot be applied to examples of shape {value.shape}")
-    # from the left: the last but one axis is brought to the end, where `dense` works
-    value = builder.ordered(value, (*(a for a in value.order if a != last - 1), last - 1))
-    return _linear(builder, value, "dense", {"features": len(weights)}, weights.T, None)
+        stacks = a.shape[:-2], b.shape[:-2]
+        if len(a.shape) != len(b.shape):
+            raise ValueError(f"examples of shapes {a.shape} and {b.shape} have stacks of matrices of different depths")
+        broadcast = {"broadcast": True} if stacks[0] != stacks[1] else {}
+        return builder.add("matmul", broadcast, builder.plain(a), builder.plain(b))
+    from_left = isinstance(b, Value)
+    value, name = (b, "first matrix") if isinstance(b, Value) else (_value(a, "one of its inputs"), "second matrix")
+    rank, constant = len(value.shape), a if from_left else b
+    if rank < 1 + from_left or (isinstance(constant, Known) and constant.for_two.ndim > rank + 1):
+        raise ValueError(f"its {name} cannot be applied to examples of shape {value.shape}")
+    weights = _example_array(builder, constant, max(rank, 2), name)
+    vector = weights.ndim == 1
+    if vector:
+        weights = weights[None] if from_left else weights[:, None]
+    if weights.size == math.prod(weights.shape[-2:]):
+        y = _by_matrix(builder, value, weights.reshape(weights.shape[-2:]), from_left)
+    else:
+        value = builder.plain(value)
+        stack = _parameter(builder, value, weights.reshape(*(1,) * (rank - weights.ndim), *weights.shape))
+        y = builder.add("matmul", {"broadcast": True}, *((stack, value) if from_left else (value, stack)))
+    if not vector:
+        return y
+    gone = rank - 2 if from_left else rank - 1
+    return builder.reshaped(y, [s for a, s in enumerate(y.shape) if a != gone])
+
+
+def _by_matrix(builder: Builder, x: Value, w: Array, from_left: bool) -> Value:
+    if not from_left:
+        return _dense(builder, x, w)
+    # the last but one axis is brought to the end, where `dense` works
+    before = len(x.shape) - 2
+    x = builder.ordered(x, (*(a for a in x.order if a != before), before))
+    return _linear(builder, x, "dense", {"features": len(w)}, w.T, None)
 
 
 # --- normalisation ----------------------------------------------------------------------------------------------------
@@ -376,14 +396,9 @@ def _selu(builder: Builder, options: Options, x: Input) -> Value:
 
 
 def _prelu(builder: Builder, options: Options, x: Input, slope: Input) -> Value:
-    value, leaf = _value(x), _floats(slope, "slope")
-    along = [a % len(value.shape) for a in range(-leaf.ndim, 0) if leaf.shape[a] != 1]
-    if len(along) > 1:
-        raise ValueError(f"its slope {leaf.shape} differs between positions, where one for each channel is known here")
-    if along and value.order[-1] != along[0]:
-        value = builder.ordered(value, (*(a for a in value.order if a != along[0]), along[0]))
-    slopes = np.ascontiguousarray(np.broadcast_to(_leaf_here(leaf, value).reshape(-1), value.shape_here[-1:]))
-    return builder.unary("prelu", {}, value, params={"slope": slopes})
+    value, leaf = _leaf_here(builder, _value(x), slope, "slope")
+    arguments = {} if leaf.shape == value.shape_here[-1:] else {"slope_shape": leaf.shape}
+    return builder.unary("prelu", arguments, value, params={"slope": leaf})
 
 
 def _clip(builder: Builder, options: Options, x: Input, low: Input = None, high: Input = None) -> Value:
@@ -432,29 +447,52 @@ def _dropout(builder: Builder, options: Options, x: Input, ratio: Input = None, 
 # --- arithmetic -------------------------------------------------------------------------------------------------------
 
 
-def _leaf_here(constant: Array, x: Value) -> Array:
-    """Return a constant that ONNX broadcasts to the value as it broadcasts to an example here, without leading ones."""
+def _leaf_here(builder: Builder, x: Value, constant: Input, name: str = "constant") -> tuple[Value, Array]:
+    """Return a constant that ONNX broadcasts with a value as it broadcasts to an example here, without leading ones.
+
+    Where the constant is the longer one, the value comes back repeated.
+    """
     rank = len(x.shape)
-    if constant.ndim > rank + 1 or (constant.ndim == rank + 1 and constant.shape[0] != 1):
-        raise ValueError(f"a constant of shape {constant.shape} does not fit examples of shape {x.shape}")
-    leaf = constant.reshape(
-        (1,) * (rank - constant.ndim) + constant.shape[-rank:] if constant.ndim <= rank else constant.shape[1:]
-    )
-    if any(a not in (1, b) for a, b in zip(leaf.shape, x.shape, strict=True)):
-        raise ValueError(f"a constant of shape {constant.shape} does not broadcast to examples of shape {x.shape}")
+    array = _example_array(builder, constant, rank, name)
+    leaf = array.reshape((1,) * (rank - array.ndim) + array.shape)
+    if any(1 != a != b for a, b in zip(leaf.shape, x.shape, strict=True)):
+        if any(1 not in (a, b) and a != b for a, b in zip(leaf.shape, x.shape, strict=True)):
+            raise ValueError(f"its {name} {leaf.shape} does not broadcast to examples of shape {x.shape}")
+        x = builder.restored(x)
+        longest = np.broadcast_shapes(leaf.shape, x.shape)
+        x = builder.add("broadcast_to", {"shape": tuple(longest[a] for a in x.order)}, x)
     if x.flattened is not None and leaf.size > 1:
         here = np.empty_like(leaf)
         here[features_here(*x.flattened)] = leaf
         leaf = here
     leaf = leaf.transpose(x.order)
-    while leaf.ndim and leaf.shape[0] == 1 and (leaf.ndim > 1 or constant.ndim == 0):
+    while leaf.ndim and leaf.shape[0] == 1 and (leaf.ndim > 1 or array.ndim == 0):
         leaf = leaf[0]
-    return np.ascontiguousarray(leaf).reshape(leaf.shape)
+    return x, np.ascontiguousarray(leaf).reshape(leaf.shape)
 
 
-def _scaled(builder: Builder, x: Value, constant: Array) -> Value:
+def _example_array(builder: Builder, constant: Input, rank: int, name: str) -> Array:
+    """Return a constant for examples of so many axes without an axis of examples, along which it may be repeated."""
+    if not isinstance(constant, Known):
+        raise ValueError(f"its {name} must be constant here")
+    two, three = constant
+    if two.ndim <= rank:
+        return _floats(constant, name)
+    batches = (len(two), len(three))
+    if two.ndim > rank + 1 or batches not in ((1, 1), BATCHES, (builder.fixed_batch,) * 2):
+        raise ValueError(f"its {name} {two.shape} does not fit examples of {rank} axes")
+    if any(not np.array_equal(row, two[0], equal_nan=True) for row in (*two, *three)):
+        raise ValueError(f"its {name} {two.shape} does not fit: it differs between examples")
+    return np.ascontiguousarray(two[0], np.float32).reshape(two.shape[1:])
+
+
+def _parameter(builder: Builder, x: Value, leaf: Array) -> Value:
+    """Append an array of parameters, its axes in the order of the value's, to be joined with the value."""
+    return builder.add("parameter", {"shape": leaf.shape}, x, order=x.order, params={"value": leaf})
+
+
+def _scaled(builder: Builder, x: Value, scale: Array) -> Value:
     """Multiply by a constant: in the affine layer that made x, if nothing else reads that."""
-    scale = _leaf_here(constant, x)
     made = builder.sole_reader(x)
     if made is None or made.layer != "affine":
         return _affine(builder, x, {"scale": scale})
@@ -462,9 +500,8 @@ def _scaled(builder: Builder, x: Value, constant: Array) -> Value:
     return _affine(builder, x, {name: leaf * scale for name, leaf in params.items()}, instead=True)
 
 
-def _shifted(builder: Builder, x: Value, constant: Array) -> Value:
+def _shifted(builder: Builder, x: Value, bias: Array) -> Value:
     """Add a constant: in the affine layer that made x, or as the bias it lacks, if nothing else reads that."""
-    bias = _leaf_here(constant, x)
     made = builder.sole_reader(x)
     if made is None:
         return _affine(builder, x, {"bias": bias})
@@ -491,47 +528,52 @@ def _add(builder: Builder, options: Options, a: Input, b: Input) -> Value:
     if isinstance(a, Value) and isinstance(b, Value):
         return _joined(builder, "add", a, b)
     x, constant = (a, b) if isinstance(a, Value) else (_value(b), a)
-    return _shifted(builder, x, _floats(constant, "constant"))
+    return _shifted(builder, *_leaf_here(builder, x, constant))
 
 
 def _sub(builder: Builder, options: Options, a: Input, b: Input) -> Value:
     if isinstance(a, Value) and isinstance(b, Value):
         return _joined(builder, "subtract", a, b)
     if isinstance(a, Value):
-        return _shifted(builder, a, -_floats(b, "constant"))
+        a, leaf = _leaf_here(builder, a, b)
+        return _shifted(builder, a, -leaf)
     y = builder.unary("negative", {}, _value(b))
-    return _shifted(builder, y, _floats(a, "constant"))
+    return _shifted(builder, *_leaf_here(builder, y, a))
 
 
 def _mul(builder: Builder, options: Options, a: Input, b: Input) -> Value:
     if isinstance(a, Value) and isinstance(b, Value):
         return _joined(builder, "multiply", a, b)
     x, constant = (a, b) if isinstance(a, Value) else (_value(b), a)
-    return _scaled(builder, x, _floats(constant, "constant"))
+    return _scaled(builder, *_leaf_here(builder, x, constant))
 
 
 def _div(builder: Builder, options: Options, a: Input, b: Input) -> Value:
     if isinstance(a, Value) and isinstance(b, Value):
         return _joined(builder, "divide", a, b)
     if isinstance(a, Value):
-        divisor = _floats(b, "constant")
+        a, divisor = _leaf_here(builder, a, b)
         if not divisor.all():
             raise ValueError("it divides by a constant that is 0")
         return _scaled(builder, a, np.float32(1) / divisor)
     y = builder.unary("power", {"exponent": -1.0}, _value(b))
-    return _scaled(builder, y, _floats(a, "constant"))
+    return _scaled(builder, *_leaf_here(builder, y, a))
 
 
 def _extreme(builder: Builder, options: Options, *xs: Input, name: str) -> Value:
-    values = [x for x in xs if isinstance(x, Value)]
-    numbers = [_number(x, "constant") for x in xs if not isinstance(x, Value)]
-    y = values[0]
-    for x in values[1:]:
-        y = _joined(builder, name, y, x)
-    if numbers and name == "maximum":
-        y = _clipped(builder, y, max(numbers), math.inf)
-    elif numbers:
-        y = _clipped(builder, y, -math.inf, min(numbers))
+    y, *others = sorted(xs, key=lambda x: not isinstance(x, Value))
+    y = _value(y)
+    for x in others:
+        if isinstance(x, Value):
+            y = _joined(builder, name, y, x)
+            continue
+        y, leaf = _leaf_here(builder, y, x)
+        if leaf.size == 1:
+            number = float(leaf.reshape(()))
+            y = _clipped(builder, y, *((number, math.inf) if name == "maximum" else (-math.inf, number)))
+            continue
+        array = _parameter(builder, y, leaf.reshape(*(1,) * (len(y.shape) - leaf.ndim), *leaf.shape))
+        y = builder.add(name, {"broadcast": True}, y, array)._replace(flattened=y.flattened)
     return y
 
 
@@ -548,7 +590,18 @@ def _sum(builder: Builder, options: Options, *xs: Input) -> Value:
 
 
 def _pow(builder: Builder, options: Options, x: Input, exponent: Input) -> Value:
-    return builder.unary("power", {"exponent": _number(exponent, "exponent")}, _value(x))
+    if isinstance(exponent, Value):
+        base = _floats(x, "base")  # where both are computed, x must be constant
+        if not (base > 0).all():
+            raise ValueError("its base must be positive where its exponent is computed")
+        logarithm = Known(*(np.log(array.astype(np.float32)) for array in x)) if isinstance(x, Known) else x
+        y, leaf = _leaf_here(builder, exponent, logarithm, "base")
+        return builder.unary("exp", {}, _scaled(builder, y, leaf))
+    value, leaf = _leaf_here(builder, _value(x), exponent, "exponent")
+    if leaf.size > MOST_EXPONENTS:
+        raise ValueError(f"its exponent has {leaf.size:,} numbers, more than {MOST_EXPONENTS:,}")
+    one_number = leaf.size and (leaf == leaf.ravel()[0]).all()
+    return builder.unary("power", {"exponent": float(leaf.ravel()[0]) if one_number else to_tuple(leaf)}, value)
 
 
 def _joined(builder: Builder, name: str, a: Value, b: Value) -> Value:
@@ -567,13 +620,20 @@ def _joined(builder: Builder, name: str, a: Value, b: Value) -> Value:
 
 
 def _concat(builder: Builder, options: Options, *xs: Input) -> Value:
-    values = [builder.restored(_value(x, "each of its inputs")) for x in xs]
-    order = values[0].order
-    values = [builder.ordered(x, order) for x in values]
-    if len(values) == 1:
-        return values[0]
-    axis = _axis_here(int(options["axis"]), values[0])
-    return builder.add("concat", {"axis": axis}, *values)
+    first = builder.restored(next(x for x in xs if isinstance(x, Value)))
+    if len(xs) == 1:
+        return first
+    axis, rank = _axis_here(int(options["axis"]), first), len(first.shape)
+
+    def part(x: Input) -> Value:
+        if isinstance(x, Value):
+            return builder.ordered(x, first.order)
+        array = _example_array(builder, x, rank, "constant")
+        if array.ndim != rank:
+            raise ValueError(f"its constant {array.shape} does not have the axes of examples {first.shape}")
+        return _parameter(builder, first, np.ascontiguousarray(array.transpose(first.order)))
+
+    return builder.add("concat", {"axis": axis}, *map(part, xs))
 
 
 def _part(builder: Builder, x: Value, bounds: Mapping[int, tuple[int, int, int]]) -> Value:
@@ -614,10 +674,8 @@ def _slice(builder: Builder, options: Options, *given: Input) -> Value:
         if axis in (0, -len(value.shape) - 1) and (start, step) == (0, 1) and end >= 2**31 - 1:
             continue
         along = _axis(axis, value)
-        if step < 1:
-            raise ValueError(f"step {step} reverses the order, which is not known here")
         begin, stop, _ = slice(start, end, step).indices(value.shape[along])
-        if stop <= begin:
+        if not range(begin, stop, step):
             raise ValueError(f"nothing is left of {value.shape[along]} positions between {start} and {end}")
         bounds[along] = (begin, stop, step)
     return _part(builder, value, bounds)
@@ -775,7 +833,7 @@ def _space_to_depth(builder: Builder, options: Options, x: Input) -> Value:
 
 def _resize(builder: Builder, options: Options, x: Input, *given: Input) -> Value:
     """Resize and its forerunner Upsample, whose scales are an attribute in opset 7."""
-    value = builder.channels_last(_value(x))
+    value = _value(x)
     rank = len(value.shape) + 1
     if options.get("antialias") or options.get("exclude_outside"):
         raise ValueError("antialias and exclude_outside are not known here")
@@ -783,18 +841,25 @@ def _resize(builder: Builder, options: Options, x: Input, *given: Input) -> Valu
     coordinates = options.get("coordinate_transformation_mode", "asymmetric")
     if mode is None or coordinates not in COORDINATES:
         raise ValueError(f"mode {options['mode']!r} with coordinates {coordinates!r} is not known here")
-    inputs = list(given) if builder.opset > 10 else [None, *given]  # roi came with opset 11
+    roi, scales, sizes, *_ = (*(given if builder.opset > 10 else (None, *given)), None, None, None)
     axes = [_in_range(int(a), rank) for a in options.get("axes") or range(rank)]
-    scales = list(options["scales"]) if "scales" in options else None
-    if len(inputs) > 1 and inputs[1] is not None and _constant(inputs[1], "scales").size:
-        scales = _constant(inputs[1], "scales").astype(np.float64).tolist()
     shape = (BATCHES[0], *value.shape)
-    if scales is not None:
-        by_axis = dict(zip(axes, scales, strict=True))
+    parts = [(0.0, 1.0)] * rank
+    if coordinates == "tf_crop_and_resize":
+        bounds = _floats(roi, "roi").astype(np.float64)
+        if bounds.shape != (2 * len(axes),):
+            raise ValueError(f"its roi {bounds.shape} does not have a start and an end for each of {len(axes)} axes")
+        for a, (start, end) in zip(axes, bounds.reshape(2, -1).T.tolist(), strict=True):
+            parts[a] = (start, end)
+    numbers = list(options["scales"]) if "scales" in options else None
+    if scales is not None and _constant(scales, "scales").size:
+        numbers = _constant(scales, "scales").astype(np.float64).tolist()
+    if numbers is not None:
+        by_axis = dict(zip(axes, numbers, strict=True))
         factors = [float(by_axis.get(a, 1)) for a in range(rank)]
-        out = [math.floor(s * f) for s, f in zip(shape, factors, strict=True)]
-    elif len(inputs) > 2 and isinstance(inputs[2], Known):
-        wanted = {0: shape[0], **_sizes(inputs[2], axes)}
+        out = [math.floor(s * f * (end - start)) for s, f, (start, end) in zip(shape, factors, parts, strict=True)]
+    elif isinstance(sizes, Known):
+        wanted = {0: shape[0], **_sizes(sizes, axes)}
         out = [wanted.get(a, shape[a]) for a in range(rank)]
         factors = [o / s for o, s in zip(out, shape, strict=True)]
         choose = {"not_larger": min, "not_smaller": max}.get(options.get("keep_aspect_ratio_policy", "stretch"))
@@ -804,19 +869,26 @@ def _resize(builder: Builder, options: Options, x: Input, *given: Input) -> Valu
             out = [math.floor(s * f + 0.5) for s, f in zip(shape, factors, strict=True)]
     else:
         raise ValueError("it needs scales or sizes")
-    if factors[:2] != [1, 1] or min(out) < 1 or math.prod(out) > LARGEST_EXAMPLE:
-        raise ValueError(f"factors {factors} of examples {value.shape} are not known here: only positions are resized")
+    kept = [factors[a] == 1 and parts[a] == (0, 1) for a in range(rank)]
+    last = next((a for a in range(rank - 1) if kept[a + 1]), None)  # as a rule the channels
+    if last is None or not kept[0] or min(out) < 1 or math.prod(out) > LARGEST_EXAMPLE:
+        raise ValueError(f"factors {factors} of examples {value.shape} are not known here: one axis must stay as it is")
+    value = builder.ordered(value, (*(a for a in range(rank - 1) if a != last), last))
+    resized = [a + 1 for a in value.order[:-1]]
     rounding = options.get("nearest_mode") or "floor"
-    whole = [int(f) for f in factors[2:]]
-    if mode == "nearest" and coordinates == "asymmetric" and rounding == "floor" and whole == factors[2:]:
+    whole = [int(factors[a]) for a in resized]
+    if (mode, coordinates, rounding) == ("nearest", "asymmetric", "floor") and whole == [factors[a] for a in resized]:
         return builder.add("upsample", {"factor": tuple(whole)}, value)
     arguments = {
-        "size": tuple(out[2:]),
+        "size": tuple(out[a] for a in resized),
         "mode": mode,
         "coordinates": coordinates,
         "rounding": rounding,
-        "factors": tuple(factors[2:]),
     }
+    if coordinates == "tf_crop_and_resize":
+        arguments |= {"roi": tuple(parts[a] for a in resized), "outside": float(options["extrapolation_value"])}
+    else:
+        arguments["factors"] = tuple(factors[a] for a in resized)
     return builder.add("resize", arguments, value)
 
 
