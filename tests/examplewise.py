@@ -62,6 +62,7 @@ SPECIAL = {
     "max_pool": (partial(ops.max_pool, window=3, stride=2, padding=1), IMAGE),
     "multiply": (ops.multiply, IMAGE, IMAGE),
     "pad": (partial(ops.pad, widths=((1, 2), (0, 1)), mode="reflect"), IMAGE),
+    "parameter": (ops.parameter, {"value": (2, 5)}, IMAGE),
     "power": (partial(ops.power, exponent=2), IMAGE),
     "prelu": (ops.prelu, {"slope": (6,)}, IMAGE),
     "reduce_max": (partial(ops.reduce_max, axes=(1, 2)), IMAGE),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from arrays import distinct, normal
 
-from funcnn import data, gradients, layers, losses, models, ops, tree
-from funcnn.combinators import parallel, residual, serial
+from funcnn import data, gradients, initializers, layers, losses, models, ops, tree
+from funcnn.combinators import graph, parallel, residual, serial
 from funcnn.derivatives import hessian_eigenvalues, hvp, jacobian, jvp, per_example_gradients, with_per_example_vjp
 from funcnn.layer import Layer, parametric, pull_back
 from funcnn.layers import conv1d, conv2d, conv3d, dense, dropout, flatten, max_pool, relu, tanh
@@ -322,6 +322,17 @@ MODELS = {
     "conv2d of tiny images": (serial(conv2d(2, 3), flatten(), dense(3)), (4, 4, 1)),
     "conv3d": (serial(conv3d(4, 2, groups=2, padding="same"), flatten(), dense(3)), (3, 6, 5, 2)),
     "prelu": (serial(layers.prelu(), conv2d(2, 3), layers.prelu(), flatten(), dense(3)), (6, 6, 3)),
+    "parameter": (
+        graph(
+            (layers.parameter((2, 1, 3), value_init=initializers.standard_normal), -1),
+            (layers.concat(axis=1), 0, -1),
+            (layers.prelu(slope_shape=(3, 1)), 1),
+            (layers.prelu(slope_shape=(6, 1, 1)), 2),
+            (flatten(), 3),
+            (dense(3), 4),
+        ),
+        (4, 1, 3),
+    ),
     "affine": (
         serial(
             layers.affine(),

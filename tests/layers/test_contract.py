@@ -72,7 +72,12 @@ LAYERS = {
     "upsample": [(layers.upsample(2), IMAGE), (layers.upsample((1, 3)), IMAGE)],
     "depth_to_space": [(layers.depth_to_space(2), IMAGE), (layers.depth_to_space((1, 2)), IMAGE)],
     "space_to_depth": [(layers.space_to_depth((5, 2)), IMAGE)],
-    "prelu": [(layers.prelu(), IMAGE), (layers.prelu(initial_slope=0.1), (4,))],
+    "prelu": [
+        (layers.prelu(), IMAGE),
+        (layers.prelu(slope_shape=(5, 1, 4)), IMAGE),
+        (layers.prelu(initial_slope=0.1), (4,)),
+    ],
+    "parameter": [(layers.parameter((2, 3)), IMAGE), (layers.parameter((), value_init=initializers.ones), (4,))],
     "tanh": [(tanh(), IMAGE)],
     "conv_transpose1d": [(layers.conv_transpose1d(3, 3, stride=2, output_padding=1), (4, 2))],
     "conv_transpose2d": [
@@ -102,9 +107,12 @@ LAYERS = {
     "layer_norm": [(layers.layer_norm(), IMAGE), (layers.layer_norm(axes=(1, 3), eps=0.1), IMAGE)],
     "rms_norm": [(layers.rms_norm(), IMAGE), (layers.rms_norm(axes=(1, 2, 3), eps=0.1), IMAGE)],
     "affine": [(layers.affine(), IMAGE), (layers.affine(scale_shape=(6, 1), bias_shape=False), IMAGE)],
-    "matmul": [(layers.matmul(), ((3, 4), (4, 2)))],
+    "matmul": [
+        (layers.matmul(), ((3, 4), (4, 2))),
+        (layers.matmul(broadcast=True), ((2, 1, 3, 4), (1, 5, 4, 2))),
+    ],
     "broadcast_to": [(layers.broadcast_to((5, 6, 4)), (5, 1, 4))],
-    "crop": [(layers.crop([(1, 5, 2), (0, 6, 1), (2, 3, 1)]), IMAGE)],
+    "crop": [(layers.crop([(1, 5, 2), (5, -1, -2), (2, 3, 1)]), IMAGE)],
     "erf": [(layers.erf(), IMAGE)],
     "exp": [(layers.exp(), IMAGE)],
     "log": [(of_positive(layers.log()), IMAGE)],

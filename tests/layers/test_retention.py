@@ -67,6 +67,7 @@ KEPT = {
     "mish": (layers.mish(), SHAPE, "", ENTRY),  # the derivative
     "multiply": (graph((layers.multiply(), -1, -1)), SHAPE, "x", 0),
     "pad": (layers.pad(1), SHAPE, "", 0),
+    "parameter": (layers.parameter((4,)), SHAPE, "", 0),
     "prelu": (layers.prelu(), SHAPE, "x", 0),
     "relu": (relu(), SHAPE, "y", 0),
     "relu6": (layers.relu6(), SHAPE, "x", 0),

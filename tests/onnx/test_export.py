@@ -12,6 +12,7 @@ import pytest
 from funcnn import layers, models, ops, residual, serial, tree
 from funcnn.combinators import frozen, graph
 from funcnn.combinators import parallel as side_by_side
+from funcnn.initializers import standard_normal as normal
 from funcnn.layer import parameterless
 from funcnn.onnx import from_onnx, to_onnx
 
@@ -23,12 +24,32 @@ L = layers
 CASES = {
     name: [(getattr(L, name)(), IMAGE), (getattr(L, name)(), (5,))]
     for name in (
-        *("relu", "prelu", "relu6", "selu", "silu", "mish", "softplus", "softsign", "tanh", "sigmoid", "log_sigmoid"),
+        *("relu", "relu6", "selu", "silu", "mish", "softplus", "softsign", "tanh", "sigmoid", "log_sigmoid"),
         *("hard_tanh", "hard_swish", "leaky_relu", "identity"),
     )
 } | {
     "leaky_relu": [(L.leaky_relu(0.3), IMAGE)],
     "elu": [(L.elu(0.7), IMAGE)],
+    "prelu": [
+        (L.prelu(), IMAGE),
+        (L.prelu(), (5,)),
+        (L.prelu(slope_shape=IMAGE), IMAGE),
+        (serial(L.conv2d(3, 3), L.prelu(slope_shape=(5, 1)), L.conv2d(2, 2)), IMAGE),
+        (L.prelu(slope_shape=()), IMAGE),
+    ],
+    "parameter": [
+        (graph((L.parameter(IMAGE, value_init=normal), -1), (L.maximum(), -1, 0)), IMAGE),
+        (
+            graph(
+                (L.conv2d(4, 3), -1), (L.parameter((1, 5, 4), value_init=normal), 0), (L.minimum(broadcast=True), 1, 0)
+            ),
+            IMAGE,
+        ),
+        (graph((L.parameter((2, 4), value_init=normal), -1), (L.concat(axis=1), 0, -1)), ROW),
+        (graph((L.parameter((4, 3), value_init=normal), -1), (L.matmul(), -1, 0)), ROW),
+        (graph((L.parameter((9, 4, 3), value_init=normal), -1), (L.matmul(), -1, 0)), IMAGE),
+        (graph((L.parameter((9, 5, 7), value_init=normal), -1), (L.matmul(), 0, -1)), IMAGE),
+    ],
     "celu": [(L.celu(0.7), IMAGE)],
     "clip": [(L.clip(-0.5, 0.7), IMAGE), (L.clip(upper=0.7), (5,)), (L.clip(), (5,))],
     "hard_sigmoid": [(L.hard_sigmoid(), IMAGE), (L.hard_sigmoid(0.2, 0.4), (5,))],
@@ -58,6 +79,7 @@ CASES = {
         (graph((L.flatten(), -1), (L.concat(axis=-1), 0, 0)), ROW),
     ],
     "matmul": [
+        (graph((L.crop([(0, 1, 1), (0, 4, 1), (0, 4, 1)]), -1), (L.matmul(broadcast=True), -1, 0)), IMAGE),
         (graph((L.transpose((0, 2, 1)), -1), (L.matmul(), 0, -1)), ROW),
         (graph((L.conv2d(4, 1), -1), (L.transpose((0, 1, 3, 2)), 0), (L.matmul(), 0, 1)), IMAGE),
     ],
@@ -71,6 +93,8 @@ CASES = {
         (L.power(0), (5,)),
         (serial(L.clip(0.5), L.power(-1.5)), IMAGE),
         (serial(L.clip(0.5), L.power(-1)), IMAGE),
+        (L.power([1, 2, 3, 0]), IMAGE),
+        (serial(L.conv2d(3, 3), L.power([[[1], [2], [3], [0], [1]]]), L.conv2d(2, 2)), IMAGE),
     ],
     "reduce_sum": [(L.reduce_sum((1, 3)), IMAGE), (serial(L.conv2d(3, 3), L.reduce_sum(1, keepdims=True)), IMAGE)],
     "reduce_mean": [
@@ -106,6 +130,7 @@ CASES = {
     "crop": [
         (L.crop([(1, 9, 3), (0, 7, 1), (2, 3, 1)]), IMAGE),
         (serial(L.conv2d(3, 3), L.crop([(1, 6, 2), (0, 4, 1), (0, 2, 1)]), L.conv2d(2, 2)), IMAGE),
+        (serial(L.conv2d(3, 3), L.crop([(6, 0, -2), (4, -1, -1), (2, 1, -1)]), L.conv2d(1, 2)), IMAGE),
     ],
     "resize": [
         (L.resize(size, mode=mode, coordinates=coordinates), IMAGE)
@@ -122,6 +147,11 @@ CASES = {
         (L.resize((18, 5), mode="nearest", coordinates="tf_half_pixel_for_nn", rounding="floor"), IMAGE),
         (L.resize((18, 5), coordinates="half_pixel_symmetric"), IMAGE),
         (L.resize((5, 10), factors=(0.6, 1.5)), IMAGE),
+        *(
+            (L.resize(size, mode=mode, coordinates="tf_crop_and_resize", roi=roi, outside=2.5), IMAGE)
+            for mode in ("linear", "nearest")
+            for size, roi in (((5, 4), None), ((7, 3), [(0.1, 0.7), (-0.4, 1.3)]), ((6, 1), [(0.9, 0.2), (0.3, 0.8)]))
+        ),
         (L.resize(22), ROW),
         (L.resize((10, 3, 4)), VOLUME),
     ],

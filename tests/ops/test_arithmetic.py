@@ -34,6 +34,28 @@ def test_value_and_vjp(f, definition, into, shape):
     check_vjp(f, x, strict=True)
 
 
+@pytest.mark.parametrize("shape", [(1,), (4,), (3, 1), (1, 4), (3, 4)])
+def test_powers_by_an_array(shape):
+    x, p = np.exp(normal(2, 3, 4)), normal(*shape, seed=1)
+    y, _ = ops.power(x, p)
+    each = np.broadcast_to(p, x.shape)
+    expected = [math.exp(math.log(v) * e) for v, e in zip(x.ravel(), each.ravel(), strict=True)]
+    np.testing.assert_allclose(y.ravel(), expected, rtol=1e-12)
+    check_vjp(lambda x: ops.power(x, p.tolist()), x, strict=True)
+
+
+def test_each_power_by_an_array_is_that_by_its_number():
+    numbers = [0, 1, 2, 3, -1, -2]
+    x = np.repeat(np.array([[-2.0, 0.5, 3.0]]), 6, axis=0).T
+    y, vjp = ops.power(x, numbers)
+    dx = vjp(np.ones_like(x))
+    for i, p in enumerate(numbers):
+        expected, expected_vjp = ops.power(x[:, i], p)
+        np.testing.assert_allclose(y[:, i], expected, rtol=1e-14)
+        np.testing.assert_allclose(dx[:, i], expected_vjp(np.ones(3)), rtol=1e-14)
+    assert ops.power(np.zeros((1, 2)), [0, 1])[1](np.ones((1, 2))).tolist() == [[0.0, 1.0]]
+
+
 # x, y, and dx for dy = 1, where a function or its derivative is not a number, or infinite
 EDGES = {
     "log": (ops.log, [0.0, -1.0, INF, NAN], [-INF, NAN, INF, NAN], [INF, -1.0, 0.0, NAN]),
@@ -59,6 +81,7 @@ def test_outside_of_the_domain_there_is_no_warning(f, x, y, dx, dtype):
     np.testing.assert_array_equal(vjp(np.ones(4)), dx)
 
 
-def test_an_exponent_is_a_number():
-    with pytest.raises(TypeError):
-        ops.power(normal(3), normal(3))
+def test_exponents_that_do_not_fit_are_named():
+    for x, exponent in ((normal(2, 4), normal(3)), (normal(3), normal(3)), (normal(2, 4), normal(2, 4))):
+        with pytest.raises(ValueError, match=r"power: exponent \(.*\) does not broadcast to an example of x"):
+            ops.power(x, exponent)

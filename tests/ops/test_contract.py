@@ -51,6 +51,7 @@ OPS = {
     "upsample": (lambda x: ops.upsample(x, (2, 3)), (IMAGES,)),
     "depth_to_space": (lambda x: ops.depth_to_space(x, (1, 3)), (IMAGES,)),
     "space_to_depth": (lambda x: ops.space_to_depth(x, (2, 5)), (IMAGES,)),
+    "parameter": (ops.parameter, ({"value": normal(2, 4)}, MATRIX)),
     "prelu": (ops.prelu, ({"slope": normal(5)}, MATRIX)),
     "tanh": (ops.tanh, (MATRIX,)),
     "identity": (ops.identity, (MATRIX,)),

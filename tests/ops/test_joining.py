@@ -99,6 +99,22 @@ def test_matmul_with_the_same_matrix_for_each_example_is_dense():
     np.testing.assert_allclose(vjp(y)[1].sum(0), dw, rtol=1e-12)
 
 
+@pytest.mark.parametrize(("a", "b"), [((2, 3), (1, 3)), ((2, 1), (2, 4)), ((1, 3), (2, 1)), ((2, 1, 3), (2, 4, 1))])
+def test_stacks_of_matrices_are_repeated(a, b):
+    a, b = normal(*a, 3, 4), normal(*b, 4, 2, seed=1)
+    y, _ = ops.matmul(a, b, broadcast=True)
+    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    expected = ops.matmul(np.broadcast_to(a, (*stack, 3, 4)), np.broadcast_to(b, (*stack, 4, 2)))[0]
+    np.testing.assert_allclose(y, expected, rtol=1e-13)
+    check_vjp(lambda a, b: ops.matmul(a, b, broadcast=True), a, b, strict=True)
+
+
+@pytest.mark.parametrize("shapes", [((2, 3, 4), (3, 4, 3)), ((2, 3, 4), (2, 1, 4, 3)), ((2, 3, 4), (1, 1, 3))])
+def test_stacks_that_cannot_be_repeated_are_named(shapes):
+    with pytest.raises(ValueError, match=rf"got a {re.escape(str(shapes[0]))} and b {re.escape(str(shapes[1]))}"):
+        ops.matmul(*map(np.zeros, shapes), broadcast=True)
+
+
 @pytest.mark.parametrize(
     "shapes", [((2, 3), (3, 2)), ((2, 3, 4), (2, 3, 4)), ((2, 3, 4), (1, 4, 3)), ((2, 3, 4), (4, 3))]
 )

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -75,6 +76,59 @@ def test_factors_that_are_not_those_of_the_sizes(coordinates, factor):
     check_vjp(lambda x: ops.resize(x, 5, coordinates=coordinates, factors=(factor,)), x, strict=True)
 
 
+REGIONS = [
+    (0, 1),
+    (Fraction(1, 4), Fraction(3, 4)),
+    (HALF, 2),
+    (-1, HALF),
+    (1, 0),
+    (Fraction(5, 4), Fraction(-1, 4)),
+    (2, 3),
+]
+
+
+def region(values, m, start, end, rounding, outside):
+    """Resize the part of a list of numbers from start to end, fractions of it, to m."""
+    n, found = len(values), []
+    for o in range(m):
+        at = (n - 1) * (Fraction(start + end, 2) if m == 1 else start + o * Fraction(end - start, m - 1))
+        if not 0 <= at <= n - 1:
+            found.append(outside)
+            continue
+        at = Fraction(ROUNDING[rounding](at)) if rounding else at
+        below = math.floor(at)
+        found.append((1 - float(at - below)) * values[below] + float(at - below) * values[min(below + 1, n - 1)])
+    return found
+
+
+@pytest.mark.parametrize(("start", "end"), REGIONS, ids=str)
+@pytest.mark.parametrize("rounding", [None, *ROUNDING])
+def test_a_region(start, end, rounding):
+    options = {"coordinates": "tf_crop_and_resize", "outside": 7.0}
+    options |= {"mode": "nearest", "rounding": rounding} if rounding else {}
+    for n, m in ((5, 5), (5, 9), (9, 5), (1, 3), (4, 1)):
+        x = normal(2, n, 3)
+        f = partial(ops.resize, size=m, roi=[(float(start), float(end))], **options)
+        expected = np.apply_along_axis(lambda row, m=m: region(row, m, start, end, rounding, 7.0), 1, x)
+        np.testing.assert_allclose(f(x)[0], expected, rtol=1e-12, atol=1e-14)
+        check_vjp(f, x, strict=True)
+
+
+def test_a_region_of_an_image():
+    x = normal(2, 5, 9, 3)
+    f = partial(ops.resize, size=(5, 3), coordinates="tf_crop_and_resize", roi=[(0.5, 1.5), (0.25, 0.75)], outside=-2.0)
+    y, vjp = f(x)
+    assert np.array_equal(y[:, :3], x[:, 2::, 2:7:2][:, [0, 1, 2]]) and (y[:, 3:] == -2).all()
+    assert vjp(np.ones_like(y)).sum() == 2 * 3 * 3 * 3  # what is outside does not count
+    check_vjp(f, x, strict=True)
+
+
+def test_without_a_region_the_corners_are_aligned():
+    x = normal(2, 5, 4, 3)
+    y, _ = ops.resize(x, (7, 3), coordinates="tf_crop_and_resize")
+    np.testing.assert_allclose(y, ops.resize(x, (7, 3), coordinates="align_corners")[0], rtol=1e-13)
+
+
 def test_ties_between_positions():
     x = np.arange(4.0).reshape(1, 4, 1)
     chosen = {r: ops.resize(x, 2, mode="nearest", rounding=r)[0].ravel().tolist() for r in ROUNDING}
@@ -132,6 +186,17 @@ def test_nan_shows():
         (lambda x: ops.resize(x, 4, factors=(1.0,)), ValueError, r"one for each of 2 axes, got \(1.0,\)"),
         (lambda x: ops.resize(x, 4, factors=(1.0, 0.0)), ValueError, r"must be positive, .* got \(1.0, 0.0\)"),
         (lambda x: ops.resize(x, (1 << 40, 4)), ValueError, "1099511627776"),
+        (lambda x: ops.resize(x, 4, roi=[(0, 1)] * 2), ValueError, "'tf_crop_and_resize', got .* and 'half_pixel'"),
+        (
+            lambda x: ops.resize(x, 4, coordinates="tf_crop_and_resize", roi=[(0, 1)]),
+            ValueError,
+            r"roi must be \(start, end\) for each of 2 axes, .* got \[\(0, 1\)\]",
+        ),
+        (
+            lambda x: ops.resize(x, 4, coordinates="tf_crop_and_resize", roi=[(0, math.inf)] * 2),
+            ValueError,
+            "roi must be .* got .*inf",
+        ),
     ],
 )
 def test_bad_input_is_named(call, error, message):

@@ -112,7 +112,15 @@ def test_broadcast_to(before, after):
 
 
 @pytest.mark.parametrize(
-    "bounds", [((0, 4, 1), (0, 5, 1)), ((1, 3, 1), (2, 5, 1)), ((0, 4, 2), (1, 5, 3)), ((3, 4, 9), (5, 5, 1))]
+    "bounds",
+    [
+        ((0, 4, 1), (0, 5, 1)),
+        ((1, 3, 1), (2, 5, 1)),
+        ((0, 4, 2), (1, 5, 3)),
+        ((3, 4, 9), (5, 5, 1)),
+        ((3, -1, -1), (4, 1, -2)),
+        ((2, 2, -1), (0, -1, -3)),
+    ],
 )
 def test_crop(bounds):
     x = normal(2, 4, 5)
@@ -154,6 +162,9 @@ def test_what_padding_adds_is_cropped():
         (lambda x: ops.crop(x, [(0, 4, 1), (0, 6, 1), (0, 3, 1)]), ValueError, "do not have the bounds"),
         (lambda x: ops.crop(x, [(-1, 4, 1), (0, 5, 1), (0, 3, 1)]), ValueError, "do not have the bounds"),
         (lambda x: ops.crop(x, [(3, 2, 1), (0, 5, 1), (0, 3, 1)]), ValueError, "do not have the bounds"),
+        (lambda x: ops.crop(x, [(4, -1, -1), (0, 5, 1), (0, 3, 1)]), ValueError, "do not have the bounds"),
+        (lambda x: ops.crop(x, [(3, -2, -1), (0, 5, 1), (0, 3, 1)]), ValueError, "do not have the bounds"),
+        (lambda x: ops.crop(x, [(1, 2, -1), (0, 5, 1), (0, 3, 1)]), ValueError, "do not have the bounds"),
         (lambda x: ops.crop(x, [(0, 4, 0), (0, 5, 1), (0, 3, 1)]), ValueError, "do not have the bounds"),
         (lambda x: ops.pad(x, -1), ValueError, "padding must be at least 0, got -1"),
         (lambda x: ops.pad(x, (1, 1, 1)), ValueError, "has 3 entries, the input has 2"),
