@@ -603,15 +603,18 @@ def _resize(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree
     x = graph.channels_first(path, x)
     attributes = {"mode": mode, "coordinate_transformation_mode": coordinates, "nearest_mode": rounding}
     if coordinates == "tf_crop_and_resize":
-        starts, ends = zip(*options["roi"] or [(0.0, 1.0)] * x.rank, strict=True)
-        roi = np.array([0, 0, *starts, 1, 1, *ends], np.float32)
-        size = graph.add(path, "Concat", [_batch_size(graph, path, x), np.array([shape[-1], *shape[1:-1]])], (), axis=0)
-        return graph.add(
-            path, "Resize", [x, roi, np.zeros(0, np.float32), size], shape, channels_first=True,
-            extrapolation_value=float(options["outside"]), **attributes,
-        )  # fmt: skip
+        attributes["extrapolation_value"] = float(options["outside"])
     sizes = list(zip(before, shape[1:-1], strict=True))
-    scales = [np.float32(f) for f in options["factors"] or [m / n for n, m in sizes]]
+    quotients = [m / n for n, m in sizes]
+    factors = list(options["factors"] or quotients)
+    if coordinates == "tf_crop_and_resize" or (
+        factors == quotients and any(float(np.float32(f)) != f for f in factors)
+    ):
+        starts, ends = zip(*options["roi"] or [(0.0, 1.0)] * x.rank, strict=True)
+        size = graph.add(path, "Concat", [_batch_size(graph, path, x), np.array([shape[-1], *shape[1:-1]])], (), axis=0)
+        inputs = [x, np.array([0, 0, *starts, 1, 1, *ends], np.float32), np.zeros(0, np.float32), size]
+        return graph.add(path, "Resize", inputs, shape, channels_first=True, **attributes)
+    scales = [np.float32(f) for f in factors]
     # ONNX rounds size times scale down, so a scale must not be less than the quotient of the sizes
     scales = [
         np.nextafter(f, np.float32(f + 1)) if float(f) * n < m else f for f, (n, m) in zip(scales, sizes, strict=True)

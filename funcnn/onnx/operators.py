@@ -387,6 +387,13 @@ def _activation(
     return builder.unary(name, arguments(options), _value(x))
 
 
+def _hard_sigmoid(builder: Builder, options: Options, x: Input) -> Value:
+    value, alpha = _value(x), float(options["alpha"])
+    if alpha < 0:
+        value = builder.unary("negative", {}, value)
+    return builder.unary("hard_sigmoid", {"alpha": abs(alpha), "beta": float(options["beta"])}, value)
+
+
 def _selu(builder: Builder, options: Options, x: Input) -> Value:
     alpha, gamma = float(options["alpha"]), float(options["gamma"])
     if [float(np.float32(number)) for number in (alpha, gamma)] == SELU:
@@ -396,6 +403,11 @@ def _selu(builder: Builder, options: Options, x: Input) -> Value:
 
 
 def _prelu(builder: Builder, options: Options, x: Input, slope: Input) -> Value:
+    if isinstance(slope, Value):  # relu(x) - slope relu(-x)
+        below = builder.unary("relu", {}, builder.unary("negative", {}, _value(x)))
+        return _joined(
+            builder, "subtract", builder.unary("relu", {}, _value(x)), _joined(builder, "multiply", slope, below)
+        )
     value, leaf = _leaf_here(builder, _value(x), slope, "slope")
     arguments = {} if leaf.shape == value.shape_here[-1:] else {"slope_shape": leaf.shape}
     return builder.unary("prelu", arguments, value, params={"slope": leaf})
@@ -693,13 +705,15 @@ def _gather(builder: Builder, options: Options, x: Input, indices: Input) -> Val
     if wanted.dtype.kind not in "iu":
         raise ValueError("its indices must be integers")
     axis = _axis(int(options["axis"]), value)
-    if wanted.size != 1:
-        raise ValueError(f"only a single index is known here, not {wanted.shape}")
-    index = int(wanted.reshape(()))
-    index += value.shape[axis] if index < 0 else 0
-    if not 0 <= index < value.shape[axis]:
-        raise ValueError(f"index {index} is out of range for {value.shape[axis]} positions")
-    y = _part(builder, value, {axis: (index, index + 1, 1)})
+    size = value.shape[axis]
+    listed = [int(i) + (size if i < 0 else 0) for i in wanted.ravel()]
+    if not listed or not all(0 <= i < size for i in listed):
+        raise ValueError(f"its indices {wanted.tolist()} are not all of {size} positions")
+    step = listed[1] - listed[0] if len(listed) > 1 else 1
+    bounds = (listed[0], listed[-1] + (1 if step > 0 else -1), step)
+    if step == 0 or list(range(*bounds)) != listed:
+        raise ValueError(f"only indices at equal distances are known here, not {wanted.tolist()}")
+    y = _part(builder, value, {axis: bounds})
     return builder.reshaped(y, (*y.shape[:axis], *wanted.shape, *y.shape[axis + 1 :]))
 
 
@@ -802,18 +816,21 @@ def _pad(builder: Builder, options: Options, *given: Input) -> Value:
         return value
     if 0 in both:
         raise ValueError("it adds examples")
-    value = builder.restored(value) if len(value.shape) == 1 else value
+    value = builder.restored(value)
     if any(min(pair) < 0 for pair in both.values()):
         cut = {a - 1: (max(-lo, 0), value.shape[a - 1] - max(-hi, 0), 1) for a, (lo, hi) in both.items()}
         value = _part(builder, value, cut)
         both = {a: (max(lo, 0), max(hi, 0)) for a, (lo, hi) in both.items()}
-    # `pad` widens all axes but the last: put one that is not widened there
-    last = next((a for a in reversed(value.order) if a + 1 not in both), None)
-    if last is None or not 2 <= len(value.shape) <= 4:
-        raise ValueError(f"all axes of examples {value.shape} are padded, where one must stay as it is here")
+    # `pad` widens all axes but the last: put one that is not widened there, or one that is new
+    last = next((a for a in reversed(value.order) if a + 1 not in both), len(value.shape))
+    if last == len(value.shape):
+        value = builder.add("reshape", {"shape": (*value.shape_here, 1)}, value, order=(*value.order, last))
+    if not 2 <= len(value.shape) <= 4:
+        raise ValueError(f"examples of shape {value.shape} are not padded here")
     value = builder.ordered(value, (*(a for a in value.order if a != last), last))
     pairs = tuple(both.get(a + 1, (0, 0)) for a in value.order[:-1])
-    return builder.add("pad", {"widths": pairs, "mode": options["mode"], "value": number}, value)
+    y = builder.add("pad", {"widths": pairs, "mode": options["mode"], "value": number}, value)
+    return y if last < rank - 1 else builder.reshaped(y, y.shape[:-1])
 
 
 def _depth_to_space(builder: Builder, options: Options, x: Input) -> Value:
@@ -857,7 +874,7 @@ def _resize(builder: Builder, options: Options, x: Input, *given: Input) -> Valu
     if numbers is not None:
         by_axis = dict(zip(axes, numbers, strict=True))
         factors = [float(by_axis.get(a, 1)) for a in range(rank)]
-        out = [math.floor(s * f * (end - start)) for s, f, (start, end) in zip(shape, factors, parts, strict=True)]
+        out = [math.floor(s * f) for s, f in zip(shape, factors, strict=True)]
     elif isinstance(sizes, Known):
         wanted = {0: shape[0], **_sizes(sizes, axes)}
         out = [wanted.get(a, shape[a]) for a in range(rank)]
@@ -933,7 +950,7 @@ OPERATORS: Mapping[str, Callable[..., Value | list[Value]]] = {
     "GlobalAveragePool": partial(_global_pool, name="reduce_mean"),
     "GlobalMaxPool": partial(_global_pool, name="reduce_max"),
     "GroupNormalization": _group_norm,
-    "HardSigmoid": _elementwise("hard_sigmoid", alpha="alpha", beta="beta"),
+    "HardSigmoid": _hard_sigmoid,
     "HardSwish": _elementwise("hard_swish"),
     "Identity": _identity,
     "InstanceNormalization": _instance_norm,
