@@ -250,10 +250,8 @@ def extremum(op, a, *xs):
 
 
 def power(a, x, exponent):
-    """Entry by entry: our exponent is one number."""
     x, exponent = np.broadcast_arrays(x, exponent)
-    y = [ops.power(entry, p)[0] for entry, p in zip(x.reshape(-1, 1), exponent.ravel(), strict=True)]
-    return np.reshape(y, x.shape)
+    return ops.power(x[None], exponent)[0][0]
 
 
 def gather(a, table, ids):
@@ -311,7 +309,8 @@ def slices(a, x, starts, ends, axes=None, steps=None):
     axes = range(len(starts)) if axes is None else axes % x.ndim
     steps = np.ones_like(starts) if steps is None else steps
     bounds = {n: slice(*bound).indices(x.shape[n]) for n, *bound in zip(axes, starts, ends, steps, strict=True)}
-    return part(x, {n: (start, max(start, stop), step) for n, (start, stop, step) in bounds.items()})
+    nothing = {n: (start, start, step) for n, (start, stop, step) in bounds.items() if not range(start, stop, step)}
+    return part(x, bounds | nothing)
 
 
 def split(a, x, sizes=None):
@@ -374,6 +373,10 @@ def resize(a, x, roi=None, scales=None, sizes=None):
     factors[axes], size[axes] = scales, out
     require((factors[:2] == 1).all(), "resizing of the examples or channels")
     options = {"coordinates": a["coordinate_transformation_mode"], "rounding": a["nearest_mode"]}
+    if options["coordinates"] == "tf_crop_and_resize":
+        parts = np.tile([0.0, 1.0], (x.ndim, 1))
+        parts[axes] = roi.reshape(2, -1).T
+        options |= {"roi": parts[2:].tolist(), "outside": a["extrapolation_value"]}
     return on_images(ops.resize, x, tuple(size[2:].tolist()), mode=a["mode"], factors=tuple(factors[2:]), **options)
 
 
@@ -416,11 +419,7 @@ def swiglu(a, gate, x):
 
 
 def prelu(a, x, slope):
-    """Slopes that are not one a channel are those of one example whose channels are all the entries."""
-    if slope.shape == x.shape[-1:]:
-        return ops.prelu({"slope": slope}, x)[0]
-    y, _ = ops.prelu({"slope": np.broadcast_to(slope, x.shape).ravel()}, x.reshape(1, -1))
-    return y.reshape(x.shape)
+    return ops.prelu({"slope": slope}, x[None])[0][0]
 
 
 def clip(a, x, low=None, high=None):

@@ -22,6 +22,7 @@ from funcnn.tree import Array, Tree
 
 Options = Mapping[str, Any]
 Input = Value | Known | None
+MOST_RUNS = 64  # crops of one Gather
 MOST_EXPONENTS = 2**16  # of one node; they are options of a layer, written out as text where it is saved
 SELU = [float(np.float32(number)) for number in (1.6732632423543772, 1.0507009873554805)]
 
@@ -416,7 +417,7 @@ def _prelu(builder: Builder, options: Options, x: Input, slope: Input) -> Value:
 def _clip(builder: Builder, options: Options, x: Input, low: Input = None, high: Input = None) -> Value:
     least = options.get("min", -math.inf) if low is None else _number(low, "min")
     most = options.get("max", math.inf) if high is None else _number(high, "max")
-    return _clipped(builder, _value(x), least, most)
+    return _clipped(builder, _value(x), min(least, most), most)
 
 
 def _clipped(builder: Builder, x: Value, least: float, most: float) -> Value:
@@ -641,7 +642,7 @@ def _concat(builder: Builder, options: Options, *xs: Input) -> Value:
         if isinstance(x, Value):
             return builder.ordered(x, first.order)
         array = _example_array(builder, x, rank, "constant")
-        if array.ndim != rank:
+        if isinstance(x, Known) and x.for_two.ndim != rank + 1:
             raise ValueError(f"its constant {array.shape} does not have the axes of examples {first.shape}")
         return _parameter(builder, first, np.ascontiguousarray(array.transpose(first.order)))
 
@@ -709,12 +710,27 @@ def _gather(builder: Builder, options: Options, x: Input, indices: Input) -> Val
     listed = [int(i) + (size if i < 0 else 0) for i in wanted.ravel()]
     if not listed or not all(0 <= i < size for i in listed):
         raise ValueError(f"its indices {wanted.tolist()} are not all of {size} positions")
-    step = listed[1] - listed[0] if len(listed) > 1 else 1
-    bounds = (listed[0], listed[-1] + (1 if step > 0 else -1), step)
-    if step == 0 or list(range(*bounds)) != listed:
-        raise ValueError(f"only indices at equal distances are known here, not {wanted.tolist()}")
-    y = _part(builder, value, {axis: bounds})
+    runs = _runs(listed)
+    if len(runs) > MOST_RUNS:
+        raise ValueError(f"its {len(listed):,} indices have {len(runs):,} parts at equal distances, over {MOST_RUNS}")
+    parts = [_part(builder, value, {axis: bounds}) for bounds in runs]
+    along = {"axis": 1 + value.order.index(axis)}
+    y = parts[0] if len(parts) == 1 else builder.add("concat", along, *parts)
     return builder.reshaped(y, (*y.shape[:axis], *wanted.shape, *y.shape[axis + 1 :]))
+
+
+def _runs(indices: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return indices as start, stop and step of ranges, one after the other."""
+    runs: list[list[int]] = []
+    for index in indices:
+        run = runs[-1] if runs else []
+        step = run[1] - run[0] if len(run) > 1 else index - run[0] if run else 0
+        if step and index == run[-1] + step:
+            run.append(index)
+        else:
+            runs.append([index])
+    steps = [run[1] - run[0] if len(run) > 1 else 1 for run in runs]
+    return [(run[0], run[-1] + (1 if step > 0 else -1), step) for run, step in zip(runs, steps, strict=True)]
 
 
 def _reshape(builder: Builder, options: Options, x: Input, shape: Input = None) -> Value:

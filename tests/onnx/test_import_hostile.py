@@ -152,6 +152,20 @@ REFUSED = {
         one("Cos"),
         r"node 'y' \(Cos\): the operator is not known here; stop before it by output=NAME",
     ),
+    "unknown operator behind what mixes examples": (
+        model_of(
+            [
+                node("Conv", "x w", "map"),
+                node("ReduceMean", "map", "rows", axes=[2], keepdims=0),
+                node("Transpose", "rows", "steps", perm=[2, 0, 1]),
+                node("LSTM", "steps lw lr", "y", hidden_size=2),
+            ],
+            IMAGE,
+            ["y"],
+            {"w": W, "lw": np.ones((1, 8, 4), F), "lr": np.ones((1, 8, 2), F)},
+        ),
+        r"node 'y' \(LSTM\): the operator is not known here; stop before it by output=NAME.*, such as 'rows'",
+    ),
     "no operator": (one("Foo\n\x1b[31m"), r"node 'y' \('Foo\\n\\x1b\[31m'\): opset 17 has no such operator"),
     "old": (one("Relu", opset=6), "operators of opset 6, where 7 to 24 can be read"),
     "new": (one("Relu", opset=25), "operators of opset 25"),
@@ -168,6 +182,58 @@ REFUSED = {
     "axis": (one("Softmax", axis=7), "axis 7 is out of range for 4 axes"),
     "examples": (one("Softmax", axis=0), "it works along axis 0, the examples"),
     "axes": (one("Unsqueeze", "x a", {"a": np.array([2, 2])}), "name one twice"),
+    "constants that differ between examples": (
+        one("Max", "x c", {"c": W[:2, :, :1, :1]}, shape=[2, 3, 6, 8]),
+        r"its constant \(2, 3, 1, 1\) does not fit: it differs between examples",
+    ),
+    "constants of other sizes": (
+        one("Min", "x c", {"c": F([1, 2, 3])}),
+        r"its constant \(1, 1, 3\) does not broadcast to examples of shape \(3, 6, 8\)",
+    ),
+    "constants of too few axes": (one("Concat", "x c", {"c": W[0]}, axis=1), "does not have the axes of examples"),
+    "stacks of matrices": (one("MatMul", "x c", {"c": W[:, :, :1].repeat(4, 2)}), r"node 'y' \(MatMul\)"),
+    "many exponents": (
+        one("Pow", "x c", {"c": np.arange(2**17, dtype=F).reshape(2**17, 1, 1)}, shape=["N", 1, 1, 1]),
+        "its exponent has 131,072 numbers, more than 65,536",
+    ),
+    "negative base": (one("Pow", "c x", {"c": F(-2)}), "its base must be positive"),
+    "many indices": (
+        one("Gather", "x c", {"c": np.random.default_rng(0).integers(0, 8, 300)}, axis=3),
+        "its 300 indices have .* parts at equal distances, over 64",
+    ),
+    "indices out of range": (one("Gather", "x c", {"c": np.array([2, 9])}, axis=3), r"\[2, 9\] are not all of 8 pos"),
+    "no step": (
+        one("Slice", "x a b c d", {"a": HUGE[:1], "b": HUGE[:1], "c": F([1]).astype(int), "d": np.array([0])}),
+        "zero",
+    ),
+    "region": (
+        one(
+            "Resize",
+            "x r s",
+            {"r": F([0, 0, np.nan, 0, 1, 1, 1, 1]), "s": F([1, 1, 2, 2])},
+            mode="linear",
+            coordinate_transformation_mode="tf_crop_and_resize",
+        ),
+        "roi must be .* got .*nan",
+    ),
+    "region of too few axes": (
+        one(
+            "Resize",
+            "x r s",
+            {"r": F([0, 1]), "s": F([1, 1, 2, 2])},
+            coordinate_transformation_mode="tf_crop_and_resize",
+        ),
+        r"its roi \(2,\) does not have a start and an end for each of 4 axes",
+    ),
+    "region of the examples": (
+        one(
+            "Resize",
+            "x r s",
+            {"r": F([0.5, 0, 0, 0, 1, 1, 1, 1]), "s": F([1, 1, 2, 2])},
+            coordinate_transformation_mode="tf_crop_and_resize",
+        ),
+        "one axis must stay as it is",
+    ),
     "unequal lists": (one("Slice", "x a b", {"a": np.array([0]), "b": np.array([1, 2])}), "are not equally many"),
     "fractions": (one("Slice", "x a b", {"a": F([0]), "b": F([1])}), "must be integers"),
     "permutation": (one("Transpose", perm=[0, 1, 1, 2]), "must leave the examples, axis 0, in front"),

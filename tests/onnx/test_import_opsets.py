@@ -3,15 +3,18 @@
 The expected numbers are those of ONNX's reference implementation or of its runtime.
 """
 
+import pickle
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from imported import assert_agrees, model_of, run
+from imported import assert_agrees, channels_last, model_of, run
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from funcnn.onnx import from_onnx
+from funcnn.onnx import from_onnx, to_onnx
+from funcnn.onnx.importer import import_network
 
 F = np.float32
 IMAGE = (2, 4, 6, 7)
@@ -55,10 +58,14 @@ FORMS = [
     ("Pad", 13, {}, [ints(0, 1, 0, 0, 0, 2, 0, 0), F(-1)], IMAGE),
     ("Pad", 13, {}, [ints(0, 0, -1, 1, 0, 0, 2, -3)], IMAGE),
     ("Pad", 18, {}, [ints(1, 2, 3, 0), F(2), ints(-1, 2)], IMAGE),
+    ("Pad", 13, {"mode": "reflect"}, [ints(0, 1, 2, 3, 0, 0, 1, 2)], IMAGE),
+    ("Pad", 13, {}, [ints(0, 1, 0, 2)], (2, 5)),
     ("Slice", 7, {"starts": [1, -3], "ends": [4, 9], "axes": [2, 3]}, [], IMAGE),
     ("Slice", 9, {"starts": [0, 1], "ends": [2**63 - 1, 3]}, [], IMAGE),
     ("Slice", 10, {}, [ints(1), ints(-1), ints(-1), ints(2)], IMAGE),
     ("Slice", 13, {}, [ints(0), ints(2**31 - 1), ints(0)], IMAGE),
+    ("Slice", 10, {}, [ints(-1), ints(-(2**63)), ints(1), ints(-1)], IMAGE),
+    ("Slice", 13, {}, [ints(9, 5), ints(0, 1), ints(2, -1), ints(-2, -3)], IMAGE),
     ("Split", 7, {"axis": 1, "split": [1, 3]}, [], IMAGE),
     ("Split", 11, {"axis": -3}, [], IMAGE),
     ("Split", 13, {"axis": 2}, [ints(2, 4)], IMAGE),
@@ -113,6 +120,25 @@ FORMS = [
         ["", F([1, 1, 1.7, 0.7])],
         IMAGE,
     ),
+    *(
+        ("Resize", opset, {"coordinate_transformation_mode": "tf_crop_and_resize", **more}, inputs, IMAGE)
+        for opset, inputs in (
+            (11, [F([0, 0, 0.13, -0.21, 1, 1, 0.77, 1.13]), F([]), ints(2, 4, 5, 9)]),
+            (13, [F([0, 0, 0.81, 0.37, 1, 1, 0.14, 0.62]), F([1, 1, 2, 0.5])]),
+        )
+        for more in (
+            {"mode": "linear", "extrapolation_value": 5.0},
+            *({"mode": "nearest", "nearest_mode": r} for r in ("floor", "ceil", "round_prefer_ceil")),
+        )
+    ),
+    (
+        "Resize",
+        18,
+        {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize", "axes": [3, 2]},
+        [F([0.1, 0.2, 0.7, 0.8]), "", ints(5, 9)],
+        IMAGE,
+    ),
+    ("Resize", 13, {"mode": "linear"}, ["", F([1, 2, 3, 1])], IMAGE),  # channels last, as the file has them
     ("Dropout", 7, {"ratio": 0.3}, [], IMAGE),
     ("Dropout", 12, {}, [F(0.3)], IMAGE),
     ("Dropout", 13, {}, [F(0.3), np.array(False)], IMAGE),
@@ -174,10 +200,29 @@ FORMS = [
     ("Sub", 7, {}, [normal(7)], IMAGE),
     ("MatMul", 13, {}, [normal(1, 7, 2)], (2, 3, 7)),
     ("MatMul", 13, {}, [normal(1, 1, 7, 2)], IMAGE),
+    ("MatMul", 9, {}, [normal(4, 7, 2)], IMAGE),
+    ("MatMul", 13, {}, [normal(1, 4, 7, 2)], IMAGE),
+    ("MatMul", 13, {}, [normal(7)], IMAGE),
+    ("MatMul", 13, {}, [normal(5)], (2, 5)),
     ("Max", 8, {}, [F(0.3)], IMAGE),
     ("Min", 13, {}, [F(0.3)], IMAGE),
+    ("Max", 8, {}, [normal(7), F(-0.5), normal(4, 1, 1)], IMAGE),
+    ("Min", 12, {}, [normal(1, 4, 6, 7)], IMAGE),
+    ("Max", 13, {}, [normal(4, 6, 1)], (2, 4, 1, 5)),
+    ("Pow", 7, {}, [F(3)], IMAGE),
+    ("Pow", 12, {}, [ints(1, 2, 3, 0, 1, 2, 3)], IMAGE),
+    ("Pow", 15, {}, [F([2, 2, 2, 2]).reshape(4, 1, 1)], IMAGE),
+    ("Add", 14, {}, [normal(4, 6, 1)], (2, 4, 1, 5)),
+    ("PRelu", 7, {}, [normal(4, 6, 7)], IMAGE),
+    ("PRelu", 9, {}, [normal(6, 1)], IMAGE),
+    ("PRelu", 16, {}, [normal(1)], IMAGE),
+    ("PRelu", 16, {}, ["x"], IMAGE),
+    ("HardSigmoid", 22, {"alpha": -0.4, "beta": 0.3}, [], IMAGE),
+    ("LRN", 13, {"size": 3, "alpha": 0.5}, [], IMAGE),
     ("Gather", 11, {"axis": 2}, [np.int64(-1)], IMAGE),
     ("Gather", 7, {"axis": 1}, [ints(2)], IMAGE),
+    ("Gather", 13, {"axis": 1}, [ints(3, 2, 1, 0)], IMAGE),
+    ("Gather", 13, {"axis": -1}, [np.array([[0, 2, 4], [1, 1, -1]])], IMAGE),
     ("Transpose", 7, {"perm": [0, 3, 1, 2]}, [], IMAGE),
     ("Reshape", 7, {}, [ints(0, 0, -1)], IMAGE),
     ("Reshape", 14, {"allowzero": 1}, [ints(-1, 4, 42)], IMAGE),
@@ -202,6 +247,60 @@ def test_form(form):
     x = normal(*form[4], seed=5)
     expected = (by_reference if form[:2] in REFERENCE else by_runtime)(model, x)
     assert_agrees(run(model, x), expected)
+
+
+# Operator, constants before and after x, shape of x: what is joined may be on either side
+EITHER_SIDE = [
+    ("Sub", [normal(4, 1, 1)], [], IMAGE),
+    ("Div", [normal(4, 6, 1)], [], (2, 4, 1, 5)),
+    ("Pow", [positive(7)], [], IMAGE),
+    ("Pow", [F(2)], [], IMAGE),
+    ("MatMul", [normal(3, 6)], [], IMAGE),
+    ("MatMul", [normal(4, 3, 6)], [], IMAGE),
+    ("MatMul", [normal(6)], [], IMAGE),
+    ("Min", [normal(7)], [normal(4, 1, 1)], IMAGE),
+    ("Sum", [normal(7)], [normal(4, 1, 1)], IMAGE),
+    ("Concat", [np.repeat(normal(1, 2, 6, 7), 2, axis=0)], [np.repeat(normal(1, 1, 6, 7), 2, axis=0)], IMAGE),
+]
+
+
+@pytest.mark.parametrize("case", EITHER_SIDE, ids=lambda case: case[0])
+def test_constants_on_either_side(case):
+    operator, before, after, shape = case
+    constants = {f"c{i}": array for i, array in enumerate([*before, *after])}
+    names = [*constants]
+    node = helper.make_node(operator, [*names[: len(before)], "x", *names[len(before) :]], ["y"])
+    if operator == "Concat":
+        node.attribute.append(helper.make_attribute("axis", 1))
+    model = model_of([node], {"x": [*shape]}, ["y"], constants, 13)
+    x = normal(*shape, seed=5)
+    expected = by_runtime(model, x)
+    assert_agrees(run(model, x), expected)
+    network = import_network(model)
+    params, state, _ = network.layer.init((0,), network.in_shape)
+    for again in (from_onnx(to_onnx(network.layer, params, state, network.in_shape)), copied(network.layer)):
+        params, state, _ = again.init((0,), network.in_shape)
+        y = again.forward(params, channels_last(x), state, train=False)[0]
+        assert_agrees(y, expected)
+
+
+def copied(layer):
+    return pickle.loads(pickle.dumps(layer))
+
+
+def test_a_constant_that_is_repeated_for_each_example_is_joined():
+    """As the class token of a vision transformer, of as many examples as x has."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["n"], start=0, end=1),
+        helper.make_node("Concat", ["n", "sizes"], ["shape"], axis=0),
+        helper.make_node("Expand", ["token", "shape"], ["tokens"]),
+        helper.make_node("Concat", ["tokens", "x"], ["y"], axis=1),
+    ]
+    constants = {"token": normal(1, 1, 6), "sizes": ints(1, 6)}
+    model = model_of(nodes, {"x": ["N", 5, 6]}, ["y"], constants)
+    for n in (1, 3):
+        x = normal(n, 5, 6, seed=5)
+        assert_agrees(run(model, x), by_runtime(model, x))
 
 
 # --- types and places of weights --------------------------------------------------------------------------------------
