@@ -326,7 +326,7 @@ MODELS = {
         graph(
             (layers.parameter((2, 1, 3), value_init=initializers.standard_normal), -1),
             (layers.concat(axis=1), 0, -1),
-            (layers.prelu(slope_shape=(3, 1)), 1),
+            (layers.prelu(slope_shape=(1,)), 1),
             (layers.prelu(slope_shape=(6, 1, 1)), 2),
             (flatten(), 3),
             (dense(3), 4),

@@ -20,16 +20,19 @@ from funcnn.tree import Array
 BATCHES = 2, 3
 # Operators that are evaluated on constants. The shape of most results is that of an argument or of arguments together.
 _FOLDED = {
-    *("Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "ConstantOfShape", "DequantizeLinear", "Div", "Equal"),
-    *("Erf", "Exp", "Expand", "Flatten", "Floor", "Gather", "Greater", "Identity", "Less", "Log", "MatMul", "Max"),
-    *("Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "QuantizeLinear", "Range", "Reciprocal", "ReduceMax"),
-    *("ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Round", "Shape", "Sigmoid", "Size"),
-    *("Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where"),
+    *("Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "ConstantOfShape", "Cos", "CumSum", "DequantizeLinear"),
+    *("Div", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor", "Gather", "Greater", "GreaterOrEqual", "Identity"),
+    *("Less", "LessOrEqual", "Log", "MatMul", "Max", "Mean", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow"),
+    *("QuantizeLinear", "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin"),
+    *("ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Round", "Shape", "Sigmoid", "Sign", "Sin"),
+    *("Size", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose"),
+    *("Trilu", "Unsqueeze", "Where"),
 }  # fmt: skip
 # Those of them whose result has at most as many numbers as their first argument; others' arguments broadcast
 _NO_LARGER = {
-    *("Cast", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceMin"),
-    *("ReduceProd", "ReduceSum", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"),
+    *("Cast", "CumSum", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear", "ReduceL1", "ReduceL2"),
+    *("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Reshape", "Slice"),
+    *("Squeeze", "Transpose", "Trilu", "Unsqueeze"),
 }  # fmt: skip
 # The folded constants of a file have at most so many numbers, and this many times those that the file holds: a file
 # of a few bytes can ask for any number.

@@ -372,6 +372,18 @@ def test_weights_that_nodes_make_are_parameters(node):
     assert_agrees(run(model, X), expected_of(weights))
 
 
+def test_normalised_weights_are_computed():
+    """Weights as a direction and a length (weight normalisation), as PyTorch exports them."""
+    nodes = [
+        helper.make_node("ReduceL2", ["v"], ["length"], axes=[1, 2, 3]),
+        helper.make_node("Div", ["v", "length"], ["direction"]),
+        helper.make_node("Mul", ["direction", "g"], ["w"]),
+    ]
+    model = conv_of(nodes, {"v": W, "g": positive(4).reshape(4, 1, 1, 1)})
+    assert [layer.name for layer in from_onnx(model).children] == ["conv2d"]
+    assert_agrees(run(model, X), by_reference(model, X))
+
+
 def test_shared_weights_are_copied_and_it_says_so():
     square = normal(3, 3, 3, 3)
     nodes = [helper.make_node("Conv", [x, "w"], [y], pads=[1] * 4) for x, y in (("x", "a"), ("a", "y"))]

@@ -452,6 +452,28 @@ def test_the_parts_of_an_array_are_cut_where_they_are_joined(shape, cut, seed):
 
 
 @LAWS
+@given(shape=image_shapes, seed=seeds)
+def test_what_is_reversed_twice_is_as_it_was(shape, seed):
+    x = normal(*shape, seed=seed)
+    bounds = [(s - 1, -1, -1) for s in shape[1:]]
+    y, vjp = ops.crop(x, bounds)
+    assert np.array_equal(y, np.flip(x, axis=tuple(range(1, x.ndim))))
+    assert np.array_equal(ops.crop(y, bounds)[0], x) and np.array_equal(vjp(y), x)
+
+
+@LAWS
+@given(shape=image_shapes, seed=seeds)
+def test_a_parameter_joined_by_a_sum_is_a_bias(shape, seed):
+    x, value = normal(*shape, seed=seed), normal(*shape[1:], seed=seed + 1)
+    repeated, vjp = ops.parameter({"value": value}, x)
+    y, add_vjp = ops.add(x, repeated)
+    expected, affine_vjp = ops.affine({"bias": value}, x)
+    assert_same(y, expected)
+    dx, dvalue = add_vjp(x)
+    assert_same((vjp(dvalue)[0]["value"], dx + vjp(dvalue)[1]), (affine_vjp(x)[0]["bias"], affine_vjp(x)[1]))
+
+
+@LAWS
 @given(shape=image_shapes, seed=seeds, data=st.data())
 def test_axes_are_reduced_one_by_one_as_together(shape, seed, data):
     axes = data.draw(st.lists(st.integers(1, len(shape) - 1), min_size=1, unique=True))
