@@ -1,5 +1,7 @@
 """Every op over random geometries against PyTorch's; see `compare` for layouts."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -352,9 +354,12 @@ def axis(rng):
 
 def prelu(rng):
     shape, size = shape_of(rng, rank=rng.integers(0, 4)), float(rng.choice([0.1, 1.0, 4.0]))
-    params = {"slope": normal(rng, shape[-1])}
+    one_a_channel = rng.random() < 0.5
+    params = {"slope": normal(rng, *(shape[-1:] if one_a_channel else shape[1:]))}
 
     def theirs(params, x):
+        if not one_a_channel:
+            return torch.where(x > 0, x, params["slope"] * x)
         return channels_last(F.prelu(channels_first(x), params["slope"]))
 
     return Case(label(x=shape, size=size), ops.prelu, theirs, (params, size * normal(rng, *shape)))
@@ -451,8 +456,9 @@ def concat(rng):
 
 def matmul(rng):
     i, j, k, *stack = some(rng, int(rng.integers(4, 7)), 1, 4)
-    args = (normal(rng, *stack, i, k), normal(rng, *stack, k, j))
-    return Case(label(a=args[0].shape, b=args[1].shape), ops.matmul, torch.matmul, args)
+    stacks = [(1 if rng.random() < 0.3 else s for s in stack) for _ in range(2)]  # of size 1 are repeated
+    args = (normal(rng, *stacks[0], i, k), normal(rng, *stacks[1], k, j))
+    return Case(label(a=args[0].shape, b=args[1].shape), partial(ops.matmul, broadcast=True), torch.matmul, args)
 
 
 def of_positive(ours, theirs, draw_options=None):
@@ -467,7 +473,7 @@ def of_positive(ours, theirs, draw_options=None):
 
 
 def exponent(rng):
-    return {"exponent": float(rng.choice([-1, 0, 0.5, 2, 2.7]))}
+    return {"exponent": float(rng.choice([-1, 0, 0.5, 2, 2.7]))}  # PyTorch's arrays of exponents have gradients
 
 
 def reduction(ours, theirs):
@@ -527,12 +533,20 @@ def broadcast_to(rng):
     return Case(text, lambda x: ops.broadcast_to(x, sizes), lambda x: x.expand(n, *sizes), (x,))
 
 
+def parameter(rng):
+    value, shape = normal(rng, *shape_of(rng)), shape_of(rng)
+    text = label(value=value.shape, x=shape)
+    args = ({"value": value}, normal(rng, *shape))
+    return Case(text, ops.parameter, lambda p, x: p["value"].expand(len(x), *value.shape) + 0 * x.sum(), args)
+
+
 def crop(rng):
     shape, bounds = shape_of(rng), []
     for size in shape[1:]:
         start, stop = sorted(some(rng, 2, 0, size))
-        bounds.append((start, stop, int(rng.integers(1, 4))))
-    kept = tuple(slice(*bound) for bound in bounds)
+        step = int(rng.integers(1, 4))
+        bounds.append((start, stop, step) if rng.random() < 0.5 else (stop - 1, start - 1, -step))
+    kept = np.ix_(*(list(range(*bound)) for bound in bounds))
     text = label(x=shape, bounds=tuple(bounds))
     return Case(text, lambda x: ops.crop(x, bounds), lambda x: x[:, *kept], (normal(rng, *shape),))
 
@@ -557,6 +571,7 @@ OPS = {
     "log": of_positive(ops.log, torch.log),
     "matmul": matmul,
     "negative": elementwise(ops.negative, torch.neg),
+    "parameter": parameter,
     "power": of_positive(ops.power, torch.pow, exponent),
     # torch.amax would divide the gradient among ties: here there are none
     "reduce_max": reduction(ops.reduce_max, torch.amax),
