@@ -207,7 +207,7 @@ def crop(x: Array, bounds: Sequence[tuple[int, int, int]]) -> tuple[Array, Calla
     x : array (N, ...)
     bounds : sequence of (start, stop, step)
         One for each axis of an example: what ``range(start, stop, step)`` lists is kept, in this order. They are ints
-        with step >= 1 and 0 <= start <= stop <= size, or step <= -1 and -1 <= stop <= start < size.
+        with step >= 1 and 0 <= start <= stop <= size, or step <= -1, 0 <= start < size and -1 <= stop <= start.
 
     Returns
     -------
@@ -231,7 +231,7 @@ def crop(x: Array, bounds: Sequence[tuple[int, int, int]]) -> tuple[Array, Calla
     """
     x = checks.floating("crop: x", x)
     if len(bounds) != x.ndim - 1 or not all(
-        (0 <= start <= stop <= size and step >= 1) or (-1 <= stop <= start < size and step <= -1)
+        (0 <= start <= stop <= size and step >= 1) or (-1 <= stop <= start < size and start >= 0 and step <= -1)
         for (start, stop, step), size in zip(bounds, x.shape[1:], strict=True)
     ):
         raise ValueError(f"crop: examples of shape {x.shape[1:]} do not have the bounds {tuple(bounds)}")

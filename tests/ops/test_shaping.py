@@ -163,6 +163,7 @@ def test_what_padding_adds_is_cropped():
         (lambda x: ops.crop(x, [(-1, 4, 1), (0, 5, 1), (0, 3, 1)]), ValueError, "do not have the bounds"),
         (lambda x: ops.crop(x, [(3, 2, 1), (0, 5, 1), (0, 3, 1)]), ValueError, "do not have the bounds"),
         (lambda x: ops.crop(x, [(4, -1, -1), (0, 5, 1), (0, 3, 1)]), ValueError, "do not have the bounds"),
+        (lambda x: ops.crop(x, [(-1, -1, -1), (0, 5, 1), (0, 3, 1)]), ValueError, "do not have the bounds"),
         (lambda x: ops.crop(x, [(3, -2, -1), (0, 5, 1), (0, 3, 1)]), ValueError, "do not have the bounds"),
         (lambda x: ops.crop(x, [(1, 2, -1), (0, 5, 1), (0, 3, 1)]), ValueError, "do not have the bounds"),
         (lambda x: ops.crop(x, [(0, 4, 0), (0, 5, 1), (0, 3, 1)]), ValueError, "do not have the bounds"),

@@ -545,7 +545,7 @@ def crop(rng):
     for size in shape[1:]:
         start, stop = sorted(some(rng, 2, 0, size))
         step = int(rng.integers(1, 4))
-        bounds.append((start, stop, step) if rng.random() < 0.5 else (stop - 1, start - 1, -step))
+        bounds.append((start, stop, step) if rng.random() < 0.5 else (max(stop - 1, 0), start - 1, -step))
     kept = np.ix_(*(list(range(*bound)) for bound in bounds))
     text = label(x=shape, bounds=tuple(bounds))
     return Case(text, lambda x: ops.crop(x, bounds), lambda x: x[:, *kept], (normal(rng, *shape),))
