@@ -27,6 +27,7 @@ class OnnxModel(NamedTuple):
     where : str
         Its name in errors.
     graph : onnx.GraphProto
+        Its nodes, inputs and outputs.
     opset : int
         The version of the operators.
     initializers : dict of array
@@ -90,7 +91,9 @@ def read(file: str | os.PathLike[str] | bytes | ModelProto) -> OnnxModel:
         raise ValueError(f"{where}: initializer {name!r} is sparse, which cannot be read; save it as a dense tensor")
     initializers = {tensor.name: array_of(where, tensor) for tensor in model.graph.initializer}
     metadata = {p.key: p.value for p in model.metadata_props}
-    return OnnxModel(where, model.graph, opset, initializers, metadata, model.producer_name == "funcnn")
+    # without the weights, so that the memory in which protobuf holds them is free for those that are reordered
+    graph = GraphProto(node=model.graph.node, input=model.graph.input, output=model.graph.output)
+    return OnnxModel(where, graph, opset, initializers, metadata, model.producer_name == "funcnn")
 
 
 def _parsed(where: str, content: bytes) -> ModelProto:

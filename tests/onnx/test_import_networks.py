@@ -26,6 +26,7 @@ from onnx import helper, numpy_helper
 
 from funcnn import tree
 from funcnn.onnx import from_onnx
+from funcnn.onnx.reading import read
 from funcnn.testing import check_layer
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
@@ -200,3 +201,8 @@ def test_whoever_writes_into_the_weights_does_not_change_the_network():
         of_layer.clear()
     again = tree.flatten(layer.init((0,), (6, 8, 3))[0])
     assert again.keys() == expected.keys() and all(again[path] is expected[path] for path in again)
+
+
+def test_the_weights_of_the_file_are_in_memory_once_when_they_are_reordered():
+    model = read(network(resnet_block).SerializeToString())
+    assert model.initializers and not model.graph.initializer
