@@ -215,9 +215,9 @@ def test_a_worker_imports_nothing_that_its_framework_does_not_need():
     assert not {"torch", "jax", "typer", "rich", "sklearn"} & set(result.stdout.split())
 
 
-def test_rounds_take_as_long_as_asked(scripts):
+def test_rounds_take_as_long_as_asked(scripts, wait):
     worker, taken = scripts("bench.worker"), []
-    steps = worker.steps_for(lambda n: (taken.append(n), time.sleep(0.0005 * n)), 0.02)
+    steps = worker.steps_for(lambda n: (taken.append(n), wait(0.0005 * n)), 0.02)
     assert 10 <= steps <= 45 and sum(taken) >= steps / 2
 
 
