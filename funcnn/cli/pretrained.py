@@ -209,6 +209,9 @@ def _scaling(pretrained: Pretrained, given: str, full_scale: float) -> tuple[dic
             raise UsageError(f"--scaling {given}: {file} has the scaling of its inputs, which the run takes")
         if known["mean"] is None:
             return known, "its inputs are not standardised, as it was trained"
+        for name, numbers in PIXEL_SCALINGS.items():
+            if name != "imagenet" and all(np.allclose(known[entry], numbers[entry], 1e-5, 1e-7) for entry in numbers):
+                return known, f"its inputs are {_described_range(name)}, as it was trained"
         return known, f"its inputs are standardised as it was trained, by the means {_brief(known['mean'])}"
     choice = given or ("imagenet" if is_image and channels == 3 else "data")
     wanted = describe_shape(pretrained.in_shape)
@@ -225,11 +228,16 @@ def _scaling(pretrained: Pretrained, given: str, full_scale: float) -> tuple[dic
         scaling = {"mean": None, "std": None} if full_scale == 1 else {"mean": 0.0, "std": 1 / full_scale}
         by = "the pixels as they are" if is_image else "the features as they are"
     else:
-        by = "pixels from {} to {}".format(*choice.split(".."))
+        by = _described_range(choice)
     if choice in PIXEL_SCALINGS:
         scaling = dict(PIXEL_SCALINGS[choice])
     unknown = "" if given else ", as the file does not say how: --scaling names another way"
     return scaling, f"its inputs are {by}{unknown}"
+
+
+def _described_range(scaling: str) -> str:
+    black, white = scaling.split("..")
+    return f"pixels from {black} to {white}"
 
 
 def _brief(numbers: Any) -> str:

@@ -12,7 +12,7 @@ import screens
 from PIL import Image
 
 from funcnn import checkpoint, tree
-from funcnn.cli import runs
+from funcnn.cli import predict, runs
 from funcnn.data import Splits
 
 RNG = np.random.default_rng(0)
@@ -75,6 +75,36 @@ def test_a_range_that_contradicts_the_training_is_one_line(trained):
             r"train on such as these\)\n",
             result.stderr,
         )
+
+
+def test_a_folder_is_warned_of_once_not_for_each_batch(trained, tmp_path, monkeypatch):
+    for i, image in enumerate(PIXELS[:5] // 255):
+        Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"{i}.png")
+    monkeypatch.setattr(predict, "BATCH", 2)
+    monkeypatch.chdir(trained)
+    code, table, errors = screens.command(monkeypatch, "predict", "uint8.safetensors", str(tmp_path))
+    assert (code, len(table.splitlines())) == (0, 6)
+    assert errors.count("\n") == 1
+    assert "the pixels go from 0 to 1, and those of the training" in errors
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("train", "--data", "iris", "--model", "mlp", "--skip-broken"),
+        ("train", "--data", "iris", "--model", "mlp", "--fit", "crop"),
+        ("train", "--data", "digits", "--fit", "crop"),
+        ("evaluate", "uint8.safetensors", "uint8.npz", "--skip-broken"),
+        ("predict", "uint8.safetensors", "uint8.npz", "--skip-broken"),
+    ],
+    ids=" ".join,
+)
+def test_options_for_image_files_are_refused_where_there_are_none(trained, options):
+    result = commands.run(*options, cwd=trained)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert any(
+        said in result.stderr for said in ("--skip-broken leaves out image files", "says how images are resized")
+    )
 
 
 def test_training_names_the_file_whose_pixels_lie_outside_those_trained_on(tmp_path, monkeypatch):
