@@ -254,9 +254,9 @@ REFUSED = {
         "--from",
         "resnet.onnx",
         "--data",
-        "digits",
+        "rows.npz",
         "--skip-broken",
-    ): "--skip-broken leaves out image files; --data digits has none",
+    ): "--skip-broken leaves out image files; --data rows.npz has none",
 }
 
 

@@ -78,7 +78,7 @@ def test_a_range_that_contradicts_the_training_is_one_line(trained):
 
 
 def test_a_folder_is_warned_of_once_not_for_each_batch(trained, tmp_path, monkeypatch):
-    for i, image in enumerate(PIXELS[:5] // 255):
+    for i, image in enumerate(PIXELS[:5] > 150):
         Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"{i}.png")
     monkeypatch.setattr(predict, "BATCH", 2)
     monkeypatch.chdir(trained)
@@ -91,15 +91,16 @@ def test_a_folder_is_warned_of_once_not_for_each_batch(trained, tmp_path, monkey
 @pytest.mark.parametrize(
     "options",
     [
-        ("train", "--data", "iris", "--model", "mlp", "--skip-broken"),
-        ("train", "--data", "iris", "--model", "mlp", "--fit", "crop"),
-        ("train", "--data", "digits", "--fit", "crop"),
+        ("train", "--data", "rows.npz", "--model", "mlp", "--skip-broken"),
+        ("train", "--data", "rows.npz", "--model", "mlp", "--fit", "crop"),
+        ("train", "--data", "uint8.npz", "--fit", "crop"),
         ("evaluate", "uint8.safetensors", "uint8.npz", "--skip-broken"),
         ("predict", "uint8.safetensors", "uint8.npz", "--skip-broken"),
     ],
     ids=" ".join,
 )
 def test_options_for_image_files_are_refused_where_there_are_none(trained, options):
+    np.savez(trained / "rows.npz", x=PIXELS[:, 0], y=LABELS)
     result = commands.run(*options, cwd=trained)
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert any(
