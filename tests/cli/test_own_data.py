@@ -115,7 +115,7 @@ def test_training_names_the_file_whose_pixels_lie_outside_those_trained_on(tmp_p
     np.savez(tmp_path / "own.npz", x=x, y=LABELS)
     monkeypatch.chdir(tmp_path)
     outside = [0, *range(18, 60), *range(1, 17)], [], [17]
-    monkeypatch.setattr(runs, "hold_out", lambda *_: Splits(*map(np.array, outside)))
+    monkeypatch.setattr(runs, "hold_out", lambda *_: Splits(*(np.array(part, int) for part in outside)))
     options = ("--data", "own.npz", "--epochs", "1", "--validation", "0", "--quiet", "--output", "net.safetensors")
     code, _, errors = screens.command(monkeypatch, "train", *options)
     assert code == 0 and len(errors.splitlines()) == 1
