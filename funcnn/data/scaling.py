@@ -120,7 +120,7 @@ def pixel_mean_and_std(scaling: str | Mapping[str, Any], channels: int) -> tuple
     >>> pixel_mean_and_std({"mean": 0.5, "std": 0.25}, 3)
     (array([0.5, 0.5, 0.5], dtype=float32), array([0.25, 0.25, 0.25], dtype=float32))
     >>> mean, std = pixel_mean_and_std("0..255", 1)
-    >>> standardize(np.array([[0.0], [1.0]], np.float32), mean, std).ravel()
+    >>> standardize(np.array([[0.0], [1.0]], np.float32), mean, std).ravel().round(2)
     array([  0., 255.], dtype=float32)
     """
     numbers = PIXEL_SCALINGS[scaling] if isinstance(scaling, str) else scaling
