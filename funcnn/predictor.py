@@ -100,7 +100,7 @@ class Predictor(NamedTuple):
     description: dict[str, Any]
     history: list[dict[str, Any]] = []  # noqa: RUF012 never modified
 
-    def prepare(self, x: Any, *, full_scale: float | None = None) -> Array:
+    def prepare(self, x: Any, *, full_scale: float | None = None, warn_of_range: bool = True) -> Array:
         """Return raw examples as the network takes them.
 
         Parameters
@@ -111,6 +111,8 @@ class Predictor(NamedTuple):
         full_scale : float, optional
             What images are divided by, by default ``preprocessing["full_scale"]``, that of the training data. 1 for
             images from 0 to 1, as `funcnn.data.open` and `funcnn.data.open_images` return them.
+        warn_of_range : bool
+            False where the pixels' range was compared with that of the training before.
 
         Returns
         -------
@@ -135,16 +137,18 @@ class Predictor(NamedTuple):
         >>> x.shape, float(x.max())
         ((2, 4, 4, 1), 1.0)
         """
-        return preprocess(x, self.preprocessing, full_scale=full_scale)
+        return preprocess(x, self.preprocessing, full_scale=full_scale, warn_of_range=warn_of_range)
 
-    def outputs(self, x: Any, *, full_scale: float | None = None, threads: int | None = None) -> Array:
+    def outputs(
+        self, x: Any, *, full_scale: float | None = None, warn_of_range: bool = True, threads: int | None = None
+    ) -> Array:
         """Return the network's outputs, logits, for raw examples.
 
         Parameters
         ----------
         x : array-like
             As for `prepare`.
-        full_scale : float, optional
+        full_scale, warn_of_range : optional
             As for `prepare`.
         threads : int, optional
             The maximum number of threads, by default one for each core.
@@ -165,7 +169,7 @@ class Predictor(NamedTuple):
         >>> predictor.outputs([[0.5, 1.0], [1.5, 2.0]]).shape
         (2, 3)
         """
-        x = self.prepare(x, full_scale=full_scale)
+        x = self.prepare(x, full_scale=full_scale, warn_of_range=warn_of_range)
         outputs = training.predict(self.model, self.params, self.state, x, threads=threads)
         broken = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
         if broken.size:
@@ -175,14 +179,16 @@ class Predictor(NamedTuple):
             )
         return outputs
 
-    def predict_proba(self, x: Any, *, full_scale: float | None = None, threads: int | None = None) -> Array:
+    def predict_proba(
+        self, x: Any, *, full_scale: float | None = None, warn_of_range: bool = True, threads: int | None = None
+    ) -> Array:
         """Return the probability of each class for raw examples.
 
         Parameters
         ----------
         x : array-like
             As for `prepare`.
-        full_scale : float, optional
+        full_scale, warn_of_range : optional
             As for `prepare`.
         threads : int, optional
             The maximum number of threads, by default one for each core.
@@ -204,7 +210,7 @@ class Predictor(NamedTuple):
         >>> predictor.predict_proba([[0.5, 1.0], [1.5, 2.0]]).sum(axis=1).round(6)
         array([1., 1.])
         """
-        logits = self.outputs(x, full_scale=full_scale, threads=threads).astype(np.float64)
+        logits = self.outputs(x, full_scale=full_scale, warn_of_range=warn_of_range, threads=threads).astype(np.float64)
         if logits.shape[1] == 1:
             # not 1 - p, which is 0 or noise where p is nearly 1
             return np.concatenate([ops.sigmoid(-logits)[0], ops.sigmoid(logits)[0]], axis=1)
@@ -560,10 +566,9 @@ def _check_preprocessing(preprocessing: Mapping[str, Any], in_shape: tuple[int, 
     small = np.broadcast_shapes(*shapes, (1,) * len(in_shape)) if images else in_shape
     settings = {**preprocessing, "size": small[:2], "channels": small[2]} if images else preprocessing
     try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of examples of one value only
+        with np.errstate(all="ignore"):
             for value in (0, *preprocessing["range"]) if images else (0, 1):
-                preprocess(np.full((1, *small), value, np.float64), settings)
+                preprocess(np.full((1, *small), value, np.float64), settings, warn_of_range=False)
     except ValueError as error:
         numbers = {name: preprocessing.get(name) for name in ("full_scale", "mean", "std")}
         raise ValueError(f"the preprocessing makes values that are not finite, with {numbers}: {error}") from None
@@ -597,7 +602,9 @@ def _check_columns(names: Any, in_shape: tuple[int, ...]) -> None:
         raise ValueError(f"feature_names must be one for each feature of {in_shape}, not {reprlib.repr(names)}")
 
 
-def preprocess(x: Any, preprocessing: Mapping[str, Any], *, full_scale: float | None = None) -> Array:
+def preprocess(
+    x: Any, preprocessing: Mapping[str, Any], *, full_scale: float | None = None, warn_of_range: bool = True
+) -> Array:
     """Return raw examples as a network takes them. Training and `Predictor.prepare` both call this function.
 
     Parameters
@@ -607,6 +614,8 @@ def preprocess(x: Any, preprocessing: Mapping[str, Any], *, full_scale: float | 
         As `preprocessing_for` makes it.
     full_scale : float, optional
         What images are divided by, by default that of the training data. 1 for images from 0 to 1.
+    warn_of_range : bool
+        False where the pixels' range was compared with that of the training before.
 
     Returns
     -------
@@ -644,8 +653,9 @@ def preprocess(x: Any, preprocessing: Mapping[str, Any], *, full_scale: float | 
         x = data.to_examples(x, where="prepare", full_scale=trained_on if full_scale is None else full_scale)
         if x.shape[3] != channels and {x.shape[3], channels} != {1, 3}:
             raise ValueError(f"the network takes images of {channels} channels, not {x.shape[3]}: x {x.shape}")
-        data.warn_of_other_range(x, trained_on, preprocessing["range"], "prepare")
-        if full_scale is None:  # what the files of an x in parts say is compared where they are read
+        if warn_of_range:
+            data.warn_of_other_range(x, trained_on, preprocessing["range"], "prepare")
+        if warn_of_range and full_scale is None:  # what the files of an x in parts say is compared where they are read
             warn_of_no_negatives(x, preprocessing["range"], "prepare")
         x = data.resize(data.to_channels(x, channels), size, fit=preprocessing["fit"])
     if preprocessing["mean"] is not None:

@@ -107,8 +107,6 @@ def _run(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)  # whatever PYTHONWARNINGS says: neither lost nor a traceback
-            # the commands themselves warn of other pixels, where they know the file (`funcnn.cli.runs`)
-            warnings.filterwarnings("ignore", "prepare: the pixels go from")
             warnings.showwarning = lambda message, *_, **__: _print_error(f"{path}: warning: {message}")
             code = command.main(list(arguments), prog_name=name, standalone_mode=False)
         sys.stdout.flush()

@@ -37,7 +37,7 @@ def main(
             "the model was trained on most of these examples; --part test evaluates it on those it has not seen"
         )
 
-    logits = trained.outputs(selected.dataset.x, full_scale=1, threads=threads)
+    logits = trained.outputs(selected.dataset.x, full_scale=1, warn_of_range=False, threads=threads)
     labels, classes = selected.dataset.labels, len(trained.classes)
     confusion = metrics.confusion_matrix(logits, labels, classes)
     if as_json:

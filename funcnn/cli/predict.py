@@ -48,6 +48,8 @@ def main(
     trained = predictor.load(model)
     broken: dict[str, str] = {}
     known = [(path, files_of(path)) for path in inputs]  # errors come before the first line of results
+    if skip_broken and not any(files for _, files in known):
+        raise console.UsageError(f"--skip-broken leaves out image files; {', '.join(map(str, inputs))} has none")
     table, classes = csv.writer(sys.stdout, lineterminator="\n"), [csv_text(name) for name in trained.classes]
     header = [] if as_json else ["input", "class", "probability", *classes]
     for path, files in known:
@@ -55,7 +57,7 @@ def main(
             if broken and not skip_broken:
                 continue  # to find all that are broken
             try:
-                probabilities = trained.predict_proba(x, full_scale=1, threads=threads)
+                probabilities = trained.predict_proba(x, full_scale=1, warn_of_range=False, threads=threads)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
             if header:  # only now: nothing is printed where the first input has an error
@@ -123,10 +125,12 @@ def examples(
             f"{path}: the network takes rows of {trained.in_shape[0]} numbers, in tables or .npz files, not images"
         )
     height, width, channels = trained.in_shape
+    warned = False
     for start in range(0, len(files), BATCH):
         batch = files[start : start + BATCH]
         images = read_images(batch, (height, width), channels, fit=known["fit"])
         broken.update(images.broken)
         if len(images.read):
-            warn_of_other_pixels(images.x, images.full_scale, known, str(path))
+            if not warned:  # of the first images that contradict the training alone
+                warned = warn_of_other_pixels(images.x, images.full_scale, known, str(path))
             yield [str(batch[i]) for i in images.read], images.x

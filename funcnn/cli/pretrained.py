@@ -15,11 +15,12 @@ from funcnn.cli.console import UsageError
 from funcnn.combinators import split_points
 from funcnn.combinators.children import child_names
 from funcnn.data import describe_shape
-from funcnn.data.scaling import IMAGENET
+from funcnn.data.scaling import PIXEL_SCALINGS
 from funcnn.layer import Layer
 from funcnn.tree import Tree
 
 if TYPE_CHECKING:
+    from funcnn.onnx.builder import Node
     from funcnn.onnx.importer import ImportedNetwork
 
 __all__ = ["Beginning", "Pretrained", "begin", "read", "trained_layers"]
@@ -90,16 +91,6 @@ class Beginning(NamedTuple):
     notes: list[str]
 
 
-class _Node(NamedTuple):
-    """A layer of an imported network: its description, and its parameters and state."""
-
-    layer: str
-    arguments: dict[str, Any]
-    sources: list[int]
-    params: Tree
-    state: Tree
-
-
 def trained_layers(freeze: str) -> int:
     """Return how many layers with weights a value of --freeze leaves to be trained, 0 for all.
 
@@ -144,7 +135,9 @@ def read(file: Path, image_size: int | None = None) -> Pretrained:
     return found
 
 
-def begin(pretrained: Pretrained, classes: Sequence[str], *, freeze: str, scaling: str, seed: int) -> Beginning:
+def begin(
+    pretrained: Pretrained, classes: Sequence[str], *, freeze: str, scaling: str, seed: int, full_scale: float = 1.0
+) -> Beginning:
     """Return the model of a run that begins with a trained network, and its first parameters.
 
     The head is kept if it is one for these classes. Where the file does not name its classes, their number counts.
@@ -158,6 +151,8 @@ def begin(pretrained: Pretrained, classes: Sequence[str], *, freeze: str, scalin
         Values of --freeze and --scaling; "" where that was not given.
     seed : int
         Of a new head.
+    full_scale : float
+        Of the data: what their pixels were divided by.
 
     Returns
     -------
@@ -181,7 +176,7 @@ def begin(pretrained: Pretrained, classes: Sequence[str], *, freeze: str, scalin
         new, _, _ = whole.init((seed,), pretrained.in_shape)
         params = [*params[:-1], new[child_names("begin", whole.children)[-1]]]
         note = f"its head, {_described_head(pretrained)}, is made anew for {len(classes)} classes"
-    by, scaled = _scaling(pretrained, scaling)
+    by, scaled = _scaling(pretrained, scaling, full_scale)
     notes = [f"{pretrained.file}: {note}", f"{pretrained.file}: {scaled}"]
     frozen = _frozen_layers(pretrained.file, whole, params, freeze)
     if not frozen:
@@ -205,7 +200,7 @@ def begin(pretrained: Pretrained, classes: Sequence[str], *, freeze: str, scalin
     )
 
 
-def _scaling(pretrained: Pretrained, given: str) -> tuple[dict[str, Any] | None, str]:
+def _scaling(pretrained: Pretrained, given: str, full_scale: float) -> tuple[dict[str, Any] | None, str]:
     """Return by what inputs are standardised, None for the training data's, and a sentence on it."""
     file, known, channels = pretrained.file, pretrained.scaling, pretrained.in_shape[-1]
     is_image = len(pretrained.in_shape) == 3
@@ -214,20 +209,35 @@ def _scaling(pretrained: Pretrained, given: str) -> tuple[dict[str, Any] | None,
             raise UsageError(f"--scaling {given}: {file} has the scaling of its inputs, which the run takes")
         if known["mean"] is None:
             return known, "its inputs are not standardised, as it was trained"
+        for name, numbers in PIXEL_SCALINGS.items():
+            if name != "imagenet" and all(np.allclose(known[entry], numbers[entry], 1e-5, 1e-7) for entry in numbers):
+                return known, f"its inputs are {_described_range(name)}, as it was trained"
         return known, f"its inputs are standardised as it was trained, by the means {_brief(known['mean'])}"
     choice = given or ("imagenet" if is_image and channels == 3 else "data")
-    if choice == "imagenet" and not (is_image and channels == 3):
-        wanted = describe_shape(pretrained.in_shape)
+    wanted = describe_shape(pretrained.in_shape)
+    if choice in PIXEL_SCALINGS and not is_image:
+        raise UsageError(f"--scaling {choice} is for images; {file} takes {wanted}")
+    if choice == "imagenet" and channels != 3:
         raise UsageError(f"--scaling imagenet is for images of 3 channels; {file} takes {wanted}")
     scaling: dict[str, Any] | None = None
     if choice == "imagenet":
-        scaling, by = IMAGENET, "standardised by mean and standard deviation of ImageNet's pixels"
+        by = "standardised by mean and standard deviation of ImageNet's pixels"
     elif choice == "data":
         by = "standardised by mean and standard deviation of the training data"
+    elif choice == "raw":
+        scaling = {"mean": None, "std": None} if full_scale == 1 else {"mean": 0.0, "std": 1 / full_scale}
+        by = "the pixels as they are" if is_image else "the features as they are"
     else:
-        scaling, by = {"mean": None, "std": None}, "pixels from 0 to 1" if is_image else "the features as they are"
+        by = _described_range(choice)
+    if choice in PIXEL_SCALINGS:
+        scaling = dict(PIXEL_SCALINGS[choice])
     unknown = "" if given else ", as the file does not say how: --scaling names another way"
     return scaling, f"its inputs are {by}{unknown}"
+
+
+def _described_range(scaling: str) -> str:
+    black, white = scaling.split("..")
+    return f"pixels from {black} to {white}"
 
 
 def _brief(numbers: Any) -> str:
@@ -292,6 +302,7 @@ def _of_predictor(file: Path) -> Pretrained:
 
 
 def _of_onnx(file: Path, image_size: int | None) -> Pretrained:
+    from funcnn.onnx.builder import Node, described
     from funcnn.onnx.importer import import_network
     from funcnn.onnx.metadata import full_scale_of
 
@@ -311,15 +322,14 @@ def _of_onnx(file: Path, image_size: int | None) -> Pretrained:
     elif len(logits) < len(nodes):  # a classifier of convolutions, whose last one makes a map for each class
         nodes = _nodes(import_network(file, in_shape=in_shape, output="features"))
     is_ours = {"classes", "outputs"} <= found.metadata.keys()
-    scaled = _without_scaling(nodes, found.in_shape, is_ours)
-    nodes, scaling = scaled or (nodes, {"mean": None, "std": None} if is_ours else None)
+    nodes, scaling = _without_scaling(nodes, found.in_shape, is_ours)
     outputs = nodes[-1].arguments["features"] if nodes[-1].layer == "dense" else 0
     if not outputs:
-        shape = _network(nodes).init((0,), found.in_shape)[2]
-        pool = [_Node("global_avg_pool", {}, [len(nodes) - 1], {}, {})] if len(shape) > 1 else []
-        nodes = [*nodes, *pool]
-        nodes = [*nodes, _Node("dense", {"features": 1}, [len(nodes) - 1], {}, {})]
-    model = {"name": "network", "arguments": {"nodes": [_described(node) for node in nodes]}}
+        shape = models.network(described(nodes)).init((0,), found.in_shape)[2]
+        if len(shape) > 1:
+            nodes = [*nodes, Node("global_avg_pool", {}, (len(nodes) - 1,), {}, {})]
+        nodes = [*nodes, Node("dense", {"features": 1}, (len(nodes) - 1,), {}, {})]
+    model = {"name": "network", "arguments": {"nodes": described(nodes)}}
     return Pretrained(
         file,
         model,
@@ -335,39 +345,33 @@ def _of_onnx(file: Path, image_size: int | None) -> Pretrained:
     )
 
 
-def _nodes(found: ImportedNetwork) -> list[_Node]:
-    params, state, _ = found.layer.init((0,), found.in_shape)
-    nodes = json.loads(json.dumps(found.arguments["nodes"]))  # as a checkpoint will return them
-    names = child_names("read", found.layer.children)
-    return [_Node(**node, params=params[name], state=state[name]) for node, name in zip(nodes, names, strict=True)]
-
-
-def _described(node: _Node) -> dict[str, Any]:
-    return {"layer": node.layer, "arguments": node.arguments, "sources": node.sources}
-
-
-def _network(nodes: Sequence[_Node]) -> Layer:
-    return models.network([_described(node) for node in nodes])
+def _nodes(found: ImportedNetwork) -> list[Node]:
+    """Return the layers, with arguments as a checkpoint will return them."""
+    return [node._replace(arguments=json.loads(json.dumps(node.arguments))) for node in found.nodes]
 
 
 def _without_scaling(
-    nodes: Sequence[_Node], in_shape: tuple[int, ...], is_ours: bool
-) -> tuple[list[_Node], dict[str, Any]] | None:
-    """Return a network without the scaling that it begins with, and that as mean and standard deviation; None if none.
+    nodes: list[Node], in_shape: tuple[int, ...], is_ours: bool
+) -> tuple[list[Node], dict[str, Any] | None]:
+    """Return a network without the scaling that it begins with, and that as mean and standard deviation, if known.
 
     What the run standardises by is not trained.
     """
+    is_image = len(in_shape) == 3 and not is_ours
     scale, offset, first = np.ones(in_shape[-1]), np.zeros(in_shape[-1]), 0
     for node in nodes[:-1]:
         if node.layer != "affine" or any(np.ndim(leaf) > 1 for leaf in tree.leaves(node.params)):
             break
         by = np.asarray(node.params.get("scale", 1.0), np.float64)
         scale, offset, first = scale * by, offset * by + node.params.get("bias", 0.0), first + 1
-    rest = [node._replace(sources=[source - first for source in node.sources]) for node in nodes[first:]]
+    rest = [node._replace(sources=tuple(source - first for source in node.sources)) for node in nodes[first:]]
     if not first or not (scale > 0).all() or min(min(node.sources) for node in rest) < -1:
-        return None
-    mean, std = -offset / scale, 1 / scale
-    if not is_ours and len(in_shape) == 3 and max(abs(mean).max(), std.max()) > LARGEST_OF_UNIT_SCALE:
+        begins = nodes[0]
+        if is_image and begins.layer == "batch_norm" and abs(begins.state["mean"]).max() > LARGEST_OF_UNIT_SCALE:
+            return nodes, dict(PIXEL_SCALINGS["0..255"])  # its means are those of such pixels
+        return nodes, {"mean": None, "std": None} if is_ours else None
+    mean, std = 0.0 - offset / scale, 1 / scale  # no mean is -0
+    if is_image and max(abs(mean).max(), std.max()) > LARGEST_OF_UNIT_SCALE:
         mean, std = mean / 255, std / 255
     return rest, {"mean": mean.tolist(), "std": std.tolist()}
 

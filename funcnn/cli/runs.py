@@ -169,9 +169,15 @@ _LARGEST_OPTION = 2**32
 
 
 def open_data(
-    run: Run, in_shape: tuple[int, ...], known: dict[str, Any], *, fit: str | None, skip_broken: bool
+    run: Run,
+    in_shape: tuple[int, ...],
+    known: dict[str, Any],
+    classes: list[str] | None = None,
+    *,
+    fit: str | None,
+    skip_broken: bool,
 ) -> Dataset:
-    """Read the data of a run: for a trained network, images in its size and scale, and a table's columns in its order.
+    """Read the data of a run: for a trained network, images in its size and scale, columns and classes in its order.
 
     Parameters
     ----------
@@ -180,6 +186,8 @@ def open_data(
         Of the trained network that the run begins with; empty for a new one.
     known : dict
         The description of the trained network; empty where there is none.
+    classes : list of str, optional
+        Of the trained network. Where the data have the same, in another order, they get this one.
     fit, skip_broken
         As for `funcnn.data.open`.
     """
@@ -188,6 +196,9 @@ def open_data(
     if len(in_shape) == 3:
         height, width, channels = in_shape
         size = height, width
+        if channels not in (1, 3) and Path(run.data).is_dir():
+            shape = data.describe_shape(in_shape)
+            raise UsageError(f"--from {run.from_file} takes {shape}; --data {run.data} has images of 1 or 3 channels")
     preprocessing: dict[str, Any] = known.get("preprocessing") or {}
     scale: Any = preprocessing.get("full_scale")
     opened = data.open(
@@ -201,10 +212,12 @@ def open_data(
         skip_broken=skip_broken,
     )
     warn_of_other_pixels(opened.x, opened.full_scale, preprocessing, run.data)
+    if classes and opened.classes != classes and set(opened.classes) == set(classes):
+        return data.match_classes(opened, classes, run.data)
     return opened
 
 
-def warn_of_other_pixels(x: Array, full_scale: float, preprocessing: dict[str, Any], where: str) -> None:
+def warn_of_other_pixels(x: Array, full_scale: float, preprocessing: dict[str, Any], where: str) -> bool:
     """Warn of a file whose pixels contradict those of the training: before the network is given them, without a name.
 
     Parameters
@@ -217,12 +230,18 @@ def warn_of_other_pixels(x: Array, full_scale: float, preprocessing: dict[str, A
         Of the training; nothing is known of the pixels if it has no range, as for rows of features.
     where : str
         The file.
+
+    Returns
+    -------
+    bool
+        Whether there was something to warn of.
     """
-    if "range" in preprocessing and x.ndim > 2 and len(x):
-        trained, pixel_range = preprocessing["full_scale"], preprocessing["range"]
-        warn_of_other_scale(x, full_scale, trained, pixel_range, where)
-        advice = "(convert those of the file, or train on such as these)"
-        warn_of_other_range(x, trained, pixel_range, where, advice=advice)
+    if "range" not in preprocessing or x.ndim <= 2 or not len(x):
+        return False
+    trained, pixel_range = preprocessing["full_scale"], preprocessing["range"]
+    advice = "(convert those of the file, or train on such as these)"
+    scale = warn_of_other_scale(x, full_scale, trained, pixel_range, where)
+    return warn_of_other_range(x, trained, pixel_range, where, advice=advice) or scale
 
 
 def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False) -> Dataset:
@@ -240,6 +259,8 @@ def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False)
         fit=known.get("fit"),
         skip_broken=skip_broken,
     )
+    if skip_broken and not opened.names:
+        raise UsageError(f"--skip-broken leaves out image files; {source} has none")
     given, wanted = opened.x.shape[1:], trained.in_shape
     if len(given) != len(wanted) or (
         given[-1] != wanted[-1] and (len(wanted) == 1 or {given[-1], wanted[-1]} != {1, 3})

@@ -316,7 +316,7 @@ def features(
 ) -> list[RenderableType]:
     """Return the outputs of all layers, or of some, for an example."""
     image = select_examples(dataset, [example])
-    x = trained.prepare(image, full_scale=1)
+    x = trained.prepare(image, full_scale=1, warn_of_range=False)
     outputs = intermediates.activations(*network(trained), x)
     for path in layers:
         if path not in outputs:
@@ -331,7 +331,7 @@ def features(
             maps.append(maps_of_layer(path, batch[0], limit))
     after: list[RenderableType] = []
     if not layers:
-        p = trained.predict_proba(image, full_scale=1)[0]
+        p = trained.predict_proba(image, full_scale=1, warn_of_range=False)[0]
         table = Table.grid(padding=(0, 2, 0, 0))
         for k in np.argsort(-p, kind="stable")[:10]:
             if p[k] < 0.0005:
@@ -434,9 +434,9 @@ def attributions(
     if of is not None and of not in trained.classes:
         raise UsageError(f"--class {of}: the model's are {', '.join(trained.classes)}")
     images = select_examples(dataset, examples)
-    x, model = trained.prepare(images, full_scale=1), network(trained)
+    x, model = trained.prepare(images, full_scale=1, warn_of_range=False), network(trained)
     maps = intermediates.activations(*model, x)
-    p = trained.predict_proba(images, full_scale=1)
+    p = trained.predict_proba(images, full_scale=1, warn_of_range=False)
     classes = p.argmax(axis=1) if of is None else np.full(len(x), trained.classes.index(of))
     large = [path for path, batch in maps.items() if batch.ndim == 4]
     at = layer or grad_cam_layer({path: maps[path] for path in large})
@@ -490,7 +490,7 @@ def attribution_tile(method: Method, result: Array, size: tuple[int, ...]) -> Ti
 
 def confusion(trained: Predictor, dataset: Dataset, title: str = "") -> list[RenderableType]:
     """Return the confusion matrix, and the most frequent confusions."""
-    p = trained.predict_proba(dataset.x, full_scale=1)
+    p = trained.predict_proba(dataset.x, full_scale=1, warn_of_range=False)
     counts = metrics.confusion_matrix(p, dataset.labels, len(trained.classes))
     right, names = int(counts.trace()), trained.classes
     wrong = counts - np.diag(counts.diagonal())
@@ -508,7 +508,7 @@ def mistakes(trained: Predictor, dataset: Dataset, limit: int, title: str = "") 
     """Return the images with a wrong prediction, in descending order of its probability."""
     if not has_images(dataset):
         raise ValueError(f"mistakes are shown as images; these examples have the shape {dataset.x.shape[1:]}")
-    p = trained.predict_proba(dataset.x, full_scale=1)
+    p = trained.predict_proba(dataset.x, full_scale=1, warn_of_range=False)
     predicted = p.argmax(axis=1)
     wrong = np.flatnonzero(predicted != dataset.labels)
     if not len(wrong):
@@ -609,7 +609,10 @@ def statistics(trained: Predictor, dataset: Dataset, limit: int) -> list[Rendera
     some = np.linspace(0, len(dataset.x) - 1, min(limit, len(dataset.x))).astype(int)
     classes = len(trained.classes)
     _, loss = predictor.loss_for(classes)
-    x, targets = trained.prepare(dataset.x[some], full_scale=1), predictor.targets_for(dataset.labels[some], classes)
+    x, targets = (
+        trained.prepare(dataset.x[some], full_scale=1, warn_of_range=False),
+        predictor.targets_for(dataset.labels[some], classes),
+    )
     rows = intermediates.layer_statistics(trained.model, loss, trained.params, trained.state, x, targets)
     head = Text(f"activations and gradients of {len(some)} examples", "bold")
     return [

@@ -30,8 +30,11 @@ from funcnn.tree import Array
 class Scaling(StrEnum):
     """Values of --scaling."""
 
-    none = "none"
     imagenet = "imagenet"
+    zero_to_1 = "0..1"
+    zero_to_255 = "0..255"
+    minus_1_to_1 = "-1..1"
+    raw = "raw"
     data = "data"
 
 
@@ -100,7 +103,8 @@ def main(
             metavar="NAME",
             help="With --from an ONNX file that does not say how its inputs are scaled: imagenet (by the mean and "
             "standard deviation of ImageNet's pixels; the default for 3 channels), data (by those of the training "
-            "data; the default for others), or none (pixels from 0 to 1).",
+            "data; the default for others), a range in which the network takes black and white (0..1, 0..255 or "
+            "-1..1), or raw (numbers as they are in the data).",
             show_default=False,
         ),
     ] = None,
@@ -396,7 +400,9 @@ def main(
     if saved and run.from_file:
         known, in_shape = saved.description, tuple(saved.description["data"]["in_shape"])
     fitted = run.fit if saved or "fit" in known.get("preprocessing", {}) else fit
-    dataset = runs.open_data(run, in_shape, known, fit=fitted, skip_broken=skip_broken)
+    classes = saved.description["data"]["classes"] if saved else source_network.classes if source_network else None
+    dataset = runs.open_data(run, in_shape, known, classes, fit=fitted, skip_broken=skip_broken)
+    check_image_options(run, dataset, in_shape, fit=fit, skip_broken=skip_broken)
     if source_network:
         check_network(source_network, run, dataset, folds)
     check_data(run, dataset, folds)
@@ -406,7 +412,12 @@ def main(
     beginning = None
     if source_network:
         beginning = pretrained.begin(
-            source_network, dataset.classes, freeze=run.freeze, scaling=run.scaling, seed=run.seed
+            source_network,
+            dataset.classes,
+            freeze=run.freeze,
+            scaling=run.scaling,
+            seed=run.seed,
+            full_scale=dataset.full_scale,
         )
         if converted := describe_channels(source_network.in_shape, dataset.x):
             beginning.notes.append(f"{source_network.file}: {converted}")
@@ -512,7 +523,9 @@ def check_options(run: Run, dropout: float | None) -> None:
 def check_from(given: dict[str, Any]) -> None:
     """Refuse options that only apply to runs that begin with a trained network, or that do not apply to these."""
     file = given["from_file"]
-    if not file:
+    if file == "":
+        raise UsageError("--from needs a file, and its name is empty")
+    if file is None:
         for name in ("freeze", "scaling"):
             if given[name] is not None:
                 raise UsageError(f"--{name} {given[name]} needs --from FILE, the trained network to begin with")
@@ -531,6 +544,20 @@ def check_table(run: Run) -> None:
         raise UsageError(f"--shift moves images; --data {run.data} has none")
     if run.image_size:
         raise UsageError(f"--image-size resizes images; --data {run.data} has none")
+
+
+def check_image_options(
+    run: Run, dataset: Dataset, in_shape: tuple[int, ...], *, fit: str | None, skip_broken: bool
+) -> None:
+    """Refuse options that say how images are read and resized, where none are."""
+    if skip_broken and not dataset.names:
+        raise UsageError(f"--skip-broken leaves out image files; --data {run.data} has none")
+    if fit and dataset.x.ndim == 2:
+        raise UsageError(f"--fit says how images are resized; --data {run.data} has none")
+    if fit and not (dataset.names or run.image_size or in_shape):
+        raise UsageError(
+            f"--fit {fit} says how images are resized, and those of --data {run.data} are not: see --image-size"
+        )
 
 
 def check_data(run: Run, dataset: Dataset, folds: int | None) -> None:

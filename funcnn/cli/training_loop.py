@@ -145,10 +145,11 @@ def train(
     if has_stopped_early(run, initial):
         return Trained(initial, [])
     classes = len(dataset.classes)
-    x = preprocess(dataset.x, initial.description["preprocessing"], full_scale=1)
+    x = preprocess(dataset.x, initial.description["preprocessing"], full_scale=1, warn_of_range=False)
+    used, n = np.concatenate([splits.train, splits.validation]), len(splits.train)  # without the test part's features
+    x, targets = x[used], targets_for(dataset.labels[used], classes)
     if not run.shift:
         model, x = features_of_frozen(model, initial.train_state.state, x, run.threads)
-    targets = targets_for(dataset.labels, classes)
     _, loss = loss_for(classes)
     measures: dict[str, training.Metric] = {}
     if policy or not quiet:
@@ -157,13 +158,13 @@ def train(
         model,
         loss,
         runs.optimizer_for(run, len(splits.train)),
-        x[splits.train],
-        targets[splits.train],
+        x[:n],
+        targets[:n],
         epochs=run.epochs,
         batch_size=run.batch_size,
         resume=initial.train_state,
         augment=partial(data.random_shift, max_shift=run.shift, fraction=0.5) if run.shift else None,
-        validation=(x[splits.validation], targets[splits.validation]) if measures and len(splits.validation) else None,
+        validation=(x[n:], targets[n:]) if measures and len(splits.validation) else None,
         metrics=measures,
         threads=run.threads,
     ).steps()
@@ -341,6 +342,6 @@ def locked_new_folder(parent: Path) -> Iterator[Path]:
 def confusion_on_test(run: Run, model: Layer, current: Checkpoint, dataset: Dataset, splits: Splits) -> Array:
     """Return the confusion matrix on the test part of the data."""
     train_state = current.train_state
-    x = preprocess(dataset.x[splits.test], current.description["preprocessing"], full_scale=1)
+    x = preprocess(dataset.x[splits.test], current.description["preprocessing"], full_scale=1, warn_of_range=False)
     outputs = training.predict(model, train_state.params, train_state.state, x, threads=run.threads)
     return metrics.confusion_matrix(outputs, dataset.labels[splits.test], len(dataset.classes))

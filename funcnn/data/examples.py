@@ -143,7 +143,7 @@ def find_full_scale(x: Array) -> float:
 
 def warn_of_other_range(
     x: Array, full_scale: float, pixel_range: Sequence[float], where: str, *, advice: str | None = None
-) -> None:
+) -> bool:
     """Warn of pixels whose range contradicts that of the training pixels.
 
     Parameters
@@ -159,6 +159,11 @@ def warn_of_other_range(
     advice : str, optional
         What it ends with, by default how Python says what the pixels are divided by.
 
+    Returns
+    -------
+    bool
+        Whether there was something to warn of.
+
     Warns
     -----
     UserWarning
@@ -170,7 +175,9 @@ def warn_of_other_range(
     --------
     >>> with warnings.catch_warnings(record=True) as caught:
     ...     warnings.simplefilter("always")
-    ...     warn_of_other_range(np.array([0.0, 1.0]) / 255, 255, (0, 250), "prepare")
+    ...     warned = warn_of_other_range(np.array([0.0, 1.0]) / 255, 255, (0, 250), "prepare")
+    >>> warned
+    True
     >>> str(caught[0].message)[:71]
     'prepare: the pixels go from 0 to 1, and those of the training from 0 to'
     """
@@ -178,12 +185,14 @@ def warn_of_other_range(
     low, high = (float(np.float32(v) * np.float32(full_scale)) for v in (x.min(), x.max()))
     if advice is None:
         advice = f"(in Python, full_scale= says what x is divided by, here {full_scale:g})"
-    if _is_other_range(low, high, full_scale, pixel_range):
+    is_other = _is_other_range(low, high, full_scale, pixel_range)
+    if is_other:
         warnings.warn(
             f"{where}: the pixels go from {low:.6g} to {high:.6g}, and those of the training from {least:.6g} to "
             f"{largest:.6g}; predictions are wrong unless both are in the same units {advice}",
             stacklevel=3,
         )
+    return is_other
 
 
 def _is_other_range(low: float, high: float, full_scale: float, pixel_range: Sequence[float]) -> bool:
@@ -198,7 +207,7 @@ def _is_other_range(low: float, high: float, full_scale: float, pixel_range: Seq
     return is_black or is_of_8_bits or low < lowest - rounding or high > highest + rounding
 
 
-def warn_of_other_scale(x: Array, full_scale: float, trained: float, pixel_range: Sequence[float], where: str) -> None:
+def warn_of_other_scale(x: Array, full_scale: float, trained: float, pixel_range: Sequence[float], where: str) -> bool:
     """Warn of files whose full scale contradicts that of the training pixels, though their range does not.
 
     Parameters
@@ -214,6 +223,11 @@ def warn_of_other_scale(x: Array, full_scale: float, trained: float, pixel_range
     where : str
         What the warning begins with.
 
+    Returns
+    -------
+    bool
+        Whether there was something to warn of.
+
     Warns
     -----
     UserWarning
@@ -224,7 +238,7 @@ def warn_of_other_scale(x: Array, full_scale: float, trained: float, pixel_range
     --------
     >>> with warnings.catch_warnings(record=True) as caught:
     ...     warnings.simplefilter("always")
-    ...     warn_of_other_scale(np.ones((1, 2, 2, 1)), 255, 1, (-5, 5), "a.png")
+    ...     warned = warn_of_other_scale(np.ones((1, 2, 2, 1)), 255, 1, (-5, 5), "a.png")
     >>> str(caught[0].message)[:51]
     'a.png: the pixels, from 0 to 255, are parts of 255,'
     """
@@ -243,10 +257,11 @@ def warn_of_other_scale(x: Array, full_scale: float, trained: float, pixel_range
             stacklevel=3,
         )
     else:
-        warn_of_no_negatives(x, pixel_range, where)
+        return warn_of_no_negatives(x, pixel_range, where)
+    return True
 
 
-def warn_of_no_negatives(x: Array, pixel_range: Sequence[float], where: str) -> None:
+def warn_of_no_negatives(x: Array, pixel_range: Sequence[float], where: str) -> bool:
     """Warn of pixels of which none is negative, where a good part of the training range was.
 
     Parameters
@@ -258,6 +273,11 @@ def warn_of_no_negatives(x: Array, pixel_range: Sequence[float], where: str) -> 
     where : str
         What the warning begins with.
 
+    Returns
+    -------
+    bool
+        Whether there was something to warn of.
+
     Warns
     -----
     UserWarning
@@ -266,14 +286,16 @@ def warn_of_no_negatives(x: Array, pixel_range: Sequence[float], where: str) -> 
     --------
     >>> with warnings.catch_warnings(record=True) as caught:
     ...     warnings.simplefilter("always")
-    ...     warn_of_no_negatives(np.array([0.0, 1.0]), (-1, 1), "prepare")
+    ...     warned = warn_of_no_negatives(np.array([0.0, 1.0]), (-1, 1), "prepare")
     >>> str(caught[0].message)[:61]
     'prepare: the pixels go from 0 to 1, and none is negative; tho'
     """
     (least, largest), low, high = pixel_range, float(x.min()), float(x.max())
-    if 0 <= low < high and -least >= (largest - least) / 4 and not _is_other_range(low, high, 1, pixel_range):
+    has_none = 0 <= low < high and -least >= (largest - least) / 4 and not _is_other_range(low, high, 1, pixel_range)
+    if has_none:
         warnings.warn(
             f"{where}: the pixels go from {low:.6g} to {high:.6g}, and none is negative; those of the training go from "
             f"{least:.6g} to {largest:.6g}; predictions are wrong unless both are in the same units",
             stacklevel=3,
         )
+    return has_none

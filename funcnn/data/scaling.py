@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from funcnn import checks
 from funcnn.tree import Array
 
-__all__ = ["IMAGENET", "mean_and_std", "standardize"]
+__all__ = ["PIXEL_SCALINGS", "mean_and_std", "pixel_mean_and_std", "standardize"]
 
-# Of the pixels of ImageNet, from 0 to 1, as torchvision's networks and most others take them: red, green, blue.
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+# How trained networks take pixels, by name: mean and standard deviation by which `standardize` makes that of pixels
+# from 0 (black) to 1 (white). "imagenet" is what torchvision's networks and most others take (red, green, blue); the
+# others are the range in which black and white are.
+PIXEL_SCALINGS: Mapping[str, Mapping[str, Any]] = {
+    "imagenet": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+    "0..1": {"mean": 0.0, "std": 1.0},
+    "0..255": {"mean": 0.0, "std": 1 / 255},
+    "-1..1": {"mean": 0.5, "std": 0.5},
+}
 
 
 def mean_and_std(
@@ -86,6 +95,42 @@ def _sample_weight(x: Array, axes: int | tuple[int, ...] | None, sample_weight: 
 def _others(axes: int | tuple[int, ...], ndim: int) -> set[int]:
     """Return the axes but the first, counted from the front."""
     return {int(a) % ndim for a in np.atleast_1d(axes)} - {0}
+
+
+def pixel_mean_and_std(scaling: str | Mapping[str, Any], channels: int) -> tuple[Array, Array]:
+    """Return what pixels from 0 to 1 are standardised by for a trained network.
+
+    Parameters
+    ----------
+    scaling : str or dict
+        A name of `PIXEL_SCALINGS`, or "mean" and "std".
+    channels : int
+
+    Returns
+    -------
+    mean, std : arrays of float32 (channels,)
+
+    Raises
+    ------
+    ValueError
+        If they are not numbers for so many channels, or a ``std`` is not above 0.
+
+    Examples
+    --------
+    >>> pixel_mean_and_std({"mean": 0.5, "std": 0.25}, 3)
+    (array([0.5, 0.5, 0.5], dtype=float32), array([0.25, 0.25, 0.25], dtype=float32))
+    >>> mean, std = pixel_mean_and_std("0..255", 1)
+    >>> standardize(np.array([[0.0], [1.0]], np.float32), mean, std).ravel().round(2)
+    array([  0., 255.], dtype=float32)
+    """
+    numbers = PIXEL_SCALINGS[scaling] if isinstance(scaling, str) else scaling
+    mean, std = (np.asarray(numbers[name], np.float32) for name in ("mean", "std"))
+    for name, array in (("mean", mean), ("std", std)):
+        if array.shape not in ((), (1,), (channels,)) or not np.isfinite(array).all():
+            raise ValueError(f"scaling: {name} must be one number, or {channels}, one for each channel, not {array}")
+    if (std <= 0).any():
+        raise ValueError(f"scaling: std must be above 0, got {std}")
+    return np.broadcast_to(mean, channels).copy(), np.broadcast_to(std, channels).copy()
 
 
 def standardize(x: Array, mean: Array, std: Array) -> Array:

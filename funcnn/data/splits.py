@@ -131,7 +131,10 @@ def _fractions_that_fit(n: int, classes: int, test: float, validation: float) ->
         tested = round(n * t)
         sizes = [n - round(n * (t + v)), *[tested] * bool(t), *[round(n * (t + v)) - tested] * bool(v)]
         if min(sizes) >= classes:
-            return f"test={t:g} and validation={v:g} (--test {t:g} --validation {v:g}) are possible"
+            names = {**({"test": t} if test else {}), "validation": v}
+            words = " and ".join(f"{name}={fraction:g}" for name, fraction in names.items())
+            options = " ".join(f"--{name} {fraction:g}" for name, fraction in names.items())
+            return f"{words} ({options}) {'are' if test else 'is'} possible"
     return "there are too few examples to hold any out"
 
 

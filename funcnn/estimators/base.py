@@ -492,8 +492,8 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             value = getattr(self, name)
             if not isinstance(value, str) or value not in choices:
                 raise self._invalid(name, f"one of {choices}", value)
-        if not (self.scaling is None or scaling.is_given(self.scaling)):
-            raise self._invalid("scaling", "'imagenet', 'raw', a dict of mean and std, or None", self.scaling)
+        if not scaling.is_valid(self.scaling):
+            raise self._invalid("scaling", scaling.EXPECTED, self.scaling)
         for name in ("augment", "model"):
             value = getattr(self, name)
             special = isinstance(value, Layer) if name == "model" else isinstance(value, str) and value == "auto"

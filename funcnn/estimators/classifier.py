@@ -51,9 +51,9 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         but ``image_shape``: a Layer, or ``model(image_shape, n_outputs) -> Layer``. Both can be
         pickled, if a function is at the top level of a module. The initial parameters of a layer that
         `funcnn.onnx.from_onnx` or `funcnn.torchvision.from_torchvision` read are the file's.
-    scaling : "imagenet", dict of "mean" and "std", "raw", or None
-        How pixels were scaled in the training of ``model``, if it was trained before, as for `Features`. By default the
-        data decide: see ``offset_``.
+    scaling : str, dict of "mean" and "std", or None
+        How pixels were scaled in the training of ``model``, if it was trained before: a name or numbers as for
+        `Features`. By default the data decide: see ``offset_``.
     solver : {"adamw", "adam", "sgd"}
         "sgd" has Nesterov momentum of 0.9.
     alpha : float >= 0

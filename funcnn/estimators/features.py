@@ -17,11 +17,13 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from funcnn import data
 from funcnn import predictor as predictors
+from funcnn.data.examples import warn_of_no_negatives, warn_of_other_range
+from funcnn.data.scaling import pixel_mean_and_std
 from funcnn.estimators.base import shape_of
-from funcnn.estimators.scaling import is_given, mean_and_std
+from funcnn.estimators.scaling import EXPECTED, is_valid
 from funcnn.intermediates import up_to
 from funcnn.layer import Layer, empty_batch, output
-from funcnn.predictor import Predictor
+from funcnn.predictor import Predictor, preprocess, preprocessing_for
 from funcnn.training import predict
 from funcnn.tree import Array, Tree
 
@@ -48,12 +50,13 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         sizes are resized to it. Rows of pixels are images of this shape.
     batch_size : int
         Examples computed at once; the memory that is needed is proportional to it.
-    scaling : "imagenet", dict of "mean" and "std", "raw", or None
+    scaling : "imagenet", "0..1", "0..255", "-1..1", dict of "mean" and "std", "raw", or None
         How pixels were scaled in the network's training. "imagenet" is what torchvision's networks and most others
-        take: ``(pixel / full_scale_ - mean) / std``, with ImageNet's mean and standard deviation. A dict has others,
-        each a number or one for each channel. "raw" passes X on as it is. None does what the file says: a .safetensors
-        file has it all, and an .onnx file that ``funcnn export`` wrote says what it leaves to be done, the division by
-        white. Where nothing says it, X is passed on as it is, with a warning if it has pixels above 1.
+        take: ``(pixel / full_scale_ - mean) / std``, with ImageNet's mean and standard deviation. A range is that in
+        which the network takes black and white. A dict has another mean and standard deviation, each a number or one
+        for each channel. "raw" passes X on as it is. None does what the file says: a .safetensors file has it all, and
+        an .onnx file that ``funcnn export`` wrote says what it leaves to be done, the division by white. Where nothing
+        says it, X is passed on as it is, with a warning if it has pixels above 1.
     threads : int, optional
         The maximum number of threads, by default one for each core.
 
@@ -98,8 +101,8 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     network_: Layer
     params_: Tree
     state_: Tree
-    _scaling: tuple[Array, Array] | None
     _preprocessing: dict[str, Any] | None
+    _white_of: str | None
 
     def __init__(
         self,
@@ -141,26 +144,14 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self._check_parameters()
         x = self._checked(X, reset=True)
         source = _source(self.model, self.output, self._image_shape(), x.shape[1:])
-        in_shape, preprocessing, full_scale = source.in_shape, source.preprocessing, 1.0
-        params, state = source.params, source.state
+        in_shape, params, state = source.in_shape, source.params, source.state
         if params is None or state is None:
             params, state, _ = source.model.init((0,), in_shape)
-        if self.scaling is not None and preprocessing is not None:
-            raise ValueError("scaling: the saved model has its own preprocessing, leave it None")
-        scaling = self._mean_and_std(in_shape)
-        if len(in_shape) == 3 and preprocessing is None:
-            if scaling is not None:
-                full_scale = data.find_full_scale(x)
-            elif self.scaling is None and source.white is not None:
-                full_scale = source.white
-            elif self.scaling is None and x.max() > 1:
-                warnings.warn(
-                    f"Features: pixels up to {x.max():g} are passed on as they are, for the model does not say how its "
-                    'images were scaled: give scaling="imagenet", or mean and std, or "raw" if this is right',
-                    stacklevel=2,
-                )
+        preprocessing = self._preprocessing_for(source, x)
         self.network_, self.params_, self.state_, self.in_shape_ = source.model, params, state, in_shape
-        self.full_scale_, self._scaling, self._preprocessing = full_scale, scaling, preprocessing
+        self._preprocessing, self.full_scale_ = preprocessing, (preprocessing or {}).get("full_scale", 1.0)
+        known_white = "fit saw" if self.full_scale_ != 1 else None
+        self._white_of = known_white if source.preprocessing is None else "the network was trained on"
         out_shape = output(source.model, params, empty_batch(in_shape), state).shape[1:]
         self._n_features_out = int(out_shape[-1]) if out_shape else 1
         self._prepared(x[:1])  # raises now what transform would raise
@@ -186,7 +177,7 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Warns
         -----
         UserWarning
-            If the pixels contradict ``full_scale_``.
+            If the pixels contradict ``full_scale_``, or those that a saved model was trained on.
 
         Examples
         --------
@@ -194,7 +185,7 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         """
         check_is_fitted(self, "params_")
         x = self._checked(X, reset=False)
-        self._warn_of_other_scale(x)
+        self._warn_of_other_pixels(x)
         features = np.empty((len(x), self._n_features_out), np.float32)
         for i in range(0, len(x), self.batch_size):
             prepared = self._prepared(x[i : i + self.batch_size])
@@ -221,24 +212,38 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             raise TypeError(f"X must be real numbers, not {rows.dtype}")
         return rows
 
+    def _preprocessing_for(self, source: _Source, x: Array) -> dict[str, Any] | None:
+        """Return the preprocessing of the network's examples; None if they are neither images nor rows."""
+        if source.preprocessing is not None:
+            if self.scaling is not None:
+                raise ValueError("scaling: the saved model has its own preprocessing, leave it None")
+            return source.preprocessing
+        given = None if self.scaling == "raw" else self.scaling
+        if len(source.in_shape) != 3:
+            if given is not None:
+                raise ValueError(f"scaling is for images, and the network takes examples of {source.in_shape}")
+            return preprocessing_for(source.in_shape, None) if len(source.in_shape) == 1 else None
+        standardize, full_scale = None, 1.0
+        if given is not None:
+            mean, std = pixel_mean_and_std(given, source.in_shape[2])
+            standardize, full_scale = {"mean": mean, "std": std}, data.find_full_scale(x)
+        elif self.scaling is None and source.white is not None:
+            full_scale = source.white
+        elif self.scaling is None and x.max() > 1:
+            warnings.warn(
+                f"Features: pixels up to {x.max():g} are passed on as they are, for the model does not say how its "
+                'images were scaled: give scaling="imagenet", or mean and std, or "raw" if this is right',
+                stacklevel=3,
+            )
+        return preprocessing_for(source.in_shape, standardize, full_scale=full_scale, fit="stretch")
+
     def _prepared(self, x: Array) -> Array:
         """Return examples as the network takes them."""
         if self._preprocessing is not None:
-            return predictors.preprocess(self._images(x), self._preprocessing)
-        if len(self.in_shape_) != 3:
-            if x.shape[1:] != self.in_shape_:
-                raise ValueError(f"the network takes examples of {self.in_shape_}, X has {x.shape[1:]}")
-            return x.astype(np.float32)
-        images: Array = self._images(x).astype(np.float32)
-        if self.full_scale_ != 1:
-            images /= np.float32(self.full_scale_)
-        images = images[..., None] if images.ndim == 3 else images
-        channels = self.in_shape_[2]
-        if images.shape[3] != channels and {images.shape[3], channels} != {1, 3}:
-            raise ValueError(f"the network takes images of {channels} channels, X has shape {x.shape}")
-        height, width, _ = self.in_shape_
-        images = data.resize(data.to_channels(images, channels), (height, width))
-        return images if self._scaling is None else (images - self._scaling[0]) / self._scaling[1]
+            return preprocess(self._images(x), self._preprocessing, warn_of_range=False)
+        if x.shape[1:] != self.in_shape_:
+            raise ValueError(f"the network takes examples of {self.in_shape_}, X has {x.shape[1:]}")
+        return x.astype(np.float32)
 
     def _images(self, x: Array) -> Array:
         """Return rows of pixels as the images that they are, if the network takes images."""
@@ -250,16 +255,14 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 return x.reshape(-1, *image_shape)
         raise ValueError(f"{x.shape[1]} pixels are no image of {shape}: give image_shape, or X as (n, h, w, c)")
 
-    def _warn_of_other_scale(self, x: Array) -> None:
-        if len(self.in_shape_) != 3 or self.full_scale_ == 1 or not x.size:
-            return
-        low, high = float(x.min()), float(x.max())
-        if low < 0 or high > self.full_scale_ or 0 < high <= 1:
-            warnings.warn(
-                f"Features: pixels from {low:g} to {high:g} are divided by {self.full_scale_:g}, the white of the "
-                "images that fit saw; their features are wrong unless both are in the same units",
-                stacklevel=3,
-            )
+    def _warn_of_other_pixels(self, x: Array) -> None:
+        """Warn once of all examples, not for each batch."""
+        known = self._preprocessing or {}
+        if self._white_of is not None and "range" in known:
+            white, extremes = self.full_scale_, np.array([x.min(), x.max()], np.float64) / self.full_scale_
+            advice = f"(they are divided by {white:g}, the white of the images that {self._white_of})"
+            warn_of_other_range(extremes, white, known["range"], "Features", advice=advice)
+            warn_of_no_negatives(extremes, known["range"], "Features")
 
     # --- parameters -------------------------------------------------------------------------------------------------
 
@@ -280,22 +283,14 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             and all(isinstance(s, Integral) and int(s) >= 1 for s in shape)
         ):
             raise self._invalid("image_shape", "(h, w), (h, w, c) or None", shape)
-        if not (self.scaling is None or is_given(self.scaling)):
-            raise self._invalid("scaling", '"imagenet", "raw", a dict of mean and std, or None', self.scaling)
+        if not is_valid(self.scaling):
+            raise self._invalid("scaling", EXPECTED, self.scaling)
 
     def _invalid(self, name: str, expected: str, value: Any) -> InvalidParameterError:
         return InvalidParameterError(f"The {name!r} parameter of Features must be {expected}. Got {value!r} instead.")
 
     def _image_shape(self) -> tuple[int, ...] | None:
         return None if self.image_shape is None else tuple(int(s) for s in self.image_shape)
-
-    def _mean_and_std(self, in_shape: tuple[int, ...]) -> tuple[Array, Array] | None:
-        """Return what pixels are standardised by, None if by nothing."""
-        if self.scaling is None or self.scaling == "raw":
-            return None
-        if len(in_shape) != 3:
-            raise ValueError(f"scaling is for images, and the network takes examples of {in_shape}")
-        return mean_and_std(self.scaling, in_shape[2])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

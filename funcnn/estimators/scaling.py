@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import data
-from funcnn.data.scaling import IMAGENET
+from funcnn.data.scaling import PIXEL_SCALINGS, pixel_mean_and_std
 from funcnn.tree import Array
 
 # A standard deviation of so many units of rounding (the dtype's epsilon times the mean) is nothing but rounding.
@@ -38,44 +38,15 @@ class Scaling(NamedTuple):
     high: Array
 
 
-def is_given(value: Any) -> bool:
-    """Return whether a value is one of the scalings that `mean_and_std` takes."""
+# What the parameter ``scaling`` of the estimators may be.
+EXPECTED = f"{', '.join(map(repr, (*PIXEL_SCALINGS, 'raw')))}, a dict of mean and std, or None"
+
+
+def is_valid(value: Any) -> bool:
+    """Return whether a value is `EXPECTED`."""
     if isinstance(value, Mapping):
         return set(value) == {"mean", "std"}
-    return isinstance(value, str) and value in ("imagenet", "raw")
-
-
-def mean_and_std(given: str | Mapping[str, Any], channels: int) -> tuple[Array, Array]:
-    """Return what pixels from 0 to 1 are standardised by, in the training of a network of others.
-
-    Parameters
-    ----------
-    given : "imagenet" or dict
-        Of "mean" and "std".
-    channels : int
-
-    Returns
-    -------
-    mean, std : arrays of float32 (channels,)
-
-    Raises
-    ------
-    ValueError
-        If they are not numbers for so many channels, or a ``std`` is not above 0.
-
-    Examples
-    --------
-    >>> mean_and_std({"mean": 0.5, "std": 0.25}, 3)
-    (array([0.5, 0.5, 0.5], dtype=float32), array([0.25, 0.25, 0.25], dtype=float32))
-    """
-    numbers = given if isinstance(given, Mapping) else IMAGENET
-    mean, std = (np.asarray(numbers[name], np.float32) for name in ("mean", "std"))
-    for name, array in (("mean", mean), ("std", std)):
-        if array.shape not in ((), (1,), (channels,)) or not np.isfinite(array).all():
-            raise ValueError(f"scaling: {name} must be one number, or {channels}, one for each channel, not {array}")
-    if (std <= 0).any():
-        raise ValueError(f"scaling: std must be above 0, got {std}")
-    return np.broadcast_to(mean, channels).copy(), np.broadcast_to(std, channels).copy()
+    return value is None or (isinstance(value, str) and value in (*PIXEL_SCALINGS, "raw"))
 
 
 def of_trained_network(x: Array, given: str | Mapping[str, Any], image_shape: tuple[int, ...]) -> Scaling:
@@ -83,7 +54,7 @@ def of_trained_network(x: Array, given: str | Mapping[str, Any], image_shape: tu
     height, width, channels = image_shape
     mean, std, white = np.zeros(channels), np.ones(channels), 1.0
     if given != "raw":
-        (mean, std), white = mean_and_std(given, channels), data.find_full_scale(x)
+        (mean, std), white = pixel_mean_and_std(given, channels), data.find_full_scale(x)
     offset, scale = (np.tile(np.asarray(part, np.float64) * white, height * width) for part in (mean, std))
     unlimited = np.full_like(offset, np.inf)
     return Scaling(offset, scale, -unlimited, unlimited)

@@ -168,6 +168,17 @@ class Builder(NamedTuple):
         return self.add("reshape", {"shape": tuple(shape[b] for b in new_order)}, x, order=new_order)
 
 
+def described(nodes: Sequence[Node]) -> list[dict[str, Any]]:
+    """Return the ``nodes`` of `funcnn.models.network`, which makes these layers with other initial parameters.
+
+    Examples
+    --------
+    >>> described([Node("relu", {}, (-1,), {}, {})])
+    [{'layer': 'relu', 'arguments': {}, 'sources': [-1]}]
+    """
+    return [{"layer": n.layer, "arguments": n.arguments, "sources": list(n.sources)} for n in nodes]
+
+
 def out_shape(node: Node, in_shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """Return the shape of a node's output by computing it on no examples, without drawing initial parameters."""
     dtype = np.int64 if node.layer == "embedding" else np.float32

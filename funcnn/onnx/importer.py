@@ -24,7 +24,7 @@ from funcnn import checks, tree
 from funcnn.keys import Key
 from funcnn.layer import Layer
 from funcnn.models import network
-from funcnn.onnx.builder import LARGEST_EXAMPLE, Builder, Node, Value, out_shape
+from funcnn.onnx.builder import LARGEST_EXAMPLE, Builder, Node, Value, described, out_shape
 from funcnn.onnx.folding import BATCHES, Known, fold, known, room
 from funcnn.onnx.operators import OPERATORS
 from funcnn.onnx.reading import OnnxModel, attributes, read
@@ -92,8 +92,8 @@ class ImportedNetwork(NamedTuple):
     Attributes
     ----------
     layer : Layer
-    arguments : dict
-        Of `funcnn.models.network`, which makes the same layer with other initial parameters: for checkpoints.
+    nodes : list of Node
+        Its layers, which `described` makes the arguments of `funcnn.models.network` of.
     in_shape : tuple of int
         Of an example, channels last.
     metadata : dict of str
@@ -101,7 +101,7 @@ class ImportedNetwork(NamedTuple):
     """
 
     layer: Layer
-    arguments: dict[str, Any]
+    nodes: list[Node]
     in_shape: tuple[int, ...]
     metadata: dict[str, str]
 
@@ -112,7 +112,7 @@ def import_network(
     in_shape: tuple[int, ...] | None = None,
     output: str | None = None,
 ) -> ImportedNetwork:
-    """Read a network as `from_onnx` does, with its description in plain data."""
+    """Read a network as `from_onnx` does, with its layers in a list."""
     model = read(file)
     target = _target(model, output)
     needed = _needed_nodes(model, target)
@@ -149,13 +149,10 @@ def import_network(
     as_from_our_model = model.is_ours and target == model.graph.output[0].name
     as_it_is = y.order == channels_last and not as_from_our_model
     nodes = _nodes_of(builder, builder.restored(y) if as_it_is else builder.plain(y))
-    arguments = {
-        "nodes": [{"layer": n.layer, "arguments": n.arguments, "sources": list(n.sources)} for n in nodes],
-    }
-    made = network(**arguments)
+    made = network(described(nodes))
     assert made.rebuild is not None  # it is a combinator
     layer = made.rebuild(*map(_with_params, made.children, nodes))
-    return ImportedNetwork(layer, arguments, x.shape_here, model.metadata)
+    return ImportedNetwork(layer, nodes, x.shape_here, model.metadata)
 
 
 def _describe(node: NodeProto) -> str:

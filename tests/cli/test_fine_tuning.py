@@ -7,11 +7,16 @@ import numpy as np
 import onnx
 import pytest
 import safetensors.numpy
+import screens
 import shapes
 
-from funcnn import models, predictor, tree
+from funcnn import models, predictor, training, tree
 from funcnn.cli import pretrained, runs, training_loop
+from funcnn.cli.train import Scaling
+from funcnn.combinators import serial
 from funcnn.data import open as open_data
+from funcnn.data.scaling import PIXEL_SCALINGS
+from funcnn.layers import batch_norm, conv2d, dense, global_avg_pool, relu
 
 SHORT = ("--epochs", 2, "--batch-size", 16, "--threads", 1)
 
@@ -244,6 +249,14 @@ REFUSED = {
     ("--from", "resnet.onnx", "--output", "resnet.onnx"): "--output resnet.onnx would replace --from resnet.onnx",
     ("--freeze", "body"): "--freeze body needs --from FILE",
     ("--scaling", "data"): "--scaling data needs --from FILE",
+    ("--from", ""): "--from needs a file, and its name is empty",
+    (
+        "--from",
+        "resnet.onnx",
+        "--data",
+        "rows.npz",
+        "--skip-broken",
+    ): "--skip-broken leaves out image files; --data rows.npz has none",
 }
 
 
@@ -252,6 +265,79 @@ def test_options_that_cannot_be_combined(place, options, message):
     said = train(place, "--data", "shapes", *options, code=2)
     assert message in said
     assert said.count("\n") == 1
+
+
+def test_every_scaling_of_pixels_is_a_value_of_the_option():
+    assert list(Scaling) == [*PIXEL_SCALINGS, "raw", "data"]
+
+
+@pytest.mark.parametrize(
+    ("scaling", "black", "white"), [("0..1", 0, 1), ("0..255", 0, 255), ("-1..1", -1, 1), ("raw", 0, 255)]
+)
+def test_a_network_takes_pixels_in_the_range_that_scaling_names(place, scaling, black, white):
+    found = pretrained.read(place / "resnet.onnx")
+    beginning = pretrained.begin(found, list("abc"), freeze="none", scaling=scaling, seed=0, full_scale=255.0)
+    made = predictor.preprocessing_for((16, 16, 3), beginning.scaling, full_scale=255)
+    x = np.zeros((2, 16, 16, 3)) + np.array([0, 255])[:, None, None, None]
+    np.testing.assert_allclose(predictor.preprocess(x, made)[:, 0, 0, 0], [black, white], rtol=1e-6)
+    said = "the pixels as they are" if scaling == "raw" else f"pixels from {black} to {white}"
+    assert beginning.notes[1].endswith(f"its inputs are {said}")
+
+
+def test_a_file_that_begins_with_the_statistics_of_pixels_of_255(tmp_path):
+    from funcnn.onnx import to_onnx
+
+    model = serial(batch_norm(), conv2d(4, 3), relu(), global_avg_pool(), dense(3))
+    params, state, _ = model.init((0,), (8, 8, 3))
+    state["0_batch_norm"] = {"mean": np.full(3, 120, np.float32), "var": np.full(3, 3600, np.float32)}
+    proto = to_onnx(model, params, state, (8, 8, 3))
+    (tmp_path / "net.onnx").write_bytes(proto.SerializeToString())
+    beginning = begun(tmp_path, "net.onnx", list("abc"), "body")
+    assert beginning.notes[1].endswith("its inputs are pixels from 0 to 255, as it was trained")
+    assert beginning.model["arguments"]["body"]["arguments"]["nodes"][0]["layer"] == "batch_norm"
+
+
+def test_the_head_is_kept_for_the_same_classes_in_another_order(place):
+    x, y = np.random.default_rng(0).random((30, 6, 6)), np.arange(30) % 3
+    names = np.array(["ant", "bee", "cow"])
+    np.savez(place / "abc.npz", x=x, y=y, classes=names)
+    np.savez(place / "cba.npz", x=x, y=2 - y, classes=names[::-1])
+    options = ("--model", "mlp", *SHORT, "--output", "abc.safetensors")
+    train(place, "--data", "abc.npz", *options)
+    said = train(place, "--data", "cba.npz", "--from", "abc.safetensors", *SHORT, "--checkpoints", "reordered")
+    assert "its head is kept, for 3 classes" in said
+    assert "another part of" not in said
+    a, b = (predictor.load(place / name).description["data"] for name in ("abc.safetensors", "reordered"))
+    assert a["classes"] == b["classes"]
+    assert a["fingerprint"] == b["fingerprint"]
+    train(place, "--resume", "reordered")
+
+
+def test_the_features_of_the_test_part_are_computed_once_at_the_end(place, monkeypatch):
+    counts = []
+    predict = training.predict
+
+    def counting(model, params, state, x, **options):
+        counts.append(len(x))
+        return predict(model, params, state, x, **options)
+
+    monkeypatch.setattr(training, "predict", counting)
+    options = ("--data", "shapes", "--from", "resnet.onnx", "--freeze", "body", *SHORT, "--quiet")
+    monkeypatch.chdir(place)
+    code, _, errors = screens.command(monkeypatch, "train", *options)
+    assert (code, errors) == (0, "")
+    assert counts[0] == 36 - 7
+    assert counts[-1] == 7
+
+
+def test_a_network_of_four_channels_is_one_line(tmp_path, place):
+    from funcnn.onnx import to_onnx
+
+    model = models.lenet5(3)
+    proto = to_onnx(model, *model.init((0,), (16, 16, 4))[:2], (16, 16, 4))
+    (place / "four.onnx").write_bytes(proto.SerializeToString())
+    said = train(place, "--data", "shapes", "--from", "four.onnx", code=2)
+    assert "four.onnx takes images of 16x16, 4 channels; --data shapes has images of 1 or 3 channels" in said
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no ONNX"])

@@ -12,7 +12,7 @@ import screens
 from PIL import Image
 
 from funcnn import checkpoint, tree
-from funcnn.cli import runs
+from funcnn.cli import predict, runs
 from funcnn.data import Splits
 
 RNG = np.random.default_rng(0)
@@ -77,6 +77,37 @@ def test_a_range_that_contradicts_the_training_is_one_line(trained):
         )
 
 
+def test_a_folder_is_warned_of_once_not_for_each_batch(trained, tmp_path, monkeypatch):
+    for i, image in enumerate(PIXELS[:5] > 150):
+        Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"{i}.png")
+    monkeypatch.setattr(predict, "BATCH", 2)
+    monkeypatch.chdir(trained)
+    code, table, errors = screens.command(monkeypatch, "predict", "uint8.safetensors", str(tmp_path))
+    assert (code, len(table.splitlines())) == (0, 6)
+    assert errors.count("\n") == 1
+    assert "the pixels go from 0 to 1, and those of the training" in errors
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("train", "--data", "rows.npz", "--model", "mlp", "--skip-broken"),
+        ("train", "--data", "rows.npz", "--model", "mlp", "--fit", "crop"),
+        ("train", "--data", "uint8.npz", "--fit", "crop"),
+        ("evaluate", "uint8.safetensors", "uint8.npz", "--skip-broken"),
+        ("predict", "uint8.safetensors", "uint8.npz", "--skip-broken"),
+    ],
+    ids=" ".join,
+)
+def test_options_for_image_files_are_refused_where_there_are_none(trained, options):
+    np.savez(trained / "rows.npz", x=PIXELS[:, 0], y=LABELS)
+    result = commands.run(*options, cwd=trained)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert any(
+        said in result.stderr for said in ("--skip-broken leaves out image files", "says how images are resized")
+    )
+
+
 def test_training_names_the_file_whose_pixels_lie_outside_those_trained_on(tmp_path, monkeypatch):
     """As one that is not among the examples to train on."""
     x = np.where(PIXELS > 120, 1.0, -1.0)
@@ -84,7 +115,7 @@ def test_training_names_the_file_whose_pixels_lie_outside_those_trained_on(tmp_p
     np.savez(tmp_path / "own.npz", x=x, y=LABELS)
     monkeypatch.chdir(tmp_path)
     outside = [0, *range(18, 60), *range(1, 17)], [], [17]
-    monkeypatch.setattr(runs, "hold_out", lambda *_: Splits(*map(np.array, outside)))
+    monkeypatch.setattr(runs, "hold_out", lambda *_: Splits(*(np.array(part, int) for part in outside)))
     options = ("--data", "own.npz", "--epochs", "1", "--validation", "0", "--quiet", "--output", "net.safetensors")
     code, _, errors = screens.command(monkeypatch, "train", *options)
     assert code == 0 and len(errors.splitlines()) == 1

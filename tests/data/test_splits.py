@@ -146,6 +146,7 @@ def test_hold_out():
         ([0, 1, 2] * 4, (0.2, 0.1), None, r"test 0.2 and validation 0.1; .* \(--test 0.25 --validation 0.25\)"),
         ([0, 1, 2] * 50, (0.01, 0.1), None, r"--test 0.02 --validation 0.1\) are possible"),
         (list(range(10)) * 9, (0.2, 0.1), None, r"validation would have 9 .*--test 0.2 --validation 0.12\) are"),
+        (list(range(16)) * 5, (0.0, 0.1), None, r"validation=0.2 \(--validation 0.2\) is possible"),
         (list(range(10)) * 2, (0.2, 0.0), None, r"test would have 4 .*--test 0.5 --validation 0\) are possible"),
         ([0] * 9 + [1] * 2, (0.2, 0.2), None, r"add examples of it, or leave it out; validation=0 \(--validation 0\)"),
         (list(range(10)) * 4, (0.5, 0.1), None, "validation would have 4 of 40 examples, too few for one of each of"),

@@ -94,6 +94,23 @@ def test_without_a_word_on_scaling_pixels_are_passed_on_as_they_are(file):
         Features(file).fit(PIXELS)
 
 
+@pytest.mark.parametrize(("scaling", "factor", "offset"), [("0..1", 1, 0), ("0..255", 255, 0), ("-1..1", 2, -1)])
+def test_a_range_is_that_in_which_the_network_takes_black_and_white(file, scaling, factor, offset):
+    expected = by_hand(PIXELS / 255 * factor + offset)
+    for x in (PIXELS, PIXELS / 255):
+        assert np.allclose(Features(file, scaling=scaling).fit_transform(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_saved_model_warns_once_of_pixels_that_contradict_its_training(saved):
+    features = Features(saved, batch_size=2).fit(PIXELS)
+    assert features.full_scale_ == 255
+    with pytest.warns(UserWarning) as caught:
+        features.transform(PIXELS / 255)
+    assert len(caught) == 1
+    assert "Features: the pixels go from 0 to 1" in str(caught[0].message)
+    assert "divided by 255, the white of the images that the network was trained on" in str(caught[0].message)
+
+
 def test_an_exported_file_says_what_pixels_are_divided_by(saved):
     assert commands.run("export", saved, saved.with_suffix(".onnx")).returncode == 0
     features = Features(saved.with_suffix(".onnx")).fit(PIXELS // 4)
@@ -234,7 +251,10 @@ def test_onnx_is_imported_only_for_its_files(saved):
         ({"model": NET, "batch_size": 0}, "'batch_size' parameter of Features must be an int >= 1"),
         ({"model": NET, "threads": 1.5}, "'threads' parameter"),
         ({"model": NET, "image_shape": (3,)}, "'image_shape' parameter"),
-        ({"model": NET, "scaling": "standard"}, '"imagenet", "raw", a dict of mean and std, or None'),
+        (
+            {"model": NET, "scaling": "standard"},
+            "must be 'imagenet', '0..1', '0..255', '-1..1', 'raw', a dict of mean and",
+        ),
         ({"model": NET, "scaling": {"mean": 0}}, "a dict of mean and std"),
         ({"model": NET, "scaling": {"mean": (0, 0), "std": 1}}, "mean must be one number, or 3, one for each channel"),
         ({"model": NET, "scaling": {"mean": 0, "std": 0}}, "std must be above 0"),

@@ -7,7 +7,7 @@ from PIL import Image
 from pretrained.packages import files_of
 
 from funcnn import ops, training
-from funcnn.data.scaling import IMAGENET
+from funcnn.data.scaling import PIXEL_SCALINGS
 from funcnn.estimators import Features
 from funcnn.onnx import from_onnx
 
@@ -26,7 +26,7 @@ def pages():
 
 
 def test_four_ways_up_are_four_classes_as_onnxruntime_says(pages):
-    mean, std = (np.array(IMAGENET[name]) for name in ("mean", "std"))
+    mean, std = (np.array(PIXEL_SCALINGS["imagenet"][name]) for name in ("mean", "std"))
     x = ((pages / 255 - mean) / std).astype(np.float32)
     model = from_onnx(FILE, in_shape=(224, 224, 3))
     params, state, out_shape = model.init((0,), (224, 224, 3))

