@@ -506,11 +506,14 @@ def test_every_model_is_rebuilt_from_json(name):
         "vgg": {"outputs": 4, "blocks": [[4], [8]]},
         "mobilenet": {"outputs": 4, "stem": [4, 1], "blocks": [[8, 2]]},
         "network": {"nodes": [{"layer": "conv2d", "arguments": {"features": 2, "kernel_size": [3, 1]}}]},
+        "ensemble": {"member": {"name": "mlp", "arguments": {"outputs": 4}}, "members": 2},
+        "inception_time": {"outputs": 4, "depth": 3, "channels": 4, "kernel_sizes": [8, 4], "masked": True},
     }.get(name, {"outputs": 4})
     built = getattr(models, name)(**arguments)
     rebuilt = checkpoint.rebuild(json.loads(json.dumps({"model": {"name": name, "arguments": arguments}})))
-    params, state, out_shape = built.init((0,), (16, 16, 1))
-    again = rebuilt.init((0,), (16, 16, 1))
+    in_shape = (16, 2) if name in ("fcn", "inception_time", "resnet1d") else (16, 16, 1)
+    params, state, out_shape = built.init((0,), in_shape)
+    again = rebuilt.init((0,), in_shape)
     assert out_shape == again[2] and exactly(params, again[0]) and exactly(state, again[1])
 
 

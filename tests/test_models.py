@@ -82,6 +82,41 @@ MODELS = {
         (5, 6, 1),
         (18 + 4) + (18 + 4 + 8 + 8) + (36 + 8 + 24 + 12) + (18 + 3),
     ),
+    "fcn": (
+        models.fcn(3, channels=(2, 4), kernel_sizes=(4, 3)),
+        (7, 2),
+        (4 * 2 * 2 + 4) + (3 * 2 * 4 + 8) + (4 * 3 + 3),
+    ),
+    "fcn, masked": (
+        models.fcn(3, channels=(2, 4), kernel_sizes=(4, 3), masked=True),
+        (7, 3),
+        (4 * 2 * 2 + 4) + (3 * 2 * 4 + 8) + (4 * 3 + 3),
+    ),
+    "resnet1d": (
+        models.resnet1d(3, channels=(2, 2), kernel_sizes=(4, 3)),
+        (7, 1),
+        (4 * 2 + 4 + 3 * 4 + 4) + (2 + 4) + (4 * 4 + 4 + 3 * 4 + 4) + 4 + (2 * 3 + 3),
+    ),
+    "resnet1d, masked": (
+        models.resnet1d(3, channels=(2, 3), kernel_sizes=(3,), masked=True),
+        (7, 2),
+        (3 * 2 + 4) + (2 + 4) + (3 * 6 + 6) + (6 + 6) + (3 * 3 + 3),
+    ),
+    "inception_time": (
+        models.inception_time(3, depth=4, channels=2, kernel_sizes=(4, 2), bottleneck=3),
+        (7, 1),
+        (4 * 2 + 2 * 2 + 2 + 12) + 3 * (6 * 3 + 4 * 6 + 2 * 6 + 6 * 2 + 12) + (6 + 12) + (6 * 3 + 3),
+    ),
+    "inception_time, masked and multivariate": (
+        models.inception_time(3, depth=3, channels=1, kernel_sizes=(3,), bottleneck=2, multivariate=True, masked=True),
+        (7, 4),
+        (3 * 2 + 3 * 2 + 3 + 4) + 2 * (2 * 2 + 3 * 2 + 2 + 4) + (3 * 2 + 4) + (2 * 3 + 3),
+    ),
+    "ensemble": (
+        models.ensemble({"name": "mlp", "arguments": {"outputs": 3, "hidden": [4]}}, members=2),
+        (5,),
+        2 * ((5 * 4 + 4) + (4 * 3 + 3)),
+    ),
     "lenet5": (models.lenet5(), (28, 28, 1), 156 + 2416 + (256 * 120 + 120) + 10164 + 850),
 }
 
@@ -116,6 +151,9 @@ IMAGENET = {"channels": (64, 128, 256, 512), "large_images": True}
         (models.resnet(1000, blocks=(2, 2, 2, 2), **IMAGENET), (64, 64, 3), 11_689_512),
         (models.resnet(1000, blocks=(3, 4, 6, 3), bottleneck=True, **IMAGENET), (64, 64, 3), 25_557_032),
         (models.mobilenet(1000), (64, 64, 3), 4_231_976),
+        (models.fcn(2), (20, 1), 264_450),
+        (models.resnet1d(2), (20, 1), 503_106),
+        (models.inception_time(2), (20, 1), 420_450),
         (models.vgg(10, blocks=VGG16, hidden=(), normalize=False), (32, 32, 3), 14_714_688 + 5130),
     ],
 )
@@ -183,7 +221,7 @@ def test_stages_that_do_not_pair():
         models.resnet(blocks=(3, 3), channels=(16,))
 
 
-@pytest.mark.parametrize("name", sorted({*models.__all__} - {"network", "fine_tuned"}))  # which have no defaults
+@pytest.mark.parametrize("name", sorted({*models.__all__} - {"ensemble", "fine_tuned", "network"}))
 def test_arguments_are_plain(name):
     for parameter in inspect.signature(getattr(models, name)).parameters.values():
         assert isinstance(parameter.default, (int, float, str, tuple)), parameter
@@ -206,6 +244,9 @@ def test_an_image_too_small_is_named():
         (lambda: models.vgg(blocks=((8,), 16)), r"vgg: blocks\[1\] must be a sequence .*, not 16"),
         (lambda: models.resnet(blocks=3), "resnet: blocks must be a sequence"),
         (lambda: models.mobilenet(stem=8), "mobilenet: stem must be a sequence"),
+        (lambda: models.fcn(channels=8), "fcn: channels must be a sequence"),
+        (lambda: models.resnet1d(kernel_sizes=8), "resnet1d: kernel_sizes must be a sequence"),
+        (lambda: models.inception_time(kernel_sizes=8), "inception_time: kernel_sizes must be a sequence"),
         (lambda: models.mobilenet(blocks=(8, 1)), r"mobilenet: blocks\[0\] must be a sequence"),
     ],
 )
@@ -236,3 +277,63 @@ def test_a_description_of_a_fine_tuned_model_is_as_large_as_its_body():
     body = {"name": "mlp", "arguments": {"hidden": [1] * 100}}
     with pytest.raises(ValueError, match="would have more layers than the parameters have arrays"):
         models.build({"name": "fine_tuned", "arguments": {"body": body, "frozen_layers": 1}}, arrays=20)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: models.fcn(channels=(8, 8)), r"fcn: .* an entry for each convolution, got \(8, 8\) and \(8, 5, 3\)"),
+        (lambda: models.resnet1d(channels=()), "resnet1d: channels and kernel_sizes must not be empty"),
+        (lambda: models.inception_time(kernel_sizes=()), "inception_time: kernel_sizes must not be empty"),
+        (lambda: models.inception_time(depth=0), "inception_time: depth must be at least 1, got 0"),
+        (lambda: models.ensemble("mlp"), "ensemble: member must be a dict of the name of another model"),
+        (lambda: models.ensemble({"name": "mlp", "arguments": {}}, members=0), "members must be at least 1, got 0"),
+    ],
+)
+def test_networks_of_series_that_are_none(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("inception_time", {"depth": 10**9}),
+        ("ensemble", {"member": {"name": "mlp", "arguments": {}}, "members": 10**9}),
+        ("ensemble", {"member": {"name": "resnet", "arguments": {"blocks": [10**9]}}, "members": 2}),
+    ],
+)
+def test_a_description_of_more_layers_than_arrays_is_refused_before_any_is_made(name, arguments):
+    with pytest.raises(ValueError, match="more layers than the parameters have arrays, 50"):
+        models.build({"name": name, "arguments": arguments}, arrays=50)
+
+
+SERIES = {
+    "fcn": {"channels": (4, 6), "kernel_sizes": (4, 3)},
+    "resnet1d": {"channels": (4, 4), "kernel_sizes": (4, 3)},
+    "inception_time": {"depth": 3, "channels": 2, "kernel_sizes": (8, 5), "bottleneck": 2},
+}
+
+
+def padded(x, length):
+    """Series (N, time, C) with their mask as channel 0, padded to a length."""
+    masked = np.concatenate([np.ones((*x.shape[:2], 1)), x], axis=-1)
+    return np.pad(masked, ((0, 0), (0, length - x.shape[1]), (0, 0)))
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("name", SERIES)
+def test_padding_has_no_influence(name, train):
+    model = getattr(models, name)(2, **SERIES[name], masked=True)
+    params, state, _ = model.init((0,), (12, 4))
+    params = tree.map(lambda leaf: leaf + normal(*leaf.shape, seed=3) / 5, params)  # biases that are not 0
+    short, long = normal(3, 9, 3), normal(2, 12, 3, seed=1)
+    results = []
+    for length in (12, 13, 40):
+        x = np.concatenate([padded(short, length), padded(long, length)])
+        y, vjp, new_state = model.forward(params, x, state, train=train)
+        results.append((y, vjp(normal(*y.shape, seed=2))[0], new_state))
+    for y, dparams, new_state in results[1:]:
+        np.testing.assert_allclose(y, results[0][0], rtol=1e-9)
+        tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9), dparams, results[0][1])
+        tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), new_state, results[0][2])

@@ -54,14 +54,17 @@ def test_rows_follow_the_data():
 OF_ARGUMENTS = {
     "network": {"nodes": [{"layer": "conv2d", "arguments": {"features": 4, "kernel_size": 3}}]},
     "fine_tuned": {"body": {"name": "convnet", "arguments": {}}, "frozen_layers": 2},
+    "ensemble": {"member": {"name": "convnet", "arguments": {"channels": [4]}}, "members": 2},
 }
+OF_SERIES = {"fcn", "inception_time", "resnet1d"}
 
 
 @pytest.mark.parametrize("name", models.__all__)
 def test_parameters_add_up(name):
     model = getattr(models, name)(**OF_ARGUMENTS.get(name, {}))
-    params, state, out_shape = model.init((0,), (32, 32, 1))
-    rows = summary(model, (32, 32, 1))
+    in_shape = (32, 3) if name in OF_SERIES else (32, 32, 1)
+    params, state, out_shape = model.init((0,), in_shape)
+    rows = summary(model, in_shape)
     assert sum(row.parameters for row in rows) == tree.size(params) + tree.size(state if name == "fine_tuned" else {})
     assert rows[-1].out_shape == out_shape
 

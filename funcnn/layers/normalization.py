@@ -64,13 +64,18 @@ def batch_norm(
         if not train:
             return ops.batch_norm(params, x, stats=running, eps=eps)
         y, vjp, stats = ops.batch_norm(params, x, eps=eps)
-        # The state is not differentiated, so it stays real when x is complex for a complex-step derivative.
-        return y, vjp, {
-            name: (decay * old + (1 - decay) * stats[name].real).astype(old.dtype) for name, old in running.items()
-        }  # fmt: skip
+        return y, vjp, running_stats(running, stats, decay)
 
     recipe = partial(batch_norm, decay=decay, eps=eps, scale_init=scale_init, bias_init=bias_init)
     return Layer("batch_norm", init, OpForward(ops.batch_norm, {"eps": eps}, call, recipe=recipe))
+
+
+def running_stats(running: Tree, stats: Tree, decay: float) -> Tree:
+    """Return the running averages of batch normalisation after a batch of these statistics.
+
+    The state is not differentiated, so it stays real when x is complex for a complex-step derivative.
+    """
+    return {name: (decay * old + (1 - decay) * stats[name].real).astype(old.dtype) for name, old in running.items()}
 
 
 def layer_norm(

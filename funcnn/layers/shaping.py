@@ -79,7 +79,7 @@ def broadcast_to(shape: Sequence[int]) -> Layer:
     return parameterless("broadcast_to", ops.broadcast_to, {"shape": tuple(shape)})
 
 
-def crop(bounds: Sequence[tuple[int, int, int]]) -> Layer:
+def crop(bounds: Sequence[tuple[int, int | None, int]]) -> Layer:
     """Cut out a part of each example, or every k-th position of it, also in reverse.
 
     Parameters

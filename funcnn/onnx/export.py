@@ -22,6 +22,7 @@ from funcnn.combinators.mapping import combined_layers
 from funcnn.kernels.geometry import Geometry, geometry, per_axis, transposed_geometry
 from funcnn.layer import Layer, OpForward, add_location, op_and_options
 from funcnn.ops.conv import depthwise_conv
+from funcnn.ops.masking import masked_batch_norm
 from funcnn.tree import Array, Tree
 
 __all__ = ["to_onnx"]
@@ -478,6 +479,13 @@ def _batch_norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: 
     )
 
 
+def _masked_batch_norm(
+    graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, xs: tuple[_Value, _Value]
+) -> _Value:
+    y = graph.channels_last(path, _batch_norm(graph, path, node, params, state, xs[0]))
+    return graph.add(path, "Mul", [y, graph.channels_last(path, xs[1])], y.shape)
+
+
 def _instance_norm(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, x: _Value) -> _Value:
     inputs = [graph.channels_first(path, x), params["scale"], params["bias"]]
     return graph.add(
@@ -582,7 +590,7 @@ def _crop(graph: _Graph, path: str, node: OpForward, params: Tree, state: Tree, 
     axes = np.array([x.axis(a) for a in range(1, len(x.shape))])
     # in ONNX, an end of -1 is the last position
     bounds = [
-        (start, stop if stop >= 0 else -s - 1, step)
+        (start, s if stop is None else stop if stop >= 0 else -s - 1, step)
         for (start, stop, step), s in zip(node.options["bounds"], x.shape[1:], strict=True)
     ]
     starts, ends, steps = np.array(bounds).T
@@ -736,6 +744,7 @@ _WRITERS: Mapping[Any, Callable[..., _Value]] = {
     ops.reduce_mean: _reduce("ReduceMean"),
     ops.reduce_max: _reduce("ReduceMax"),
     ops.batch_norm: _batch_norm,
+    masked_batch_norm: _masked_batch_norm,
     ops.affine: _affine,
     ops.local_response_norm: _local_response_norm,
     ops.layer_norm: _layer_norm,

@@ -199,7 +199,7 @@ def broadcast_to(x: Array, shape: Sequence[int]) -> tuple[Array, Callable[[Any],
     return y, broadcast_to_vjp
 
 
-def crop(x: Array, bounds: Sequence[tuple[int, int, int]]) -> tuple[Array, Callable[[Any], Array]]:
+def crop(x: Array, bounds: Sequence[tuple[int, int | None, int]]) -> tuple[Array, Callable[[Any], Array]]:
     """Cut out a part of each example, or every k-th position of it, also in reverse.
 
     Parameters
@@ -207,7 +207,8 @@ def crop(x: Array, bounds: Sequence[tuple[int, int, int]]) -> tuple[Array, Calla
     x : array (N, ...)
     bounds : sequence of (start, stop, step)
         One for each axis of an example: what ``range(start, stop, step)`` lists is kept, in this order. They are ints
-        with step >= 1 and 0 <= start <= stop <= size, or step <= -1, 0 <= start < size and -1 <= stop <= start.
+        with step >= 1 and 0 <= start <= stop <= size, or step <= -1, 0 <= start < size and -1 <= stop <= start. A
+        stop of None is the axis's size.
 
     Returns
     -------
@@ -230,13 +231,14 @@ def crop(x: Array, bounds: Sequence[tuple[int, int, int]]) -> tuple[Array, Calla
     array([[3., 2., 1.]])
     """
     x = checks.floating("crop: x", x)
+    sized = [(a, size if stop is None else stop, step, size) for (a, stop, step), size in zip(bounds, x.shape[1:])]  # noqa: B905
     if len(bounds) != x.ndim - 1 or not all(
         (0 <= start <= stop <= size and step >= 1) or (-1 <= stop <= start < size and start >= 0 and step <= -1)
-        for (start, stop, step), size in zip(bounds, x.shape[1:], strict=True)
+        for start, stop, step, size in sized
     ):
         raise ValueError(f"crop: examples of shape {x.shape[1:]} do not have the bounds {tuple(bounds)}")
     # to a slice, a stop of -1 is the last position
-    kept = (slice(None), *(slice(start, stop if stop >= 0 else None, step) for start, stop, step in bounds))
+    kept = (slice(None), *(slice(start, stop if stop >= 0 else None, step) for start, stop, step, _ in sized))
     y = x[kept]
     before, after, dtype = x.shape, y.shape, y.dtype
 

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from arrays import normal
 
 from funcnn import layers, models, ops, residual, serial, tree
 from funcnn.combinators import frozen, graph
@@ -266,6 +267,10 @@ MODELS = {
     "vgg": (models.vgg(blocks=((8,), (16, 16)), hidden=(32,)), (16, 16, 3)),
     "resnet": (models.resnet(blocks=(1, 1, 1)), (19, 16, 3)),
     "mobilenet": (models.mobilenet(), (32, 32, 3)),
+    "fcn": (models.fcn(channels=(4, 6), kernel_sizes=(8, 5)), (20, 2)),
+    "resnet1d": (models.resnet1d(channels=(4, 6, 6)), (20, 2)),
+    "inception_time": (models.inception_time(depth=3, channels=4), (20, 1)),
+    "ensemble": (models.ensemble({"name": "mlp", "arguments": {"outputs": 3}}, members=3), (5,)),
     "fine_tuned": (
         models.fine_tuned({"name": "convnet", "arguments": {"outputs": 3, "channels": [4]}}, frozen_layers=2),
         (8, 8, 1),
@@ -374,6 +379,21 @@ def test_model(name):
     assert proto.opset_import[0].version == 17 and proto.producer_name == "funcnn"
     assert come_back(model, in_shape, proto) == (name != "fine_tuned")  # frozen parameters come back as parameters
     agree(from_onnx(proto), in_shape)
+
+
+def test_a_network_of_padded_series():
+    model = models.inception_time(3, depth=3, channels=4, kernel_sizes=(8, 4), multivariate=True, masked=True)
+    params, state = trained(model, (20, 3))
+    x = normal(4, 20, 3).astype(np.float32)
+    x[..., 0] = np.arange(20) < [[20], [19], [7], [1]]
+    x *= x[..., :1]
+    proto = to_onnx(model, params, state, (20, 3))
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    expected = model.forward(params, x, state, train=False)[0]
+    assert_close(session.run(None, {"x": x})[0], expected)
+    body = from_onnx(proto)
+    body_params, body_state, _ = body.init((0,), (20, 3))
+    assert_close(body.forward(body_params, x, body_state, train=False)[0], expected)
 
 
 def test_a_convolutional_network_is_transposed_twice():
