@@ -2,11 +2,20 @@
 
 `open` reads labelled examples from built-in sets, .npz files, tables and folders of images into a `Dataset`;
 `hold_out` and `split` hold examples out for validation and test; `batches` draws the batches of an epoch;
-`random_shift`, `random_flip`, `random_crop`, `cutout` and `mixup` augment a batch at random, by a key. Only image files
-(Pillow) and the built-in sets (scikit-learn) need more than NumPy.
+`random_shift`, `random_flip`, `random_crop`, `cutout`, `mixup`, `jitter` and `random_scale` augment a batch at random,
+by a key. Only image files (Pillow) and the built-in sets (scikit-learn) need more than NumPy.
 """
 
-from funcnn.data.augmentation import cutout, mixup, one_hot, random_crop, random_flip, random_shift
+from funcnn.data.augmentation import (
+    cutout,
+    jitter,
+    mixup,
+    one_hot,
+    random_crop,
+    random_flip,
+    random_scale,
+    random_shift,
+)
 from funcnn.data.batches import batches
 from funcnn.data.builtin import BUILTIN, breast_cancer, digits, iris, wine
 from funcnn.data.examples import find_full_scale, to_examples, warn_of_other_range
@@ -29,6 +38,7 @@ __all__ = [
     "hold_out",
     "image_files",
     "iris",
+    "jitter",
     "match_classes",
     "mean_and_std",
     "mixup",
@@ -38,6 +48,7 @@ __all__ = [
     "open_images",
     "random_crop",
     "random_flip",
+    "random_scale",
     "random_shift",
     "resize",
     "split",

@@ -17,7 +17,7 @@ from funcnn.kernels.windows import pad
 from funcnn.keys import Key, generator
 from funcnn.tree import Array
 
-__all__ = ["cutout", "mixup", "one_hot", "random_crop", "random_flip", "random_shift"]
+__all__ = ["cutout", "jitter", "mixup", "one_hot", "random_crop", "random_flip", "random_scale", "random_shift"]
 
 
 def one_hot(labels: Array, classes: int) -> Array:
@@ -170,6 +170,77 @@ def random_flip(key: Key, x: Array, *, axis: int = -2, probability: float = 0.5)
     checks.fraction("random_flip", "probability", probability)
     flipped = generator(key).random((len(x), *(1,) * (x.ndim - 1))) < probability
     return np.where(flipped, np.flip(x, axis), x)
+
+
+def jitter(key: Key, x: Array, std: float = 0.03) -> Array:
+    """Add noise to each value, from a normal distribution of mean 0.
+
+    With `random_scale` and `random_shift`, the usual augmentations of time series (N, time, C): T. Um et al., Data
+    Augmentation of Wearable Sensor Data for Parkinson's Disease Monitoring Using Convolutional Neural Networks, 2017
+    (arXiv:1706.00527).
+
+    Parameters
+    ----------
+    key : tuple of int
+    x : array (N, ...)
+    std : float >= 0
+        The standard deviation of the noise, in the unit of ``x``.
+
+    Returns
+    -------
+    array, shape of x
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not an array of floats, or ``std`` is out of range.
+
+    Examples
+    --------
+    >>> jitter((0,), np.ones((1, 3, 1)), 0.1).ravel().round(3)
+    array([1.013, 0.987, 1.064])
+    """
+    x = checks.floating("jitter: x", x)
+    _check_std("jitter", std)
+    noise: Array = generator(key).normal(0.0, std, x.shape)
+    return x + noise.astype(x.dtype)
+
+
+def random_scale(key: Key, x: Array, std: float = 0.1) -> Array:
+    """Multiply each channel of each example by a random factor, from a normal distribution of mean 1.
+
+    Parameters
+    ----------
+    key : tuple of int
+    x : array (N, S..., C)
+    std : float >= 0
+        The standard deviation of the factors.
+
+    Returns
+    -------
+    array, shape of x
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not an array of float examples (N, S..., C), or ``std`` is out of range.
+
+    Examples
+    --------
+    >>> random_scale((0,), np.array([[[1.0], [2.0]], [[1.0], [2.0]]]), 0.5)[..., 0].round(2)
+    array([[1.06, 2.13],
+           [0.93, 1.87]])
+    """
+    x = checks.images("random_scale", x)
+    _check_std("random_scale", std)
+    shape = (len(x), *(1,) * (x.ndim - 2), x.shape[-1])
+    factors: Array = generator(key).normal(1.0, std, shape)
+    return x * factors.astype(x.dtype)
+
+
+def _check_std(where: str, std: float) -> None:
+    if not 0 <= std < math.inf:
+        raise ValueError(f"{where}: std must be a finite number >= 0, got {std}")
 
 
 def cutout(key: Key, x: Array, size: PerAxis) -> Array:

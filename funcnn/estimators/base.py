@@ -293,20 +293,23 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         if first:
             self._set_layout(_found_image_shape(shape_of(X)), training_data.x, earlier)
         if first:
-            model = self.model
-            if model is None:
-                model = default_model(
-                    self.image_shape_,
-                    outputs,
-                    channels=self.channels,
-                    kernel_size=self.kernel_size,
-                    pool=self.pool,
-                    hidden=self.hidden_layer_sizes,
-                    activation=self.activation,
-                    dropout=self.dropout,
-                )
-            self.network_ = Network(self.image_shape_, outputs, model)
+            self.network_ = Network(self.image_shape_, outputs, self._model(outputs))
         return training_data
+
+    def _model(self, outputs: int) -> Any:
+        """Return the entry ``model`` of the network."""
+        if self.model is not None:
+            return self.model
+        return default_model(
+            self.image_shape_,
+            outputs,
+            channels=self.channels,
+            kernel_size=self.kernel_size,
+            pool=self.pool,
+            hidden=self.hidden_layer_sizes,
+            activation=self.activation,
+            dropout=self.dropout,
+        )
 
     def _weighted(self, targets: Array, weight: Array | None) -> Array | None:
         """Return the weights, multiplied with those that a parameter of the estimator gives."""
@@ -455,6 +458,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
 
     def _check_parameters(self) -> None:
         """Raise an error for parameters out of range, before any computation."""
+        self._check_network()
         self._check_count("n_iter_no_change", self.n_iter_no_change)
         if self.max_iter is not None:
             self._check_count("max_iter", self.max_iter)
@@ -462,6 +466,20 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             self._check_count("batch_size", self.batch_size)
         if self.threads is not None:
             self._check_count("threads", self.threads)
+        for name in ("shuffle", "early_stopping", "warm_start"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise self._invalid(name, "a bool", getattr(self, name))
+        self._check_range("learning_rate_init", math.ulp(0.0), math.inf)
+        self._check_range("alpha", 0.0, math.inf)
+        self._check_range("tol", 0.0, math.inf)
+        if self.early_stopping:
+            self._check_range("validation_fraction", math.ulp(0.0), 1.0)
+        self._check_choice("solver", tuple(SOLVERS))
+        self._check_choice("learning_rate", tuple(SCHEDULES))
+        self._check_choice("dtype", ("auto", "float32", "float64"))
+
+    def _check_network(self) -> None:
+        """Raise an error for parameters of the network, its inputs and their augmentation that are out of range."""
         for name in ("channels", "hidden_layer_sizes"):
             value = getattr(self, name)
             for width in value if isinstance(value, Iterable) else (value,):
@@ -474,24 +492,8 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
                 raise self._invalid("image_shape", "(h, w), (h, w, c) or None", self.image_shape)
             for size in self.image_shape:
                 self._check_count("image_shape", size)
-        for name in ("shuffle", "early_stopping", "warm_start"):
-            if not isinstance(getattr(self, name), (bool, np.bool_)):
-                raise self._invalid(name, "a bool", getattr(self, name))
-        self._check_range("learning_rate_init", math.ulp(0.0), math.inf)
-        self._check_range("alpha", 0.0, math.inf)
-        self._check_range("tol", 0.0, math.inf)
         self._check_range("dropout", 0.0, 1.0)
-        if self.early_stopping:
-            self._check_range("validation_fraction", math.ulp(0.0), 1.0)
-        for name, choices in (
-            ("activation", tuple(ACTIVATIONS)),
-            ("solver", tuple(SOLVERS)),
-            ("learning_rate", tuple(SCHEDULES)),
-            ("dtype", ("auto", "float32", "float64")),
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, str) or value not in choices:
-                raise self._invalid(name, f"one of {choices}", value)
+        self._check_choice("activation", tuple(ACTIVATIONS))
         if not scaling.is_valid(self.scaling):
             raise self._invalid("scaling", scaling.EXPECTED, self.scaling)
         for name in ("augment", "model"):
@@ -500,6 +502,11 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             if not (value is None or callable(value) or special):
                 expected = "a funcnn Layer or a function" if name == "model" else "'auto' or a function"
                 raise self._invalid(name, f"{expected}, or None", value)
+
+    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, str) or value not in choices:
+            raise self._invalid(name, f"one of {choices}", value)
 
     def _check_count(self, name: str, value: Any) -> None:
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:

@@ -210,9 +210,13 @@ def ensemble(member: Mapping[str, Any], *, members: int = 5) -> Layer:
     (['0_mlp', '1_mlp'], (3,))
     """
     checks.count("ensemble", "members", members)
-    model = _build_other("ensemble: member", member)
-    branches = parallel(*(model,) * members, join=concat)
-    return serial(branches, reshape((members, -1)), reduce_mean(1))._replace(name="ensemble")
+    return mean_of([_build_other("ensemble: member", member)] * members)
+
+
+def mean_of(members: Sequence[Layer]) -> Layer:
+    """Return the `ensemble` of layers, whose outputs all are (N, outputs)."""
+    branches = parallel(*members, join=concat)
+    return serial(branches, reshape((len(members), -1)), reduce_mean(1))._replace(name="ensemble")
 
 
 def _build_other(where: str, model: Any) -> Layer:

@@ -208,6 +208,8 @@ AUGMENTATIONS = {
     "random_crop": lambda key, x: data.random_crop(key, x, 3, padding=1),
     "random_flip": data.random_flip,
     "cutout": lambda key, x: data.cutout(key, x, 2),
+    "jitter": data.jitter,
+    "random_scale": data.random_scale,
     "mixup": lambda key, x: data.mixup(key, x, np.linspace(0, 1, len(x)))[0],
 }
 
@@ -221,3 +223,23 @@ def test_augmentation_is_pure(augment):
     assert np.array_equal(y, augment((0,), x))
     assert not np.array_equal(y, augment((1,), x))
     assert augment((0,), x[:0]).shape == (0, *y.shape[1:])
+
+
+def test_jitter_adds_noise_of_a_deviation():
+    x = normal(50, 40, 2)
+    noise = data.jitter((0,), x, 0.2) - x
+    assert abs(noise.mean()) < 0.01 and abs(noise.std() - 0.2) < 0.01
+
+
+def test_each_channel_of_each_series_has_one_factor():
+    x = np.abs(normal(400, 5, 2)) + 1
+    factors = data.random_scale((0,), x, 0.2) / x
+    assert np.allclose(factors, factors[:, :1]) and len(np.unique(factors[:, 0].round(12))) == 800
+    assert abs(factors.mean() - 1) < 0.02 and abs(factors.std() - 0.2) < 0.02
+
+
+@pytest.mark.parametrize("augment", [data.jitter, data.random_scale])
+@pytest.mark.parametrize("std", [-0.1, float("nan"), float("inf")])
+def test_deviations_out_of_range(augment, std):
+    with pytest.raises(ValueError, match=f"{augment.__name__}: std must be a finite number >= 0, got {std}"):
+        augment((0,), normal(2, 3, 1), std)

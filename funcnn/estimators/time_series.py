@@ -1,0 +1,416 @@
+"""Classification and regression of time series by convolutional networks, with scikit-learn's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_array
+
+from funcnn import checks, data
+from funcnn.estimators import scaling
+from funcnn.estimators.base import BaseConvNet, TrainingData, shape_of
+from funcnn.estimators.classifier import ConvNetClassifier
+from funcnn.estimators.network import Network, build
+from funcnn.estimators.regressor import ConvNetRegressor
+from funcnn.estimators.scaling import Scaling
+from funcnn.keys import Key, fold_in
+from funcnn.layer import Layer
+from funcnn.models.description import mean_of
+from funcnn.training import Augmentation
+from funcnn.tree import Array
+
+__all__ = ["TimeSeriesConvClassifier", "TimeSeriesConvRegressor"]
+
+# The networks of `funcnn.models` that ``model`` names, and where they differ from those of the papers.
+_NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "narrow_fcn": ("fcn", {"channels": [32, 64, 64]}),
+    "fcn": ("fcn", {}),
+    "resnet1d": ("resnet1d", {}),
+    "inception_time": ("inception_time", {}),
+}
+# A shift is by up to this fraction of the series' length.
+_SHIFT = 0.05
+
+
+class BaseTimeSeries(BaseConvNet):
+    """The common part of classifier and regressor: what series are, and ensembles."""
+
+    warm_start = False  # a fit starts afresh
+    masked_: bool
+    _member_key: Key
+
+    def fit(self, X: Any, y: Any, *, X_val: Any = None, y_val: Any = None) -> Any:  # type: ignore[override]
+        """Train the network, or each one of an ensemble.
+
+        Parameters
+        ----------
+        X : array-like (n, channels, time) or (n, time), or a list of arrays (channels, time) or (time,)
+            The series of a list may have unequal lengths: then the estimator takes series of any length.
+        y : array-like (n,)
+            Classes, numbers or strings; for the regressor real numbers, also (n, outputs).
+        X_val, y_val : array-like, optional
+            Validation data. ``validation_scores_`` gets their score after each epoch, and early stopping uses them
+            instead of holding out examples.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the data or a parameter does not fit, or values are missing (NaN); if the training diverges. The
+            estimator then stays what it was, as it does after Ctrl-C.
+
+        Notes
+        -----
+        There is no ``sample_weight``: batch normalisation takes its statistics of all examples alike, so a weight of k
+        would not count as k repeats.
+
+        Examples
+        --------
+        See `TimeSeriesConvClassifier` and `TimeSeriesConvRegressor`.
+        """
+        return super().fit(X, y, X_val=X_val, y_val=y_val)
+
+    @property
+    def partial_fit(self) -> Any:
+        """Not available: a fit of series starts afresh."""
+        raise AttributeError(f"{type(self).__name__} has no partial_fit: a fit starts afresh")
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Any:
+        self._check_count("n_estimators", self.n_estimators)
+        key, params, state = super()._key(), {}, {}
+        for i in range(self.n_estimators):
+            self._member_key = fold_in(key, i)
+            super()._fit(X, y, sample_weight, X_val, y_val)
+            name = f"{i}_{self.model_.name}"
+            params[name], state[name] = self.params_, self.state_
+        if self.n_estimators > 1:
+            self.params_, self.state_ = (
+                {"0_parallel": members, "1_reshape": {}, "2_reduce_mean": {}} for members in (params, state)
+            )
+            self.network_ = self.network_._replace(model=_ensemble(self.network_.model, self.n_estimators))
+        del self._member_key, self._train_state
+        return self
+
+    def _key(self) -> Key:
+        return self._member_key
+
+    def _model(self, outputs: int) -> Any:
+        if not isinstance(self.model, str):
+            return self.model
+        name, arguments = _NETWORKS[self.model]
+        described: dict[str, Any] = {"outputs": outputs, **arguments}
+        if self.masked_:
+            described["masked"] = True
+        if name == "inception_time" and self.image_shape_[1] - self.masked_ > 1:
+            described["multivariate"] = True
+        return {"name": name, "arguments": described}
+
+    # --- data -------------------------------------------------------------------------------------------------------
+
+    def _rows(self, X: Any, *, reset: bool) -> Array:
+        """Return X as an array (n, time, channels), with ``masked_`` as one (n, time, 1 + channels)."""
+        checks.unmasked(type(self).__name__, "X", X)
+        series = _entries(X)
+        if series is not None and len({entry.shape for entry in series}) == 1:
+            X, series = np.stack(series), None
+        if reset:
+            self.masked_ = series is not None
+        if self.masked_:
+            if series is None:
+                series = list(check_array(X, allow_nd=True, dtype="numeric"))
+            return self._padded(series, reset)
+        if series is not None:
+            raise ValueError(
+                f"X has series of unequal length, but was fitted on series of length {self.image_shape_[0]}; fit a "
+                "list of series of unequal length to take any"
+            )
+        return self._stacked(X, reset)
+
+    def _stacked(self, X: Any, reset: bool) -> Array:
+        shape = shape_of(X)
+        if len(shape) == 1:
+            check_array(X)  # which says what to do
+        if len(shape) > 3:
+            raise ValueError(f"X must be (n, channels, time) or (n, time), got shape {shape}")
+        channels = (shape[1] if len(shape) == 3 else 1) if reset else self.image_shape_[1]
+        if not reset and len(shape) > 1 and (len(shape) == 3 or channels > 1):
+            fitted = self.image_shape_[::-1]
+            if shape == fitted:
+                raise ValueError(f"X is one series of shape {shape}; a batch of this one series is X[None]")
+            if len(shape) == 2 or shape[1:] != fitted:
+                raise ValueError(f"X must be (n, {fitted[0]}, {fitted[1]}), as the estimator was fitted, got {shape}")
+        if len(shape) == 3:
+            X = check_array(X, allow_nd=True, dtype="numeric").reshape(shape[0], -1)
+        rows = super()._rows(X, reset=reset)
+        return rows.reshape(len(rows), channels, -1).transpose(0, 2, 1)
+
+    def _padded(self, series: Sequence[Array], reset: bool) -> Array:
+        """Return series of any length as one array, whose channel 0 is the mask."""
+        series = [entry[None] if entry.ndim == 1 else entry for entry in series]
+        channels = series[0].shape[0] if reset else self.image_shape_[1] - 1
+        for i, entry in enumerate(series):
+            if entry.ndim != 2 or entry.shape[0] != channels or not entry.shape[1]:
+                raise ValueError(
+                    f"X[{i}] must be a series ({channels}, time) of length 1 or more, got shape {entry.shape}"
+                )
+            if entry.dtype.kind not in "biuf":
+                raise TypeError(f"X[{i}] must be real numbers, not {entry.dtype}")
+            finite = np.isfinite(entry)
+            if not finite.all():
+                channel, time = np.argwhere(~finite)[0]
+                found = "NaN" if np.isnan(entry[channel, time]) else "infinity"
+                raise ValueError(
+                    f"Input X contains {found}: in X[{i}], at channel {channel}, time {time}; fill missing values "
+                    "first, for example by interpolation"
+                )
+        dtype = np.result_type(np.float32, *{entry.dtype for entry in series})
+        padded = np.zeros((len(series), max(entry.shape[1] for entry in series), 1 + channels), dtype)
+        for row, entry in zip(padded, series, strict=True):
+            row[: entry.shape[1]] = np.vstack([np.ones(entry.shape[1]), entry]).T
+        return padded
+
+    def _set_layout(self, found: Any, x: Array, earlier: Any) -> None:
+        self.image_shape_ = x.shape[1:]
+        channels = x.shape[2] - self.masked_
+        self.layout_ = f"series of {channels} channel{'s' * (channels > 1)} and length " + (
+            f"{x.shape[1]} or less, padded" if self.masked_ else str(x.shape[1])
+        )
+
+    def _measured_scaling(self, training_data: TrainingData) -> Scaling:
+        x, _, weight = training_data
+        if self.masked_:
+            inside = x[..., 0] > 0
+            weight = None if weight is None else np.repeat(weight, inside.sum(axis=1))
+            x = x[inside][:, 1:]
+        mean, scale, _ = scaling.mean_and_scale(x, weight)
+        return Scaling(mean, scale, np.full_like(mean, -np.inf), np.full_like(mean, np.inf))
+
+    def _scaled(self, x: Array, dtype: Any) -> Array:
+        fitted = Scaling(self.offset_, self.scale_, *self.range_)
+        if not self.masked_:
+            return scaling.apply(fitted, x, dtype)
+        mask = x[..., :1].astype(dtype)
+        return np.concatenate([mask, mask * scaling.apply(fitted, x[..., 1:], dtype)], axis=-1)
+
+    # --- parameters -------------------------------------------------------------------------------------------------
+
+    def _augment(self) -> Augmentation | None:
+        if self.augment is None:
+            return None
+        names = [self.augment] if callable(self.augment) or isinstance(self.augment, str) else self.augment
+        shift = partial(data.random_shift, max_shift=max(1, round(_SHIFT * self.image_shape_[0])))
+        functions: dict[Any, Any] = {"jitter": data.jitter, "scaling": data.random_scale, "shift": shift}
+        return partial(_augmented, [functions.get(f, f) for f in names], self.masked_)
+
+    def _check_network(self) -> None:
+        model, augment = self.model, self.augment
+        if not (callable(model) or isinstance(model, Layer)):
+            self._check_choice("model", tuple(_NETWORKS))
+        known = ("jitter", "scaling", "shift")
+        entries = augment if isinstance(augment, list | tuple) else [] if augment is None else [augment]
+        if not all(callable(f) or (isinstance(f, str) and f in known) for f in entries):
+            raise self._invalid("augment", f"one of {known}, a function, a list of these, or None", augment)
+
+
+def _entries(X: Any) -> list[Array] | None:
+    """Return the arrays that X is a list of; None if it is none."""
+    if isinstance(X, np.ndarray) and not (X.dtype == object and X.ndim == 1):
+        return None
+    if not isinstance(X, list | tuple | np.ndarray) or not len(X):
+        return None
+    return list(X) if all(isinstance(entry, np.ndarray) and entry.ndim > 0 for entry in X) else None
+
+
+def _ensemble(model: Any, members: int) -> Any:
+    """Return the entry ``model`` of the `Network` of an ensemble."""
+    if isinstance(model, dict):
+        return {"name": "ensemble", "arguments": {"member": model, "members": members}}
+    return partial(_mean_of_own, model, members)
+
+
+def _mean_of_own(model: Any, members: int, in_shape: tuple[int, ...], outputs: int) -> Layer:
+    return mean_of([build(Network(in_shape, outputs, model))] * members)
+
+
+def _augmented(functions: Sequence[Callable[..., Array]], masked: bool, key: Key, x: Array) -> Array:
+    """Return the series after each of the functions; padding stays padding."""
+    values = x[..., 1:] if masked else x
+    for i, function in enumerate(functions):
+        values = function(fold_in(key, i), values)
+    return np.concatenate([x[..., :1], x[..., :1] * values], axis=-1) if masked else values
+
+
+class TimeSeriesConvClassifier(BaseTimeSeries, ConvNetClassifier):
+    """Convolutional network for the classification of time series, with scikit-learn's interface.
+
+    Parameters
+    ----------
+    model : {"narrow_fcn", "fcn", "resnet1d", "inception_time"}, Layer or callable
+        The network: one of `funcnn.models` (the default is `funcnn.models.fcn` of 32, 64 and 64 channels), or one of
+        your own, a Layer or a function ``model(in_shape, n_outputs) -> Layer``, of series (time, channels). For series
+        of unequal length it takes (time, 1 + channels) and has to regard the mask: see `funcnn.models.series`.
+    n_estimators : int
+        How many networks are trained, each from other initial weights. The outputs are the mean of theirs
+        (`funcnn.models.ensemble`).
+    augment : {"jitter", "scaling", "shift"}, callable, list of these, or None
+        Random changes of each batch of scaled series: `funcnn.data.jitter`, `funcnn.data.random_scale`,
+        `funcnn.data.random_shift` by up to a twentieth of the length, or ``augment(key, x) -> x`` of arrays
+        (n, time, channels). Padding stays padding.
+    n_iter_no_change : int
+        As in `ConvNetClassifier`; by default so many that the schedule of the learning rate is completed, since epochs
+        of few series are short.
+    solver, alpha, batch_size, learning_rate, learning_rate_init, max_iter, shuffle, class_weight, early_stopping, \
+validation_fraction, tol, random_state, dtype, threads, verbose
+        As there.
+
+    Attributes
+    ----------
+    classes_ : array (n_classes,)
+    masked_ : bool
+        Whether the series had unequal lengths. Then series of any length can be predicted; else those of the length of
+        the training data.
+    image_shape_ : (int, int)
+        The shape of an example of the network: (time, channels), with ``masked_`` (time, 1 + channels).
+    n_features_in_ : int
+        The number of values of a series, unless ``masked_``.
+    offset_, scale_ : array (channels,)
+        Series are scaled to (x - offset_) / scale_, by the mean and the standard deviation of each channel over the
+        training data.
+    params_, state_, model_, n_iter_, loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_
+        As in `ConvNetClassifier`; of an ensemble, the numbers are those of its last network.
+
+    Notes
+    -----
+    Series of unequal length are padded to the longest, with a mask. Padding has no influence, in training and in
+    prediction: any amount of it gives the same, up to rounding (1e-12).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(60) % 2
+    >>> X = np.sin(np.linspace(0, 6 + 6 * y, 20).T + rng.uniform(0, 6, (60, 1)))[:, None]
+    >>> net = TimeSeriesConvClassifier(max_iter=10, random_state=0).fit(X[:40], y[:40])
+    >>> net.score(X[40:], y[40:]) > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        model: Any = "narrow_fcn",
+        *,
+        n_estimators: int = 1,
+        augment: Any = None,
+        solver: str = "adamw",
+        alpha: float = 0.5,
+        batch_size: Any = "auto",
+        learning_rate: str = "one_cycle",
+        learning_rate_init: float = 8e-3,
+        max_iter: int | None = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 1000,
+        tol: float = 1e-4,
+        random_state: Any = None,
+        dtype: str = "auto",
+        threads: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.model = model
+        self.n_estimators = n_estimators
+        self.augment = augment
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.class_weight = class_weight
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.random_state = random_state
+        self.dtype = dtype
+        self.threads = threads
+        self.verbose = verbose
+
+
+class TimeSeriesConvRegressor(BaseTimeSeries, ConvNetRegressor):
+    """Convolutional network for regression on time series by least squares, with scikit-learn's interface.
+
+    Parameters
+    ----------
+    model, n_estimators, augment, n_iter_no_change
+        As in `TimeSeriesConvClassifier`.
+    solver, alpha, batch_size, learning_rate, learning_rate_init, max_iter, shuffle, early_stopping, \
+validation_fraction, tol, random_state, dtype, threads, verbose
+        As in `ConvNetRegressor`.
+
+    Attributes
+    ----------
+    masked_, image_shape_, n_features_in_, offset_, scale_
+        As in `TimeSeriesConvClassifier`.
+    n_outputs_, target_mean_, target_scale_
+        As in `ConvNetRegressor`.
+    params_, state_, model_, n_iter_, loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_
+        As there; of an ensemble, the numbers are those of its last network.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> speed = rng.uniform(1, 3, 80)
+    >>> X = np.sin(np.linspace(0, 6 * speed, 20).T)[:, None]
+    >>> net = TimeSeriesConvRegressor(max_iter=30, random_state=0).fit(X[:60], speed[:60])
+    >>> net.score(X[60:], speed[60:]) > 0.8
+    True
+    """
+
+    def __init__(
+        self,
+        model: Any = "narrow_fcn",
+        *,
+        n_estimators: int = 1,
+        augment: Any = None,
+        solver: str = "adamw",
+        alpha: float = 0.5,
+        batch_size: Any = "auto",
+        learning_rate: str = "one_cycle",
+        learning_rate_init: float = 8e-3,
+        max_iter: int | None = None,
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 1000,
+        tol: float = 1e-4,
+        random_state: Any = None,
+        dtype: str = "auto",
+        threads: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.model = model
+        self.n_estimators = n_estimators
+        self.augment = augment
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.random_state = random_state
+        self.dtype = dtype
+        self.threads = threads
+        self.verbose = verbose
