@@ -123,7 +123,7 @@ class BaseTimeSeries(BaseConvNet):
             self.masked_ = series is not None
         if self.masked_:
             if series is None:
-                series = list(check_array(X, allow_nd=True, dtype="numeric"))
+                series = list(check_array(X, allow_nd=True, dtype="numeric", ensure_all_finite=False))
             return self._padded(series, reset)
         if series is not None:
             raise ValueError(
@@ -146,7 +146,9 @@ class BaseTimeSeries(BaseConvNet):
             if len(shape) == 2 or shape[1:] != fitted:
                 raise ValueError(f"X must be (n, {fitted[0]}, {fitted[1]}), as the estimator was fitted, got {shape}")
         if len(shape) == 3:
-            X = check_array(X, allow_nd=True, dtype="numeric").reshape(shape[0], -1)
+            X = check_array(X, allow_nd=True, dtype="numeric", ensure_all_finite=False)
+            _check_finite(X)
+            X = X.reshape(shape[0], -1)
         rows = super()._rows(X, reset=reset)
         return rows.reshape(len(rows), channels, -1).transpose(0, 2, 1)
 
@@ -161,14 +163,7 @@ class BaseTimeSeries(BaseConvNet):
                 )
             if entry.dtype.kind not in "biuf":
                 raise TypeError(f"X[{i}] must be real numbers, not {entry.dtype}")
-            finite = np.isfinite(entry)
-            if not finite.all():
-                channel, time = np.argwhere(~finite)[0]
-                found = "NaN" if np.isnan(entry[channel, time]) else "infinity"
-                raise ValueError(
-                    f"Input X contains {found}: in X[{i}], at channel {channel}, time {time}; fill missing values "
-                    "first, for example by interpolation"
-                )
+        _check_finite(series)
         dtype = np.result_type(np.float32, *{entry.dtype for entry in series})
         padded = np.zeros((len(series), max(entry.shape[1] for entry in series), 1 + channels), dtype)
         for row, entry in zip(padded, series, strict=True):
@@ -225,6 +220,19 @@ def _entries(X: Any) -> list[Array] | None:
     if not isinstance(X, list | tuple | np.ndarray) or not len(X):
         return None
     return list(X) if all(isinstance(entry, np.ndarray) and entry.ndim > 0 for entry in X) else None
+
+
+def _check_finite(series: Sequence[Array] | Array) -> None:
+    """Raise a ValueError that names the first value that is missing or infinite."""
+    for i, entry in enumerate(series):
+        finite = np.isfinite(entry)
+        if not finite.all():
+            channel, time = np.argwhere(~finite)[0]
+            found = "NaN" if np.isnan(entry[channel, time]) else "infinity"
+            raise ValueError(
+                f"Input X contains {found}: in X[{i}], at channel {channel}, time {time}; fill missing values first, "
+                "for example by interpolation"
+            )
 
 
 def _ensemble(model: Any, members: int) -> Any:
