@@ -10,7 +10,7 @@ help:  ## Show this help
 	@echo "make train   train the default network on the digits; with options: make train ARGS=\"--epochs 10\""
 	@echo "make test    run the tests"
 	@echo "make soak    kill training at 200 moments instead of 30, and check that resuming loses nothing"
-	@echo "make parity  compare operations, losses and optimizers with PyTorch (installs it: gigabytes)"
+	@echo "make parity  compare operations, losses and optimizers with PyTorch, run in aeon and sktime (installs them: gigabytes)"
 	@echo "make pretrained  compare networks that others trained with onnxruntime (downloads them: 0.2 gigabytes)"
 	@echo "make bench   time training and prediction beside PyTorch and JAX (installs them: gigabytes)"
 	@echo "make lint    check style and types"

@@ -10,10 +10,11 @@ from funcnn import extras
 from funcnn.estimators.time_series import TimeSeriesConvClassifier
 from funcnn.tree import Array
 
+_missing: ImportError | None = None
 try:
     from aeon.classification.base import BaseClassifier
 except ImportError as error:
-    raise extras.missing("funcnn.estimators.aeon needs aeon", "aeon", error) from None
+    BaseClassifier, _missing = object, extras.missing("AeonConvClassifier needs aeon", "aeon", error)
 
 __all__ = ["AeonConvClassifier"]
 
@@ -31,11 +32,18 @@ class AeonConvClassifier(BaseClassifier):  # type: ignore[misc]
     classifier_ : TimeSeriesConvClassifier
         The fitted one.
 
+    Raises
+    ------
+    ImportError
+        If aeon is not installed.
+
     Examples
     --------
-    >>> from aeon.datasets import load_gunpoint  # doctest: +SKIP
-    >>> AeonConvClassifier().fit(*load_gunpoint(split="train")).score(*load_gunpoint(split="test"))  # doctest: +SKIP
-    0.99
+    In one of aeon's pipelines:
+
+    >>> from aeon.pipeline import make_pipeline  # doctest: +SKIP
+    >>> from aeon.transformations.collection import Normalizer  # doctest: +SKIP
+    >>> make_pipeline(Normalizer(), AeonConvClassifier()).fit(X, y).predict(X_test)  # doctest: +SKIP
     """
 
     _tags: ClassVar[dict[str, Any]] = {
@@ -46,6 +54,8 @@ class AeonConvClassifier(BaseClassifier):  # type: ignore[misc]
     }
 
     def __init__(self, classifier: TimeSeriesConvClassifier | None = None) -> None:
+        if _missing is not None:
+            raise _missing
         self.classifier = classifier
         super().__init__()
 

@@ -23,6 +23,11 @@ def own(in_shape, outputs):
     return serial(conv1d(4, 3, padding="same"), relu(), global_avg_pool(), dense(outputs))
 
 
+def tiny(in_shape, outputs):
+    """A network as the default, so small that scikit-learn's checks take seconds."""
+    return models.fcn(outputs, channels=(12, 12), kernel_sizes=(9, 5))
+
+
 def waves(n, length, channels=2, seed=0):
     """Sines of two frequencies and any phase, one sample a row: X (n, channels, length) and the classes 0 and 1."""
     rng = np.random.default_rng(seed)
@@ -33,7 +38,10 @@ def waves(n, length, channels=2, seed=0):
 
 X, Y = waves(24, 16)
 UNEQUAL = [x[:, : 9 + i % 8] for i, x in enumerate(X)]
-CHECKED = [TimeSeriesConvClassifier(max_iter=60, threads=1), TimeSeriesConvRegressor(max_iter=60, threads=1)]
+CHECKED = [
+    TimeSeriesConvClassifier(tiny, max_iter=20, learning_rate_init=0.03, threads=1),
+    TimeSeriesConvRegressor(tiny, max_iter=40, learning_rate_init=0.03, alpha=0.0, threads=1),
+]
 
 
 @parametrize_with_checks(CHECKED)
