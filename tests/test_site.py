@@ -71,6 +71,11 @@ def test_estimators(tmp_path):
     assert after["logits"].shape == (1197, 10) and float(printed[1].split()[1]) > 0.8
 
 
+def test_time_series(tmp_path):
+    _, printed = run_page("time_series.md", tmp_path)
+    assert float(printed[0]) > 0.8
+
+
 def test_features(tmp_path):
     _, printed = run_page("features.md", tmp_path)
     by_features, with_a_head = map(float, printed)
