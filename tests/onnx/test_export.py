@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from arrays import normal
 
 from funcnn import layers, models, ops, residual, serial, tree
 from funcnn.combinators import frozen, graph
@@ -384,7 +383,7 @@ def test_model(name):
 def test_a_network_of_padded_series():
     model = models.inception_time(3, depth=3, channels=4, kernel_sizes=(8, 4), multivariate=True, masked=True)
     params, state = trained(model, (20, 3))
-    x = normal(4, 20, 3).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(4, 20, 3)).astype(np.float32)
     x[..., 0] = np.arange(20) < [[20], [19], [7], [1]]
     x *= x[..., :1]
     proto = to_onnx(model, params, state, (20, 3))
