@@ -202,8 +202,7 @@ def jitter(key: Key, x: Array, std: float = 0.03) -> Array:
     """
     x = checks.floating("jitter: x", x)
     _check_std("jitter", std)
-    noise: Array = generator(key).normal(0.0, std, x.shape)
-    return x + noise.astype(x.dtype)
+    return x + np.asarray(generator(key).normal(0.0, std, x.shape), x.dtype)
 
 
 def random_scale(key: Key, x: Array, std: float = 0.1) -> Array:
@@ -234,8 +233,7 @@ def random_scale(key: Key, x: Array, std: float = 0.1) -> Array:
     x = checks.images("random_scale", x)
     _check_std("random_scale", std)
     shape = (len(x), *(1,) * (x.ndim - 2), x.shape[-1])
-    factors: Array = generator(key).normal(1.0, std, shape)
-    return x * factors.astype(x.dtype)
+    return x * np.asarray(generator(key).normal(1.0, std, shape), x.dtype)
 
 
 def _check_std(where: str, std: float) -> None:
