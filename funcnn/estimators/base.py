@@ -45,6 +45,8 @@ _SMALL_SET = 1 << 12
 # The default number of epochs: _EPOCHS, or more if those are fewer than _UPDATES steps.
 _EPOCHS, _UPDATES = 10, 450
 _BATCH_SIZE = 32
+# Examples (h, w) of which one side is below _LEAST_SIDE and the other this many times as long are series, not pictures.
+_LEAST_SIDE, _SERIES_RATIO = 16, 4
 
 
 class TrainingData(NamedTuple):
@@ -66,7 +68,10 @@ class TrainingData(NamedTuple):
 class BaseConvNet(BaseEstimator):  # type: ignore[misc]
     """The common part of classifier and regressor, which define targets, loss and score."""
 
+    _least_to_validate = 1  # examples of which the score is defined
+
     image_shape_: tuple[int, ...]
+    input_shape_: tuple[int, ...]
     layout_: str
     network_: Network
     offset_: Array
@@ -77,7 +82,6 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
     best_validation_score_: float | None
     best_loss_: float | None
     _train_state: TrainState
-    _solver: str
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Any:
         """Train the network.
@@ -162,10 +166,9 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             self._widen_range(training_data)
             self.loss_curve_ = list(self.loss_curve_)
             train_state = self._train_state
-            if not train_state.opt_state or self.solver != self._solver:
+            if train_state.optimizer != optimizer.name:
                 opt_state = optimizer.init(train_state.params)
                 train_state = train_state._replace(opt_state=opt_state, optimizer=optimizer.name)
-        self._solver = self.solver
         epochs = self._epochs(model, optimizer, training_data, train_state, train_state.epoch + 1)
         for epoch in self._recorded(epochs, model, None):
             self._train_state = epoch.train_state
@@ -291,8 +294,8 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         weight = self._weighted(targets, weight)
         training_data = _weighed(x, targets, weight, "sample")
         if first:
+            self.input_shape_ = shape_of(X)[1:]
             self._set_layout(_found_image_shape(shape_of(X)), training_data.x, earlier)
-        if first:
             model = self.model
             if model is None:
                 model = default_model(
@@ -351,20 +354,40 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
                 raise ValueError(f"image_shape {self.image_shape} does not fit the data, which has {has}")
             self.image_shape_, self.layout_ = given, f"{features} features are {given}, as image_shape says"
         elif found is not None:
+            self._check_pictures(self.input_shape_)
             self.image_shape_, self.layout_ = found, f"{features} features are {found}, as X is"
         elif earlier is not None and math.prod(earlier[0]) == features:
             self.image_shape_, self.layout_ = earlier
         else:
-            self.image_shape_, self.layout_, guess = layout.of_columns(x, named=hasattr(self, "feature_names_in_"))
+            named = hasattr(self, "feature_names_in_")
+            self.image_shape_, self.layout_, guess = layout.of_columns(x, named=named)
             if guess:
-                side = math.isqrt(features)
+                side, _, channels = layout.square_of(features)
+                square = (side, side) if channels == 1 else (side, side, channels)
                 warnings.warn(
-                    f"{self.layout_}. This is a guess: give image_shape=({side}, {side}) or (1, {features})",
-                    stacklevel=5,
+                    f"{self.layout_}. This is a guess: give image_shape={square} or (1, {features})", stacklevel=5
                 )
         if self.verbose:
             with suppress(OSError, ValueError):  # as the progress, it is not worth a fit
                 print(self.layout_, file=streams.guard(sys.stderr), flush=True)
+
+    def _check_pictures(self, shape: tuple[int, ...]) -> None:
+        """Raise an error that names the right call if examples of this shape are series, or have channels first."""
+        meant = ""
+        if len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > 4:
+            meant = f"has its {shape[0]} channels before {shape[1]}x{shape[2]} pixels: pass X.transpose(0, 2, 3, 1)"
+        elif len(shape) == 2 and min(shape) < _LEAST_SIDE and max(shape) >= _SERIES_RATIO * min(shape):
+            series = type(self).__name__.replace("ConvNet", "TimeSeriesConv")
+            turned = "" if shape[0] < shape[1] else ".transpose(0, 2, 1)"
+            meant = (
+                f"looks like series of {max(shape)} steps in {min(shape)} channels: "
+                f"{series}().fit(X{turned}, y) takes those"
+            )
+        if meant:
+            raise ValueError(
+                f"X (n, {', '.join(map(str, shape))}) {meant}; if it is images of {shape[0]}x{shape[1]}, "
+                f"image_shape={shape} says so"
+            )
 
     def _check_validation(self, validation: TrainingData) -> None:
         """Raise an error if the score of these data is not defined."""
@@ -383,10 +406,11 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
     def _hold_out(self, training_data: TrainingData, key: Key) -> tuple[TrainingData, TrainingData]:
         """Split the data into those to train on and those to validate on."""
         x, targets, weight = training_data
-        size = math.ceil(self.validation_fraction * len(x))
-        if size == len(x):
+        size = max(math.ceil(self.validation_fraction * len(x)), self._least_to_validate)
+        if size >= len(x):
             raise ValueError(
-                f"validation_fraction {self.validation_fraction} of {len(x)} examples leaves none to train on"
+                f"validation_fraction {self.validation_fraction} of {len(x)} examples leaves none to train on: "
+                f"{size} must be held out"
             )
         held_out, trained = (
             TrainingData(x[part], targets[part], None if weight is None else weight[part])

@@ -222,8 +222,10 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
     def _loss(self) -> Loss:
         return losses.mse
 
+    _least_to_validate = 2  # R2 needs so many
+
     def _check_validation(self, validation: TrainingData) -> None:
-        if len(validation.x) < 2:
+        if len(validation.x) < self._least_to_validate:
             raise ValueError("R2 needs at least two examples to validate on, and there is one")
 
     def _score(self, model: Layer, validation: TrainingData) -> float:
