@@ -91,7 +91,8 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         X : array-like (n, features), (n, h, w) or (n, h, w, c)
             Flat rows or images.
         y : array-like (n,)
-            Classes, numbers or strings; for the regressor real numbers, also (n, outputs).
+            Classes, numbers or strings, or 0 and 1 for each label (n, labels); for the regressor real numbers, also
+            (n, outputs).
         sample_weight : array-like (n,), optional
             >= 0, not all 0. A weight of k counts as k repeats, one of 0 as absence.
         X_val, y_val : array-like, optional
@@ -199,7 +200,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         dtype = tree.leaves(train_state.params)[0].dtype
         return fit(
             model,
-            self._loss(),
+            self._loss(training_data),
             optimizer,
             self._scaled(x, dtype),
             self._encoded(targets, dtype),

@@ -219,7 +219,7 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
     def _split(self, targets: Array, held_out: int, key: Key) -> tuple[Array, ...]:
         return data.split(len(targets), [held_out / len(targets)], key=key)
 
-    def _loss(self) -> Loss:
+    def _loss(self, training_data: TrainingData) -> Loss:
         return losses.mse
 
     _least_to_validate = 2  # R2 needs so many

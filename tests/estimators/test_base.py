@@ -341,7 +341,7 @@ def test_validation_data_that_give_no_score():
 
 
 def test_a_regressor_holds_out_two_examples_at_least():
-    net = ConvNetRegressor(**SMALL, early_stopping=True).fit(DIGITS[:10], LABELS[:10])
+    net = ConvNetRegressor(**SMALL, early_stopping=True, image_shape=(8, 8)).fit(DIGITS[:10], LABELS[:10])
     assert len(net.validation_scores_) == net.n_iter_ and np.isfinite(net.validation_scores_).all()
     with pytest.raises(ValueError, match=r"0.1 of 2 examples leaves none to train on: 2 must be held out"):
         net.fit(DIGITS[:2], LABELS[:2])
