@@ -14,6 +14,7 @@ from typing import Any
 
 from funcnn import checks, layers
 from funcnn.combinators import frozen, graph, residual, serial, split
+from funcnn.descriptions import described
 from funcnn.initializers import glorot_uniform, lecun_normal
 from funcnn.layer import Layer
 from funcnn.layers import (
@@ -29,7 +30,18 @@ from funcnn.layers import (
     tanh,
 )
 
-__all__ = ["convnet", "fine_tuned", "lenet5", "mlp", "mobilenet", "network", "resnet", "seed_convnet", "vgg"]
+__all__ = [
+    "convnet",
+    "described",
+    "fine_tuned",
+    "lenet5",
+    "mlp",
+    "mobilenet",
+    "network",
+    "resnet",
+    "seed_convnet",
+    "vgg",
+]
 
 # Values in a description that stand for no layer: kernel, pool and image shape, activation, rates, outputs.
 _OTHER_VALUES = 16
@@ -102,9 +114,9 @@ def _least_arrays(name: str, arguments: Mapping[str, Any], arrays: int) -> int:
     """Return a number of arrays that the parameters have at least; if that is above ``arrays``, any number above.
 
     Every layer that an argument describes by an entry of its own has an array, and so has every block of a resnet.
-    Only the nodes of a `network` may have none, but a description of them is as long as they are many.
+    Only the layers of `network` and `described` may have none, but a description of them is as long as they are many.
     """
-    if name == "network":
+    if name in ("network", "described"):
         return 0
     if name == "fine_tuned":
         body = _description(arguments.get("body"))
