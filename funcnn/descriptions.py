@@ -76,8 +76,8 @@ def described(layer: Mapping[str, Any]) -> Layer:
 
     Examples
     --------
-    >>> described({"layer": "serial", "layers": [{"layer": "flatten"}, {"layer": "dense", "arguments": {"features": 2}}]}
-    ... ).init((0,), (4, 4, 1))[2]
+    >>> head = {"layer": "dense", "arguments": {"features": 2}}
+    >>> described({"layer": "serial", "layers": [{"layer": "flatten"}, head]}).init((0,), (4, 4, 1))[2]
     (2,)
     """
     if not isinstance(layer, Mapping) or not {"layer"} <= layer.keys() <= _ENTRIES:

@@ -190,9 +190,8 @@ def test_stages_that_do_not_pair():
         models.resnet(blocks=(3, 3), channels=(16,))
 
 
-@pytest.mark.parametrize(
-    "name", sorted({*models.__all__} - {"network", "described", "fine_tuned"})
-)  # which have no defaults
+# The others have no defaults.
+@pytest.mark.parametrize("name", sorted({*models.__all__} - {"network", "described", "fine_tuned"}))
 def test_arguments_are_plain(name):
     for parameter in inspect.signature(getattr(models, name)).parameters.values():
         assert isinstance(parameter.default, (int, float, str, tuple)), parameter

@@ -40,7 +40,7 @@ FLOORS = [
     {"attribution", "intermediates", "derivatives", "profiling", "summary", "testing"},
     {"gradients", "data_parallel", "training", "divergence", "lr_range", "stopping", "checkpoint", "progress"},
     {"onnx"},
-    {"predictor"},
+    {"fitted", "predictor"},
     {"estimators"},
     {"cli", "__main__"},
 ]

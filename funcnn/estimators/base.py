@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,7 @@ from funcnn import checks, data, optim, streams, tree
 from funcnn.estimators import layout, scaling
 from funcnn.estimators.network import ACTIVATIONS, Network, build, check_outputs, default_model, is_image, pair
 from funcnn.estimators.scaling import Scaling
+from funcnn.intermediates import up_to
 from funcnn.kernels.conv.dispatch import exact
 from funcnn.keys import Key
 from funcnn.layer import Layer
@@ -258,20 +260,123 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         return self._forward(self.model_, self._rows(X, reset=False))
 
     def _forward(self, model: Layer, x: Array) -> Array:
-        """Return the network's outputs (n, outputs), in float64.
+        """Return the outputs (n, ...) of the network, or of its first layers, in float64.
 
         In float64 and by exact methods a row's outputs do not depend on the other rows.
         """
         params, state = (tree.map(lambda leaf: leaf.astype(np.float64), part) for part in (self.params_, self.state_))
         with exact(), np.errstate(over="ignore", invalid="ignore"):
             outputs = predict(model, params, state, self._scaled(x, np.float64), threads=self.threads)
-        finite = np.isfinite(outputs).all(axis=1)
+        finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
         if not finite.all():
             raise ValueError(
                 f"the outputs of row {finite.argmin()} are not finite: its numbers lie too far outside of those of the "
                 "training data"
             )
         return outputs
+
+    # --- the fitted network, elsewhere ------------------------------------------------------------------------------
+
+    def activations(self, X: Any, *, layer: str) -> Array:
+        """Return what a layer of the network computes of raw examples.
+
+        Parameters
+        ----------
+        X : array-like (n, features), (n, h, w) or (n, h, w, c)
+            As `predict` takes it.
+        layer : str
+            The layer's path, such as "0_conv2d", as `funcnn.summary` names them.
+
+        Returns
+        -------
+        array of float64 (n, ...)
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer; the message names them.
+
+        Examples
+        --------
+        >>> from funcnn.estimators import ConvNetClassifier
+        >>> X, y = np.random.default_rng(0).normal(size=(20, 8, 8)), np.arange(20) % 2
+        >>> net = ConvNetClassifier(channels=(4,), max_iter=1, random_state=0).fit(X, y)
+        >>> net.activations(X[:3], layer="0_conv2d").shape
+        (3, 8, 8, 4)
+        """
+        check_is_fitted(self, "params_")
+        return self._forward(up_to(self.model_, layer), self._rows(X, reset=False))
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to one file, a safetensors file without pickle; completely, or not at all.
+
+        `load` gives the estimator back. `funcnn.predictor.load` makes a predictor of the file, which needs NumPy and
+        safetensors, no scikit-learn, and predicts in float32.
+
+        Parameters
+        ----------
+        file : path
+            Its folder must exist.
+
+        Raises
+        ------
+        ValueError
+            If a layer of ``model`` or a parameter is code of your own, such as a function for ``augment``; the message
+            says what to do.
+        OSError
+            If the file cannot be written, naming it.
+        ImportError
+            If safetensors is missing, naming the extra ``checkpoint``.
+
+        Notes
+        -----
+        The state of the optimizer is in the file as well, so that `partial_fit` goes on exactly. What is not: initial
+        parameters by functions or files of your own, which a later `fit` without ``warm_start`` would start from; it
+        starts from those of the layers. A function for ``model`` is loaded as the layer that it returned.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from funcnn import predictor
+        >>> from funcnn.estimators import ConvNetClassifier
+        >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]), ["low", "low", "high", "high"]
+        >>> net = ConvNetClassifier(channels=(4,), random_state=0).fit(X, y)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(f"{folder}/net.safetensors")
+        ...     again = ConvNetClassifier.load(f"{folder}/net.safetensors")
+        ...     served = predictor.load(f"{folder}/net.safetensors")
+        >>> bool((again.predict_proba(X) == net.predict_proba(X)).all()), served.predict(X)
+        (True, array(['low', 'low', 'high', 'high'], dtype='<U4'))
+        """
+        from funcnn.estimators import saving  # needs safetensors, an extra
+
+        saving.save(self, file)
+
+    @classmethod
+    def load(cls, file: str | os.PathLike[str]) -> Any:
+        """Read an estimator that `save` wrote, by any version of Python, scikit-learn and, up to this one, funcnn.
+
+        Parameters
+        ----------
+        file : path
+
+        Returns
+        -------
+        estimator
+            Fitted, with the same parameters and attributes; its predictions are equal bit for bit.
+
+        Raises
+        ------
+        funcnn.checkpoint.CheckpointError
+            If the file cannot be read, is damaged, holds another estimator, or was written by a later version.
+
+        Examples
+        --------
+        See `save`.
+        """
+        from funcnn.estimators import saving  # needs safetensors, an extra
+
+        return saving.load(cls, file)
 
     # --- data -------------------------------------------------------------------------------------------------------
 

@@ -447,6 +447,9 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
             )
         return free[:held_out], np.setdiff1d(order, free[:held_out])
 
+    def _outputs_described(self) -> dict[str, Any]:
+        return {"kind": "labels" if self.multilabel_ else "classes", "classes": [str(name) for name in self.classes_]}
+
     def _loss(self, training_data: TrainingData) -> Loss:
         if self.multilabel_:
             pos_weight = self._weights_of_labels(training_data.targets, training_data.weight)
