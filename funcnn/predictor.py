@@ -663,9 +663,7 @@ def preprocess(
     x = np.asarray(x)
     if "offset" in preprocessing:
         if full_scale is not None:
-            raise ValueError(
-                "prepare: full_scale is for images of `funcnn train`; an estimator takes X as it was fitted"
-            )
+            raise ValueError("prepare: full_scale is for networks of `funcnn train`; an estimator's takes X as it is")
         return fitted.prepare(x, preprocessing)
     if "features" in preprocessing:
         wanted: tuple[int, ...] = (preprocessing["features"],)

@@ -25,7 +25,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from funcnn import checks, data, optim, streams, tree
+from funcnn import checks, data, files, optim, streams, tree
 from funcnn.estimators import layout, scaling
 from funcnn.estimators.network import ACTIVATIONS, Network, build, check_outputs, default_model, is_image, pair
 from funcnn.estimators.scaling import Scaling
@@ -306,6 +306,68 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self, "params_")
         return self._forward(up_to(self.model_, layer), self._rows(X, reset=False))
+
+    def to_onnx(self, file: str | os.PathLike[str] | None = None) -> Any:
+        """Return the fitted estimator as an ONNX graph for other runtimes: scaling, network and probabilities.
+
+        Parameters
+        ----------
+        file : path, optional
+            Where to write it as well, completely or not at all.
+
+        Returns
+        -------
+        onnx.ModelProto
+            Of opset 17. Its input "x" is float32 (N, ...), raw examples in the shape in which `fit` took them. The
+            outputs of a classifier are "label" and "probabilities", float32 (N, n_classes), in the order of
+            ``classes_``; that of a regressor is "y".
+
+        Raises
+        ------
+        ValueError
+            If ``model`` has a layer that ONNX does not have, such as your own; a note has its path.
+        OSError
+            If the file cannot be written, naming it.
+        ImportError
+            If onnx is missing, naming the extra ``onnx``.
+
+        Notes
+        -----
+        skl2onnx converts pipelines with the estimator in them, without anything to register.
+
+        Examples
+        --------
+        >>> from funcnn.estimators import ConvNetClassifier
+        >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]), ["low", "low", "high", "high"]
+        >>> net = ConvNetClassifier(channels=(4,), random_state=0).fit(X, y)
+        >>> [output.name for output in net.to_onnx().graph.output]
+        ['label', 'probabilities']
+        """
+        from funcnn.estimators.onnx_graph import graph_of  # needs onnx, an extra
+
+        check_is_fitted(self, "params_")
+        proto = graph_of(self, self.input_shape_)
+        if file is not None:
+            files.write_atomic(file, proto.SerializeToString())
+        return proto
+
+    def onnx_parser(self) -> Any:
+        """Return what skl2onnx, which calls this, needs to know of the outputs."""
+        from funcnn.estimators import onnx_graph
+
+        return onnx_graph.parser_of(self)
+
+    def onnx_shape_calculator(self) -> Any:
+        """Return what skl2onnx, which calls this, needs to know of the outputs' shapes."""
+        from funcnn.estimators import onnx_graph
+
+        return onnx_graph.shape_calculator_of(self)
+
+    def onnx_converter(self) -> Any:
+        """Return the converter for skl2onnx, which calls this."""
+        from funcnn.estimators import onnx_graph
+
+        return onnx_graph.converter_of(self)
 
     def save(self, file: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to one file, a safetensors file without pickle; completely, or not at all.
