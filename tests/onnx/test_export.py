@@ -12,8 +12,8 @@ import pytest
 from funcnn import layers, models, ops, residual, serial, tree
 from funcnn.combinators import frozen, graph
 from funcnn.combinators import parallel as side_by_side
-from funcnn.initializers import standard_normal as normal
 from funcnn.descriptions import describe
+from funcnn.initializers import standard_normal as normal
 from funcnn.layer import parameterless
 from funcnn.onnx import from_onnx, to_onnx
 
