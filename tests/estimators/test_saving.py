@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import commands
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -174,3 +175,15 @@ def test_activations_take_raw_examples():
     assert maps.shape == (5, 8, 8, 4)
     with pytest.raises(ValueError, match="0_conv2d"):
         net.activations(IMAGES, layer="9_conv2d")
+
+
+def test_the_command_inspects_an_estimators_file_and_refuses_the_rest_in_a_line(tmp_path):
+    ConvNetClassifier(**SMALL).fit(IMAGES, LABELS).save(tmp_path / "net.safetensors")
+    assert "0_conv2d" in commands.run("inspect", "net.safetensors", cwd=tmp_path).stdout
+    for arguments, words in (
+        (("export", "net.safetensors", "net.onnx"), "is an estimator's: export it in Python, by its to_onnx"),
+        (("evaluate", "net.safetensors", "digits"), "an estimator's takes X as it is"),
+        (("train", "--data", "digits", "--from", "net.safetensors"), "is an estimator's: train on in Python"),
+    ):
+        run = commands.run(*arguments, cwd=tmp_path)
+        assert run.returncode in (1, 2) and words in run.stderr and run.stderr.count("\n") == 1, run.stderr
