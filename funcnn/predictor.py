@@ -13,6 +13,8 @@
   ``channels``, and images resized to ``size`` (height, width), those of another aspect as ``fit`` says ("pad", "crop"
   or "stretch": `funcnn.data.resize`); ``range`` has the least and the largest pixel of the training data. Rows:
   ``features`` is their length. Then both are standardised by ``mean`` and ``std``, unless these are None.
+- ``estimator``: what gives a scikit-learn estimator back. The ``data`` and ``preprocessing`` of its file are as
+  `funcnn.fitted` says.
 - ``run``: the options of the command; ``versions``: of the software (`funcnn.checkpoint.versions`).
 
 A network for two classes has one output, the logit of the second class; for more classes it has one logit each.
@@ -30,7 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import checkpoint, checks, data, losses, ops, training
+from funcnn import checkpoint, checks, data, fitted, losses, ops, training
 from funcnn.checkpoint import Checkpoint, CheckpointError
 from funcnn.data.examples import check_finite, warn_of_no_negatives
 from funcnn.data.images import FITS
@@ -65,7 +67,7 @@ class Predictor(NamedTuple):
     in_shape : tuple of int
         Of an example as the network takes it: (height, width, channels) or (features,).
     classes : list of str
-        Their names.
+        Their names; none for a regressor.
     preprocessing : dict
         What `preprocess` does to raw arrays.
     description : dict
@@ -196,12 +198,13 @@ class Predictor(NamedTuple):
         Returns
         -------
         array of float64 (N, classes)
-            Each row sums to 1, and the smallest are still exact to float64's relative precision.
+            Each row sums to 1, and the smallest are still exact to float64's relative precision. Where an estimator was
+            fitted on any number of labels for each example, each has its own probability.
 
         Raises
         ------
         ValueError
-            As `prepare` does.
+            As `prepare` does; if the model predicts numbers.
 
         Examples
         --------
@@ -210,14 +213,18 @@ class Predictor(NamedTuple):
         >>> predictor.predict_proba([[0.5, 1.0], [1.5, 2.0]]).sum(axis=1).round(6)
         array([1., 1.])
         """
+        if self._kind == "numbers":
+            raise ValueError("predict_proba: the model is a regressor's, which predicts numbers; call predict")
         logits = self.outputs(x, full_scale=full_scale, warn_of_range=warn_of_range, threads=threads).astype(np.float64)
-        if logits.shape[1] == 1:
+        if self._kind == "labels":
+            return ops.sigmoid(logits)[0]
+        if logits.shape[1] == 1 and len(self.classes) == 2:
             # not 1 - p, which is 0 or noise where p is nearly 1
             return np.concatenate([ops.sigmoid(-logits)[0], ops.sigmoid(logits)[0]], axis=1)
         return ops.softmax(logits)[0]
 
     def predict(self, x: Any, *, full_scale: float | None = None, threads: int | None = None) -> Array:
-        """Return the name of the most probable class for raw examples.
+        """Return the name of the most probable class for raw examples; of other estimators what these predict.
 
         Parameters
         ----------
@@ -231,6 +238,7 @@ class Predictor(NamedTuple):
         Returns
         -------
         array of str (N,)
+            Of labels, array of int (N, labels), 0 or 1; of a regressor, array of float64 (N,) or (N, outputs).
 
         Raises
         ------
@@ -245,7 +253,19 @@ class Predictor(NamedTuple):
         >>> names.shape, set(names.tolist()) <= {"a", "b", "c"}
         ((2,), True)
         """
-        return np.array(self.classes)[self.predict_proba(x, full_scale=full_scale, threads=threads).argmax(axis=1)]
+        if self._kind == "numbers":
+            outputs = self.outputs(x, full_scale=full_scale, threads=threads)
+            return fitted.numbers(outputs.astype(np.float64), self.description["data"])
+        probabilities = self.predict_proba(x, full_scale=full_scale, threads=threads)
+        if self._kind == "labels":
+            return (probabilities > 0.5).astype(np.int64)
+        return np.array(self.classes)[probabilities.argmax(axis=1)]
+
+    @property
+    def _kind(self) -> str:
+        """What the outputs are, as `funcnn.fitted` says."""
+        kind: str = self.description.get("data", {}).get("kind", "classes")
+        return kind
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file that `load` reads: completely, or not at all.
@@ -357,22 +377,23 @@ def from_description(
     """
     _check_entries(description)
     about = description["data"]
-    in_shape, classes = _in_shape(about["in_shape"]), _classes(about["classes"])
+    preprocessing = description.get("preprocessing") or {}
+    scaled, least = "offset" in preprocessing, {"numbers": 0}.get(about.get("kind"), 1)
+    in_shape, classes = _in_shape(about["in_shape"]), _classes(about["classes"], least if scaled else 2)
     # The arrays say how large the model is, before anything is made of the size that the description says.
     model = checkpoint.rebuild(description, {"params": params, "state": state})
     out_shape = checkpoint.check_fit(model, params, state, in_shape)
-    if out_shape != (loss_for(len(classes))[0],):
+    if out_shape != (fitted.output_count(about) if scaled else loss_for(len(classes))[0],):
         output = (1, *out_shape)
         raise ValueError(f"the network's output {output} does not fit {len(classes)} classes, {', '.join(classes)}")
-    preprocessing = description.get("preprocessing") or {}
     if not preprocessing and len(in_shape) == 1:
         preprocessing = preprocessing_for(in_shape, about["standardize"])
-    if len(in_shape) == 3 and "full_scale" not in preprocessing:
+    if len(in_shape) == 3 and not scaled and "full_scale" not in preprocessing:
         raise ValueError(
             "an older version of funcnn wrote it and did not record the full scale of the pixels; train it again"
         )
     _check_columns(about.get("feature_names"), in_shape)
-    _check_preprocessing(preprocessing, in_shape)
+    (fitted.check_preprocessing if scaled else _check_preprocessing)(preprocessing, in_shape)
     _check_history(history)
     return Predictor(model, params, state, in_shape, classes, preprocessing, dict(description), list(history))
 
@@ -544,10 +565,11 @@ def _in_shape(value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _classes(value: Any) -> list[str]:
+def _classes(value: Any, least: int) -> list[str]:
     classes = list(value)
-    if not all(isinstance(name, str) for name in classes) or len(set(classes)) != len(classes) or len(classes) < 2:
-        raise ValueError(f"classes must be two or more different names, not {reprlib.repr(classes)}")
+    if not all(isinstance(name, str) for name in classes) or len(set(classes)) != len(classes) or len(classes) < least:
+        count = "two" if least == 2 else least
+        raise ValueError(f"classes must be {count} or more different names, not {reprlib.repr(classes)}")
     return classes
 
 
@@ -639,6 +661,10 @@ def preprocess(
     ((2, 8, 8, 1), 0.2)
     """
     x = np.asarray(x)
+    if "offset" in preprocessing:
+        if full_scale is not None:
+            raise ValueError("prepare: full_scale is for networks of `funcnn train`; an estimator's takes X as it is")
+        return fitted.prepare(x, preprocessing)
     if "features" in preprocessing:
         wanted: tuple[int, ...] = (preprocessing["features"],)
         x = data.to_examples(x, where="prepare") if x.ndim == 2 else x
@@ -675,7 +701,7 @@ def _refused(wanted: tuple[int, ...], x: Array) -> ValueError:
 
 
 def _standardize(preprocessing: Mapping[str, Any]) -> dict[str, Any] | None:
-    scaling = {name: preprocessing[name] for name in ("mean", "std")}
+    scaling = {name: preprocessing.get(name) for name in ("mean", "std")}
     return None if scaling["mean"] is None else scaling
 
 

@@ -50,6 +50,13 @@ MODELS = {
         (4, 4, 1),
         (18 + 2) + (64 * 3 + 3),
     ),
+    "described": (
+        models.described(
+            {"layer": "serial", "layers": [{"layer": "flatten"}, {"layer": "dense", "arguments": {"features": 3}}]}
+        ),
+        (4, 4, 1),
+        16 * 3 + 3,
+    ),
     "fine_tuned": (
         models.fine_tuned({"name": "mlp", "arguments": {"outputs": 3, "hidden": [6]}}, frozen_layers=3),
         (5,),
@@ -221,7 +228,8 @@ def test_stages_that_do_not_pair():
         models.resnet(blocks=(3, 3), channels=(16,))
 
 
-@pytest.mark.parametrize("name", sorted({*models.__all__} - {"ensemble", "fine_tuned", "network"}))
+# The others have no defaults.
+@pytest.mark.parametrize("name", sorted({*models.__all__} - {"described", "ensemble", "fine_tuned", "network"}))
 def test_arguments_are_plain(name):
     for parameter in inspect.signature(getattr(models, name)).parameters.values():
         assert isinstance(parameter.default, (int, float, str, tuple)), parameter

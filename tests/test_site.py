@@ -69,6 +69,7 @@ def test_estimators(tmp_path):
     after, printed = run_page("estimators.md", tmp_path)
     assert min(map(float, printed[0].strip("[] \n").split())) > 0.8
     assert after["logits"].shape == (1197, 10) and float(printed[1].split()[1]) > 0.8
+    assert (tmp_path / "net.onnx").is_file() and printed[3] == "['label', 'probabilities']\n"
 
 
 def test_time_series(tmp_path):

@@ -50,6 +50,8 @@ def main(
 
     offset = scale = None
     metadata = {"classes": json.dumps(trained.classes), "outputs": "probabilities" if probabilities else "logits"}
+    if "offset" in trained.preprocessing:
+        raise ValueError(f"{model} is an estimator's: export it in Python, by its to_onnx")
     if "full_scale" in trained.preprocessing:
         metadata |= of_full_scale(trained.preprocessing["full_scale"])
     if trained.preprocessing["mean"] is not None:

@@ -284,6 +284,8 @@ def _named(layer: Layer, trees: Sequence[Tree]) -> Tree:
 
 def _of_predictor(file: Path) -> Pretrained:
     trained = predictor.load(file)
+    if "offset" in trained.preprocessing:
+        raise ValueError(f"{file} is an estimator's: train on in Python, by its warm_start")
     model, layer = trained.description["model"], trained.model
     names = child_names("read", layer.children)
     params, state = ([of[name] for name in names] for of in (trained.params, trained.state))

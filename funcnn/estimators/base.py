@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -24,10 +25,11 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from funcnn import checks, data, optim, streams, tree
+from funcnn import checks, data, files, optim, streams, tree
 from funcnn.estimators import layout, scaling
 from funcnn.estimators.network import ACTIVATIONS, Network, build, check_outputs, default_model, is_image, pair
 from funcnn.estimators.scaling import Scaling
+from funcnn.intermediates import up_to
 from funcnn.kernels.conv.dispatch import exact
 from funcnn.keys import Key
 from funcnn.layer import Layer
@@ -45,6 +47,8 @@ _SMALL_SET = 1 << 12
 # The default number of epochs: _EPOCHS, or more if those are fewer than _UPDATES steps.
 _EPOCHS, _UPDATES = 10, 450
 _BATCH_SIZE = 32
+# Examples (h, w) of which one side is below _LEAST_SIDE and the other this many times as long are series, not pictures.
+_LEAST_SIDE, _SERIES_RATIO = 16, 4
 
 
 class TrainingData(NamedTuple):
@@ -66,7 +70,10 @@ class TrainingData(NamedTuple):
 class BaseConvNet(BaseEstimator):  # type: ignore[misc]
     """The common part of classifier and regressor, which define targets, loss and score."""
 
+    _least_to_validate = 1  # examples of which the score is defined
+
     image_shape_: tuple[int, ...]
+    input_shape_: tuple[int, ...]
     layout_: str
     network_: Network
     offset_: Array
@@ -77,7 +84,6 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
     best_validation_score_: float | None
     best_loss_: float | None
     _train_state: TrainState
-    _solver: str
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Any:
         """Train the network.
@@ -87,7 +93,8 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         X : array-like (n, features), (n, h, w) or (n, h, w, c)
             Flat rows or images.
         y : array-like (n,)
-            Classes, numbers or strings; for the regressor real numbers, also (n, outputs).
+            Classes, numbers or strings, or 0 and 1 for each label (n, labels); for the regressor real numbers, also
+            (n, outputs).
         sample_weight : array-like (n,), optional
             >= 0, not all 0. A weight of k counts as k repeats, one of 0 as absence.
         X_val, y_val : array-like, optional
@@ -162,10 +169,9 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             self._widen_range(training_data)
             self.loss_curve_ = list(self.loss_curve_)
             train_state = self._train_state
-            if not train_state.opt_state or self.solver != self._solver:
+            if train_state.optimizer != optimizer.name:
                 opt_state = optimizer.init(train_state.params)
                 train_state = train_state._replace(opt_state=opt_state, optimizer=optimizer.name)
-        self._solver = self.solver
         epochs = self._epochs(model, optimizer, training_data, train_state, train_state.epoch + 1)
         for epoch in self._recorded(epochs, model, None):
             self._train_state = epoch.train_state
@@ -196,7 +202,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         dtype = tree.leaves(train_state.params)[0].dtype
         return fit(
             model,
-            self._loss(),
+            self._loss(training_data),
             optimizer,
             self._scaled(x, dtype),
             self._encoded(targets, dtype),
@@ -254,20 +260,185 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         return self._forward(self.model_, self._rows(X, reset=False))
 
     def _forward(self, model: Layer, x: Array) -> Array:
-        """Return the network's outputs (n, outputs), in float64.
+        """Return the outputs (n, ...) of the network, or of its first layers, in float64.
 
         In float64 and by exact methods a row's outputs do not depend on the other rows.
         """
         params, state = (tree.map(lambda leaf: leaf.astype(np.float64), part) for part in (self.params_, self.state_))
         with exact(), np.errstate(over="ignore", invalid="ignore"):
             outputs = predict(model, params, state, self._scaled(x, np.float64), threads=self.threads)
-        finite = np.isfinite(outputs).all(axis=1)
+        finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
         if not finite.all():
             raise ValueError(
                 f"the outputs of row {finite.argmin()} are not finite: its numbers lie too far outside of those of the "
                 "training data"
             )
         return outputs
+
+    # --- the fitted network, elsewhere ------------------------------------------------------------------------------
+
+    def activations(self, X: Any, *, layer: str) -> Array:
+        """Return what a layer of the network computes of raw examples.
+
+        Parameters
+        ----------
+        X : array-like (n, features), (n, h, w) or (n, h, w, c)
+            As `predict` takes it.
+        layer : str
+            The layer's path, such as "0_conv2d", as `funcnn.summary` names them.
+
+        Returns
+        -------
+        array of float64 (n, ...)
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer; the message names them.
+
+        Examples
+        --------
+        >>> from funcnn.estimators import ConvNetClassifier
+        >>> X, y = np.random.default_rng(0).normal(size=(20, 8, 8)), np.arange(20) % 2
+        >>> net = ConvNetClassifier(channels=(4,), max_iter=1, random_state=0).fit(X, y)
+        >>> net.activations(X[:3], layer="0_conv2d").shape
+        (3, 8, 8, 4)
+        """
+        check_is_fitted(self, "params_")
+        return self._forward(up_to(self.model_, layer), self._rows(X, reset=False))
+
+    def to_onnx(self, file: str | os.PathLike[str] | None = None) -> Any:
+        """Return the fitted estimator as an ONNX graph for other runtimes: scaling, network and probabilities.
+
+        Parameters
+        ----------
+        file : path, optional
+            Where to write it as well, completely or not at all.
+
+        Returns
+        -------
+        onnx.ModelProto
+            Of opset 17. Its input "x" is float32 (N, ...), raw examples in the shape in which `fit` took them. The
+            outputs of a classifier are "label" and "probabilities", float32 (N, n_classes), in the order of
+            ``classes_``; that of a regressor is "y".
+
+        Raises
+        ------
+        ValueError
+            If ``model`` has a layer that ONNX does not have, such as your own; a note has its path.
+        OSError
+            If the file cannot be written, naming it.
+        ImportError
+            If onnx is missing, naming the extra ``onnx``.
+
+        Notes
+        -----
+        skl2onnx converts pipelines with the estimator in them, without anything to register.
+
+        Examples
+        --------
+        >>> from funcnn.estimators import ConvNetClassifier
+        >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]), ["low", "low", "high", "high"]
+        >>> net = ConvNetClassifier(channels=(4,), random_state=0).fit(X, y)
+        >>> [output.name for output in net.to_onnx().graph.output]
+        ['label', 'probabilities']
+        """
+        from funcnn.estimators.onnx_graph import graph_of  # needs onnx, an extra
+
+        check_is_fitted(self, "params_")
+        proto = graph_of(self, self.input_shape_)
+        if file is not None:
+            files.write_atomic(file, proto.SerializeToString())
+        return proto
+
+    def onnx_parser(self) -> Any:
+        """Return what skl2onnx, which calls this, needs to know of the outputs."""
+        from funcnn.estimators import onnx_graph
+
+        return onnx_graph.parser_of(self)
+
+    def onnx_shape_calculator(self) -> Any:
+        """Return what skl2onnx, which calls this, needs to know of the outputs' shapes."""
+        from funcnn.estimators import onnx_graph
+
+        return onnx_graph.shape_calculator_of(self)
+
+    def onnx_converter(self) -> Any:
+        """Return the converter for skl2onnx, which calls this."""
+        from funcnn.estimators import onnx_graph
+
+        return onnx_graph.converter_of(self)
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to one file, a safetensors file without pickle; completely, or not at all.
+
+        `load` gives the estimator back. `funcnn.predictor.load` makes a predictor of the file, which needs NumPy and
+        safetensors, no scikit-learn, and predicts in float32.
+
+        Parameters
+        ----------
+        file : path
+            Its folder must exist.
+
+        Raises
+        ------
+        ValueError
+            If a layer of ``model`` or a parameter is code of your own, such as a function for ``augment``; the message
+            says what to do.
+        OSError
+            If the file cannot be written, naming it.
+        ImportError
+            If safetensors is missing, naming the extra ``checkpoint``.
+
+        Notes
+        -----
+        The state of the optimizer is in the file as well, so that `partial_fit` goes on exactly. What is not: initial
+        parameters by functions or files of your own, which a later `fit` without ``warm_start`` would start from; it
+        starts from those of the layers. A function for ``model`` is loaded as the layer that it returned.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from funcnn import predictor
+        >>> from funcnn.estimators import ConvNetClassifier
+        >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]), ["low", "low", "high", "high"]
+        >>> net = ConvNetClassifier(channels=(4,), random_state=0).fit(X, y)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(f"{folder}/net.safetensors")
+        ...     again = ConvNetClassifier.load(f"{folder}/net.safetensors")
+        ...     served = predictor.load(f"{folder}/net.safetensors")
+        >>> bool((again.predict_proba(X) == net.predict_proba(X)).all()), served.predict(X)
+        (True, array(['low', 'low', 'high', 'high'], dtype='<U4'))
+        """
+        from funcnn.estimators import saving  # needs safetensors, an extra
+
+        saving.save(self, file)
+
+    @classmethod
+    def load(cls, file: str | os.PathLike[str]) -> Any:
+        """Read an estimator that `save` wrote, by any version of Python, scikit-learn and, up to this one, funcnn.
+
+        Parameters
+        ----------
+        file : path
+
+        Returns
+        -------
+        estimator
+            Fitted, with the same parameters and attributes; its predictions are equal bit for bit.
+
+        Raises
+        ------
+        funcnn.checkpoint.CheckpointError
+            If the file cannot be read, is damaged, holds another estimator, or was written by a later version.
+
+        Examples
+        --------
+        See `save`.
+        """
+        from funcnn.estimators import saving  # needs safetensors, an extra
+
+        return saving.load(cls, file)
 
     # --- data -------------------------------------------------------------------------------------------------------
 
@@ -291,8 +462,8 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         weight = self._weighted(targets, weight)
         training_data = _weighed(x, targets, weight, "sample")
         if first:
+            self.input_shape_ = shape_of(X)[1:]
             self._set_layout(_found_image_shape(shape_of(X)), training_data.x, earlier)
-        if first:
             self.network_ = Network(self.image_shape_, outputs, self._model(outputs))
         return training_data
 
@@ -354,20 +525,40 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
                 raise ValueError(f"image_shape {self.image_shape} does not fit the data, which has {has}")
             self.image_shape_, self.layout_ = given, f"{features} features are {given}, as image_shape says"
         elif found is not None:
+            self._check_pictures(self.input_shape_)
             self.image_shape_, self.layout_ = found, f"{features} features are {found}, as X is"
         elif earlier is not None and math.prod(earlier[0]) == features:
             self.image_shape_, self.layout_ = earlier
         else:
-            self.image_shape_, self.layout_, guess = layout.of_columns(x, named=hasattr(self, "feature_names_in_"))
+            named = hasattr(self, "feature_names_in_")
+            self.image_shape_, self.layout_, guess = layout.of_columns(x, named=named)
             if guess:
-                side = math.isqrt(features)
+                side, _, channels = layout.square_of(features)
+                square = (side, side) if channels == 1 else (side, side, channels)
                 warnings.warn(
-                    f"{self.layout_}. This is a guess: give image_shape=({side}, {side}) or (1, {features})",
-                    stacklevel=5,
+                    f"{self.layout_}. This is a guess: give image_shape={square} or (1, {features})", stacklevel=5
                 )
         if self.verbose:
             with suppress(OSError, ValueError):  # as the progress, it is not worth a fit
                 print(self.layout_, file=streams.guard(sys.stderr), flush=True)
+
+    def _check_pictures(self, shape: tuple[int, ...]) -> None:
+        """Raise an error that names the right call if examples of this shape are series, or have channels first."""
+        meant = ""
+        if len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > 4:
+            meant = f"has its {shape[0]} channels before {shape[1]}x{shape[2]} pixels: pass X.transpose(0, 2, 3, 1)"
+        elif len(shape) == 2 and min(shape) < _LEAST_SIDE and max(shape) >= _SERIES_RATIO * min(shape):
+            series = type(self).__name__.replace("ConvNet", "TimeSeriesConv")
+            turned = "" if shape[0] < shape[1] else ".transpose(0, 2, 1)"
+            meant = (
+                f"looks like series of {max(shape)} steps in {min(shape)} channels: "
+                f"{series}().fit(X{turned}, y) takes those"
+            )
+        if meant:
+            raise ValueError(
+                f"X (n, {', '.join(map(str, shape))}) {meant}; if it is images of {shape[0]}x{shape[1]}, "
+                f"image_shape={shape} says so"
+            )
 
     def _check_validation(self, validation: TrainingData) -> None:
         """Raise an error if the score of these data is not defined."""
@@ -386,10 +577,11 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
     def _hold_out(self, training_data: TrainingData, key: Key) -> tuple[TrainingData, TrainingData]:
         """Split the data into those to train on and those to validate on."""
         x, targets, weight = training_data
-        size = math.ceil(self.validation_fraction * len(x))
-        if size == len(x):
+        size = max(math.ceil(self.validation_fraction * len(x)), self._least_to_validate)
+        if size >= len(x):
             raise ValueError(
-                f"validation_fraction {self.validation_fraction} of {len(x)} examples leaves none to train on"
+                f"validation_fraction {self.validation_fraction} of {len(x)} examples leaves none to train on: "
+                f"{size} must be held out"
             )
         held_out, trained = (
             TrainingData(x[part], targets[part], None if weight is None else weight[part])

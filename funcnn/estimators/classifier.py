@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_y
 
 from funcnn import data, losses
-from funcnn.estimators.base import BaseConvNet, TrainingData
+from funcnn.estimators.base import BaseConvNet, TrainingData, shape_of
 from funcnn.keys import Key, generator
 from funcnn.layer import Layer
 from funcnn.losses import Loss
-from funcnn.ops import log_softmax
+from funcnn.ops import log_sigmoid, log_softmax, sigmoid
 from funcnn.tree import Array
 
 __all__ = ["ConvNetClassifier"]
@@ -26,6 +27,9 @@ __all__ = ["ConvNetClassifier"]
 
 class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     """Convolutional network for classification, with scikit-learn's interface.
+
+    Labels y are one class for each example or, as 0 and 1 in an array (n, labels), any number of them: multilabel, with
+    a sigmoid for each label instead of one softmax.
 
     Parameters
     ----------
@@ -73,7 +77,9 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         ``augment(key, x) -> x`` for each batch of scaled images (n, h, w, c). "auto" shifts half of them by up to a
         pixel (`funcnn.data.random_shift`) if they are at least 8x8.
     class_weight : dict, "balanced" or None
-        As in scikit-learn: by class, >= 0; a class that is missing has 1.
+        As in scikit-learn: by class, >= 0; a class that is missing has 1. In multilabel classification the weight of a
+        label, by its column, is that of the examples that have it, relative to those that have not; it does not count
+        in the validation score. "balanced" gives both the same weight in all.
     early_stopping : bool
         Whether to stop when the score on validation data (held-out examples, or X_val and y_val) no longer rises, and
         to restore the parameters of the best epoch. Without it, training stops when the training loss no longer falls.
@@ -98,6 +104,8 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : array (n_classes,)
+        In multilabel classification, the columns: 0, 1, ...
+    multilabel_ : bool
     n_features_in_ : int
         Number of features of a row; of an image, h * w * c.
     feature_names_in_ : array of str
@@ -139,6 +147,7 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     """
 
     classes_: Array
+    multilabel_: bool
 
     def __init__(
         self,
@@ -246,7 +255,7 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
             return self._partial_fit(X, y, sample_weight, classes=classes)
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable class of each row or image.
+        """Return the most probable class of each row or image, or 0 or 1 for each of its labels.
 
         Parameters
         ----------
@@ -256,6 +265,7 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         Returns
         -------
         array (n,)
+            In multilabel classification (n, labels).
 
         Examples
         --------
@@ -264,8 +274,7 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         >>> net.predict(X)
         array(['low', 'low', 'high', 'high'], dtype='<U4')
         """
-        outputs = self._outputs(X)
-        return self.classes_[outputs.argmax(axis=1)]
+        return self._decided(self._outputs(X))
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class for each row or image.
@@ -278,7 +287,7 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         Returns
         -------
         array (n, n_classes)
-            In the order of ``classes_``.
+            In the order of ``classes_``. Of labels, each has its own probability: rows do not sum to 1.
 
         Examples
         --------
@@ -287,7 +296,8 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         >>> net.classes_, net.predict_proba(X).sum(axis=1).round(6)
         (array(['high', 'low'], dtype='<U4'), array([1., 1., 1., 1.]))
         """
-        return np.exp(self.predict_log_proba(X))
+        outputs = self._outputs(X)
+        return sigmoid(outputs)[0] if self.multilabel_ else np.exp(log_softmax(outputs)[0])
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithm of the probability of each class for each row or image.
@@ -309,7 +319,8 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         >>> np.allclose(np.exp(net.predict_log_proba(X)), net.predict_proba(X))
         True
         """
-        return log_softmax(self._outputs(X))[0]
+        outputs = self._outputs(X)
+        return log_sigmoid(outputs)[0] if self.multilabel_ else log_softmax(outputs)[0]
 
     def decision_function(self, X: Any) -> Array:
         """Return the logits for each row or image.
@@ -332,40 +343,77 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         array([ True,  True, False, False])
         """
         outputs = self._outputs(X)
-        return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
+        return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 and not self.multilabel_ else outputs
+
+    def _decided(self, outputs: Array) -> Array:
+        """Return the predictions for outputs of the network."""
+        return (outputs > 0).astype(np.int64) if self.multilabel_ else self.classes_[outputs.argmax(axis=1)]
 
     def _targets(self, y: Any) -> Array:
+        if len(shape_of(y)) == 2 and type_of_target(y, input_name="y") == "multilabel-indicator":
+            labels = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
+            return labels.astype(np.int64)
         targets: Array = _check_y(y, estimator=self)
         check_classification_targets(targets)
         return targets
 
     def _count_outputs(self, targets: Array, first: bool, classes: Any) -> int:
         """Return the number of classes, which the first targets determine unless the classes are given."""
+        multilabel = targets.ndim == 2
+        goes_on = not first or (self.warm_start and hasattr(self, "classes_"))
+        if goes_on and multilabel != self.multilabel_:
+            kinds = ["one class for each example", "0 or 1 for each label"]
+            raise ValueError(f"y has {kinds[multilabel]}, but was fitted on {kinds[self.multilabel_]}")
+        if multilabel:
+            return self._count_labels(targets.shape[1], goes_on, classes)
         if first:
             found = np.unique(targets if classes is None else classes)
-            if self.warm_start and hasattr(self, "classes_") and not np.array_equal(found, self.classes_):
+            if goes_on and not np.array_equal(found, self.classes_):
                 raise ValueError(
                     f"warm_start: y has the classes {found.tolist()}, the earlier fit {self.classes_.tolist()}"
                 )
-            self.classes_ = found
+            self.classes_, self.multilabel_ = found, False
         unknown = np.setdiff1d(targets, self.classes_)
         if len(unknown):
             raise ValueError(f"y has the classes {unknown.tolist()}, which are not among {self.classes_.tolist()}")
         return len(self.classes_)
 
-    def _weighted(self, targets: Array, weight: Array | None) -> Array | None:
+    def _count_labels(self, labels: int, goes_on: bool, classes: Any) -> int:
+        """Return the number of labels, which the first targets determine."""
+        columns = np.arange(labels)
+        if goes_on and labels != len(self.classes_):
+            raise ValueError(f"y has {labels} labels, but was fitted on {len(self.classes_)}")
+        if classes is not None and not np.array_equal(np.unique(classes), columns):
+            raise ValueError(f"classes {np.unique(classes).tolist()} must be the columns of y, {columns.tolist()}")
+        self.classes_, self.multilabel_ = columns, True
+        return labels
+
+    def _weights_of_labels(self, targets: Array, weight: Array | None) -> Array | None:
+        """Return what the losses of positive labels are multiplied by."""
         if self.class_weight is None:
+            return None
+        if not isinstance(self.class_weight, str):
+            return self._given_class_weights()
+        having = np.average(targets, axis=0, weights=weight)
+        return np.divide(1 - having, having, out=np.ones_like(having), where=having > 0)
+
+    def _given_class_weights(self) -> Array:
+        """Return the weight of each class that ``class_weight`` gives."""
+        classes = self.classes_.tolist()
+        unknown = [label for label in self.class_weight if label not in classes]
+        if unknown:
+            raise ValueError(f"class_weight has the classes {unknown}, which are not among {classes}")
+        return np.array([self.class_weight.get(label, 1.0) for label in classes], np.float64)
+
+    def _weighted(self, targets: Array, weight: Array | None) -> Array | None:
+        if self.class_weight is None or self.multilabel_:
             return weight
         labels = np.searchsorted(self.classes_, targets)
         if isinstance(self.class_weight, str):
             counts = np.bincount(labels, weights=weight, minlength=len(self.classes_))
             of_classes = counts.sum() / np.count_nonzero(counts) / np.where(counts > 0, counts, np.inf)
         else:
-            classes = self.classes_.tolist()
-            unknown = [label for label in self.class_weight if label not in classes]
-            if unknown:
-                raise ValueError(f"class_weight has the classes {unknown}, which are not among {classes}")
-            of_classes = np.array([self.class_weight.get(label, 1.0) for label in classes], np.float64)
+            of_classes = self._given_class_weights()
         return of_classes[labels] if weight is None else weight * of_classes[labels]
 
     def _check_parameters(self) -> None:
@@ -380,11 +428,13 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
                 raise self._invalid("class_weight", f"finite and >= 0 for each class, also for {label!r}", weight)
 
     def _encoded(self, targets: Array, dtype: Any) -> Array:
-        return np.searchsorted(self.classes_, targets)
+        return targets.astype(dtype) if self.multilabel_ else np.searchsorted(self.classes_, targets)
 
     def _split(self, targets: Array, held_out: int, key: Key) -> tuple[Array, ...]:
         """Split indices, stratified if each class can be in both parts; else one of each class stays to train on."""
         n = len(targets)
+        if self.multilabel_:
+            return data.split(n, [held_out / n], key=key)
         counts = np.unique(targets, return_counts=True)[1]
         if counts.min() > 1 and len(counts) <= min(held_out, n - held_out):
             return data.split(n, [held_out / n], key=key, stratify=targets)
@@ -397,15 +447,21 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
             )
         return free[:held_out], np.setdiff1d(order, free[:held_out])
 
-    def _loss(self) -> Loss:
+    def _outputs_described(self) -> dict[str, Any]:
+        return {"kind": "labels" if self.multilabel_ else "classes", "classes": [str(name) for name in self.classes_]}
+
+    def _loss(self, training_data: TrainingData) -> Loss:
+        if self.multilabel_:
+            pos_weight = self._weights_of_labels(training_data.targets, training_data.weight)
+            return partial(losses.sigmoid_binary_cross_entropy, pos_weight=pos_weight)
         return losses.softmax_cross_entropy
 
     def _score(self, model: Layer, validation: TrainingData) -> float:
         x, y, weight = validation
-        predicted = self.classes_[self._forward(model, x).argmax(axis=1)]
-        return float(accuracy_score(y, predicted, sample_weight=weight))
+        return float(accuracy_score(y, self._decided(self._forward(model, x)), sample_weight=weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = True
+        tags.classifier_tags.multi_label = True
         return tags

@@ -16,6 +16,8 @@ SMALLEST_IMAGE = 8
 _ROWS = 1000
 # With fewer rows than these, pictures are compared in their mean too; with fewer than those, any table is a guess.
 _CORRELATED, _KNOWN = 10, 5
+# The side of the colour images of the usual data sets, from which on a table of as many columns is a guess.
+_USUAL_SIDE = 32
 # Neighbours are alike if their similarity is above that of all pairs by this part of what it could be, and by so many
 # standard errors; from _TABLE to _IMAGE standard errors it is a guess. Of 300 permutations of 10 digits none has 3.
 _LEAST, _TABLE, _ALIKE, _IMAGE = 0.03, 2.0, 3.0, 4.0
@@ -56,6 +58,11 @@ def of_columns(x: Array, *, named: bool) -> Layout:
         Tables have the image shape (1, features, 1). Unnamed squares smaller than 8x8 are laid out as such, but scaled
         and augmented as tables.
 
+    Raises
+    ------
+    ValueError
+        If the columns look like images of three colours, whose order they do not tell.
+
     Examples
     --------
     >>> from sklearn.datasets import load_digits
@@ -64,11 +71,13 @@ def of_columns(x: Array, *, named: bool) -> Layout:
     ((8, 8, 1), (1, 64, 1))
     """
     features = x.shape[1]
-    side = math.isqrt(features)
-    table, image = (1, features, 1), (side, side, 1)
+    side, _, channels = image = square_of(features)
+    table = (1, features, 1)
     square = f"images of {side}x{side}"
-    if side * side != features:
+    if side * side * channels != features:
         return Layout(table, f"{features} columns are a table: they are no square", guess=False)
+    if channels == 3:
+        return _of_colours(x, side, named)
     if side < SMALLEST_IMAGE:
         shape = table if named else image
         return Layout(shape, f"{features} columns are a table: too few for an image", guess=False)
@@ -86,6 +95,36 @@ def of_columns(x: Array, *, named: bool) -> Layout:
         )
     unclear = len(x) < _KNOWN or (enough and rise > _TABLE * error and slack > -rise / 5)
     return Layout(table, f"{features} columns are a table, not {square}, for neighbours are not alike: {seen}", unclear)
+
+
+def square_of(features: int) -> tuple[int, int, int]:
+    """Return the (h, w, c) of a square image of so many numbers: grey, else of three colours, else one that has fewer.
+
+    Examples
+    --------
+    >>> square_of(64), square_of(3072), square_of(65)
+    ((8, 8, 1), (32, 32, 3), (8, 8, 1))
+    """
+    side, coloured = math.isqrt(features), math.isqrt(features // 3)
+    if side * side != features and 3 * coloured * coloured == features and coloured >= SMALLEST_IMAGE:
+        return coloured, coloured, 3
+    return side, side, 1
+
+
+def _of_colours(x: Array, side: int, named: bool) -> Layout:
+    """Decide about columns that may be square images of three colours; if they are, only the user knows their order."""
+    table = (1, x.shape[1], 1)
+    if named:
+        return Layout(table, f"{x.shape[1]} named columns are a table", guess=False)
+    for plane in (x[:, ::3], x[:, : side * side]):
+        if of_columns(plane, named=False).image_shape != (1, side * side, 1):
+            raise ValueError(
+                f"{x.shape[1]} columns look like colour images of {side}x{side}: give image_shape=({side}, {side}, 3) "
+                f"if the colours of a pixel are beside each other, X.reshape(-1, 3, {side}, {side}).transpose(0, 2, 3, "
+                f"1) if the pixels of a colour are, or image_shape=(1, {x.shape[1]}) if they are a table"
+            )
+    reason = f"{x.shape[1]} columns are a table, not colour images of {side}x{side}, for neighbours are not alike"
+    return Layout(table, reason, guess=side >= _USUAL_SIDE)
 
 
 def _similarities(x: Array, side: int) -> tuple[float, float, float, float, float]:

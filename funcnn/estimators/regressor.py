@@ -43,6 +43,8 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
     loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_
         As there. Losses are mean squared errors of standardised targets, scores are coefficients of determination.
     n_outputs_ : int
+    flat_ : bool
+        Whether y was (n,), as predictions are then.
     target_mean_, target_scale_ : array (n_outputs_,)
         Mean and standard deviation, by which targets are standardised, so that their units do not matter. A target that
         does not vary is predicted as it is.
@@ -187,7 +189,7 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
 
     def _shaped(self, outputs: Array) -> Array:
         values = outputs * self.target_scale_ + self.target_mean_
-        return values[:, 0] if self._flat else values
+        return values[:, 0] if self.flat_ else values
 
     def _targets(self, y: Any) -> Array:
         targets = np.asarray(_check_y(y, multi_output=True, y_numeric=True, estimator=self))
@@ -199,7 +201,7 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
         """Return the number of outputs, which the first targets determine."""
         outputs = math.prod(targets.shape[1:])
         if first:
-            self.n_outputs_, self._flat = outputs, targets.ndim == 1
+            self.n_outputs_, self.flat_ = outputs, targets.ndim == 1
         elif outputs != self.n_outputs_:
             raise ValueError(f"y has {outputs} outputs, but was fitted on {self.n_outputs_}")
         return outputs
@@ -219,11 +221,17 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
     def _split(self, targets: Array, held_out: int, key: Key) -> tuple[Array, ...]:
         return data.split(len(targets), [held_out / len(targets)], key=key)
 
-    def _loss(self) -> Loss:
+    def _outputs_described(self) -> dict[str, Any]:
+        target = {"target_mean": self.target_mean_.tolist(), "target_scale": self.target_scale_.tolist()}
+        return {"kind": "numbers", "classes": [], **target, "flat": self.flat_}
+
+    def _loss(self, training_data: TrainingData) -> Loss:
         return losses.mse
 
+    _least_to_validate = 2  # R2 needs so many
+
     def _check_validation(self, validation: TrainingData) -> None:
-        if len(validation.x) < 2:
+        if len(validation.x) < self._least_to_validate:
             raise ValueError("R2 needs at least two examples to validate on, and there is one")
 
     def _score(self, model: Layer, validation: TrainingData) -> float:

@@ -9,6 +9,7 @@ independent yes-or-no outputs.
 that are made of others, and builds any of them from its name and arguments.
 """
 
+from funcnn.descriptions import described
 from funcnn.models.deep import mobilenet, resnet, vgg
 from funcnn.models.description import build as build
 from funcnn.models.description import ensemble, fine_tuned, network
@@ -18,6 +19,7 @@ from funcnn.models.small import convnet, lenet5, mlp, seed_convnet
 
 __all__ = [
     "convnet",
+    "described",
     "ensemble",
     "fcn",
     "fine_tuned",

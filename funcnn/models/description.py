@@ -8,6 +8,7 @@ from typing import Any
 
 from funcnn import checks, layers
 from funcnn.combinators import frozen, graph, parallel, serial, split
+from funcnn.descriptions import described
 from funcnn.layer import Layer
 from funcnn.layers import reduce_mean, reshape
 from funcnn.models.deep import mobilenet, resnet, vgg
@@ -51,9 +52,9 @@ def build(model: Any, *, arrays: int | None = None) -> Layer:
     name, arguments = model.get("name"), model["arguments"]
     if not isinstance(name, str) or name not in _MODELS:
         raise ValueError(f"build: funcnn.models has no {reprlib.repr(name)}, only {', '.join(_MODELS)}")
-    described = f"models.{name} with {reprlib.repr(arguments)}"
+    text = f"models.{name} with {reprlib.repr(arguments)}"
     if arrays is not None and _least_arrays(name, arguments, arrays) > arrays:
-        raise ValueError(f"build: {described} would have more layers than the parameters have arrays, {arrays:,}")
+        raise ValueError(f"build: {text} would have more layers than the parameters have arrays, {arrays:,}")
     try:
         layer = _MODELS[name](**arguments)
     except TypeError as error:
@@ -66,16 +67,16 @@ def _least_arrays(name: str, arguments: Mapping[str, Any], arrays: int) -> int:
 
     Every layer that an argument describes by an entry of its own has an array, and so has every block of a resnet,
     every module of an inception_time and every member of an ensemble.
-    Only the nodes of a `network` may have none, but a description of them is as long as they are many.
+    Only the layers of `network` and `described` may have none, but a description of them is as long as they are many.
     """
-    if name == "network":
+    if name in ("network", "described"):
         return 0
     if name in _OF_OTHERS:
-        described = _description(arguments.get(_OF_OTHERS[name]))
+        other = _description(arguments.get(_OF_OTHERS[name]))
         members = arguments.get("members", 1)
-        if described is None or not checks.is_int(members):
+        if other is None or not checks.is_int(members):
             return 0
-        return members if members > arrays else members * _least_arrays(*described, arrays)
+        return members if members > arrays else members * _least_arrays(*other, arrays)
     counts = {"resnet": arguments.get("blocks"), "inception_time": [arguments.get("depth")]}.get(name)
     blocks = sum(n for n in counts if checks.is_int(n) and n > 0) if isinstance(counts, list | tuple) else 0
     return max(blocks, _values(arguments, arrays + _OTHER_VALUES) - _OTHER_VALUES)
@@ -230,8 +231,8 @@ def _build_other(where: str, model: Any) -> Layer:
 _MODELS: Mapping[str, Callable[..., Layer]] = {
     function.__name__: function
     for function in (
-        convnet, ensemble, fcn, fine_tuned, inception_time, lenet5, mlp, mobilenet, network, resnet, resnet1d,
-        seed_convnet, vgg,
+        convnet, described, ensemble, fcn, fine_tuned, inception_time, lenet5, mlp, mobilenet, network, resnet,
+        resnet1d, seed_convnet, vgg,
     )
 }  # fmt: skip
 # The models made of another, and the argument that describes it.

@@ -66,7 +66,8 @@ def to_onnx(
     ------
     ValueError
         If a layer is not one of `funcnn.layers`, has an option that opset 17 lacks, or does not fit ``params``,
-        ``state`` or ``in_shape``; a note has its path. If there is an ``offset`` or ``scale`` for ids.
+        ``state`` or ``in_shape``; a note has its path. If there is an ``offset`` or ``scale`` for ids, or one that does
+        not broadcast to ``in_shape``.
 
     Examples
     --------
@@ -87,8 +88,9 @@ def to_onnx(
     graph = _Graph([], [], {})
     x = _Value("x", ("N", *in_shape), False)
     y = x
-    for operator, number in (("Sub", offset), ("Div", scale)):
+    for operator, name, number in (("Sub", "offset", offset), ("Div", "scale", scale)):
         if number is not None:
+            _check_scaling(name, np.shape(number), tuple(in_shape))
             y = graph.add("scaling", operator, [y, np.asarray(number, np.float32)], y.shape)
     y = graph.channels_last("output", _layer(graph, "", model, params, state, y))
     if probabilities and y.shape[-1] == 1:
@@ -113,6 +115,16 @@ def to_onnx(
     helper.set_model_props(proto, dict(metadata or {}))
     checker.check_model(proto, full_check=True)
     return proto
+
+
+def _check_scaling(name: str, shape: tuple[int, ...], in_shape: tuple[int, ...]) -> None:
+    """Raise an error unless an offset or scale broadcasts to examples of a shape."""
+    try:
+        fits = np.broadcast_shapes(shape, in_shape) == in_shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"to_onnx: {name} of shape {shape} does not broadcast to examples of shape {in_shape}")
 
 
 class _Value(NamedTuple):
@@ -161,7 +173,7 @@ class _Graph(NamedTuple):
         return _Value(f"{name}:{operator}", tuple(shape), channels_first)
 
     def constant(self, name: str, array: Any) -> str:
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")
         self.constants.append(
             numpy_helper.from_array(array.astype(np.float32) if array.dtype.kind == "f" else array, name)
         )

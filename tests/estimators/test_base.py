@@ -263,6 +263,28 @@ def test_one_image_is_no_batch(image):
     assert net.predict(image[None]).shape == (1,)
 
 
+SERIES, COLOURS = np.zeros((9, 3, 100)), np.zeros((9, 3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "x", "words"),
+    [
+        (
+            ConvNetClassifier,
+            SERIES,
+            r"\(n, 3, 100\) looks like series of 100 .* TimeSeriesConvClassifier\(\).fit\(X, y\)",
+        ),
+        (ConvNetRegressor, SERIES.transpose(0, 2, 1), r"TimeSeriesConvRegressor\(\).fit\(X.transpose\(0, 2, 1\), y\)"),
+        (ConvNetClassifier, COLOURS, r"has its 3 channels before 32x32 pixels: pass X.transpose\(0, 2, 3, 1\)"),
+    ],
+    ids=["series", "time first", "channels first"],
+)
+def test_series_and_channels_first_are_no_pictures(estimator, x, words):
+    with pytest.raises(ValueError, match=words):
+        estimator(**SMALL).fit(x, LABELS[:9])
+    assert estimator(**SMALL, image_shape=x.shape[1:]).fit(x, LABELS[:9]).image_shape_[:2] == x.shape[1:3]
+
+
 @pytest.mark.parametrize("channels", [4, ()])
 def test_one_convolution_or_none(channels):
     net = ConvNetClassifier(**{**SMALL, "channels": channels}).fit(DIGITS[:50], LABELS[:50])
@@ -313,9 +335,16 @@ def test_class_weights_count_in_the_validation_score():
 
 def test_validation_data_that_give_no_score():
     with pytest.raises(ValueError, match="R2 needs at least two examples to validate on, and there is one"):
-        ConvNetRegressor(**SMALL, early_stopping=True).fit(DIGITS[:10], LABELS[:10])
+        ConvNetRegressor(**SMALL).fit(DIGITS[:10], LABELS[:10], X_val=DIGITS[:1], y_val=LABELS[:1])
     with pytest.raises(ValueError, match=r"y has the classes \[10\], which are not among"):
         ConvNetClassifier(**SMALL).fit(DIGITS, LABELS, X_val=DIGITS, y_val=LABELS + 1)
+
+
+def test_a_regressor_holds_out_two_examples_at_least():
+    net = ConvNetRegressor(**SMALL, early_stopping=True, image_shape=(8, 8)).fit(DIGITS[:10], LABELS[:10])
+    assert len(net.validation_scores_) == net.n_iter_ and np.isfinite(net.validation_scores_).all()
+    with pytest.raises(ValueError, match=r"0.1 of 2 examples leaves none to train on: 2 must be held out"):
+        net.fit(DIGITS[:2], LABELS[:2])
 
 
 def test_each_class_keeps_an_example_to_train_on():
@@ -370,9 +399,9 @@ def test_a_warm_start_with_other_classes_is_refused():
 
 def test_partial_fit_with_another_solver_starts_its_own_optimizer():
     net = ConvNetClassifier(**SMALL).partial_fit(DIGITS[:99], LABELS[:99], classes=range(10))
-    for solver in ("sgd", "adam"):
-        net.set_params(solver=solver).partial_fit(DIGITS[:99], LABELS[:99])
-    assert len(net.loss_curve_) == 3
+    for solver, alpha in (("sgd", 0.5), ("adam", 0.5), ("adam", 0.0)):
+        net.set_params(solver=solver, alpha=alpha).partial_fit(DIGITS[:99], LABELS[:99])
+    assert len(net.loss_curve_) == 4
 
 
 @pytest.mark.parametrize("name", ["X", "y", "sample_weight", "X_val", "y_val"])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.ensemble import VotingClassifier
@@ -72,3 +73,44 @@ def test_other_company():
     assert importance.shape == (64,) and importance.max() > 0
     sizes, _, scores = learning_curve(net, x, y, train_sizes=[0.2, 1.0], cv=2)
     assert scores[0].mean() < scores[1].mean() and len(sizes) == 2
+
+
+SEVERAL = (LABELS[:, None] % [2, 3, 5] == 0).astype(int)  # divisible by 2, by 3, by 5
+
+
+def test_multilabel():
+    settings = {**SMALL, "channels": (8,), "hidden_layer_sizes": (32,)}
+    net = ConvNetClassifier(**settings, early_stopping=True).fit(DIGITS[:900], SEVERAL[:900])
+    proba = net.predict_proba(DIGITS[900:])
+    assert net.multilabel_ and net.classes_.tolist() == [0, 1, 2] and proba.shape == (897, 3)
+    assert np.array_equal(net.predict(DIGITS[900:]), proba > 0.5)
+    assert np.array_equal(net.decision_function(DIGITS[900:]) > 0, proba > 0.5)
+    assert np.allclose(np.exp(net.predict_log_proba(DIGITS[900:])), proba)
+    assert ((proba > 0.5) == SEVERAL[900:]).mean() > 0.85 and len(net.validation_scores_) == net.n_iter_
+    sparse = ConvNetClassifier(**settings, early_stopping=True).fit(DIGITS[:900], csr_array(SEVERAL[:900]))
+    assert np.array_equal(sparse.predict_proba(DIGITS[900:]), proba)
+
+
+def test_weights_of_labels():
+    x, y = DIGITS[:100], SEVERAL[:100]
+    plain, towards_5, balanced = (
+        ConvNetClassifier(class_weight=weight, **SMALL).fit(x, y).predict_proba(x).mean(axis=0)
+        for weight in (None, {2: 20.0}, "balanced")
+    )
+    assert towards_5[2] > plain[2] + 0.2 and balanced[2] > plain[2] + 0.1
+    with pytest.raises(ValueError, match=r"class_weight has the classes \[3\], which are not among \[0, 1, 2\]"):
+        ConvNetClassifier(class_weight={3: 1}, **SMALL).fit(x, y)
+
+
+def test_labels_that_do_not_fit_the_earlier_ones():
+    net = ConvNetClassifier(**SMALL).partial_fit(DIGITS[:100], SEVERAL[:100], classes=range(3))
+    with pytest.raises(ValueError, match="y has one class for each example, but was fitted on 0 or 1 for each label"):
+        net.partial_fit(DIGITS[:100], LABELS[:100])
+    with pytest.raises(ValueError, match="y has 2 labels, but was fitted on 3"):
+        net.partial_fit(DIGITS[:100], SEVERAL[:100, :2])
+    with pytest.raises(ValueError, match="y has 2 labels, but was fitted on 3"):
+        net.set_params(warm_start=True).fit(DIGITS[:100], SEVERAL[:100, :2])
+    with pytest.raises(ValueError, match="y has one class for each example, but was fitted on 0 or 1 for each label"):
+        net.fit(DIGITS[:100], LABELS[:100] % 3)
+    with pytest.raises(ValueError, match=r"classes \[0, 1\] must be the columns of y, \[0, 1, 2\]"):
+        ConvNetClassifier(**SMALL).partial_fit(DIGITS[:100], SEVERAL[:100], classes=range(2))

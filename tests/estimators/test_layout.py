@@ -105,3 +105,21 @@ def test_partial_fit_and_a_warm_start_keep_the_first_decision():
     for again in (net.partial_fit, net.fit):
         assert again(shuffled, LABELS).image_shape_ == (8, 8, 1)
     assert net.set_params(warm_start=False).fit(shuffled, LABELS).image_shape_ == (1, 64, 1)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 3, 1, 2)], ids=["colours last", "colours first"])
+def test_rows_that_look_like_colour_images_ask_for_their_shape(order):
+    grey = blobs(50, 10, 3).reshape(50, 10, 10, 1)
+    x = (grey * [1.0, 0.5, 0.2] + RNG.uniform(0, 0.1, (50, 10, 10, 3))).transpose(order).reshape(50, -1)
+    words = (
+        r"300 columns look like colour images of 10x10: give image_shape=\(10, 10, 3\) .* X.reshape\(-1, 3, 10, 10\)"
+    )
+    with pytest.raises(ValueError, match=words):
+        of_columns(x, named=False)
+    assert of_columns(x, named=True)[::2] == ((1, 300, 1), False)
+    assert of_columns(RNG.permuted(x, axis=1), named=False)[::2] == ((1, 300, 1), False)
+
+
+def test_a_table_as_wide_as_usual_colour_images_is_a_guess():
+    with pytest.warns(UserWarning, match=r"3072 columns are a table, .* give image_shape=\(32, 32, 3\) or \(1, 3072\)"):
+        ConvNetClassifier(**SMALL).fit(RNG.uniform(size=(9, 3072)), LABELS[:9])

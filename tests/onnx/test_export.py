@@ -12,6 +12,7 @@ import pytest
 from funcnn import layers, models, ops, residual, serial, tree
 from funcnn.combinators import frozen, graph
 from funcnn.combinators import parallel as side_by_side
+from funcnn.descriptions import describe
 from funcnn.initializers import standard_normal as normal
 from funcnn.layer import parameterless
 from funcnn.onnx import from_onnx, to_onnx
@@ -262,6 +263,7 @@ MODELS = {
     "seed_convnet": (models.seed_convnet(), (8, 8, 1)),
     "convnet": (models.convnet(), (8, 8, 1)),
     "mlp": (models.mlp(1), (30,)),
+    "described": (models.described(describe(models.mlp(2, hidden=(3,)))), (5,)),
     "lenet5": (models.lenet5(), (28, 28, 1)),
     "vgg": (models.vgg(blocks=((8,), (16, 16)), hidden=(32,)), (16, 16, 3)),
     "resnet": (models.resnet(blocks=(1, 1, 1)), (19, 16, 3)),
@@ -498,3 +500,20 @@ def test_without_onnx_the_error_names_the_extra():
     run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
     last = run.stderr.splitlines()[-1]
     assert run.returncode == 1 and last.startswith("ImportError: funcnn.onnx needs onnx: pip install 'funcnn[onnx]'")
+
+
+def test_bounds_and_fill_values_are_scalars():
+    """As the specification has them; tract refuses arrays of one number."""
+    model = serial(layers.clip(lower=-0.5, upper=0.5), layers.relu6(), layers.pad(1, value=0.25))
+    params, state, _ = model.init((0,), (4, 4, 1))
+    graph = to_onnx(model, params, state, (4, 4, 1)).graph
+    dims = {constant.name: list(constant.dims) for constant in graph.initializer}
+    scalars = [name for node in graph.node for name in node.input[1 if node.op_type == "Clip" else 2 :]]
+    assert len(scalars) == 5 and all(dims[name] == [] for name in scalars)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("offset", (3,)), ("scale", (5, 4, 4, 1)), ("scale", (1, 4, 4, 1))])
+def test_a_scaling_that_does_not_fit_is_refused(name, shape):
+    model = layers.relu()
+    with pytest.raises(ValueError, match=rf"{name} of shape \({shape[0]},.* does not broadcast to .* \(4, 4, 1\)"):
+        to_onnx(model, {}, {}, (4, 4, 1), **{name: np.ones(shape)})
