@@ -37,7 +37,7 @@ def main(
         list[Path],
         typer.Argument(
             metavar="INPUTS...",
-            help="Image files, folders of images, .npz files with an array x, tables "
+            help="Image files, folders of images, .npz files with an array x, .npy files, tables "
             "(.csv, .tsv), whose columns are matched by name.",
         ),
     ],
@@ -88,7 +88,7 @@ def csv_text(name: str) -> str:
 
 
 def files_of(path: Path) -> list[Path] | None:
-    """Return the image files of an input, or None for an .npz file or a table."""
+    """Return the image files of an input, or None for an .npz or .npy file or a table."""
     if not path.exists():
         raise FileNotFoundError(f"cannot read {path}: No such file or directory")
     if path.is_dir():
@@ -99,7 +99,7 @@ def files_of(path: Path) -> list[Path] | None:
         if left_out:
             console.warn(f"{path}: {left_out}")
         return files
-    return None if path.suffix.lower() in {".npz", *TABLE_SUFFIXES} else [path]
+    return None if path.suffix.lower() in {".npz", ".npy", *TABLE_SUFFIXES} else [path]
 
 
 def examples(
@@ -114,13 +114,14 @@ def examples(
             path,
             full_scale=known.get("full_scale"),
             features=trained.description["data"].get("feature_names"),
+            cache="auto",
         )
         warn_of_other_pixels(x, known.get("full_scale", 1), known, str(path))
         yield [f"{path}[{i}]" for i in range(len(x))], x
         return
     if len(trained.in_shape) != 3:
         raise ValueError(
-            f"{path}: the network takes rows of {trained.in_shape[0]} numbers, in tables or .npz files, not images"
+            f"{path}: the network takes rows of {trained.in_shape[0]} numbers, as of tables or arrays, not images"
         )
     height, width, channels = trained.in_shape
     for start in range(0, len(files), BATCH):

@@ -19,7 +19,8 @@ from funcnn.cli.history import epoch_row, history_writer
 from funcnn.cli.runs import Run
 from funcnn.combinators import frozen
 from funcnn.combinators.children import child_names
-from funcnn.data import Dataset, Splits
+from funcnn.data import Dataset, Selected, Source, Splits
+from funcnn.data.lazy import select
 from funcnn.keys import Key
 from funcnn.layer import Layer, op_and_options
 from funcnn.predictor import loss_for, preprocess, targets_for
@@ -153,17 +154,18 @@ def train(
     measures: dict[str, training.Metric] = {}
     if policy or not quiet:
         measures = {"accuracy": metrics.accuracy, "loss": lambda outputs, targets: float(loss(outputs, targets)[0])}
+    held_out = splits.validation
     records = training.fit(
         model,
         loss,
         runs.optimizer_for(run, len(splits.train)),
-        x[splits.train],
+        Selected(x, splits.train),
         targets[splits.train],
         epochs=run.epochs,
         batch_size=run.batch_size,
         resume=initial.train_state,
         augment=partial(data.random_shift, max_shift=run.shift, fraction=0.5) if run.shift else None,
-        validation=(x[splits.validation], targets[splits.validation]) if measures and len(splits.validation) else None,
+        validation=(Selected(x, held_out), targets[held_out]) if measures and len(held_out) else None,
         metrics=measures,
         threads=run.threads,
     ).steps()
@@ -184,7 +186,7 @@ def train(
     return trained
 
 
-def features_of_frozen(model: Layer, state: Tree, x: Array, threads: int) -> tuple[Layer, Array]:
+def features_of_frozen(model: Layer, state: Tree, x: Source, threads: int) -> tuple[Layer, Source]:
     """Compute what a model's frozen first layers make of the examples once for all epochs, if it has such layers.
 
     Returns
@@ -341,6 +343,6 @@ def locked_new_folder(parent: Path) -> Iterator[Path]:
 def confusion_on_test(run: Run, model: Layer, current: Checkpoint, dataset: Dataset, splits: Splits) -> Array:
     """Return the confusion matrix on the test part of the data."""
     train_state = current.train_state
-    x = preprocess(dataset.x[splits.test], current.description["preprocessing"], full_scale=1)
+    x = preprocess(select(dataset.x, splits.test), current.description["preprocessing"], full_scale=1)
     outputs = training.predict(model, train_state.params, train_state.state, x, threads=run.threads)
     return metrics.confusion_matrix(outputs, dataset.labels[splits.test], len(dataset.classes))

@@ -15,7 +15,7 @@ import numpy as np
 
 from funcnn.tree import Array
 
-__all__ = ["Mapped", "Selected", "Source", "as_source", "blocks", "extent", "take"]
+__all__ = ["Mapped", "Selected", "Source", "as_source", "blocks", "extent", "select", "take"]
 
 # In numbers of rows of 8 bytes each, 2 MiB. Smaller blocks cost time for each, larger ones memory: what computes on a
 # block has several copies of it.
@@ -164,6 +164,17 @@ class Selected:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(self[:], dtype)
+
+
+def select(source: Source, indices: Array) -> Source:
+    """Return rows of an array as an array, and of another source as `Selected`.
+
+    Examples
+    --------
+    >>> select(np.arange(100.0), np.array([7, 3]))
+    array([7., 3.])
+    """
+    return source[indices] if isinstance(source, np.ndarray) else Selected(source, indices)
 
 
 def blocks(source: Source) -> Iterator[tuple[int, Array]]:
