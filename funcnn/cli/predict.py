@@ -22,6 +22,7 @@ from funcnn.cli.runs import warn_of_other_pixels
 from funcnn.data import open_array
 from funcnn.data.folders import describe_skipped, find_images
 from funcnn.data.images import check_broken, describe_shape, read_images
+from funcnn.data.sources import is_folder_of_arrays
 from funcnn.data.tables import SUFFIXES as TABLE_SUFFIXES
 from funcnn.predictor import Predictor
 from funcnn.tree import Array
@@ -47,7 +48,8 @@ def main(
 ) -> None:
     trained = predictor.load(model)
     broken: dict[str, str] = {}
-    known = [(path, files_of(path)) for path in inputs]  # errors come before the first line of results
+    arrays = (path / "x.npy" if is_folder_of_arrays(path) else path for path in inputs)
+    known = [(path, files_of(path)) for path in arrays]  # errors come before the first line of results
     table, classes = csv.writer(sys.stdout, lineterminator="\n"), [csv_text(name) for name in trained.classes]
     header = [] if as_json else ["input", "class", "probability", *classes]
     for path, files in known:
