@@ -101,7 +101,11 @@ def test_a_file_five_times_as_large_as_the_memory(tmp_path):
     arguments = ("train", *options, "--json", "--output", "net.safetensors")
     result = subprocess.run(
         [sys.executable, "-c", LIMITED, "x.npy", *map(str, (free, *arguments))],
-        cwd=tmp_path, env=commands.ENVIRONMENT | {"OPENBLAS_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=commands.ENVIRONMENT | {"OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["examples"] == n // 5
