@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from funcnn import data
+from funcnn.data import Source
 from funcnn.estimators.scaling import mean_and_scale
-from funcnn.tree import Array
 
 # Smaller squares are often tables whose number of features is a square by chance.
 SMALLEST_IMAGE = 8
@@ -38,7 +39,7 @@ class Layout(NamedTuple):
     guess: bool
 
 
-def of_columns(x: Array, *, named: bool) -> Layout:
+def of_columns(x: Source, *, named: bool) -> Layout:
     """Decide whether columns are a table or the pixels of square images.
 
     Columns below each other in the square must be alike as well as those beside each other: in series only these are,
@@ -46,7 +47,7 @@ def of_columns(x: Array, *, named: bool) -> Layout:
 
     Parameters
     ----------
-    x : array (n, features)
+    x : array or source (n, features)
     named : bool
         Whether the columns have names, which makes them a table.
 
@@ -88,13 +89,13 @@ def of_columns(x: Array, *, named: bool) -> Layout:
     return Layout(table, f"{features} columns are a table, not {square}, for neighbours are not alike: {seen}", unclear)
 
 
-def _similarities(x: Array, side: int) -> tuple[float, float, float, float, float]:
+def _similarities(x: Source, side: int) -> tuple[float, float, float, float, float]:
     """Return the mean correlations of columns beside and below each other and of all pairs, and the standard error.
 
     The last number is positive if columns that are half a side apart are less alike than neighbours in the other
     direction.
     """
-    x = np.asarray(x[:: -(-len(x) // _ROWS)], np.float64)
+    x = np.asarray(data.take(x, slice(None, None, -(-len(x) // _ROWS))), np.float64)
     enough = len(x) >= _CORRELATED
     columns = x if enough else x[:, :, None]
     mean, scale, varies = mean_and_scale(columns, None)
