@@ -24,16 +24,6 @@ def test_neighbours_are_read_as_a_slice_and_no_row_twice():
     assert source.reads == [3]
 
 
-def test_h5py_and_zarr(tmp_path):
-    h5py = pytest.importorskip("h5py")
-    with h5py.File(tmp_path / "rows.h5", "w") as file:
-        source = file.create_dataset("x", data=ROWS, chunks=(4, 3))
-        np.testing.assert_array_equal(take(source, np.array([9, 2, 2])), ROWS[[9, 2, 2]])
-    zarr = pytest.importorskip("zarr")
-    source = zarr.create_array(str(tmp_path / "rows.zarr"), data=ROWS, chunks=(4, 3))
-    np.testing.assert_array_equal(take(source, np.array([9, 2, 2])), ROWS[[9, 2, 2]])
-
-
 def test_what_is_mapped_is_computed_when_it_is_read_and_only_for_the_rows_read():
     source = Strict(ROWS.astype(np.uint8))
     x = Mapped(source, lambda rows: rows.astype(np.float32) / 255)
