@@ -21,6 +21,7 @@ import numpy as np
 
 from funcnn import blas, checks, tree
 from funcnn.combinators import map_layers
+from funcnn.data.lazy import Source, as_source, take
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, pull_back
 from funcnn.sharding import AllGather, Shard, no_gather, shard_scope
@@ -93,6 +94,7 @@ def over_threads(
     -------
     callable
         ``threaded(params, state, x, targets, key=None, sample_weight=None) -> value, grads, state``, like ``grad_fn``.
+        If x is a source (`funcnn.data.lazy`), each thread reads its own shard.
 
     Raises
     ------
@@ -144,9 +146,14 @@ def over_threads(
     shards_by_shape: dict[tuple[int, ...], int] = {}  # a cache: `_choose_threads` takes microseconds in each step
 
     def threaded_grad_fn(
-        params: Tree, state: Tree, x: Array, targets: Array, key: Key | None = None, sample_weight: Array | None = None
+        params: Tree,
+        state: Tree,
+        x: Array | Source,
+        targets: Array,
+        key: Key | None = None,
+        sample_weight: Array | None = None,
     ) -> tuple[Any, Tree, Tree]:
-        x = np.asarray(x)
+        x = as_source(x)
         shards = 1 if n == 1 or _IN_SHARD.get() else shards_by_shape.get(x.shape)
         if shards is None:
             shards = _choose_threads(model, params, state, x, n, min_work)
@@ -164,7 +171,7 @@ def over_threads(
             shard_key = None if key is None else fold_in(key, i)
             gather = partial(all_gather.gather, i) if sync_batch_stats else no_gather
             with shard_scope(Shard(first, last - first, shard_key or (), key, gather)):
-                return model.forward(params, x[first:last], state, train=True, key=shard_key)
+                return model.forward(params, take(x, slice(first, last)), state, train=True, key=shard_key)
 
         with blas.one_thread:
             outputs, vjps, states = zip(*run_concurrently(forward, shards, all_gather.abort), strict=True)
@@ -182,7 +189,7 @@ def over_threads(
 
 
 def map_batches(
-    f: Callable[[Array], Array], x: Array, batch_size: int, model: Layer, params: Tree, state: Tree, n: int
+    f: Callable[[Array], Array], x: Source, batch_size: int, model: Layer, params: Tree, state: Tree, n: int
 ) -> list[Array]:
     """Split examples into batches and return the results of ``f`` for them, computed on up to ``n`` threads.
 
@@ -192,7 +199,7 @@ def map_batches(
     ----------
     f : callable
         ``f(x) -> outputs``, the model's forward pass. Examples must be independent of each other.
-    x : array (N, ...)
+    x : array or source (N, ...)
     batch_size : int
     model, params, state
         For an estimate of the work of a batch.
@@ -204,16 +211,21 @@ def map_batches(
         Concatenated, they are the outputs of all examples in order.
     """
     starts = range(0, max(len(x), 1), batch_size)
-    threads = _choose_threads(model, params, state, x[:batch_size], n, _MIN_WORK, len(starts))
+    head = take(x, slice(0, batch_size))
+
+    def batch(first: int, last: int) -> Array:
+        return head[first:last] if first < len(head) else take(x, slice(first, last))
+
+    threads = _choose_threads(model, params, state, head, n, _MIN_WORK, len(starts))
     if threads == 1:
         with blas.one_thread:
-            return [f(x[i : i + batch_size]) for i in starts]
+            return [f(batch(i, i + batch_size)) for i in starts]
     bounds = _bounds(len(x), threads) if len(starts) == 1 else [*starts, len(x)]
     ranges = list(pairwise(bounds))
     stopped = threading.Event()
 
     def results_of_thread(i: int) -> list[Array]:
-        return [f(x[first:last]) for first, last in ranges[i::threads] if not stopped.is_set()]
+        return [f(batch(first, last)) for first, last in ranges[i::threads] if not stopped.is_set()]
 
     with blas.one_thread:
         results = run_concurrently(results_of_thread, threads, stopped.set)
@@ -221,7 +233,7 @@ def map_batches(
 
 
 def _choose_threads(
-    model: Layer, params: Tree, state: Tree, x: Array, n: int, min_work: float, batches: int = 1
+    model: Layer, params: Tree, state: Tree, x: Source, n: int, min_work: float, batches: int = 1
 ) -> int:
     """Return the number of threads, up to ``n``, among which a batch (or several whole batches) should be divided.
 
@@ -233,7 +245,7 @@ def _choose_threads(
     Parameters
     ----------
     model, params, state
-    x : array (N, ...)
+    x : array or source (N, ...)
         One batch.
     n : int
     min_work : float
@@ -246,7 +258,7 @@ def _choose_threads(
     int
         1 if threads would not pay, or if the BLAS' own threads cannot be limited.
     """
-    if n == 1 or _IN_SHARD.get() or x.ndim == 0 or len(x) * batches < 2:
+    if n == 1 or _IN_SHARD.get() or not x.shape or len(x) * batches < 2:
         return 1
     if min_work == 0:
         return min(n, len(x) * batches)
@@ -261,7 +273,7 @@ def _choose_threads(
 _WORK: WeakKeyDictionary[Callable[..., Any], dict[tuple[int, ...], float]] = WeakKeyDictionary()
 
 
-def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Array) -> float:
+def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> float:
     """Return an estimate of a model's work per example, as the mean over its layers, in multiply-adds.
 
     A layer's work is its multiply-adds, plus `_WORK_PER_ENTRY` for each entry of its output. One forward pass of a
@@ -290,10 +302,12 @@ def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Array) -> float
         counting = map_layers(count_work, model)
         with blas.one_thread, np.errstate(all="ignore"):
             try:
-                counting.forward(params, x[:1], state, train=False)
+                counting.forward(params, take(x, slice(0, 1)), state, train=False)
             except (ValueError, TypeError):
                 work.clear()
-                counting.forward(params, x, state, train=False)  # the error of the batch, if it has one
+                counting.forward(
+                    params, take(x, slice(None)), state, train=False
+                )  # the error of the batch, if it has one
         if len(work_by_shape) >= _SHAPES:
             work_by_shape.clear()
         work_by_shape[x.shape[1:]] = sum(work) / max(len(work), 1)

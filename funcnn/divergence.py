@@ -2,16 +2,17 @@
 
 The usual causes are looked for in the order in which one follows from another: data that are not finite, an
 augmentation that makes them so, parameters that are not finite, and only then the learning rate and the scale of the
-data. Nothing here is computed while training goes well.
+data. Nothing here is computed while training goes well. Sources are read by blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from funcnn import tree
+from funcnn.data.lazy import Source, as_source, blocks
 from funcnn.tree import Array, Tree
 
 _LARGE = 100  # the largest value of data that nobody would call unscaled
@@ -24,9 +25,9 @@ class DivergenceError(ValueError):
 def diverged(
     what: str,
     where: str,
-    data: Mapping[str, Array | None],
+    data: Mapping[str, Source | None],
     *,
-    changed: Mapping[str, Array] | None = None,
+    changed: Mapping[str, Source] | None = None,
     numbers: Array | None = None,
     trees: Mapping[str, Tree] | None = None,
 ) -> ValueError:
@@ -36,10 +37,10 @@ def diverged(
     ----------
     what, where : str
         What is not finite, and at which epoch and step.
-    data : dict of array
+    data : dict of array or source
         All that the caller gave, by name, not only the step's batch: an example of weight 0 leaves the loss of its
         batch finite but not the gradient. None is skipped.
-    changed : dict of array, optional
+    changed : dict of array or source, optional
         The batch after the augmentation.
     numbers : array of int, optional
         The indices of the batch's examples in ``data``; by default 0, 1, ...
@@ -58,16 +59,19 @@ def diverged(
     return DivergenceError(f"training diverged: {what} {where}{already}; try a lower learning rate{_unscaled(data)}")
 
 
-def _first_bad(arrays: Mapping[str, Array | None], numbers: Array | None = None) -> str | None:
+def _first_bad(arrays: Mapping[str, Source | None], numbers: Array | None = None) -> str | None:
     """Say which array is the first that is not finite, at which example, with which value; None if all are finite."""
     for name, array in arrays.items():
-        rows = _rows(array)
-        if rows is None or not (bad := ~np.isfinite(rows).all(axis=1)).any():
-            continue
-        i = int(bad.argmax())
-        value = rows[i][~np.isfinite(rows[i])][0]
-        others = f", and values that are not finite at {bad.sum() - 1} more" if bad.sum() > 1 else ""
-        return f"{name} has {value} at example {i if numbers is None else numbers[i]}{others}"
+        count, first = 0, None
+        for start, rows in _rows(array):
+            bad = ~np.isfinite(rows).all(axis=1)
+            if first is None and bad.any():
+                i = int(bad.argmax())
+                first = start + i, rows[i][~np.isfinite(rows[i])][0]
+            count += int(bad.sum())
+        if first is not None:
+            others = f", and values that are not finite at {count - 1} more" if count > 1 else ""
+            return f"{name} has {first[1]} at example {first[0] if numbers is None else numbers[first[0]]}{others}"
     return None
 
 
@@ -80,16 +84,23 @@ def _bad_leaf(trees: Mapping[str, Tree]) -> str:
     return ""
 
 
-def _unscaled(arrays: Mapping[str, Array | None]) -> str:
+def _unscaled(arrays: Mapping[str, Source | None]) -> str:
     """Advise to scale the first array that has large values."""
     for name, array in arrays.items():
-        rows = _rows(array)
-        if rows is not None and (sizes := abs(rows).max(axis=1)).max() > _LARGE:
-            return f", or scale {name}, which is as large as {sizes.max():g} at example {sizes.argmax()}"
+        largest, example = 0, 0
+        for start, rows in _rows(array):
+            sizes = abs(rows).max(axis=1)
+            if sizes.max() > largest:
+                largest, example = sizes.max(), start + int(sizes.argmax())
+        if largest > _LARGE:
+            return f", or scale {name}, which is as large as {largest:g} at example {example}"
     return ""
 
 
-def _rows(array: Array | None) -> Array | None:
-    """Return numbers as one row per example; None if there are none."""
-    array = np.atleast_1d(np.asarray(array))
-    return array.reshape(len(array), -1) if array.size and array.dtype.kind in "iufc" else None
+def _rows(array: Source | None) -> Iterator[tuple[int, Array]]:
+    """Yield numbers as one row per example, by blocks, each with the index of its first; nothing if there are none."""
+    source = as_source(array)
+    if array is not None and source.shape:
+        for start, block in blocks(source):
+            if block.size and block.dtype.kind in "iufc":
+                yield start, block.reshape(len(block), -1)

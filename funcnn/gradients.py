@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from funcnn.data.lazy import Source, as_source, take
 from funcnn.kernels.allocator import keep_freed_memory
 from funcnn.keys import Key
 from funcnn.layer import Layer, pull_back
@@ -31,13 +32,15 @@ class GradFn(NamedTuple):
         self,
         params: Tree,
         state: Tree,
-        x: Array,
+        x: Array | Source,
         targets: Array,
         key: Key | None = None,
         sample_weight: Array | None = None,
     ) -> tuple[Any, Tree, Tree]:
         """Return the loss, its gradient with respect to ``params``, and the new state."""
-        outputs, vjp, new_state = self.model.forward(params, x, state, train=True, key=key)
+        outputs, vjp, new_state = self.model.forward(
+            params, take(as_source(x), slice(None)), state, train=True, key=key
+        )
         value, loss_vjp = self.loss(outputs, targets, sample_weight=sample_weight)
         grads, _ = pull_back(self.model, vjp, loss_vjp(1.0), input_gradient=False)
         return value, grads, new_state

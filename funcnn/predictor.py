@@ -27,6 +27,7 @@ import os
 import reprlib
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,8 +35,9 @@ import numpy as np
 
 from funcnn import checkpoint, checks, data, fitted, losses, ops, training
 from funcnn.checkpoint import Checkpoint, CheckpointError
-from funcnn.data.examples import check_finite, warn_of_no_negatives
+from funcnn.data.examples import as_floats, check_finite, examples_and_scale, warn_of_no_negatives
 from funcnn.data.images import FITS
+from funcnn.data.lazy import as_source, extent
 from funcnn.layer import Layer
 from funcnn.training import TrainState
 from funcnn.tree import Array, Tree
@@ -102,12 +104,12 @@ class Predictor(NamedTuple):
     description: dict[str, Any]
     history: list[dict[str, Any]] = []  # noqa: RUF012 never modified
 
-    def prepare(self, x: Any, *, full_scale: float | None = None, warn_of_range: bool = True) -> Array:
+    def prepare(self, x: Any, *, full_scale: float | None = None, warn_of_range: bool = True) -> Any:
         """Return raw examples as the network takes them.
 
         Parameters
         ----------
-        x : array-like (N, height, width), (N, height, width, channels) or (N, features)
+        x : array-like or source (N, height, width), (N, height, width, channels) or (N, features)
             Images of any size and dtype, in the units of the training data: from 0 to 255 if these were of 8 bits. Or
             rows of features.
         full_scale : float, optional
@@ -119,6 +121,8 @@ class Predictor(NamedTuple):
         Returns
         -------
         array of float32 (N, *in_shape)
+            Of a source that is no array, such as of h5py, a source whose rows are prepared when they are read; their
+            values are not checked.
 
         Raises
         ------
@@ -626,12 +630,12 @@ def _check_columns(names: Any, in_shape: tuple[int, ...]) -> None:
 
 def preprocess(
     x: Any, preprocessing: Mapping[str, Any], *, full_scale: float | None = None, warn_of_range: bool = True
-) -> Array:
+) -> Any:
     """Return raw examples as a network takes them. Training and `Predictor.prepare` both call this function.
 
     Parameters
     ----------
-    x : array-like (N, height, width), (N, height, width, channels) or (N, features)
+    x : array-like or source (N, height, width), (N, height, width, channels) or (N, features)
     preprocessing : dict
         As `preprocessing_for` makes it.
     full_scale : float, optional
@@ -642,6 +646,8 @@ def preprocess(
     Returns
     -------
     array of float32 (N, height, width, channels) or (N, features)
+        Of a source that is no array (`funcnn.data.Source`), a source whose rows are prepared when they are read. Its
+        shape is checked, and its values are not.
 
     Raises
     ------
@@ -660,44 +666,58 @@ def preprocess(
     >>> x.shape, round(float(x[0, 0, 0, 0]), 4)
     ((2, 8, 8, 1), 0.2)
     """
-    x = np.asarray(x)
     if "offset" in preprocessing:
         if full_scale is not None:
             raise ValueError("prepare: full_scale is for networks of `funcnn train`; an estimator's takes X as it is")
-        return fitted.prepare(x, preprocessing)
+        return fitted.prepare(np.asarray(x), preprocessing)
+    x = as_source(x)
+    is_array, shape, divisor = isinstance(x, np.ndarray), tuple(x.shape), 1.0
     if "features" in preprocessing:
         wanted: tuple[int, ...] = (preprocessing["features"],)
-        x = data.to_examples(x, where="prepare") if x.ndim == 2 else x
-        if x.shape[1:] != wanted:
-            raise _refused(wanted, x)
+        if is_array and len(shape) == 2:
+            examples_and_scale(x, "prepare", None)
+        if shape[1:] != wanted:
+            raise _refused(wanted, shape)
     else:
         channels, size = preprocessing["channels"], tuple(preprocessing["size"])
         # (height, width, 3) would pass for `height` grey images three pixels wide
-        if x.ndim not in (3, 4) or (x.ndim == 3 and x.shape[-1] in (1, 3, 4) and x.shape[-1] != size[1]):
-            raise _refused((*size, channels), x)
-        trained_on = preprocessing["full_scale"]
-        x = data.to_examples(x, where="prepare", full_scale=trained_on if full_scale is None else full_scale)
-        if x.shape[3] != channels and {x.shape[3], channels} != {1, 3}:
-            raise ValueError(f"the network takes images of {channels} channels, not {x.shape[3]}: x {x.shape}")
-        if warn_of_range:
-            data.warn_of_other_range(x, trained_on, preprocessing["range"], "prepare")
-        if warn_of_range and full_scale is None:  # what the files of an x in parts say is compared where they are read
-            warn_of_no_negatives(x, preprocessing["range"], "prepare")
+        if len(shape) not in (3, 4) or (len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[-1] != size[1]):
+            raise _refused((*size, channels), shape)
+        divisor = preprocessing["full_scale"] if full_scale is None else full_scale
+        ends = np.array(extent(examples_and_scale(x, "prepare", divisor)[0])) if is_array else None
+        found = shape[3] if len(shape) == 4 else 1
+        if found != channels and {found, channels} != {1, 3}:
+            raise ValueError(f"the network takes images of {channels} channels, not {found}: x {shape}")
+        if ends is not None and warn_of_range:
+            data.warn_of_other_range(ends, preprocessing["full_scale"], preprocessing["range"], "prepare")
+            if full_scale is None:  # what the files of an x in parts say is compared where they are read
+                warn_of_no_negatives(ends, preprocessing["range"], "prepare")
+    prepare = partial(_prepare, preprocessing=preprocessing, full_scale=divisor)
+    if not is_array:
+        return data.Mapped(x, prepare)
+    prepared = prepare(np.asarray(x))
+    check_finite(prepared, "prepare: in float32")
+    return prepared
+
+
+def _prepare(x: Array, preprocessing: Mapping[str, Any], full_scale: float) -> Array:
+    """Return examples of a shape that fits as a network takes them."""
+    x = as_floats(x, full_scale)
+    if "features" not in preprocessing:
+        channels, size = preprocessing["channels"], tuple(preprocessing["size"])
         x = data.resize(data.to_channels(x, channels), size, fit=preprocessing["fit"])
     if preprocessing["mean"] is not None:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             x = data.standardize(x, *(np.asarray(preprocessing[name], x.dtype) for name in ("mean", "std")))
     with np.errstate(over="ignore"):  # rows are of float64 up to here: a time in seconds has more digits than float32
-        x = x.astype(np.float32, copy=False)
-    check_finite(x, "prepare: in float32")
-    return x
+        return x.astype(np.float32, copy=False)
 
 
-def _refused(wanted: tuple[int, ...], x: Array) -> ValueError:
-    found = data.describe_shape(x.shape[1:]) if x.ndim in (2, 4) else f"an array with {x.ndim} axes"
-    is_one = x.ndim == len(wanted) or (len(wanted) == 3 and x.shape == wanted[:2])
+def _refused(wanted: tuple[int, ...], shape: tuple[int, ...]) -> ValueError:
+    found = data.describe_shape(shape[1:]) if len(shape) in (2, 4) else f"an array with {len(shape)} axes"
+    is_one = len(shape) == len(wanted) or (len(wanted) == 3 and shape == wanted[:2])
     one = "; one example is x[None]" if is_one else ""
-    return ValueError(f"the network takes {data.describe_shape(wanted)}, not {found}: x {x.shape}{one}")
+    return ValueError(f"the network takes {data.describe_shape(wanted)}, not {found}: x {shape}{one}")
 
 
 def _standardize(preprocessing: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -1,7 +1,8 @@
 """Training and prediction.
 
 `fit` trains for epochs, as an iterator over records. `update` is a single step, for your own loops. `predict` and
-`evaluate` compute outputs and metrics in batches.
+`evaluate` compute outputs and metrics in batches. All but `update` take sources (`funcnn.data.lazy`) as they take
+arrays: memory maps, arrays of h5py and zarr, and what is prepared batch by batch. These are never read whole.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from funcnn import blas, checks, keys, optim, tree
 from funcnn.data import batches
+from funcnn.data.lazy import Selected, Source, as_source, take
 from funcnn.data_parallel import cores, map_batches, over_threads
 from funcnn.divergence import diverged
 from funcnn.gradients import value_and_grad
@@ -49,7 +51,7 @@ _INIT, _ORDER, _AUGMENT, _FORWARD, _MIX = range(5)
 
 
 def predict(
-    model: Layer, params: Tree, state: Tree, x: Array, batch_size: int = 256, *, threads: int | None = None
+    model: Layer, params: Tree, state: Tree, x: Array | Source, batch_size: int = 256, *, threads: int | None = None
 ) -> Array:
     """Return the model's outputs in evaluation mode, computed in batches.
 
@@ -57,7 +59,8 @@ def predict(
     ----------
     model : Layer
     params, state : tree
-    x : array (N, ...)
+    x : array or source (N, ...)
+        A source is read by several threads at the same time, each a batch of its own.
     batch_size : int >= 1
     threads : int, optional
         The maximum number of threads, by default one per core. Each computes whole batches; a single large batch is
@@ -79,10 +82,10 @@ def predict(
     >>> predict(relu(), {}, {}, np.array([[-1.0], [2.0], [3.0]]), batch_size=2).ravel()
     array([0., 2., 3.])
     """
-    x = np.asarray(x)
+    x = as_source(x)
     if not checks.is_int(batch_size):
         raise TypeError(f"predict: batch_size must be an int, not {batch_size!r}")
-    if batch_size < 1 or x.ndim < 1:
+    if batch_size < 1 or not x.shape:
         raise ValueError(
             f"predict: x must be an array of examples and batch_size >= 1, got shape {x.shape} and {batch_size}"
         )
@@ -100,8 +103,8 @@ def evaluate(
     model: Layer,
     params: Tree,
     state: Tree,
-    x: Array,
-    targets: Array,
+    x: Array | Source,
+    targets: Array | Source,
     metrics: Mapping[str, Metric],
     *,
     threads: int | None = None,
@@ -112,8 +115,9 @@ def evaluate(
     ----------
     model : Layer
     params, state : tree
-    x : array (N, ...)
-    targets : array (N, ...)
+    x : array or source (N, ...)
+    targets : array or source (N, ...)
+        Read whole, as the outputs are kept whole.
     metrics : dict of callable
         ``metric(outputs, targets) -> float`` by name.
     threads : int, optional
@@ -130,7 +134,7 @@ def evaluate(
     >>> evaluate(relu(), {}, {}, np.eye(2), np.array([0, 0]), {"accuracy": accuracy})
     {'accuracy': 0.5}
     """
-    outputs = predict(model, params, state, x, threads=threads)
+    outputs, targets = predict(model, params, state, x, threads=threads), take(as_source(targets), slice(None))
     return {name: float(metric(outputs, targets)) for name, metric in metrics.items()}
 
 
@@ -398,8 +402,8 @@ def _update(
     grad_fn: Callable[..., tuple[Any, Tree, Tree]],
     optimizer: Optimizer,
     train_state: TrainState,
-    x: Array,
-    targets: Array,
+    x: Array | Source,
+    targets: Array | Source,
     sample_weight: Array | None,
     batch: Array | None,
     augment: Augmentation | None,
@@ -408,13 +412,13 @@ def _update(
     """Do the step of `update` on the examples ``batch``; None is all of them."""
     given = x, targets, sample_weight
     if batch is not None:
-        x, targets = x[batch], targets[batch]
+        x, targets = Selected(x, batch), take(targets, batch)
         sample_weight = None if sample_weight is None else sample_weight[batch]
     params, state, opt_state, key, epoch, step, losses, plan, _ = train_state
     if augment is not None:
-        x = augment(fold_in(fold_in(key, _AUGMENT), step), x)
+        x = augment(fold_in(fold_in(key, _AUGMENT), step), np.asarray(x))
     if mix is not None:
-        x, targets = mix(fold_in(fold_in(key, _MIX), step), x, targets)
+        x, targets = mix(fold_in(fold_in(key, _MIX), step), np.asarray(x), np.asarray(targets))
     # An overflow makes the loss infinite or NaN, which raises an error below. NumPy's warnings would add nothing.
     with blas.one_thread, np.errstate(over="ignore", invalid="ignore"):
         value, grads, state = grad_fn(params, state, x, targets, fold_in(fold_in(key, _FORWARD), step), sample_weight)
@@ -435,8 +439,8 @@ def fit(
     model: Layer,
     loss: Loss,
     optimizer: Optimizer,
-    x: Array,
-    targets: Array,
+    x: Array | Source,
+    targets: Array | Source,
     *,
     epochs: int,
     batch_size: int = 64,
@@ -446,7 +450,7 @@ def fit(
     augment: Augmentation | None = None,
     mix: Mixing | None = None,
     shuffle: bool = True,
-    validation: tuple[Array, Array] | None = None,
+    validation: tuple[Array | Source, Array | Source] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     threads: int | None = None,
 ) -> EpochIterator:
@@ -461,8 +465,10 @@ def fit(
     loss : callable
         As in `funcnn.gradients.value_and_grad`.
     optimizer : funcnn.optim.Optimizer
-    x : array (N, ...)
-    targets : array (N, ...)
+    x : array or source (N, ...)
+        Each batch is read when its step comes; without ``augment`` and ``mix``, each thread reads its own shard. Of
+        sources, a shuffled epoch reads rows all over (``shuffle``).
+    targets : array or source (N, ...)
     epochs : int
         Train until this many epochs are completed, including those before ``resume``.
     batch_size : int
@@ -481,7 +487,7 @@ def fit(
     shuffle : bool
         Whether each epoch takes the examples in a new random order.
     validation : (x, targets), optional
-        Data for the metrics alone. Requires ``metrics``.
+        Arrays or sources. Data for the metrics alone. Requires ``metrics``.
     metrics : dict of callable, optional
         ``metric(outputs, targets) -> float`` by name, evaluated after each epoch on the training and validation data.
     threads : int, optional
@@ -518,10 +524,10 @@ def fit(
     for name, array in (("x", x), ("targets", targets), ("sample_weight", sample_weight), ("validation", validation)):
         for part in array if isinstance(array, tuple) else (array,):
             checks.unmasked("fit", name, part)
-    x, targets = np.asarray(x), np.asarray(targets)
-    weights = None if sample_weight is None else np.asarray(sample_weight)
+    x, targets = as_source(x), as_source(targets)
+    weights = None if sample_weight is None else take(as_source(sample_weight), slice(None))
     metrics = metrics or {}
-    if x.ndim < 2 or targets.ndim < 1 or len(x) != len(targets) or not len(x):
+    if len(x.shape) < 2 or not targets.shape or len(x) != len(targets) or not len(x):
         raise ValueError(f"fit: x {x.shape} and targets {targets.shape} must have the same length, at least 1")
     if weights is not None and len(weights) != len(x):
         raise ValueError(f"fit: sample_weight {weights.shape} must have the length of x {x.shape}")

@@ -9,7 +9,7 @@ import typer
 
 from funcnn import metrics, predictor
 from funcnn.cli import console, report, runs
-from funcnn.cli.options import AsJson, DataSource, ModelFile, Quiet, SkipBroken, Threads
+from funcnn.cli.options import AsJson, Cache, CacheName, DataSource, ModelFile, Quiet, SkipBroken, Threads
 from funcnn.cli.parts import Part, select_part
 
 
@@ -25,12 +25,13 @@ def main(
         ),
     ] = Part.all,
     skip_broken: SkipBroken = False,
+    cache: Cache = CacheName.auto,
     threads: Threads = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     trained = predictor.load(model)
-    dataset = runs.open_matching(data, trained, skip_broken=skip_broken)
+    dataset = runs.open_matching(data, trained, skip_broken=skip_broken, cache=cache)
     selected = select_part(trained, dataset, data, part, model=model)
     if selected.is_training_data and part is Part.all:
         console.logger(quiet)(

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "DataSource", "ModelFile", "Quiet", "SkipBroken", "Threads"]
+__all__ = ["AsJson", "Cache", "CacheName", "DataSource", "ModelFile", "Quiet", "SkipBroken", "Threads"]
+
+
+class CacheName(StrEnum):
+    """Values of --cache."""
+
+    auto = "auto"
+    memory = "memory"
+    none = "none"
+
 
 ModelFile = Annotated[
     Path,
@@ -22,8 +32,8 @@ DataSource = Annotated[
     typer.Argument(
         metavar="DATA",
         help="As for `funcnn train --data`: a folder with one sub-folder of images for each class, an .npz file "
-        "with arrays x and y, a table (.csv, .tsv), whose columns are matched by name, or one of scikit-learn's data "
-        "sets. Classes are matched by name; some may be missing.",
+        "with arrays x and y, an .npy file of x with y.npy beside it, a table (.csv, .tsv), whose columns are matched "
+        "by name, or one of scikit-learn's data sets. Classes are matched by name; some may be missing.",
     ),
 ]
 Threads = Annotated[
@@ -34,4 +44,13 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the results.")]
 SkipBroken = Annotated[
     bool,
     typer.Option("--skip-broken", help="Leave out image files that cannot be read. By default they are an error."),
+]
+Cache = Annotated[
+    CacheName,
+    typer.Option(
+        metavar="HOW",
+        help="Where the examples are: memory (converted, and images decoded, once), none (by the batch, each time: of "
+        "data that are larger than the memory), or auto (arrays of .npy and .npz files by the batch; images in memory, "
+        "unless they take more than half of what is available). The results are the same.",
+    ),
 ]

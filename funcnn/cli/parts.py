@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnn.cli import runs
 from funcnn.data import Dataset
+from funcnn.data.lazy import select
 from funcnn.predictor import Predictor
 
 
@@ -86,5 +87,5 @@ def select_part(
     if not len(chosen):
         raise ValueError(f"{where}: the model was trained with --validation 0")
     names = [dataset.names[n] for n in chosen] if dataset.names else [f"#{n}" for n in chosen]
-    examples = dataset._replace(x=dataset.x[chosen], labels=dataset.labels[chosen], names=names)
+    examples = dataset._replace(x=select(dataset.x, chosen), labels=dataset.labels[chosen], names=names)
     return Selection(examples, part, is_training_data, f"{part} part of {source}")

@@ -22,6 +22,7 @@ from funcnn.cli.runs import warn_of_other_pixels
 from funcnn.data import open_array
 from funcnn.data.folders import describe_skipped, find_images
 from funcnn.data.images import check_broken, describe_shape, read_images
+from funcnn.data.sources import is_folder_of_arrays
 from funcnn.data.tables import SUFFIXES as TABLE_SUFFIXES
 from funcnn.predictor import Predictor
 from funcnn.tree import Array
@@ -37,7 +38,7 @@ def main(
         list[Path],
         typer.Argument(
             metavar="INPUTS...",
-            help="Image files, folders of images, .npz files with an array x, tables "
+            help="Image files, folders of images, .npz files with an array x, .npy files, tables "
             "(.csv, .tsv), whose columns are matched by name.",
         ),
     ],
@@ -47,7 +48,8 @@ def main(
 ) -> None:
     trained = predictor.load(model)
     broken: dict[str, str] = {}
-    known = [(path, files_of(path)) for path in inputs]  # errors come before the first line of results
+    arrays = [path / "x.npy" if is_folder_of_arrays(path) else path for path in inputs]
+    known = [(path, files_of(path)) for path in arrays]  # errors come before the first line of results
     if skip_broken and not any(files for _, files in known):
         raise console.UsageError(f"--skip-broken leaves out image files; {', '.join(map(str, inputs))} has none")
     table, classes = csv.writer(sys.stdout, lineterminator="\n"), [csv_text(name) for name in trained.classes]
@@ -90,7 +92,7 @@ def csv_text(name: str) -> str:
 
 
 def files_of(path: Path) -> list[Path] | None:
-    """Return the image files of an input, or None for an .npz file or a table."""
+    """Return the image files of an input, or None for an .npz or .npy file or a table."""
     if not path.exists():
         raise FileNotFoundError(f"cannot read {path}: No such file or directory")
     if path.is_dir():
@@ -101,7 +103,7 @@ def files_of(path: Path) -> list[Path] | None:
         if left_out:
             console.warn(f"{path}: {left_out}")
         return files
-    return None if path.suffix.lower() in {".npz", *TABLE_SUFFIXES} else [path]
+    return None if path.suffix.lower() in {".npz", ".npy", *TABLE_SUFFIXES} else [path]
 
 
 def examples(
@@ -116,13 +118,14 @@ def examples(
             path,
             full_scale=known.get("full_scale"),
             features=trained.description["data"].get("feature_names"),
+            cache="auto",
         )
         warn_of_other_pixels(x, known.get("full_scale", 1), known, str(path))
         yield [f"{path}[{i}]" for i in range(len(x))], x
         return
     if len(trained.in_shape) != 3:
         raise ValueError(
-            f"{path}: the network takes rows of {trained.in_shape[0]} numbers, in tables or .npz files, not images"
+            f"{path}: the network takes rows of {trained.in_shape[0]} numbers, as of tables or arrays, not images"
         )
     height, width, channels = trained.in_shape
     warned = False

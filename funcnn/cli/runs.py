@@ -6,6 +6,7 @@ import hashlib
 import json
 import reprlib
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
@@ -17,8 +18,9 @@ from funcnn.cli import console
 from funcnn.cli.console import UsageError
 from funcnn.cli.pretrained import Beginning, Pretrained
 from funcnn.cli.recipes import RECIPES, ModelName, OptimizerName, ScheduleName, fine_tuning_recipe, model_for
-from funcnn.data import BUILTIN, Dataset, Splits
+from funcnn.data import BUILTIN, Dataset, Mapped, Selected, Source, Splits
 from funcnn.data.examples import warn_of_other_range, warn_of_other_scale
+from funcnn.data.lazy import blocks, extent
 from funcnn.layer import Layer
 from funcnn.predictor import Predictor
 from funcnn.training import TrainState
@@ -176,6 +178,7 @@ def open_data(
     *,
     fit: str | None,
     skip_broken: bool,
+    cache: str,
 ) -> Dataset:
     """Read the data of a run: for a trained network, images in its size and scale, columns and classes in its order.
 
@@ -188,7 +191,7 @@ def open_data(
         The description of the trained network; empty where there is none.
     classes : list of str, optional
         Of the trained network. Where the data have the same, in another order, they get this one.
-    fit, skip_broken
+    fit, skip_broken, cache
         As for `funcnn.data.open`.
     """
     size: tuple[int, int] | None = (run.image_size, run.image_size) if run.image_size else None
@@ -210,6 +213,7 @@ def open_data(
         features=known.get("data", {}).get("feature_names"),
         fit=fit,
         skip_broken=skip_broken,
+        cache=cache,
     )
     warn_of_other_pixels(opened.x, opened.full_scale, preprocessing, run.data)
     if classes and opened.classes != classes and set(opened.classes) == set(classes):
@@ -217,12 +221,12 @@ def open_data(
     return opened
 
 
-def warn_of_other_pixels(x: Array, full_scale: float, preprocessing: dict[str, Any], where: str) -> bool:
+def warn_of_other_pixels(x: Source, full_scale: float, preprocessing: dict[str, Any], where: str) -> bool:
     """Warn of a file whose pixels contradict those of the training: before the network is given them, without a name.
 
     Parameters
     ----------
-    x : array
+    x : array or source
         Parts of the training's full scale.
     full_scale : float
         Of the file.
@@ -236,15 +240,15 @@ def warn_of_other_pixels(x: Array, full_scale: float, preprocessing: dict[str, A
     bool
         Whether there was something to warn of.
     """
-    if "range" not in preprocessing or x.ndim <= 2 or not len(x):
+    if "range" not in preprocessing or len(x.shape) <= 2 or not len(x):
         return False
-    trained, pixel_range = preprocessing["full_scale"], preprocessing["range"]
+    trained, pixel_range, ends = preprocessing["full_scale"], preprocessing["range"], np.array(extent(x))
     advice = "(convert those of the file, or train on such as these)"
-    scale = warn_of_other_scale(x, full_scale, trained, pixel_range, where)
-    return warn_of_other_range(x, trained, pixel_range, where, advice=advice) or scale
+    scale = warn_of_other_scale(ends, full_scale, trained, pixel_range, where)
+    return warn_of_other_range(ends, trained, pixel_range, where, advice=advice) or scale
 
 
-def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False) -> Dataset:
+def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False, cache: str = "auto") -> Dataset:
     """Read a data set for a trained model: folders of images in its size, labels that are indices into its classes."""
     size, channels = (trained.in_shape[:2], trained.in_shape[2]) if len(trained.in_shape) == 3 else (None, None)
     known, about = trained.preprocessing, trained.description["data"]
@@ -258,6 +262,7 @@ def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False)
         features=about.get("feature_names"),
         fit=known.get("fit"),
         skip_broken=skip_broken,
+        cache=cache,
     )
     if skip_broken and not opened.names:
         raise UsageError(f"--skip-broken leaves out image files; {source} has none")
@@ -336,13 +341,14 @@ def describe(run: Run, dataset: Dataset, splits: Splits, beginning: Beginning | 
     in_shape = beginning.in_shape if beginning else dataset.x.shape[1:]
     if run.image_size and len(in_shape) == 3:
         in_shape = (run.image_size, run.image_size, in_shape[2])
-    trained_on, scaling = dataset.x[splits.train], None
+    trained_on, scaling = Selected(dataset.x, splits.train), None
     if beginning and beginning.scaling:
         scaling = beginning.scaling if beginning.scaling["mean"] is not None else None
     elif beginning or RECIPES[ModelName(run.model)].standardize or run.data not in BUILTIN:
         # for a table, each feature; for images, each channel
-        x = data.to_channels(trained_on, in_shape[2]) if trained_on.ndim == 4 else trained_on
-        mean, std = data.mean_and_std(x, axes=tuple(range(x.ndim - 1)) if x.ndim > 2 else 0)
+        is_image = len(trained_on.shape) == 4
+        x = Mapped(trained_on, partial(data.to_channels, channels=in_shape[2])) if is_image else trained_on
+        mean, std = data.mean_and_std(x, axes=(0, 1, 2) if is_image else 0)
         scaling = {"mean": mean[0], "std": std[0]}
     outputs, _ = predictor.loss_for(len(dataset.classes))
     description = predictor.describe(
@@ -351,7 +357,7 @@ def describe(run: Run, dataset: Dataset, splits: Splits, beginning: Beginning | 
         dataset.classes,
         standardize=scaling,
         full_scale=dataset.full_scale,
-        pixel_range=[float(v * v.dtype.type(dataset.full_scale)) for v in (trained_on.min(), trained_on.max())],
+        pixel_range=[float(v * v.dtype.type(dataset.full_scale)) for v in extent(trained_on)],
         feature_names=dataset.features,
         target=dataset.target,
         source=run.data,
@@ -366,7 +372,8 @@ def describe(run: Run, dataset: Dataset, splits: Splits, beginning: Beginning | 
 def fingerprint(dataset: Dataset) -> str:
     """Return a checksum of examples, labels, classes and the parts that the data name."""
     total = hashlib.sha256(json.dumps([dataset.x.shape, dataset.classes]).encode())
-    total.update(np.ascontiguousarray(dataset.x).data)
+    for _, block in blocks(dataset.x):
+        total.update(np.ascontiguousarray(block).data)
     total.update(np.ascontiguousarray(dataset.labels).data)
     for part in dataset.splits or ():
         total.update(json.dumps(part.tolist()).encode())

@@ -26,7 +26,8 @@ from funcnn.cli.pictures import rendering
 from funcnn.cli.pictures.curves import LINES, Curve, Panels, Plot, limits
 from funcnn.cli.pictures.tiles import Bar, Gallery, HeatMap, Name, Scale, Tile, heat, photograph, signed
 from funcnn.cli.tables import Column, FoldingTable
-from funcnn.data import Dataset, resize
+from funcnn.data import Dataset, resize, take
+from funcnn.data.lazy import extent
 from funcnn.layer import Layer
 from funcnn.predictor import Predictor
 from funcnn.summary import summary
@@ -323,7 +324,7 @@ def features(
             raise UsageError(f"--layer {path}: no such layer; the model has {', '.join(outputs)}")
     before: list[RenderableType] = [Text(example_label(dataset, example), "bold")]
     if has_images(dataset):
-        before.append(Gallery([example_tile(dataset, image[0])], lines=12))
+        before.append(Gallery([example_tile(extent(dataset.x), image[0])], lines=12))
     maps, last = [], x
     for path, batch in outputs.items():
         unchanged, last = np.array_equal(batch.ravel(), last.ravel()), batch
@@ -450,11 +451,11 @@ def attributions(
         Method.grad_cam: lambda: attribution.grad_cam(*model, x, at, classes),
     }
     columns = [(method, compute[method]()) for method in methods]
-    tiles = []
+    tiles, ends = [], extent(dataset.x)
     for n, example in enumerate(examples):
         name = visible(trained.classes[classes[n]])
         explained = f"{'score of' if of else 'predicted'} {name} ({p[n, classes[n]]:.0%})"
-        tiles.append(example_tile(dataset, images[n], f"{example_label(dataset, example)}\n{explained}"))
+        tiles.append(example_tile(ends, images[n], f"{example_label(dataset, example)}\n{explained}"))
         tiles += [attribution_tile(method, result[n], dataset.x.shape[1:3]) for method, result in columns]
     title = "Red (+) and yellow raise the score of the class, blue (-) lowers it"
     note = [Text(f"Grad-CAM of the maps of {at}", "dim")] if Method.grad_cam in methods else []
@@ -515,9 +516,10 @@ def mistakes(trained: Predictor, dataset: Dataset, limit: int, title: str = "") 
         return [Text(f"{prefix(title)}no mistakes in {len(p)} examples", "bold")]
     order = wrong[np.argsort(-p[wrong, predicted[wrong]], kind="stable")][:limit]
     names = [visible(name) for name in trained.classes]
+    ends = extent(dataset.x)
     tiles = [
-        example_tile(dataset, dataset.x[n], f"{example_label(dataset, n)}\npredicted {names[k]} ({p[n, k]:.0%})")
-        for n, k in zip(order, predicted[order], strict=True)
+        example_tile(ends, image, f"{example_label(dataset, n)}\npredicted {names[k]} ({p[n, k]:.0%})")
+        for image, n, k in zip(take(dataset.x, order), order, predicted[order], strict=True)
     ]
     head = f"{prefix(title)}{len(wrong)} mistake{'s' * (len(wrong) != 1)} in {len(p)} examples"
     if len(order) < len(wrong):
@@ -609,10 +611,8 @@ def statistics(trained: Predictor, dataset: Dataset, limit: int) -> list[Rendera
     some = np.linspace(0, len(dataset.x) - 1, min(limit, len(dataset.x))).astype(int)
     classes = len(trained.classes)
     _, loss = predictor.loss_for(classes)
-    x, targets = (
-        trained.prepare(dataset.x[some], full_scale=1, warn_of_range=False),
-        predictor.targets_for(dataset.labels[some], classes),
-    )
+    x = trained.prepare(take(dataset.x, some), full_scale=1, warn_of_range=False)
+    targets = predictor.targets_for(dataset.labels[some], classes)
     rows = intermediates.layer_statistics(trained.model, loss, trained.params, trained.state, x, targets)
     head = Text(f"activations and gradients of {len(some)} examples", "bold")
     return [
@@ -690,17 +690,17 @@ def select_examples(dataset: Dataset, examples: Sequence[int]) -> Array:
     """Return some of the examples."""
     if max(examples) >= len(dataset.x):
         raise UsageError(f"--example {max(examples)}: the data has {len(dataset.x)}, from 0 to {len(dataset.x) - 1}")
-    return dataset.x[list(examples)]
+    return take(dataset.x, np.array(examples))
 
 
 def has_images(dataset: Dataset) -> bool:
     """Return whether the examples are images (h, w, c)."""
-    return dataset.x.ndim == 4
+    return len(dataset.x.shape) == 4
 
 
-def example_tile(dataset: Dataset, image: Array, caption: str = "") -> Tile:
-    """Return an image as a tile, on the scale of the whole data."""
-    return photograph(image, float(dataset.x.min()), float(dataset.x.max()), caption)
+def example_tile(ends: tuple[Any, Any], image: Array, caption: str = "") -> Tile:
+    """Return an image as a tile, on the scale of the whole data: from the least to the largest of their pixels."""
+    return photograph(image, float(ends[0]), float(ends[1]), caption)
 
 
 def example_label(dataset: Dataset, example: int) -> str:

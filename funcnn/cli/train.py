@@ -14,17 +14,17 @@ from funcnn import checkpoint
 from funcnn.checkpoint import Checkpoint
 from funcnn.cli import console, pretrained, report, runs, training_loop
 from funcnn.cli.console import UsageError
-from funcnn.cli.options import SkipBroken
+from funcnn.cli.options import Cache, CacheName, SkipBroken
 from funcnn.cli.outputs import check_history, check_outputs, check_replaceable, is_inside
 from funcnn.cli.pretrained import Beginning, Pretrained
 from funcnn.cli.recipes import RECIPES, WITH_DROPOUT, ModelName, OptimizerName, ScheduleName
 from funcnn.cli.runs import Run
-from funcnn.data import BUILTIN, Dataset, Splits, describe_shape
+from funcnn.data import BUILTIN, Dataset, Source, Splits, describe_shape
+from funcnn.data.lazy import blocks
 from funcnn.data.tables import SUFFIXES
 from funcnn.files import check_writable, locked, same_file
 from funcnn.layer import Layer
 from funcnn.summary import summary
-from funcnn.tree import Array
 
 
 class Scaling(StrEnum):
@@ -113,7 +113,8 @@ def main(
         typer.Option(
             metavar="DATA",
             help=f"One of scikit-learn's data sets ({', '.join(BUILTIN)}); an .npz file with arrays x of shape (N, "
-            "height, width[, channels]) or (N, features) and y of shape (N,); a table of numbers (.csv, .tsv) with "
+            "height, width[, channels]) or (N, features) and y of shape (N,); an .npy file of such an x with y.npy "
+            "(and classes.npy) beside it, which may be larger than the memory; a table of numbers (.csv, .tsv) with "
             "names of columns in its first line; or a folder with one sub-folder of images for each class, or with "
             "folders train, test and val that have these. "
             "(default digits)",
@@ -148,6 +149,7 @@ def main(
         ),
     ] = None,
     skip_broken: SkipBroken = False,
+    cache: Cache = CacheName.auto,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -401,7 +403,7 @@ def main(
         known, in_shape = saved.description, tuple(saved.description["data"]["in_shape"])
     fitted = run.fit if saved or "fit" in known.get("preprocessing", {}) else fit
     classes = saved.description["data"]["classes"] if saved else source_network.classes if source_network else None
-    dataset = runs.open_data(run, in_shape, known, classes, fit=fitted, skip_broken=skip_broken)
+    dataset = runs.open_data(run, in_shape, known, classes, fit=fitted, skip_broken=skip_broken, cache=cache)
     check_image_options(run, dataset, in_shape, fit=fit, skip_broken=skip_broken)
     if source_network:
         check_network(source_network, run, dataset, folds)
@@ -562,7 +564,7 @@ def check_image_options(
 
 def check_data(run: Run, dataset: Dataset, folds: int | None) -> None:
     """Refuse options that do not fit the data."""
-    if dataset.x.ndim == 2:
+    if len(dataset.x.shape) == 2:
         check_table(run)
     if folds:
         counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
@@ -588,7 +590,7 @@ def check_parts(run: Run, dataset: Dataset, options: dict[str, float | None]) ->
 def warn_of_padding(run: Run, dataset: Dataset, in_shape: tuple[int, ...]) -> None:
     """Warn if images of an array are padded: of files, reading them does."""
     shape, size = dataset.x.shape[1:3], in_shape[:2] if len(in_shape) == 3 else (run.image_size, run.image_size)
-    if dataset.x.ndim == 4 and shape[0] * size[1] != shape[1] * size[0]:
+    if len(dataset.x.shape) == 4 and shape[0] * size[1] != shape[1] * size[0]:
         console.warn(
             f"{run.data}: images of {shape[0]}x{shape[1]} (height x width) are padded to {size[0]}x{size[1]}; --fit "
             "can be crop or stretch instead"
@@ -614,11 +616,12 @@ def check_network(network: Pretrained, run: Run, dataset: Dataset, folds: int | 
             )
 
 
-def describe_channels(shape: Sequence[int], x: Array) -> str:
+def describe_channels(shape: Sequence[int], x: Source) -> str:
     """Return, where a network takes images of other channels than the data's, what becomes of them; else nothing."""
     if len(shape) < 3 or shape[2] == 1:
         return "colours become grey, as it takes one channel" if len(shape) == 3 and x.shape[3] == 3 else ""
-    return "grey images are repeated to 3 channels" if shape[2] == 3 and (x[..., :1] == x).all() else ""
+    is_grey = shape[2] == 3 and all((block[..., :1] == block).all() for _, block in blocks(x))
+    return "grey images are repeated to 3 channels" if is_grey else ""
 
 
 def print_summary(

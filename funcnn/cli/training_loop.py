@@ -19,7 +19,8 @@ from funcnn.cli.history import epoch_row, history_writer
 from funcnn.cli.runs import Run
 from funcnn.combinators import frozen
 from funcnn.combinators.children import child_names
-from funcnn.data import Dataset, Splits
+from funcnn.data import Dataset, Selected, Source, Splits
+from funcnn.data.lazy import select
 from funcnn.keys import Key
 from funcnn.layer import Layer, op_and_options
 from funcnn.predictor import loss_for, preprocess, targets_for
@@ -147,7 +148,7 @@ def train(
     classes = len(dataset.classes)
     x = preprocess(dataset.x, initial.description["preprocessing"], full_scale=1, warn_of_range=False)
     used, n = np.concatenate([splits.train, splits.validation]), len(splits.train)  # without the test part's features
-    x, targets = x[used], targets_for(dataset.labels[used], classes)
+    x, targets = Selected(x, used), targets_for(dataset.labels[used], classes)
     if not run.shift:
         model, x = features_of_frozen(model, initial.train_state.state, x, run.threads)
     _, loss = loss_for(classes)
@@ -158,13 +159,13 @@ def train(
         model,
         loss,
         runs.optimizer_for(run, len(splits.train)),
-        x[:n],
+        Selected(x, np.arange(n)),
         targets[:n],
         epochs=run.epochs,
         batch_size=run.batch_size,
         resume=initial.train_state,
         augment=partial(data.random_shift, max_shift=run.shift, fraction=0.5) if run.shift else None,
-        validation=(x[n:], targets[n:]) if measures and len(splits.validation) else None,
+        validation=(Selected(x, np.arange(n, len(used))), targets[n:]) if measures and n < len(used) else None,
         metrics=measures,
         threads=run.threads,
     ).steps()
@@ -185,7 +186,7 @@ def train(
     return trained
 
 
-def features_of_frozen(model: Layer, state: Tree, x: Array, threads: int) -> tuple[Layer, Array]:
+def features_of_frozen(model: Layer, state: Tree, x: Source, threads: int) -> tuple[Layer, Source]:
     """Compute what a model's frozen first layers make of the examples once for all epochs, if it has such layers.
 
     Returns
@@ -342,6 +343,7 @@ def locked_new_folder(parent: Path) -> Iterator[Path]:
 def confusion_on_test(run: Run, model: Layer, current: Checkpoint, dataset: Dataset, splits: Splits) -> Array:
     """Return the confusion matrix on the test part of the data."""
     train_state = current.train_state
-    x = preprocess(dataset.x[splits.test], current.description["preprocessing"], full_scale=1, warn_of_range=False)
+    x = select(dataset.x, splits.test)
+    x = preprocess(x, current.description["preprocessing"], full_scale=1, warn_of_range=False)
     outputs = training.predict(model, train_state.params, train_state.state, x, threads=run.threads)
     return metrics.confusion_matrix(outputs, dataset.labels[splits.test], len(dataset.classes))

@@ -3,7 +3,8 @@
 `open` reads labelled examples from built-in sets, .npz files, tables and folders of images into a `Dataset`;
 `hold_out` and `split` hold examples out for validation and test; `batches` draws the batches of an epoch;
 `random_shift`, `random_flip`, `random_crop`, `cutout`, `mixup`, `jitter` and `random_scale` augment a batch at random,
-by a key. Only image files (Pillow) and the built-in sets (scikit-learn) need more than NumPy.
+by a key. A `Source` is read in parts, such as a memory map; `Mapped` prepares its rows when they are read, and
+`Selected` is some of them. Only image files (Pillow) and the built-in sets (scikit-learn) need more than NumPy.
 """
 
 from funcnn.data.augmentation import (
@@ -21,6 +22,7 @@ from funcnn.data.builtin import BUILTIN, breast_cancer, digits, iris, wine
 from funcnn.data.examples import find_full_scale, to_examples, warn_of_other_range
 from funcnn.data.folders import image_files
 from funcnn.data.images import describe_shape, open_images, resize, to_channels
+from funcnn.data.lazy import Mapped, Selected, Source, take
 from funcnn.data.scaling import mean_and_std, standardize
 from funcnn.data.sources import Dataset, match_classes, open, open_array
 from funcnn.data.splits import Splits, hold_out, split
@@ -28,6 +30,9 @@ from funcnn.data.splits import Splits, hold_out, split
 __all__ = [
     "BUILTIN",
     "Dataset",
+    "Mapped",
+    "Selected",
+    "Source",
     "Splits",
     "batches",
     "breast_cancer",
@@ -53,6 +58,7 @@ __all__ = [
     "resize",
     "split",
     "standardize",
+    "take",
     "to_channels",
     "to_examples",
     "warn_of_other_range",

@@ -1,7 +1,8 @@
-""".npz files: zip archives of arrays, read without trust in what they declare.
+""".npy files, and .npz files: zip archives of these, read without trust in what they declare.
 
-Only the arrays that are asked for are read. Their sizes are known from the directory of the archive and from the
-headers of the arrays; both are compared with each other and with the memory before anything is allocated.
+An .npy file is mapped into memory: what is read of it is what is used. Of an .npz file, only the arrays that are asked
+for are read. Their sizes are known from the directory of the archive and from the headers of the arrays; both are
+compared with each other and with the memory before anything is allocated.
 """
 
 from __future__ import annotations
@@ -16,14 +17,53 @@ from typing import Any
 
 import numpy as np
 
+from funcnn.data.memory import available_memory
 from funcnn.tree import Array
 
-__all__ = ["read_npz"]
+__all__ = ["map_npy", "read_npz"]
 
 # More than NumPy's own limit for a header, and all that is unpacked before sizes are checked.
 _HEADER = 1 << 16
 # The largest factor by which deflate, the method of np.savez_compressed, makes data smaller.
 _LARGEST_RATIO = 1032
+
+
+def map_npy(path: Path) -> Array:
+    """Return the array of an .npy file, which is read when it is used.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    array
+        Read-only.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, is something else, or has Python objects or no values.
+    OSError
+        If it cannot be opened.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/x.npy", np.arange(3))
+    ...     map_npy(Path(folder, "x.npy"))
+    array([0, 1, 2])
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python, about what it parses in damaged headers
+            return np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    except (ValueError, EOFError, OverflowError, LookupError, TypeError, MemoryError, SyntaxError, OSError) as error:
+        if isinstance(error, OSError) and error.filename:
+            raise OSError(f"cannot read {path}: {error.strerror or error}") from None
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(f"{path}: not an .npy file that can be read: {reason}") from None
 
 
 def read_npz(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Array], list[str]]:
@@ -112,24 +152,11 @@ def _read_member(archive: Any, info: Any) -> Array:
     content = info.file_size - head.tell()
     if min(shape, default=0) < 0 or not dtype.itemsize or math.prod(shape) * dtype.itemsize != content:
         raise ValueError(f"it declares {shape} of {dtype}, and has {content:,} bytes")
-    needed, available = content + 4 * math.prod(shape), _available_memory()
-    if needed > available:
+    if content > (available := available_memory()):
         raise ValueError(
-            f"{shape} of {dtype} takes {needed / 1e9:.1f} GB with its copy in float32, and "
-            f"{available / 1e9:.1f} GB of memory are available"
+            f"{shape} of {dtype} takes {content / 1e9:.1f} GB, and {available / 1e9:.1f} GB of memory are available; "
+            "saved by np.save, as x.npy and y.npy, it need not fit"
         )
     with archive.open(info) as member:
         array: Array = np.lib.format.read_array(member, allow_pickle=False)
     return array
-
-
-def _available_memory() -> float:
-    """Return how many bytes can be allocated without swapping, as far as the system tells (Linux)."""
-    available = math.inf
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        available = next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-        limit, used = (Path("/sys/fs/cgroup", name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return available if limit == "max" else min(available, float(limit) - float(used))
-    except (OSError, ValueError, LookupError, StopIteration):
-        return available

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from funcnn.data.lazy import Mapped, Source, as_source, blocks, extent, take
 from funcnn.tree import Array
 
 __all__ = ["find_full_scale", "to_examples", "warn_of_other_range"]
@@ -33,7 +35,7 @@ def to_examples(x: Any, *, where: str = "to_examples", full_scale: float | None 
 
     Parameters
     ----------
-    x : array-like (N, features), (N, height, width) or (N, height, width, channels)
+    x : array-like or source (N, features), (N, height, width) or (N, height, width, channels)
         Of numbers. A stack (N, height, width) of grey images gets an axis of one channel.
     where : str
         What error messages begin with: a file's name, for example.
@@ -61,57 +63,78 @@ def to_examples(x: Any, *, where: str = "to_examples", full_scale: float | None 
     >>> bool((to_examples(pixels.astype(np.uint8)) == x).all())
     True
     """
-    return examples_and_scale(x, where, full_scale)[0]
+    examples, _ = examples_and_scale(x, where, full_scale)
+    return examples.function(np.asarray(x))
 
 
-def examples_and_scale(x: Any, where: str, full_scale: float | None) -> tuple[Array, float]:
-    """Return what `to_examples` does, and what it divided pixels by; 1 for rows of features."""
-    x = np.asarray(x)
-    if x.dtype.kind not in "biuf":
-        raise ValueError(f"{where}: x must be of numbers, not {x.dtype}")
-    if x.ndim not in (2, 3, 4) or not x.size:
+def examples_and_scale(x: Any, where: str, full_scale: float | None) -> tuple[Mapped, float]:
+    """Return what `to_examples` does as a source, checked by blocks, and what pixels are divided by; 1 for rows.
+
+    Examples are converted when they are read: pixels of 8 bits stay such until their batch.
+    """
+    x = as_source(x)
+    dtype = np.dtype(x.dtype) if hasattr(x, "dtype") else take(x, slice(0, 1)).dtype
+    if dtype.kind not in "biuf":
+        raise ValueError(f"{where}: x must be of numbers, not {dtype}")
+    if len(x.shape) not in (2, 3, 4) or not math.prod(x.shape):
         raise ValueError(
             f"{where}: x {x.shape} must be (N, features), (N, height, width) or (N, height, width, channels)"
         )
-    if x.ndim == 4 and x.shape[1] in (1, 3, 4) and x.shape[3] not in (1, 2, 3, 4):
+    if len(x.shape) == 4 and x.shape[1] in (1, 3, 4) and x.shape[3] not in (1, 2, 3, 4):
         raise ValueError(
             f"{where}: x must be (N, height, width, channels), with the channels last, not first: got {x.shape}"
         )
-    raw, x = x, x[..., None] if x.ndim == 3 else x
-    with np.errstate(over="ignore"):
-        x = x.astype(np.float64 if x.ndim == 2 else np.float32, copy=False)
-    check_finite(x, where)
-    if x.ndim == 2:
-        _check_digits(raw, x, where)
-        return x, 1.0
+    low, high = (float(end) for end in extent(x))
+    converted = Mapped(x, partial(as_floats, full_scale=1.0))
+    if not np.isfinite(as_floats(np.reshape([low, high], (2, *(1,) * (len(x.shape) - 1))), 1.0)).all():
+        check_finite(converted, where)
+    if len(x.shape) == 2:
+        _check_digits(x, dtype, where)
+        return converted, 1.0
     if full_scale is None:
-        _check_contrast(raw, where)
-        full_scale = find_full_scale(x)
+        _check_contrast(low, high, where)
+        full_scale = find_full_scale(np.array([low, high], np.float32))
     if not 0 < full_scale < math.inf:
         raise ValueError(f"{where}: full_scale must be a positive number, got {full_scale!r}")
-    return (x if full_scale == 1 else x / np.float32(full_scale)), float(full_scale)
+    return Mapped(x, partial(as_floats, full_scale=float(full_scale))), float(full_scale)
 
 
-def check_finite(x: Array, where: str) -> None:
+def as_floats(x: Array, full_scale: float) -> Array:
+    """Return rows of features in float64; images in float32, with an axis of channels, divided by their full scale."""
+    if x.ndim == 2:
+        return x.astype(np.float64, copy=False)
+    x = x[..., None] if x.ndim == 3 else x
+    with np.errstate(over="ignore"):
+        if full_scale == 1:
+            return x.astype(np.float32, copy=False)
+        return np.true_divide(x, np.float32(full_scale), dtype=np.float32, casting="unsafe")
+
+
+def check_finite(x: Source, where: str) -> None:
     """Raise unless all examples are finite, naming the first that is not."""
-    bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
-    if bad.any():
+    bad = [
+        start + i
+        for start, block in blocks(x)
+        for i in np.flatnonzero(~np.isfinite(block.reshape(len(block), -1)).all(axis=1)).tolist()
+    ]
+    if bad:
         raise ValueError(
-            f"{where}: x must be finite; {bad.sum()} of {len(x)} examples are not, the first is number {bad.argmax()}"
+            f"{where}: x must be finite; {len(bad)} of {len(x)} examples are not, the first is number {bad[0]}"
         )
 
 
-def _check_digits(raw: Array, x: Array, where: str) -> None:
+def _check_digits(x: Source, dtype: np.dtype[Any], where: str) -> None:
     """Raise if float64 is too coarse for whole numbers."""
-    if raw.dtype.kind in "iu":
-        for row, column in np.argwhere(abs(x) >= EXACT).tolist():
-            if int(raw[row, column]) != int(x[row, column]):
-                raise ValueError(f"{where}: x[{row}, {column}], {raw[row, column]}, {TOO_MANY_DIGITS}")
+    if dtype.kind in "iu" and dtype.itemsize == 8:
+        for start, block in blocks(x):
+            for row, column in np.argwhere(abs(block.astype(np.float64)) >= EXACT).tolist():
+                number = int(block[row, column])
+                if number != int(np.float64(number)):
+                    raise ValueError(f"{where}: x[{start + row}, {column}], {number}, {TOO_MANY_DIGITS}")
 
 
-def _check_contrast(x: Array, where: str) -> None:
+def _check_contrast(low: float, high: float, where: str) -> None:
     """Raise if float32 is too coarse for the pixels."""
-    low, high = float(x.min()), float(x.max())
     step = float(np.spacing(np.float32(max(abs(low), abs(high)))))
     if 0 < high - low < _FEWEST_STEPS * step:
         raise ValueError(
@@ -120,12 +143,12 @@ def _check_contrast(x: Array, where: str) -> None:
         )
 
 
-def find_full_scale(x: Array) -> float:
+def find_full_scale(x: Array | Source) -> float:
     """Return the full scale of pixels: the smallest of 1, 255 and 65535 that holds all of them.
 
     Parameters
     ----------
-    x : array of numbers
+    x : array or source of numbers
 
     Returns
     -------
@@ -137,7 +160,7 @@ def find_full_scale(x: Array) -> float:
     >>> [find_full_scale(np.array(pixels)) for pixels in ([0.0, 0.7], [0, 93], [660, 849], [-7, 93], [0, 10**6])]
     [1.0, 255.0, 65535.0, 1.0, 1.0]
     """
-    low, high = x.min(), x.max()
+    low, high = extent(x)
     return float(next((scale for scale in FULL_SCALES if low >= 0 and high <= scale), 1))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from funcnn.data.lazy import Source
 from funcnn.tree import Array
 
 __all__ = ["REGRESSION", "check_classes", "read_labels"]
@@ -15,7 +16,7 @@ __all__ = ["REGRESSION", "check_classes", "read_labels"]
 REGRESSION = "to predict numbers, funcnn.estimators.ConvNetRegressor in Python takes them"
 
 
-def read_labels(y: Array, names: Array | None, x: Array, where: str) -> tuple[Array, list[str]]:
+def read_labels(y: Array, names: Array | None, x: Source, where: str) -> tuple[Array, list[str]]:
     """Return labels as indices, and the classes that they index.
 
     Parameters
@@ -24,7 +25,7 @@ def read_labels(y: Array, names: Array | None, x: Array, where: str) -> tuple[Ar
         Whole numbers of any dtype, or names: str, or bytes in UTF-8. Blanks around names do not count.
     names : array (C,), optional
         Of the classes that are numbered 0, 1, ... in ``y``.
-    x : array (N, ...)
+    x : array or source (N, ...)
         The examples.
     where : str
         What error messages begin with: the name of the file.

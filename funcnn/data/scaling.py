@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from funcnn import checks
+from funcnn.data.lazy import Source, as_source, blocks, take
 from funcnn.tree import Array
 
 __all__ = ["PIXEL_SCALINGS", "mean_and_std", "pixel_mean_and_std", "standardize"]
@@ -25,13 +27,14 @@ PIXEL_SCALINGS: Mapping[str, Mapping[str, Any]] = {
 
 
 def mean_and_std(
-    x: Array, axes: int | tuple[int, ...] | None = 0, sample_weight: Array | None = None
+    x: Array | Source, axes: int | tuple[int, ...] | None = 0, sample_weight: Array | None = None
 ) -> tuple[Array, Array]:
     """Return mean and standard deviation of the training data, by which `standardize` scales all data.
 
     Parameters
     ----------
-    x : array (N, ...)
+    x : array or source (N, ...)
+        A source is read by blocks, three times, if ``axes`` contains 0.
     axes : int, tuple of int or None
         To average over: 0 for one mean per feature, all but the last for one per channel, None for one of all values.
     sample_weight : array (N,), optional
@@ -56,45 +59,58 @@ def mean_and_std(
     >>> mean_and_std(x, sample_weight=np.array([3.0, 1.0]))[0]
     array([[1.5, 5. ]])
     """
-    x = checks.floating("mean_and_std: x", x)
-    if not x.size:
+    x = as_source(x)
+    dtype = checks.floating("mean_and_std: x", take(x, slice(0, 1))).dtype
+    if not math.prod(x.shape):
         raise ValueError(f"mean_and_std: x {x.shape} has no values")
     weight = None if sample_weight is None else _sample_weight(x, axes, sample_weight)
+    averaged = set(range(len(x.shape))) if axes is None else {int(a) % len(x.shape) for a in np.atleast_1d(axes)}
+    count = math.prod(x.shape[a] for a in averaged)
     if weight is not None:
-        x, weight = x[weight > 0], weight[weight > 0].reshape(-1, *(1,) * (x.ndim - 1))
-    low, high = x.min(axis=axes, keepdims=True), x.max(axis=axes, keepdims=True)
+        count = weight.sum() * math.prod(x.shape[a] for a in averaged - {0})
+
+    def parts() -> Iterator[tuple[Array, Any]]:
+        """Yield all values with their weights; in blocks, if these are averaged over."""
+        for start, block in blocks(x) if 0 in averaged else ((0, take(x, slice(None))),):
+            if weight is None:
+                yield block, 1.0
+            elif (w := weight[start : start + len(block)]).any():
+                yield block[w > 0], w[w > 0].reshape(-1, *(1,) * (block.ndim - 1))
+
+    def total(f: Callable[[Array], Array]) -> Array:
+        sums = (
+            (f(part) if weight is None else w * f(part)).sum(axis=axes, dtype=np.float64, keepdims=True)
+            for part, w in parts()
+        )
+        return reduce(np.add, sums)
+
+    ends = [(part.min(axis=axes, keepdims=True), part.max(axis=axes, keepdims=True)) for part, _ in parts()]
+    low, high = reduce(np.minimum, (least for least, _ in ends)), reduce(np.maximum, (most for _, most in ends))
     largest = np.maximum(abs(low), abs(high))
-    exponent = np.frexp(largest)[1]
-    if x.dtype == np.float64:  # a power of 2 rounds nothing, and squares neither overflow nor vanish
-        x = np.ldexp(x, -exponent)
-    if weight is None:
-        average, deviation = (f(axis=axes, dtype=np.float64, keepdims=True) for f in (x.mean, x.std))
-    else:
-        total = weight.sum() * (x[0].size if axes is None else math.prod(x.shape[a] for a in _others(axes, x.ndim)))
-        average = (x * weight).sum(axis=axes, keepdims=True) / total
-        variance = (weight * (x - average) ** 2).sum(axis=axes, keepdims=True) / total
-        deviation = np.sqrt(variance)
+    # a power of 2 rounds nothing, and squares neither overflow nor vanish
+    exponent = np.frexp(largest)[1] if dtype == np.float64 else np.zeros_like(largest, int)
+
+    def scaled(part: Array) -> Array:
+        return np.ldexp(part, -exponent) if dtype == np.float64 else part
+
+    average = total(scaled) / count
+    deviation = np.sqrt(total(lambda part: np.square(scaled(part) - average)) / count)
     # equal numbers have a mean that is off by rounding, so a std that is almost 0: useless to divide by
     with np.errstate(over="ignore"):
-        constant = high - low <= 4 * np.finfo(x.dtype).eps * largest
-    mean, std = average.astype(x.dtype), np.where(constant, 0, deviation).astype(x.dtype)
-    return (np.ldexp(mean, exponent), np.ldexp(std, exponent)) if x.dtype == np.float64 else (mean, std)
+        constant = high - low <= 4 * np.finfo(dtype).eps * largest
+    mean, std = average.astype(dtype), np.where(constant, 0, deviation).astype(dtype)
+    return np.ldexp(mean, exponent), np.ldexp(std, exponent)
 
 
-def _sample_weight(x: Array, axes: int | tuple[int, ...] | None, sample_weight: Array) -> Array:
+def _sample_weight(x: Source, axes: int | tuple[int, ...] | None, sample_weight: Array) -> Array:
     weight = np.asarray(sample_weight, np.float64)
     if weight.shape != x.shape[:1]:
         raise ValueError(f"mean_and_std: sample_weight {weight.shape} must have one weight for each of x {x.shape}")
-    if axes is not None and 0 not in {a % x.ndim for a in np.atleast_1d(axes)}:
+    if axes is not None and 0 not in {a % len(x.shape) for a in np.atleast_1d(axes)}:
         raise ValueError(f"mean_and_std: with sample_weight, axes {axes} must contain 0")
     if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
         raise ValueError("mean_and_std: sample_weight must be finite, >= 0 and not all 0")
     return np.ldexp(weight, -np.frexp(weight.max())[1])  # so that sums do not overflow; a power of 2 rounds nothing
-
-
-def _others(axes: int | tuple[int, ...], ndim: int) -> set[int]:
-    """Return the axes but the first, counted from the front."""
-    return {int(a) % ndim for a in np.atleast_1d(axes)} - {0}
 
 
 def pixel_mean_and_std(scaling: str | Mapping[str, Any], channels: int) -> tuple[Array, Array]:

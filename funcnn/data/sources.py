@@ -1,4 +1,4 @@
-"""Labelled data from built-in sets, .npz files and folders of images."""
+"""Labelled data from built-in sets, .npz and .npy files, tables, and folders of images."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn.data.archives import read_npz
+from funcnn.data.archives import map_npy, read_npz
 from funcnn.data.builtin import BUILTIN, load_builtin
-from funcnn.data.examples import examples_and_scale, to_examples
+from funcnn.data.examples import examples_and_scale
 from funcnn.data.folders import at_least, describe_skipped, find_labelled_images
 from funcnn.data.images import check_broken, check_varied, read_images
 from funcnn.data.labels import check_classes, read_labels
+from funcnn.data.lazy import blocks
 from funcnn.data.splits import Splits
 from funcnn.data.tables import SUFFIXES as TABLE_SUFFIXES
 from funcnn.data.tables import read_table
@@ -25,13 +26,18 @@ from funcnn.tree import Array
 __all__ = ["Dataset", "match_classes", "open", "open_array"]
 
 
+# Whether the examples are kept in memory as the network takes them.
+CACHES = ("auto", "memory", "none")
+
+
 class Dataset(NamedTuple):
     """Labelled examples.
 
     Attributes
     ----------
     x : array of float32 (N, height, width, channels), or of floats (N, features)
-        Not standardised: pixels divided by ``full_scale``, everything else as it was found.
+        Not standardised: pixels divided by ``full_scale``, everything else as it was found. With ``cache`` of `open`,
+        a source of these, which are read and converted when they are used.
     labels : array of int (N,)
         Indices into ``classes``.
     classes : list of str
@@ -53,7 +59,7 @@ class Dataset(NamedTuple):
     ['cat', 'dog', 'cat']
     """
 
-    x: Array
+    x: Any
     labels: Array
     classes: list[str]
     names: Sequence[str] = ()
@@ -74,6 +80,7 @@ def open(
     features: Sequence[str] | None = None,
     fit: str | None = None,
     skip_broken: bool = False,
+    cache: str = "memory",
 ) -> Dataset:
     """Read a data set.
 
@@ -81,7 +88,8 @@ def open(
     ----------
     source : str or path
         The name of a built-in set (`funcnn.data.BUILTIN`), an .npz file with arrays x and y (and, where y is of ints,
-        their names in an array classes), a table of numbers (.csv, .tsv) with names of columns in its first line, or a
+        their names in an array classes), an .npy file of x with y.npy beside it (and classes.npy), or a folder of x.npy
+        and y.npy, a table of numbers (.csv, .tsv) with names of columns in its first line, or a
         folder with one sub-folder of images for each class. A folder may also have such folders for the parts of a
         split: train, test, and val, valid or validation.
     image_size : (height, width), optional
@@ -104,6 +112,12 @@ def open(
         By default they are padded, with a warning.
     skip_broken : bool
         Whether to leave out images of a folder that cannot be read, with a warning. By default they are an error.
+    cache : "memory", "none" or "auto"
+        What becomes of arrays of .npz and .npy files, and of images of a folder. "memory": x is an array. "none": x is
+        a source (`funcnn.data.Source`), of which a batch is converted or decoded when it is used; an .npy file, or a
+        folder, may then be larger than the memory, and an .npz file takes only its own bytes. "auto": as "none" for
+        arrays; for images as "memory", if they take no more than half of the memory that is available. The numbers are
+        the same in all three.
 
     Returns
     -------
@@ -129,9 +143,13 @@ def open(
             )
         x, labels, classes, scale = load_builtin(str(source))
         return Dataset(x, labels, classes, full_scale=scale)
+    if cache not in CACHES:
+        raise ValueError(f"open: cache must be one of {', '.join(CACHES)}, not {cache!r}")
     path = Path(source)
+    if is_folder_of_arrays(path):
+        path /= "x.npy"
     if path.is_dir():
-        return _folder(path, image_size, channels, min_classes, fit, skip_broken)
+        return _folder(path, image_size, channels, min_classes, fit, skip_broken, cache)
     if path.exists() and not path.is_file():
         raise ValueError(f"{path}: neither a file nor a folder")
     if path.suffix.lower() in TABLE_SUFFIXES:
@@ -140,18 +158,22 @@ def open(
             raise ValueError(f"{path}: has no column {target} for the labels")
         dataset = Dataset(table.x, table.labels, table.classes, features=table.features, target=table.target)
         return _checked_dataset(str(path), dataset, min_classes)
-    if path.suffix == ".npz" or path.is_file():
-        return _npz(path, min_classes, full_scale)
+    if path.suffix.lower() in (".npz", ".npy") or path.is_file():
+        return _arrays(path, min_classes, full_scale, cache)
     raise ValueError(
-        f"no data {source}: it is neither a folder of images, nor an .npz file, nor a table (.csv, .tsv), nor one of "
-        f"{', '.join(BUILTIN)}"
+        f"no data {source}: it is neither a folder of images, nor an .npz or .npy file, nor a table (.csv, .tsv), "
+        f"nor one of {', '.join(BUILTIN)}"
     )
 
 
 def open_array(
-    path: str | os.PathLike[str], *, full_scale: float | None = None, features: Sequence[str] | None = None
-) -> Array:
-    """Read the examples, x, of an .npz file or a table (.csv, .tsv); labels need not be there.
+    path: str | os.PathLike[str],
+    *,
+    full_scale: float | None = None,
+    features: Sequence[str] | None = None,
+    cache: str = "memory",
+) -> Any:
+    """Read the examples, x, of an .npz or .npy file or a table (.csv, .tsv); labels need not be there.
 
     Parameters
     ----------
@@ -160,11 +182,13 @@ def open_array(
         What images are divided by, as for `open`.
     features : sequence of str, optional
         Of a table, the columns to read, in this order; by default all.
+    cache : "memory", "none" or "auto"
+        As for `open`.
 
     Returns
     -------
     array of float64 (N, features) or float32 (N, height, width, channels)
-        As `funcnn.data.to_examples` makes it.
+        As `funcnn.data.to_examples` makes it; a source of it, unless ``cache`` is "memory".
 
     Raises
     ------
@@ -183,10 +207,33 @@ def open_array(
     path = Path(path)
     if path.suffix.lower() in TABLE_SUFFIXES:
         return read_table(path, features=features or None, target="").x
-    arrays, names = read_npz(path, ("x",))
-    if "x" not in arrays:
-        raise ValueError(f"{path}: needs an array x, and has {', '.join(names) or 'none'}")
-    return to_examples(arrays["x"], where=str(path), full_scale=full_scale)
+    if path.suffix.lower() == ".npy":
+        raw = map_npy(path)
+    else:
+        arrays, names = read_npz(path, ("x",))
+        if "x" not in arrays:
+            raise ValueError(f"{path}: needs an array x, and has {', '.join(names) or 'none'}")
+        raw = arrays["x"]
+    x, _ = examples_and_scale(raw, str(path), full_scale)
+    return x[:] if cache == "memory" else x
+
+
+def is_folder_of_arrays(path: Path) -> bool:
+    """Return whether a folder has x.npy and y.npy, and nothing else but classes.npy.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("x.npy", "y.npy"):
+    ...         Path(folder, name).touch()
+    ...     is_folder_of_arrays(Path(folder))
+    True
+    """
+    if not (path / "x.npy").is_file():
+        return False
+    names = {inside.name for inside in path.iterdir() if not inside.name.startswith(".")}
+    return {"x.npy", "y.npy"} <= names <= {"x.npy", "y.npy", "classes.npy"}
 
 
 def match_classes(dataset: Dataset, classes: Sequence[str], where: str = "match_classes") -> Dataset:
@@ -222,13 +269,20 @@ def match_classes(dataset: Dataset, classes: Sequence[str], where: str = "match_
     return dataset._replace(labels=to[dataset.labels], classes=list(classes))
 
 
-def _npz(path: Path, min_classes: int, full_scale: float | None) -> Dataset:
-    arrays, names = read_npz(path, ("x", "y", "classes"))
-    if not {"x", "y"} <= arrays.keys():
-        raise ValueError(f"{path}: needs arrays x and y, and has {', '.join(names) or 'none'}")
+def _arrays(path: Path, min_classes: int, full_scale: float | None, cache: str) -> Dataset:
+    if path.suffix.lower() == ".npy":
+        files = {"x": path, "y": path.with_name("y.npy"), "classes": path.with_name("classes.npy")}
+        if not files["y"].exists():
+            raise ValueError(f"{path}: needs the labels in {files['y'].name} beside it")
+        arrays = {name: map_npy(file) for name, file in files.items() if name != "classes" or file.exists()}
+    else:
+        arrays, names = read_npz(path, ("x", "y", "classes"))
+        if not {"x", "y"} <= arrays.keys():
+            raise ValueError(f"{path}: needs arrays x and y, and has {', '.join(names) or 'none'}")
     x, scale = examples_and_scale(arrays["x"], str(path), full_scale)
     labels, classes = read_labels(arrays["y"], arrays.get("classes"), x, str(path))
-    return _checked_dataset(str(path), Dataset(x, labels, classes, full_scale=scale), min_classes)
+    dataset = _checked_dataset(str(path), Dataset(x, labels, classes, full_scale=scale), min_classes)
+    return dataset._replace(x=x[:]) if cache == "memory" else dataset
 
 
 def _folder(
@@ -238,13 +292,14 @@ def _folder(
     min_classes: int,
     fit: str | None,
     skip_broken: bool,
+    cache: str,
 ) -> Dataset:
     found = find_labelled_images(path, min_classes)
     if found.skipped:
         warnings.warn(f"{path}: skipped {describe_skipped(found.skipped)}", stacklevel=3)
     if found.missing:
         warnings.warn(f"{path}: {'; '.join(found.missing)}", stacklevel=3)
-    images = read_images(found.files, image_size, channels, fit=fit)
+    images = read_images(found.files, image_size, channels, fit=fit, cache=cache)
     check_broken(images.broken, len(found.files), skip=skip_broken)
     names = [str(found.files[i].relative_to(path)) for i in images.read]
     splits = found.splits and Splits(*(np.flatnonzero(np.isin(images.read, part)) for part in found.splits))
@@ -260,7 +315,7 @@ def _folder(
 
 
 def _checked_dataset(where: str, dataset: Dataset, min_classes: int) -> Dataset:
-    if min_classes > 1 and dataset.x.ndim > 2:
+    if min_classes > 1 and len(dataset.x.shape) > 2:
         check_varied(where, dataset.x)
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     found = [name for name, n in zip(dataset.classes, counts, strict=True) if n]
@@ -276,7 +331,8 @@ def _checked_dataset(where: str, dataset: Dataset, min_classes: int) -> Dataset:
 def _warn_of_contradictions(where: str, dataset: Dataset) -> None:
     """Warn of files that hold the same image under different classes."""
     first: dict[bytes, int] = {}
-    for i, image in enumerate(dataset.x):
+    images = (image for _, block in blocks(dataset.x) for image in block)
+    for i, image in enumerate(images):
         earlier = first.setdefault(hashlib.sha256(image.tobytes()).digest(), i)
         if dataset.labels[i] != dataset.labels[earlier]:
             names, classes = dataset.names, [dataset.classes[dataset.labels[k]] for k in (earlier, i)]

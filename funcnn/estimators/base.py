@@ -26,6 +26,7 @@ from sklearn.utils.validation import (
 )
 
 from funcnn import checks, data, files, optim, streams, tree
+from funcnn.data import Mapped, Selected, Source
 from funcnn.estimators import layout, scaling
 from funcnn.estimators.network import ACTIVATIONS, Network, build, check_outputs, default_model, is_image, pair
 from funcnn.estimators.scaling import Scaling
@@ -56,13 +57,14 @@ class TrainingData(NamedTuple):
 
     Attributes
     ----------
-    x : array (n, features)
+    x : array or source (n, features)
+        Of the dtype of the user's data, and the same memory where that has rows.
     targets : array (n,) or (n, outputs)
     weight : array (n,) or None
         All above 0; None if all are 1.
     """
 
-    x: Array
+    x: Source
     targets: Array
     weight: Array | None
 
@@ -259,7 +261,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "params_")
         return self._forward(self.model_, self._rows(X, reset=False))
 
-    def _forward(self, model: Layer, x: Array) -> Array:
+    def _forward(self, model: Layer, x: Source) -> Array:
         """Return the outputs (n, ...) of the network, or of its first layers, in float64.
 
         In float64 and by exact methods a row's outputs do not depend on the other rows.
@@ -486,10 +488,10 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         """Return the weights, multiplied with those that a parameter of the estimator gives."""
         return weight
 
-    def _dtype(self, x: Array) -> Any:
+    def _dtype(self, x: Source) -> Any:
         if self.dtype != "auto":
             return np.dtype(self.dtype)
-        return np.dtype(np.float64 if x.size <= _SMALL_SET else np.float32)
+        return np.dtype(np.float64 if math.prod(x.shape) <= _SMALL_SET else np.float32)
 
     def _rows(self, X: Any, *, reset: bool) -> Array:
         """Return X as rows (n, features) of real numbers."""
@@ -515,7 +517,9 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         # float64 may not hold the numbers of a wider dtype
         return check_array(rows, dtype=np.float64) if rows.dtype.itemsize > 8 else rows
 
-    def _set_layout(self, found: tuple[int, ...] | None, x: Array, earlier: tuple[tuple[int, ...], str] | None) -> None:
+    def _set_layout(
+        self, found: tuple[int, ...] | None, x: Source, earlier: tuple[tuple[int, ...], str] | None
+    ) -> None:
         """Set ``image_shape_`` and ``layout_``: what the features are, and why."""
         features = x.shape[1]
         if self.image_shape is not None:
@@ -584,7 +588,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
                 f"{size} must be held out"
             )
         held_out, trained = (
-            TrainingData(x[part], targets[part], None if weight is None else weight[part])
+            TrainingData(Selected(x, part), targets[part], None if weight is None else weight[part])
             for part in self._split(targets, size, key)
         )
         return trained, held_out
@@ -601,7 +605,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         if not is_image(self.image_shape_):
             return scaling.of_rows(x, weight)
         measured = scaling.of_images(x, weight, self.image_shape_[2])
-        odd = ((x < measured.low) | (x > measured.high)).any(axis=1).sum()
+        odd = scaling.count_clipped(measured, x)
         if odd:
             warnings.warn(
                 f"{odd} of {len(x)} images have pixels outside of the range that the others keep to, "
@@ -620,9 +624,10 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             np.where(known, np.maximum(high, new_high), high),
         )
 
-    def _scaled(self, x: Array, dtype: Any) -> Array:
-        scaled = scaling.apply(Scaling(self.offset_, self.scale_, *self.range_), x, dtype)
-        return scaled.reshape(len(x), *self.image_shape_)
+    def _scaled(self, x: Source, dtype: Any) -> Source:
+        """Return rows as the network takes them, scaled when they are read."""
+        measured, shape = Scaling(self.offset_, self.scale_, *self.range_), self.image_shape_
+        return Mapped(x, lambda rows: scaling.apply(measured, rows, dtype).reshape(len(rows), *shape))
 
     # --- parameters -------------------------------------------------------------------------------------------------
 
@@ -742,14 +747,14 @@ def _found_image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
     return (*shape[1:], 1)[:3] if len(shape) > 2 else None
 
 
-def _weighed(x: Array, targets: Array, weight: Array | None, kind: str) -> TrainingData:
+def _weighed(x: Source, targets: Array, weight: Array | None, kind: str) -> TrainingData:
     """Return the data without those of weight 0, which count as absent."""
     if weight is None:
         return TrainingData(x, targets, None)
     used = weight > 0
     if not used.any():
         raise ValueError(f"all {len(weight)} {kind} weights are zero: there is nothing to learn from")
-    return TrainingData(x[used], targets[used], _below_one(weight[used]))
+    return TrainingData(x if used.all() else Selected(x, np.flatnonzero(used)), targets[used], _below_one(weight[used]))
 
 
 def _below_one(weight: Array) -> Array:

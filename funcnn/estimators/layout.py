@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from funcnn import data
+from funcnn.data import Source
 from funcnn.estimators.scaling import mean_and_scale
-from funcnn.tree import Array
 
 # Smaller squares are often tables whose number of features is a square by chance.
 SMALLEST_IMAGE = 8
@@ -40,7 +42,7 @@ class Layout(NamedTuple):
     guess: bool
 
 
-def of_columns(x: Array, *, named: bool) -> Layout:
+def of_columns(x: Source, *, named: bool) -> Layout:
     """Decide whether columns are a table or the pixels of square images.
 
     Columns below each other in the square must be alike as well as those beside each other: in series only these are,
@@ -48,7 +50,7 @@ def of_columns(x: Array, *, named: bool) -> Layout:
 
     Parameters
     ----------
-    x : array (n, features)
+    x : array or source (n, features)
     named : bool
         Whether the columns have names, which makes them a table.
 
@@ -111,12 +113,13 @@ def square_of(features: int) -> tuple[int, int, int]:
     return side, side, 1
 
 
-def _of_colours(x: Array, side: int, named: bool) -> Layout:
+def _of_colours(x: Source, side: int, named: bool) -> Layout:
     """Decide about columns that may be square images of three colours; if they are, only the user knows their order."""
     table = (1, x.shape[1], 1)
     if named:
         return Layout(table, f"{x.shape[1]} named columns are a table", guess=False)
-    for plane in (x[:, ::3], x[:, : side * side]):
+    for columns in (slice(None, None, 3), slice(side * side)):
+        plane = data.Mapped(x, partial(_columns, columns=columns))
         if of_columns(plane, named=False).image_shape != (1, side * side, 1):
             raise ValueError(
                 f"{x.shape[1]} columns look like colour images of {side}x{side}: give image_shape=({side}, {side}, 3) "
@@ -127,13 +130,17 @@ def _of_colours(x: Array, side: int, named: bool) -> Layout:
     return Layout(table, reason, guess=side >= _USUAL_SIDE)
 
 
-def _similarities(x: Array, side: int) -> tuple[float, float, float, float, float]:
+def _columns(rows: Array, columns: slice) -> Array:
+    return rows[:, columns]
+
+
+def _similarities(x: Source, side: int) -> tuple[float, float, float, float, float]:
     """Return the mean correlations of columns beside and below each other and of all pairs, and the standard error.
 
     The last number is positive if columns that are half a side apart are less alike than neighbours in the other
     direction.
     """
-    x = np.asarray(x[:: -(-len(x) // _ROWS)], np.float64)
+    x = np.asarray(data.take(x, slice(None, None, -(-len(x) // _ROWS))), np.float64)
     enough = len(x) >= _CORRELATED
     columns = x if enough else x[:, :, None]
     mean, scale, varies = mean_and_scale(columns, None)

@@ -8,11 +8,14 @@ of zeros by the median of the others' scales. So data in another unit are scaled
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcnn import data
+from funcnn.data import Source
+from funcnn.data.lazy import blocks
 from funcnn.data.scaling import PIXEL_SCALINGS, pixel_mean_and_std
 from funcnn.tree import Array
 
@@ -49,7 +52,7 @@ def is_valid(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value in (*PIXEL_SCALINGS, "raw"))
 
 
-def of_trained_network(x: Array, given: str | Mapping[str, Any], image_shape: tuple[int, ...]) -> Scaling:
+def of_trained_network(x: Source, given: str | Mapping[str, Any], image_shape: tuple[int, ...]) -> Scaling:
     """Return the scaling that a network of others was trained with, for pixels x (n, features)."""
     height, width, channels = image_shape
     mean, std, white = np.zeros(channels), np.ones(channels), 1.0
@@ -60,13 +63,13 @@ def of_trained_network(x: Array, given: str | Mapping[str, Any], image_shape: tu
     return Scaling(offset, scale, -unlimited, unlimited)
 
 
-def mean_and_scale(x: Array, weight: Array | None) -> tuple[Array, Array, Array]:
+def mean_and_scale(x: Source, weight: Array | None) -> tuple[Array, Array, Array]:
     """Return mean and scale of each column (the last axis) of x, and whether it varies.
 
     Parameters
     ----------
-    x : array (n, ..., columns)
-        Of any real dtype; rounding is that of this dtype.
+    x : array or source (n, ..., columns)
+        Of any real dtype; rounding is that of this dtype. It is read by blocks.
     weight : array (n,) or None
 
     Returns
@@ -81,18 +84,17 @@ def mean_and_scale(x: Array, weight: Array | None) -> tuple[Array, Array, Array]
     >>> scale, varies
     (array([1.0e-13, 7.0e+00, 3.5e+00]), array([ True, False, False]))
     """
-    rounding = _ROUNDING * np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).eps
-    mean, std = (
-        part.reshape(-1)
-        for part in data.mean_and_std(np.asarray(x, np.float64), tuple(range(x.ndim - 1)), sample_weight=weight)
-    )
+    dtype, axes = data.take(x, slice(0, 1)).dtype, tuple(range(len(x.shape) - 1))
+    rounding = _ROUNDING * np.finfo(dtype if dtype.kind == "f" else np.float64).eps
+    doubled = data.Mapped(x, partial(np.asarray, dtype=np.float64))
+    mean, std = (part.reshape(-1) for part in data.mean_and_std(doubled, axes, sample_weight=weight))
     varies = std > rounding * np.abs(mean)
     scale = np.where(varies, std, np.abs(mean))
     some = scale[scale > 0]
     return mean, np.where(scale > 0, scale, np.median(some) if some.size else 1.0), varies
 
 
-def of_rows(x: Array, weight: Array | None) -> Scaling:
+def of_rows(x: Source, weight: Array | None) -> Scaling:
     """Return the scaling that gives each feature of rows (n, features) mean 0 and standard deviation 1.
 
     Examples
@@ -104,7 +106,7 @@ def of_rows(x: Array, weight: Array | None) -> Scaling:
     return Scaling(mean, scale, np.full_like(mean, -np.inf), np.full_like(mean, np.inf))
 
 
-def of_images(x: Array, weight: Array | None, channels: int) -> Scaling:
+def of_images(x: Source, weight: Array | None, channels: int) -> Scaling:
     """Return the scaling that gives each channel of images (n, h * w * channels) a background of 0, a deviation of 1.
 
     Padding and shifting put zeros at the edge of an image, which should be its lowest value rather than its mean: the
@@ -120,11 +122,16 @@ def of_images(x: Array, weight: Array | None, channels: int) -> Scaling:
     >>> scaling.low[0], scaling.high[0], scaling.offset[0]
     (np.float64(0.0), np.float64(5.0), np.float64(0.0))
     """
-    pixels = x.reshape(len(x), -1, channels)
-    lowest, highest = (np.asarray(extreme(axis=1), np.float64) for extreme in (pixels.min, pixels.max))
+    pixels = data.Mapped(x, lambda rows: rows.reshape(len(rows), -1, channels))
+    ends = [(block.min(axis=1), block.max(axis=1)) for _, block in blocks(pixels)]
+    lowest, highest = (np.concatenate(each).astype(np.float64) for each in zip(*ends, strict=True))
     low, high = _typical_range(lowest, highest, weight)
-    clipped = np.clip(pixels, low, high)
-    scale = mean_and_scale(clipped.astype(x.dtype, copy=False) if x.dtype.kind == "f" else clipped, weight)[1]
+
+    def clip(rows: Array) -> Array:
+        clipped = np.clip(rows, low, high)
+        return clipped.astype(rows.dtype, copy=False) if rows.dtype.kind == "f" else clipped
+
+    scale = mean_and_scale(data.Mapped(pixels, clip), weight)[1]
     offset = _quantile(lowest, 0.5, weight)
     # Images of one colour say nothing of the range of others.
     low, high = np.where(low < high, low, -np.inf), np.where(low < high, high, np.inf)
@@ -147,6 +154,18 @@ def _quantile(x: Array, fraction: float, weight: Array | None) -> Array:
     """Return the least number of each column of x (n, columns) that this fraction of the weight does not exceed."""
     quantile: Array = np.quantile(x, fraction, axis=0, weights=weight, method="inverted_cdf")
     return quantile
+
+
+def count_clipped(scaling: Scaling, x: Source) -> int:
+    """Return how many rows have numbers that `apply` clips.
+
+    Examples
+    --------
+    >>> count_clipped(Scaling(np.zeros(2), np.ones(2), np.zeros(2), np.ones(2)), np.array([[-3, 1], [0, 1]]))
+    1
+    """
+    outside = (((block < scaling.low) | (block > scaling.high)).any(axis=1).sum() for _, block in blocks(x))
+    return int(sum(outside))
 
 
 def apply(scaling: Scaling, x: Array, dtype: Any) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_array
 
 from funcnn import checks, data
+from funcnn.data import Mapped, Source
 from funcnn.estimators import scaling
 from funcnn.estimators.base import BaseConvNet, TrainingData, shape_of
 from funcnn.estimators.classifier import ConvNetClassifier
@@ -170,7 +171,7 @@ class BaseTimeSeries(BaseConvNet):
             row[: entry.shape[1]] = np.vstack([np.ones(entry.shape[1]), entry]).T
         return padded
 
-    def _set_layout(self, found: Any, x: Array, earlier: Any) -> None:
+    def _set_layout(self, found: Any, x: Source, earlier: Any) -> None:
         self.image_shape_ = x.shape[1:]
         channels = x.shape[2] - self.masked_
         self.layout_ = f"series of {channels} channel{'s' * (channels > 1)} and length " + (
@@ -178,7 +179,7 @@ class BaseTimeSeries(BaseConvNet):
         )
 
     def _measured_scaling(self, training_data: TrainingData) -> Scaling:
-        x, _, weight = training_data
+        x, weight = np.asarray(training_data.x), training_data.weight
         if self.masked_:
             inside = x[..., 0] > 0
             weight = None if weight is None else np.repeat(weight, inside.sum(axis=1))
@@ -186,12 +187,16 @@ class BaseTimeSeries(BaseConvNet):
         mean, scale, _ = scaling.mean_and_scale(x, weight)
         return Scaling(mean, scale, np.full_like(mean, -np.inf), np.full_like(mean, np.inf))
 
-    def _scaled(self, x: Array, dtype: Any) -> Array:
-        fitted = Scaling(self.offset_, self.scale_, *self.range_)
-        if not self.masked_:
-            return scaling.apply(fitted, x, dtype)
-        mask = x[..., :1].astype(dtype)
-        return np.concatenate([mask, mask * scaling.apply(fitted, x[..., 1:], dtype)], axis=-1)
+    def _scaled(self, x: Source, dtype: Any) -> Source:
+        measured, masked = Scaling(self.offset_, self.scale_, *self.range_), self.masked_
+
+        def scaled(rows: Array) -> Array:
+            if not masked:
+                return scaling.apply(measured, rows, dtype)
+            mask = rows[..., :1].astype(dtype)
+            return np.concatenate([mask, mask * scaling.apply(measured, rows[..., 1:], dtype)], axis=-1)
+
+        return Mapped(x, scaled)
 
     # --- parameters -------------------------------------------------------------------------------------------------
 

@@ -347,3 +347,12 @@ def test_mixed_shapes_are_padded_with_a_warning_that_says_the_order(tmp_path):
         for fit in ("pad", "crop", "stretch"):
             found = data.open_images([path], (38, 64), fit=fit)
             np.testing.assert_allclose(found, data.resize(pixels, (38, 64), fit=fit), atol=1e-6, err_msg=str(i))
+
+
+@pytest.mark.parametrize("size", [(9, 9), (40, 30), (6, 20)])
+def test_an_image_is_resized_alike_in_every_batch(size):
+    x = RNG.random((7, 24, 17, 3), dtype=np.float32)
+    whole = data.resize(x, size)
+    for n in (1, 2, 5):
+        parts = [data.resize(x[i : i + n], size) for i in range(0, 7, n)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from arrays import normal
+from sources import Strict
 
 from funcnn import data
+from funcnn.data import lazy
 
 
 def test_standardised_data_have_mean_0_and_variance_1():
@@ -133,3 +135,15 @@ def test_powers_of_two_change_no_digit(dtype, weight):
     for exponent in (-largest, largest):
         there, here = (data.mean_and_std(given, sample_weight=weight) for given in (np.ldexp(x, exponent), x))
         assert all(np.array_equal(a, np.ldexp(b, exponent)) for a, b in zip(there, here, strict=True))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_statistics_by_blocks_are_those_of_the_whole_to_rounding_and_of_a_source_bit_for_bit(weighted, monkeypatch):
+    x = np.random.default_rng(0).normal(5, 2, (40, 3, 2, 4)).astype(np.float32)
+    weight = np.arange(40) % 3 if weighted else None
+    whole = data.mean_and_std(x, (0, 1, 2), weight)
+    monkeypatch.setattr(lazy, "_BLOCK", 7 * 24)
+    blocks = data.mean_and_std(x, (0, 1, 2), weight)
+    for a, b, c in zip(whole, blocks, data.mean_and_std(Strict(x), (0, 1, 2), weight), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+        np.testing.assert_array_equal(b, c)

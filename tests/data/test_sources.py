@@ -1,5 +1,7 @@
 """Data from users: what is accepted, how it is read, and what is said of everything else."""
 
+import warnings
+
 import numpy as np
 import pytest
 import shapes
@@ -7,6 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
 from funcnn import data
+from funcnn.data import images
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.random((6, 5, 4, 3)), np.array([3, 1, 3, 1, 7, 7])
@@ -241,3 +244,63 @@ def test_classes_that_a_model_knows_may_be_missing():
 def test_classes_of_labels_that_are_true_or_false(npz):
     dataset = data.open(saved(npz, x=X, y=Y.min() < Y, classes=np.array(["no", "yes"])))
     assert dataset.classes == ["no", "yes"] and dataset.labels.tolist() == (Y.min() < Y).astype(int).tolist()
+
+
+def test_images_are_kept_in_memory_unless_they_take_more_than_half_of_it(folder, monkeypatch):
+    expected, needed = data.open(folder), data.open(folder).x.nbytes
+    assert type(expected.x) is np.ndarray
+    for available, kept in ((2 * needed, True), (2 * needed - 1, False)):
+        monkeypatch.setattr(images, "available_memory", lambda available=available: available)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = data.open(folder, cache="auto")
+        assert isinstance(found.x, np.ndarray) == kept
+        said = [str(each.message) for each in caught if "decoded by the batch" in str(each.message)]
+        assert len(said) == (not kept) and all("0.0 GB, more than half of the 0.0 GB" in message for message in said)
+        np.testing.assert_array_equal(np.asarray(found.x), expected.x)
+    with pytest.raises(ValueError, match="cache must be one of auto, memory, none, not 'disk'"):
+        data.open(folder, cache="disk")
+
+
+def test_an_image_that_is_damaged_after_it_was_checked_is_named(folder):
+    found = data.open(folder, cache="none")
+    (folder / found.names[1]).write_bytes(b"no image")
+    with pytest.raises(OSError, match=f"cannot read the image .*{found.names[1]}"):
+        found.x[1:2]
+
+
+def test_pairs_of_arrays(tmp_path):
+    x, y = np.arange(48, dtype=np.uint8).reshape(6, 8), np.array(["ant", "bee"] * 3)
+    np.save(tmp_path / "x.npy", x)
+    with pytest.raises(ValueError, match=r"x\.npy: needs the labels in y\.npy beside it"):
+        data.open(tmp_path / "x.npy")
+    np.save(tmp_path / "y.npy", y)
+    for source in (tmp_path, tmp_path / "x.npy"):
+        for cache in ("memory", "none", "auto"):
+            dataset = data.open(source, cache=cache)
+            assert isinstance(dataset.x, np.ndarray) == (cache == "memory")
+            assert dataset.classes == ["ant", "bee"] and dataset.x.shape == (6, 8)
+            np.testing.assert_array_equal(np.asarray(dataset.x), x)
+    np.testing.assert_array_equal(data.open_array(tmp_path / "x.npy"), x)
+    np.save(tmp_path / "y.npy", np.arange(6) % 2)
+    np.save(tmp_path / "classes.npy", np.array(["cat", "dog"]))
+    assert data.open(tmp_path).classes == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not an .npy file that can be read"),
+        (b"PK\x03\x04", "not an .npy file that can be read"),
+        (np.array([object()] * 6), "not an .npy file that can be read: .*Python objects"),
+        (np.full((6, 2), np.nan), "x must be finite; 6 of 6 examples are not, the first is number 0"),
+    ],
+)
+def test_damaged_files_of_arrays(tmp_path, content, message):
+    np.save(tmp_path / "y.npy", np.arange(6) % 2)
+    if isinstance(content, bytes):
+        (tmp_path / "x.npy").write_bytes(content)
+    else:
+        np.save(tmp_path / "x.npy", content, allow_pickle=True)
+    with pytest.raises(ValueError, match=rf"x\.npy: {message}"):
+        data.open(tmp_path / "x.npy")
