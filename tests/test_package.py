@@ -38,7 +38,7 @@ FLOORS = [
     {"layer", "layers", "combinators", "fusion", "descriptions", "models", "torchvision"},
     {"data"},
     {"attribution", "intermediates", "derivatives", "profiling", "summary", "testing"},
-    {"gradients", "data_parallel", "training", "divergence", "lr_range", "stopping", "checkpoint", "progress"},
+    {"gradients", "process_groups", "data_parallel", "training", "divergence", "lr_range", "stopping", "checkpoint", "progress"},
     {"onnx"},
     {"fitted", "predictor"},
     {"estimators"},
