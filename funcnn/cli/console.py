@@ -65,15 +65,17 @@ def run(app: typer.Typer, name: str | None = None, arguments: Sequence[str] | No
     if jobs.place().rank:
         stdout = streams.guard(None)
     with redirect_stdout(stdout), redirect_stderr(stderr), _interrupted_by("SIGHUP"), _interrupted_by("SIGTERM"):
-        code = 1  # of an error that is not reported below
         try:
             code = _run(app, name, arguments)
+        except BaseException:
+            jobs.abort_at_exit(1)
+            raise
         finally:
-            if code:
-                jobs.end_with(code)
             with suppress(OSError):  # a failure already, or reported
                 stdout.flush()
             stderr.flush()
+    if code:
+        jobs.abort(code)
     sys.exit(code)
 
 

@@ -6,7 +6,6 @@ error on any rank ends all of them: its message is printed once, and its exit co
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import signal
@@ -129,15 +128,19 @@ def reports() -> bool:
     return True
 
 
-def end_with(code: int) -> None:
-    """Let the job end with this exit code when this process exits, whatever the other ranks do."""
-    if place().size == 1 or not _connected():
-        return
-    from mpi4py.run import set_abort_status
+def abort(code: int) -> None:
+    """End the job with this exit code, at once; nothing if this process is alone."""
+    if place().size > 1 and _connected():
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI has something to say about it, too
+        sys.modules["mpi4py.MPI"].COMM_WORLD.Abort(code)
 
-    set_abort_status(code)
-    # MPI has something to say about it, too, after all that Python prints
-    atexit.register(os.dup2, os.open(os.devnull, os.O_WRONLY), 2)
+
+def abort_at_exit(code: int) -> None:
+    """End the job with this exit code when this process exits, which may print a traceback before."""
+    if place().size > 1 and _connected():
+        from mpi4py.run import set_abort_status
+
+        set_abort_status(code)
 
 
 def _connected() -> bool:
