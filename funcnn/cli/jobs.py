@@ -82,15 +82,27 @@ def communicator(processes: int | None) -> Any:
 
 def _start(processes: int) -> NoReturn:
     """Replace this process by an mpiexec that starts the same command ``processes`` times."""
-    scripts = sysconfig.get_path("scripts")  # where a wheel of MPI puts it
-    mpiexec = shutil.which("mpiexec", path=os.pathsep.join([scripts, os.environ.get("PATH", "")]))
-    if mpiexec is None or find_spec("mpi4py") is None:
-        raise _missing("no mpiexec" if mpiexec is None else "no mpi4py")
+    launcher = mpiexec()
     program = ["-m", "funcnn"] if Path(sys.argv[0]).name == "__main__.py" else [sys.argv[0]]
-    command = [mpiexec, "-n", str(processes), sys.executable, *program, *sys.argv[1:]]
+    command = [launcher, "-n", str(processes), sys.executable, *program, *sys.argv[1:]]
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(mpiexec, command, dict.fromkeys(_BLAS_THREADS, "1") | os.environ)
+    os.execve(launcher, command, dict.fromkeys(_BLAS_THREADS, "1") | os.environ)
+
+
+def mpiexec() -> str:
+    """Return the path of mpiexec: of the environment that this Python is in, where a wheel of MPI puts it, or of PATH.
+
+    Raises
+    ------
+    ImportError
+        If there is none, or no mpi4py.
+    """
+    scripts = sysconfig.get_path("scripts")
+    found = shutil.which("mpiexec", path=os.pathsep.join([scripts, os.environ.get("PATH", "")]))
+    if found is None or find_spec("mpi4py") is None:
+        raise _missing("no mpiexec" if found is None else "no mpi4py")
+    return found
 
 
 def _missing(found: str) -> ImportError:
