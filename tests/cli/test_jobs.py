@@ -117,7 +117,7 @@ def test_a_rank_that_fails_ends_all(data, tmp_path, how, code, message):
     if message is not None:  # else MPICH has much to say
         assert failed.stderr == f"funcnn train: {message}\n"
     assert checkpoint.latest(folder).unreadable == []
-    assert checkpoint.latest(folder).checkpoint.train_state.step == 2
+    assert checkpoint.latest(folder).checkpoint.train_state.step in (1, 2)  # rank 0 may be writing the second
     assert all_end(folder)
 
 
