@@ -1,4 +1,4 @@
-"""Training and prediction on several threads, as transformations of pure functions.
+"""Training and prediction on several threads and processes, as transformations of pure functions.
 
 A layer never writes to an array that it did not allocate, so several threads can compute shards of a batch with the
 same model and parameters, without locks. Python code runs on one thread at a time, but NumPy releases the interpreter
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
 from functools import partial
 from itertools import pairwise
@@ -21,10 +21,11 @@ import numpy as np
 
 from funcnn import blas, checks, tree
 from funcnn.combinators import map_layers
-from funcnn.data.lazy import Source, as_source, take
+from funcnn.data.lazy import Selected, Source, as_source, take
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, pull_back
-from funcnn.sharding import AllGather, Shard, no_gather, shard_scope
+from funcnn.process_groups import ALONE, ProcessGroup, digest, process_group, stack_all
+from funcnn.sharding import AllGather, Shard, bounds, no_gather, shard_scope
 from funcnn.summary import multiply_adds
 from funcnn.tree import Array, Tree
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["cores", "over_threads"]
+__all__ = ["cores", "over_ranks", "over_threads"]
 
 # The minimum work per layer and shard, in multiply-adds of the forward pass (the mean over the model's layers). It is
 # counted per layer because threads wait for the interpreter lock between NumPy's calls, so each call has to be long.
@@ -137,15 +138,94 @@ def over_threads(
     >>> bool(np.isclose(value, whole(params, state, x, labels)[0]))
     True
     """
-    model, loss = getattr(grad_fn, "model", None), getattr(grad_fn, "loss", None)
-    if not isinstance(model, Layer) or loss is None:
-        raise TypeError(
-            f"over_threads: grad_fn must come from value_and_grad, which keeps its model and loss; got {grad_fn!r}"
-        )
+    _check_grad_fn("over_threads", grad_fn)
     checks.count("over_threads", "n", n)
-    shards_by_shape: dict[tuple[int, ...], int] = {}  # a cache: `_choose_threads` takes microseconds in each step
+    return _over_shards(grad_fn, n, ALONE, sync_batch_stats, min_work)
 
-    def threaded_grad_fn(
+
+def over_ranks(
+    grad_fn: GradFn, comm: Any, threads: int = 1, *, sync_batch_stats: bool = True, min_work: float = _MIN_WORK
+) -> Callable[..., tuple[Any, Tree, Tree]]:
+    """Return a function with the same results as ``grad_fn`` that computes shards of the batch on several processes.
+
+    The processes are the ranks of an MPI job, such as ``mpiexec -n 4 python -m mpi4py program.py``, on one machine or
+    several. All run the same program and call the function with the same arguments.
+
+    Parameters
+    ----------
+    grad_fn : callable
+        From `funcnn.gradients.value_and_grad`.
+    comm : mpi4py.MPI.Comm, optional
+        The communicator, usually ``mpi4py.MPI.COMM_WORLD`` (extra ``mpi``). None, or one of a single rank, is this
+        process alone, with its ``threads``.
+    threads : int >= 1
+        The maximum number of shards on each rank, each on its own thread.
+    sync_batch_stats, min_work
+        As in `over_threads`; ``min_work`` decides over the threads of a rank. A batch is always split among the ranks.
+
+    Returns
+    -------
+    callable
+        ``over_ranks(params, state, x, targets, key=None, sample_weight=None) -> value, grads, state``, like
+        ``grad_fn``. Each rank is given the whole batch, computes its own shard, and returns the same results.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``grad_fn`` does not come from `value_and_grad`, ``comm`` is no communicator, or ``threads`` is not an
+        int >= 1.
+
+    Notes
+    -----
+    With one thread each, R ranks give bit for bit what `over_threads` gives with ``n=R, min_work=0``: the shards and
+    their keys are the same, the loss is computed on the outputs of all, and gradients are added up in the order of the
+    ranks. R ranks of T threads give the same as R T threads up to rounding, and the same bits in every run. Of a batch
+    with fewer examples than ranks, the first ranks have one each.
+
+    An error on one rank leaves the others waiting. ``python -m mpi4py`` ends the job in that case, and so does
+    ``funcnn train``.
+
+    Examples
+    --------
+    >>> from funcnn import losses, models
+    >>> from funcnn.gradients import value_and_grad
+    >>> model = models.mlp(hidden=(8,))
+    >>> params, state, _ = model.init((0,), (30,))
+    >>> comm = None  # in a job: from mpi4py import MPI; comm = MPI.COMM_WORLD
+    >>> grad_fn = over_ranks(value_and_grad(model, losses.softmax_cross_entropy), comm)
+    >>> value, grads, state = grad_fn(params, state, np.ones((10, 30), np.float32), np.arange(10))
+    """
+    _check_grad_fn("over_ranks", grad_fn)
+    checks.count("over_ranks", "threads", threads)
+    group = process_group("over_ranks", comm)
+    return _over_shards(grad_fn, threads, group, sync_batch_stats, min_work)
+
+
+def _check_grad_fn(where: str, grad_fn: Any) -> None:
+    if not isinstance(getattr(grad_fn, "model", None), Layer) or getattr(grad_fn, "loss", None) is None:
+        raise TypeError(
+            f"{where}: grad_fn must come from value_and_grad, which keeps its model and loss; got {grad_fn!r}"
+        )
+
+
+def _over_shards(
+    grad_fn: GradFn, n: int, group: ProcessGroup, sync_batch_stats: bool, min_work: float
+) -> Callable[..., tuple[Any, Tree, Tree]]:
+    """Return ``grad_fn`` over up to ``n`` threads on each process of a group. Shards are numbered over all of them."""
+    model, loss = grad_fn.model, grad_fn.loss
+    threads_by_shape: dict[tuple[int, ...], int] = {}  # a cache: `_choose_threads` takes microseconds in each step
+
+    def choose_threads(params: Tree, state: Tree, x: Source, examples: int) -> int:
+        """Return the number of threads for a rank's part of a batch, so many examples like those of ``x``."""
+        shape = (examples, *x.shape[1:])
+        if shape not in threads_by_shape:
+            if len(threads_by_shape) >= _SHAPES:
+                threads_by_shape.clear()
+            part = Selected(x, np.arange(examples))
+            threads_by_shape[shape] = _choose_threads(model, params, state, part, n, min_work)
+        return threads_by_shape[shape]
+
+    def sharded_grad_fn(
         params: Tree,
         state: Tree,
         x: Array | Source,
@@ -154,42 +234,87 @@ def over_threads(
         sample_weight: Array | None = None,
     ) -> tuple[Any, Tree, Tree]:
         x = as_source(x)
-        shards = 1 if n == 1 or _IN_SHARD.get() else shards_by_shape.get(x.shape)
-        if shards is None:
-            shards = _choose_threads(model, params, state, x, n, min_work)
-            if len(shards_by_shape) >= _SHAPES:
-                shards_by_shape.clear()
-            shards_by_shape[x.shape] = shards
+        if _IN_SHARD.get() or not x.shape:  # what has no examples is an error of the model
+            with blas.one_thread:
+                return grad_fn(params, state, x, targets, key, sample_weight)
+        examples = max(len(x), 1)
+        if examples >= group.size:
+            return grad_of_group(group, params, state, x, targets, key, sample_weight)
+        first_ranks, result = group.first(examples), None
+        if group.rank < examples:
+            result = grad_of_group(first_ranks, params, state, x, targets, key, sample_weight)
+        result, *_ = group.gather(result if group.rank == 0 else None)
+        return result
+
+    def grad_of_group(
+        group: ProcessGroup,
+        params: Tree,
+        state: Tree,
+        x: Source,
+        targets: Array,
+        key: Key | None,
+        sample_weight: Array | None,
+    ) -> tuple[Any, Tree, Tree]:
+        threads = choose_threads(params, state, x, len(x) // group.size)
+        shards = threads * group.size
         if shards == 1:
             with blas.one_thread:
                 return grad_fn(params, state, x, targets, key, sample_weight)
-        bounds = _bounds(len(x), shards)
-        all_gather = AllGather(shards)
+        ends, own = bounds(len(x), shards), group.rank * threads
+        all_gather = AllGather(threads, partial(stack_all, group))
 
         def forward(i: int) -> tuple[Array, Callable[..., Any], Tree]:
-            first, last = bounds[i : i + 2]
-            shard_key = None if key is None else fold_in(key, i)
+            first, last = ends[own + i : own + i + 2]
+            shard_key = None if key is None else fold_in(key, own + i)
             gather = partial(all_gather.gather, i) if sync_batch_stats else no_gather
             with shard_scope(Shard(first, last - first, shard_key or (), key, gather)):
                 return model.forward(params, take(x, slice(first, last)), state, train=True, key=shard_key)
 
         with blas.one_thread:
-            outputs, vjps, states = zip(*run_concurrently(forward, shards, all_gather.abort), strict=True)
-            value, loss_vjp = loss(np.concatenate(outputs), targets, sample_weight=sample_weight)
-            dys = np.split(loss_vjp(1.0), np.cumsum([len(y) for y in outputs[:-1]]))
+            outputs, vjps, states = zip(*run_concurrently(forward, threads, all_gather.abort), strict=True)
+            sizes = np.diff(ends)
+            sizes_of_ranks = sizes.reshape(group.size, threads).sum(axis=1).tolist()
+            all_outputs = group.concatenate(np.concatenate(outputs), sizes_of_ranks)
+            value, loss_vjp = loss(all_outputs, targets, sample_weight=sample_weight)
+            own_dy = loss_vjp(1.0)[ends[own] :]
+            dys = np.split(own_dy, np.cumsum([len(y) for y in outputs]))
 
             def backward(i: int) -> Tree:
                 return pull_back(model, vjps[i], dys[i], input_gradient=False)[0]
 
-            grads = run_concurrently(backward, shards, all_gather.abort)
-        sizes = np.diff(bounds)
-        return value, tree.map(_sum, *grads), tree.map(partial(_average, sizes), *states)
+            grads = run_concurrently(backward, threads, all_gather.abort)
+        new_state = tree.map(partial(_average, sizes[own : own + threads]), *states)
+        if group.size > 1:
+            value, new_state = _agree(group, value, state, new_state, sizes_of_ranks)
+        return value, group.total(tree.map(_sum, *grads)), new_state
 
-    return threaded_grad_fn
+    return sharded_grad_fn
+
+
+def _agree(group: ProcessGroup, value: Any, state: Tree, new_state: Tree, sizes: Sequence[int]) -> tuple[Any, Tree]:
+    """Return the first rank's value, and the ranks' new states, averaged where they differ.
+
+    Processors of other kinds differ in the last bits of the value, and ranks that decide by it must decide alike. The
+    ranks send their states, which may be large, only if they differ: usually each has the whole batch's statistics.
+    """
+    old = tree.flatten(state)
+    changed = {path: leaf for path, leaf in tree.flatten(new_state).items() if leaf is not old.get(path)}
+    checksum = np.frombuffer(digest(changed), np.uint8)
+    values, checksums = stack_all(group, np.asarray(value)[None], checksum[None])
+    if (checksums != checksums[0]).any():
+        new_state = tree.map(partial(_average, sizes), *group.gather(new_state))
+    return values[0], new_state
 
 
 def map_batches(
-    f: Callable[[Array], Array], x: Source, batch_size: int, model: Layer, params: Tree, state: Tree, n: int
+    f: Callable[[Array], Array],
+    x: Source,
+    batch_size: int,
+    model: Layer,
+    params: Tree,
+    state: Tree,
+    n: int,
+    group: ProcessGroup = ALONE,
 ) -> list[Array]:
     """Split examples into batches and return the results of ``f`` for them, computed on up to ``n`` threads.
 
@@ -204,6 +329,9 @@ def map_batches(
     model, params, state
         For an estimate of the work of a batch.
     n : int
+        Threads on each process.
+    group : ProcessGroup
+        The processes that compute a part of the batches each, if there is work enough.
 
     Returns
     -------
@@ -211,25 +339,29 @@ def map_batches(
         Concatenated, they are the outputs of all examples in order.
     """
     starts = range(0, max(len(x), 1), batch_size)
-    head = take(x, slice(0, batch_size))
+    # the first batch is read once, by the process that computes it
+    head = take(x, slice(0, batch_size)) if group.rank == 0 else Selected(x, np.arange(len(x))[:batch_size])
 
     def batch(first: int, last: int) -> Array:
         return head[first:last] if first < len(head) else take(x, slice(first, last))
 
-    threads = _choose_threads(model, params, state, head, n, _MIN_WORK, len(starts))
+    threads = _choose_threads(model, params, state, head, n * group.size, _MIN_WORK, len(starts))
     if threads == 1:
         with blas.one_thread:
             return [f(batch(i, i + batch_size)) for i in starts]
-    bounds = _bounds(len(x), threads) if len(starts) == 1 else [*starts, len(x)]
-    ranges = list(pairwise(bounds))
+    ranges = list(pairwise(bounds(len(x), threads) if len(starts) == 1 else [*starts, len(x)]))
+    parts = bounds(len(ranges), group.size)
+    own = ranges[parts[group.rank] : parts[group.rank + 1]]
+    threads = max(1, min(n, threads, len(own)))
     stopped = threading.Event()
 
     def results_of_thread(i: int) -> list[Array]:
-        return [f(batch(first, last)) for first, last in ranges[i::threads] if not stopped.is_set()]
+        return [f(batch(first, last)) for first, last in own[i::threads] if not stopped.is_set()]
 
     with blas.one_thread:
         results = run_concurrently(results_of_thread, threads, stopped.set)
-    return [results[k % threads][k // threads] for k in range(len(ranges))]
+    in_order = [results[k % threads][k // threads] for k in range(len(own))]
+    return [y for part in group.gather(in_order) for y in part]
 
 
 def _choose_threads(
@@ -314,16 +446,11 @@ def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> floa
     return work_by_shape[x.shape[1:]]
 
 
-def _bounds(length: int, shards: int) -> list[int]:
-    """Return where shards of nearly equal size begin, and where the last one ends."""
-    return [length * i // shards for i in range(shards + 1)]
-
-
 def _sum(first: Array, *others: Array) -> Array:
     return sum(others, first)
 
 
-def _average(sizes: Array, first: Any, *others: Any) -> Any:
+def _average(sizes: Array | Sequence[int], first: Any, *others: Any) -> Any:
     """Return a leaf of the shards' states if all are equal, otherwise their average weighted by ``sizes``."""
     if all(other is first or np.array_equal(first, other) for other in others):
         return first
@@ -355,6 +482,8 @@ def run_concurrently(task: Callable[[int], T], n: int, abort: Callable[[], None]
             abort()
             raise
 
+    if n == 1:
+        return [copy_context().run(run_or_abort, 0)]
     from concurrent.futures import wait
 
     errors: list[BaseException] = []

@@ -1,9 +1,9 @@
 """Shards of a batch, and what the ops that depend on the whole batch need to know about them.
 
 Most layers compute each example independently, so a batch can be split into shards, each computed by its own thread
-(`funcnn.data_parallel`). Two ops depend on the whole batch: batch normalisation takes statistics over it, and dropout
-draws one array of random numbers for it. The code that computes a shard does so within `shard_scope`, and these ops
-call `current_shard`. Outside a scope, the current shard is the whole batch.
+or process (`funcnn.data_parallel`). Two ops depend on the whole batch: batch normalisation takes statistics over it,
+and dropout draws one array of random numbers for it. The code that computes a shard does so within `shard_scope`, and
+these ops call `current_shard`. Outside a scope, the current shard is the whole batch.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
 
 from funcnn.keys import Key
+from funcnn.tree import Array
 
 
 class Shard(NamedTuple):
@@ -27,20 +30,20 @@ class Shard(NamedTuple):
     key, batch_key : tuple of int
         The model's key in this shard, and the model's key for the whole batch, if there is one.
     gather : callable
-        ``gather(value) -> values`` waits until all shards have called it, and returns their values in the order of the
-        shards.
+        ``gather(*arrays) -> arrays`` waits until all shards have called it with arrays of the same shapes and dtypes,
+        and returns for each of them an array (shards, ...), in the order of the shards. Do not write to it.
     """
 
     first: int
     size: int
     key: Key
     batch_key: Key | None
-    gather: Callable[[Any], list[Any]]
+    gather: Callable[..., tuple[Array, ...]]
 
 
-def no_gather(value: Any) -> list[Any]:
-    """Return the values of a single shard, the whole batch."""
-    return [value]
+def no_gather(*arrays: Array) -> tuple[Array, ...]:
+    """Return the arrays of a single shard, the whole batch."""
+    return tuple(a[None] for a in arrays)
 
 
 _WHOLE_BATCH = Shard(0, 1, (), None, no_gather)
@@ -63,26 +66,44 @@ def shard_scope(shard: Shard) -> Iterator[None]:
 
 
 class AllGather:
-    """Exchanges values between the shards of a batch, each of which runs in its own thread.
+    """Exchanges arrays between the shards of a batch, each of which runs in its own thread.
 
-    Calls alternate between two sets of slots. A thread that returns from a call may start the next one and write to the
-    other set, while slower threads still read the first. It cannot write to the first set again before every thread has
-    arrived at that next call, and so has finished reading.
+    The last thread to arrive stacks the arrays of all, and passes them to ``exchange`` before it releases the others.
+
+    Parameters
+    ----------
+    shards : int
+        The number of threads.
+    exchange : callable
+        ``exchange(*arrays) -> arrays``: adds the shards of other processes to arrays (shards, ...).
     """
 
-    def __init__(self, shards: int) -> None:
-        self._barrier = threading.Barrier(shards)
-        self._slots: tuple[list[Any], list[Any]] = ([None] * shards, [None] * shards)
-        self._turns = [0] * shards
+    def __init__(self, shards: int, exchange: Callable[..., tuple[Array, ...]]) -> None:
+        self._barrier = threading.Barrier(shards, self._stack)
+        self._exchange = exchange
+        self._slots: list[tuple[Array, ...]] = [()] * shards
+        self._stacked: tuple[Array, ...] = ()
 
-    def gather(self, shard: int, value: Any) -> list[Any]:
+    def _stack(self) -> None:
+        self._stacked = self._exchange(*map(np.stack, zip(*self._slots, strict=True)))
+
+    def gather(self, shard: int, *arrays: Array) -> tuple[Array, ...]:
         """Do what `Shard.gather` does; raise `threading.BrokenBarrierError` if another shard has called `abort`."""
-        slots = self._slots[self._turns[shard] % 2]
-        self._turns[shard] += 1
-        slots[shard] = value
+        self._slots[shard] = arrays
         self._barrier.wait()
-        return list(slots)
+        return self._stacked  # written again only when all threads have arrived again, and so have read it
 
     def abort(self) -> None:
         """Make `gather` raise in all shards, those that wait and those that call it later, since one has failed."""
         self._barrier.abort()
+
+
+def bounds(length: int, parts: int) -> list[int]:
+    """Return where parts of nearly equal size begin, and where the last one ends.
+
+    Examples
+    --------
+    >>> bounds(10, 3)
+    [0, 3, 6, 10]
+    """
+    return [length * i // parts for i in range(parts + 1)]

@@ -18,7 +18,7 @@ import numpy as np
 from funcnn import blas, checks, keys, optim, tree
 from funcnn.data import batches
 from funcnn.data.lazy import Selected, Source, as_source, take
-from funcnn.data_parallel import cores, map_batches, over_threads
+from funcnn.data_parallel import cores, map_batches, over_ranks
 from funcnn.divergence import diverged
 from funcnn.gradients import value_and_grad
 from funcnn.kernels.allocator import keep_freed_memory
@@ -26,6 +26,7 @@ from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, output
 from funcnn.losses import Loss
 from funcnn.optim import Optimizer, learning_rate
+from funcnn.process_groups import ProcessGroup, digest, process_group
 from funcnn.tree import Array, Tree
 
 Metric: TypeAlias = Callable[[Array, Array], float]
@@ -51,7 +52,14 @@ _INIT, _ORDER, _AUGMENT, _FORWARD, _MIX = range(5)
 
 
 def predict(
-    model: Layer, params: Tree, state: Tree, x: Array | Source, batch_size: int = 256, *, threads: int | None = None
+    model: Layer,
+    params: Tree,
+    state: Tree,
+    x: Array | Source,
+    batch_size: int = 256,
+    *,
+    threads: int | None = None,
+    comm: Any = None,
 ) -> Array:
     """Return the model's outputs in evaluation mode, computed in batches.
 
@@ -65,6 +73,9 @@ def predict(
     threads : int, optional
         The maximum number of threads, by default one per core. Each computes whole batches; a single large batch is
         split into shards. If the batches are too small for threads to save time, only one is used.
+    comm : mpi4py.MPI.Comm, optional
+        The ranks of an MPI job, of which each computes a part of the batches and returns all outputs, as in
+        `funcnn.data_parallel.over_ranks`. ``threads`` is then by default 1.
 
     Returns
     -------
@@ -89,13 +100,14 @@ def predict(
         raise ValueError(
             f"predict: x must be an array of examples and batch_size >= 1, got shape {x.shape} and {batch_size}"
         )
-    threads = _number_of_threads("predict", threads)
+    group = process_group("predict", comm)
+    threads = _number_of_threads("predict", threads, group)
     keep_freed_memory()
 
     def outputs(examples: Array) -> Array:
         return output(model, params, examples, state)
 
-    results = map_batches(outputs, x, batch_size, model, params, state, threads)
+    results = map_batches(outputs, x, batch_size, model, params, state, threads, group)
     return results[0] if len(results) == 1 else np.concatenate(results)
 
 
@@ -108,6 +120,7 @@ def evaluate(
     metrics: Mapping[str, Metric],
     *,
     threads: int | None = None,
+    comm: Any = None,
 ) -> dict[str, float]:
     """Return the metrics of the model's outputs in evaluation mode.
 
@@ -120,8 +133,8 @@ def evaluate(
         Read whole, as the outputs are kept whole.
     metrics : dict of callable
         ``metric(outputs, targets) -> float`` by name.
-    threads : int, optional
-        As in `predict`.
+    threads, comm : optional
+        As in `predict`. All ranks return the first one's metrics.
 
     Returns
     -------
@@ -134,13 +147,15 @@ def evaluate(
     >>> evaluate(relu(), {}, {}, np.eye(2), np.array([0, 0]), {"accuracy": accuracy})
     {'accuracy': 0.5}
     """
-    outputs, targets = predict(model, params, state, x, threads=threads), take(as_source(targets), slice(None))
-    return {name: float(metric(outputs, targets)) for name, metric in metrics.items()}
+    outputs = predict(model, params, state, x, threads=threads, comm=comm)
+    whole = take(as_source(targets), slice(None))
+    values = {name: float(metric(outputs, whole)) for name, metric in metrics.items()}
+    return process_group("evaluate", comm).gather(values)[0]
 
 
-def _number_of_threads(where: str, threads: int | None) -> int:
+def _number_of_threads(where: str, threads: int | None, group: ProcessGroup) -> int:
     if threads is None:
-        return cores()
+        return cores() if group.size == 1 else 1
     checks.count(where, "threads", threads)
     return threads
 
@@ -453,6 +468,7 @@ def fit(
     validation: tuple[Array | Source, Array | Source] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     threads: int | None = None,
+    comm: Any = None,
 ) -> EpochIterator:
     """Train a model, yielding a record after each epoch. Stop iterating to stop training.
 
@@ -494,6 +510,10 @@ def fit(
         The maximum number of threads, for steps (`funcnn.data_parallel.over_threads`) and metrics (`predict`), by
         default one per core. The same number gives the same results bit for bit, another number the same up to
         rounding.
+    comm : mpi4py.MPI.Comm, optional
+        The ranks of an MPI job, all of which call this function with the same arguments and yield the same records
+        (`funcnn.data_parallel.over_ranks`). ``threads`` are those of each rank, by default 1. R ranks of one thread
+        give bit for bit what R shards give on threads.
 
     Returns
     -------
@@ -508,7 +528,8 @@ def fit(
         Immediately, if the arguments do not fit each other, ``resume`` has the state of another model or another
         optimizer, or it is in the middle of an epoch with other numbers of examples, batch size or order; if an array
         has masked entries. While iterating, if a loss is not finite; the message has epoch, step and learning rate, and
-        names the array and the example that are not finite, if any are.
+        names the array and the example that are not finite, if any are. Also if the ranks of ``comm`` were given other
+        arguments, or their parameters differ after an epoch.
 
     Examples
     --------
@@ -546,8 +567,10 @@ def fit(
     if resume is not None:
         _check_resumed(resume, model, x.shape[1:], optimizer)
     first = resume or start(model, optimizer, x.shape[1:], key=() if key is None else key)
-    threads = _number_of_threads("fit", threads)
-    grad_fn = over_threads(value_and_grad(model, loss), threads)
+    group = process_group("fit", comm)
+    threads = _number_of_threads("fit", threads, group)
+    _check_ranks(group, first, f"{epochs} epochs of {len(x)} examples in batches of {batch_size}")
+    grad_fn = over_ranks(value_and_grad(model, loss), comm, threads)
 
     def batches_of(train_state: TrainState) -> list[tuple[Array, float]]:
         """Return (indices, total weight) for each batch of the epoch, without batches of total weight 0."""
@@ -595,8 +618,11 @@ def fit(
                 raise diverged("the parameters are no longer finite", _where(last), given)
             seconds += time.perf_counter() - started
             train_state = train_state._replace(epoch=number, losses=(), plan=None)
+            _check_ranks(group, train_state, f"epoch {number}")
             on_train, on_validation = (
-                evaluate(model, train_state.params, train_state.state, data[0], data[1], metrics, threads=threads)
+                evaluate(
+                    model, train_state.params, train_state.state, data[0], data[1], metrics, threads=threads, comm=comm
+                )
                 if metrics and data
                 else {}
                 for data in ((x, targets), validation)
@@ -639,6 +665,22 @@ def _check_resumed(resume: TrainState, model: Layer, in_shape: tuple[int, ...], 
             raise ValueError(
                 f"fit: resume (tree 1) has the {name} of another {owner} than the one given (tree 0): {error}"
             ) from None
+
+
+def _check_ranks(group: ProcessGroup, train_state: TrainState, at: str) -> None:
+    """Raise an error unless the ranks of a group are at the same point, with the same parameters and state."""
+    if group.size == 1:
+        return
+    points = group.gather((at, train_state.step, train_state.key))
+    if any(point != points[0] for point in points):
+        raise ValueError(f"fit: the ranks were given other arguments: {'; '.join(dict.fromkeys(p[0] for p in points))}")
+    digests = group.gather(digest(train_state.params, train_state.state))
+    others = [str(rank) for rank, other in enumerate(digests) if other != digests[0]]
+    if others:
+        raise ValueError(
+            f"fit: the parameters of rank {', '.join(others)} differ from those of rank 0 ({at}, step "
+            f"{train_state.step}): all ranks need the same libraries, and processors of one kind or OPENBLAS_CORETYPE"
+        )
 
 
 def _check_name(what: str, train_state: TrainState, optimizer: Optimizer) -> None:

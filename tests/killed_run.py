@@ -2,7 +2,8 @@
 
 Importing NumPy takes longer than the run: so this program imports once and then, for each line on its standard input,
 forks a process that trains and prints its id; after one more line it waits for the process and prints its exit status.
-Until then no other process has the id.
+Until then no other process has the id. With a folder and an optimizer as arguments, it trains as one of the ranks of a
+job.
 """
 
 import os
@@ -31,10 +32,10 @@ def fresh(optimizer):
     return training.start(MODEL, OPTIMIZERS[optimizer], X.shape[1:], key=(7,))
 
 
-def train(folder, optimizer, stop="", lost=""):
+def train(folder, optimizer, stop="", lost="", comm=None):
     """Train from the newest checkpoint in the folder, or the start, to the end, or after step ``stop`` kill itself.
 
-    What is ``lost`` of a checkpoint is as it was at the start.
+    What is ``lost`` of a checkpoint is as it was at the start. Of several ranks, the first writes.
     """
     initial = checkpoint.Checkpoint(fresh(optimizer), {"model": {"name": "none", "arguments": {}}})
     if any(name.startswith("step-") for name in os.listdir(folder)):
@@ -59,13 +60,15 @@ def train(folder, optimizer, stop="", lost=""):
         validation=(X, LABELS),
         metrics={"accuracy": metrics.accuracy},
         threads=1,
+        comm=comm,
     ).steps():
         current = current._replace(train_state=record.train_state)
         if isinstance(record, training.Epoch):
             best = update_best(current.best, record.epoch, record.train_state)  # it is the first in any case
             history = [*current.history, {"epoch": record.epoch, "loss": record.loss, **record.validation}]
             current = current._replace(best=best, history=history)
-        checkpoint.add(folder, current, keep=2)
+        if comm is None or comm.Get_rank() == 0:
+            checkpoint.add(folder, current, keep=2)
         if stop and record.train_state.step == int(stop):
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -88,4 +91,9 @@ def serve():
 
 
 if __name__ == "__main__":
-    serve()
+    if sys.argv[1:]:  # a rank of a job
+        from mpi4py import MPI
+
+        train(*sys.argv[1:], comm=MPI.COMM_WORLD)
+    else:
+        serve()

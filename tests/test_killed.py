@@ -1,5 +1,6 @@
 """A run of training that is killed, at any moment, loses no more than a step, and ends as if it had not been killed."""
 
+import contextlib
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mpi import MPIEXEC, needs_mpi
 
 from funcnn import checkpoint, tree
 
@@ -121,3 +123,50 @@ def test_nothing_of_a_checkpoint_could_be_left_out(runs, uninterrupted, tmp_path
     assert checkpoint.latest(tmp_path).checkpoint.train_state.step == 8
     runs.whole(tmp_path, optimizer, "", lost)
     assert same(checkpoint.latest(tmp_path).checkpoint, uninterrupted[optimizer][0]) == (not lost)
+
+
+def start_ranks(folder):
+    folder.mkdir(exist_ok=True)
+    command = [MPIEXEC, "-n", "2", sys.executable, "-m", "mpi4py", FOLDER / "killed_run.py", folder, "adam"]
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def ranks_of(folder):
+    """The ids of the running ranks that train in a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            words = path.read_bytes().split(b"\0")
+            if bytes(folder) in words and os.fsencode(sys.executable) == words[0]:
+                found.append(int(path.parent.name))
+    return found
+
+
+@needs_mpi
+@pytest.mark.skipif("FUNCNN_KILLS" not in os.environ, reason="make soak kills ranks")
+def test_ranks_killed_repeatedly_end_like_uninterrupted_ones(tmp_path, closing_lines):
+    began = time.perf_counter()
+    assert start_ranks(tmp_path / "whole").wait(60) == 0
+    seconds, expected = time.perf_counter() - began, checkpoint.latest(tmp_path / "whole").checkpoint
+    rng, kills, ends = random.Random(0), 0, 0
+    while kills < KILLS / 10:
+        folder = tmp_path / str(ends)
+        while True:
+            job = start_ranks(folder)
+            time.sleep(rng.uniform(seconds / 2, seconds))  # starting takes the first half
+            if ranks := ranks_of(folder):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(rng.choice(ranks), signal.SIGKILL)
+            if job.wait(60) == 0:
+                break
+            kills += 1
+            deadline = time.monotonic() + 30
+            while ranks_of(folder) and time.monotonic() < deadline:  # they end shortly after mpiexec
+                time.sleep(0.01)
+            assert ranks_of(folder) == []
+            if any(folder.glob("step-*")):
+                assert checkpoint.latest(folder).unreadable == []
+        ends += 1
+        assert same(checkpoint.latest(folder).checkpoint, expected)
+    closing_lines.append(f"killed a rank {kills} times in {ends} runs")

@@ -191,6 +191,8 @@ def test_command_lines_parse(words, monkeypatch):
     for end in ("|", ">"):
         words = words[: words.index(end)] if end in words else words
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    if words[:2] == ["mpiexec", "-n"]:
+        words = words[3:]
     program, *arguments = words
     if program.endswith("python") and arguments[0].startswith(("scripts/", "tests/")):
         program, *arguments = arguments
@@ -200,6 +202,10 @@ def test_command_lines_parse(words, monkeypatch):
         parse(command_line.app, arguments)
     elif program in ("scripts/bench", "scripts/mutation"):
         parse(importlib.import_module(f"{Path(program).name}.app").app, arguments)
+    elif program == "scripts/efficiency.py":
+        app = typer.Typer()
+        app.command()(importlib.import_module("efficiency").main)
+        parse(app, arguments)
     elif program == "make":
         check_make(arguments)
     elif program == "pip":

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from funcnn import streams
 from funcnn.characters import visible
+from funcnn.cli import jobs
 from funcnn.cli.plain_help import adapt_help
 
 # The class of every error that typer finds in a command line; not every version gives it a public name.
@@ -59,13 +60,22 @@ def run(app: typer.Typer, name: str | None = None, arguments: Sequence[str] | No
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     streams.occupy_descriptors()
     stdout, stderr = streams.guard(sys.stdout, _results_lost), streams.guard(sys.stderr)
+    if jobs.place().size > 1:
+        jobs.handle_signals()
+    if jobs.place().rank:
+        stdout = streams.guard(None)
     with redirect_stdout(stdout), redirect_stderr(stderr), _interrupted_by("SIGHUP"), _interrupted_by("SIGTERM"):
         try:
             code = _run(app, name, arguments)
+        except BaseException:
+            jobs.abort_at_exit(1)
+            raise
         finally:
             with suppress(OSError):  # a failure already, or reported
                 stdout.flush()
             stderr.flush()
+    if code:
+        jobs.abort(code)
     sys.exit(code)
 
 
@@ -107,7 +117,7 @@ def _run(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)  # whatever PYTHONWARNINGS says: neither lost nor a traceback
-            warnings.showwarning = lambda message, *_, **__: _print_error(f"{path}: warning: {message}")
+            warnings.showwarning = lambda message, *_, **__: _print_warning(f"{path}: warning: {message}")
             code = command.main(list(arguments), prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
@@ -151,7 +161,13 @@ def warn(message: str) -> None:
 
 
 def _print_error(message: str) -> None:
-    print(visible(message), file=sys.stderr)
+    if jobs.reports():
+        print(visible(message), file=sys.stderr)
+
+
+def _print_warning(message: str) -> None:
+    if jobs.place().rank == 0:
+        print(visible(message), file=sys.stderr)
 
 
 def invocation(sub_command: str) -> list[str]:

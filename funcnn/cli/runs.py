@@ -26,8 +26,8 @@ from funcnn.predictor import Predictor
 from funcnn.training import TrainState
 from funcnn.tree import Array
 
-# The options that a resumed run may change, because what it computes does not depend on them.
-CHANGEABLE = ("data", "threads")
+# The options that a resumed run may change, because what it computes does not depend on them, but for rounding.
+CHANGEABLE = ("data", "threads", "processes")
 # How `hold_out` splits, as descriptions record it: files of another method are not split again.
 SPLIT_METHOD = "funcnn.data.hold_out"
 
@@ -59,6 +59,7 @@ class Run(NamedTuple):
     from_file: str = ""
     freeze: str = "none"
     scaling: str = ""
+    processes: int = 1
 
 
 def new_run(given: dict[str, Any], pretrained: Pretrained | None = None) -> Run:
@@ -70,7 +71,7 @@ def new_run(given: dict[str, Any], pretrained: Pretrained | None = None) -> Run:
     defaults = {
         **recipe._asdict(), "model": ModelName.convnet, "data": "digits", "seed": 0, "threads": data_parallel.cores(),
         "validation": 0.1, "test": 0.2, "early_stopping": 0, "target": "", "fit": "pad", "from_file": "",
-        "freeze": "none", "scaling": "",
+        "freeze": "none", "scaling": "", "processes": 1,
     }  # fmt: skip
     if pretrained:
         defaults |= {**fine_tuning_recipe(pretrained.in_shape, given["freeze"] or "none")._asdict(), "model": ""}
@@ -84,6 +85,10 @@ def new_run(given: dict[str, Any], pretrained: Pretrained | None = None) -> Run:
 def resumed_run(saved: Checkpoint, given: dict[str, Any]) -> Run:
     """Return the run of a checkpoint, and refuse options that would make it another run."""
     run = Run(**saved.description["run"])
+    now = given.get("processes", run.processes)
+    if now != run.processes:
+        began = f"{run.processes} {'process' if run.processes == 1 else 'processes'}, now {now}"
+        console.warn(f"the last bits will differ from those of an unbroken run, which began with {began}")
     for name, value in given.items():
         if value is None or value == getattr(run, name):
             continue
@@ -162,8 +167,8 @@ def _check_run(description: dict[str, Any]) -> None:
     for name, names in (("model", ModelName), ("optimizer", OptimizerName), ("schedule", ScheduleName)):
         if name != "model" or not given["from_file"]:
             names(given[name])  # an error if there is none
-    if min(given[name] for name in ("epochs", "batch_size", "threads")) < 1:
-        raise ValueError("its run has epochs, batch_size or threads below 1")
+    if min(given[name] for name in ("epochs", "batch_size", "threads", "processes")) < 1:
+        raise ValueError("its run has epochs, batch_size, threads or processes below 1")
 
 
 # Of a run's numbers: the command line's own largest is that of seeds.

@@ -12,7 +12,7 @@ import typer
 
 from funcnn import checkpoint
 from funcnn.checkpoint import Checkpoint
-from funcnn.cli import console, pretrained, report, runs, training_loop
+from funcnn.cli import console, jobs, pretrained, report, runs, training_loop
 from funcnn.cli.console import UsageError
 from funcnn.cli.options import Cache, CacheName, SkipBroken
 from funcnn.cli.outputs import check_history, check_outputs, check_replaceable, is_inside
@@ -253,6 +253,17 @@ def main(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Train on this many processes of this machine, one core each, with shards of each batch. On several "
+            "machines, start the command by mpiexec or srun instead. Needs mpi4py (the extra mpi). (default 1)",
+            show_default=False,
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -346,12 +357,16 @@ def main(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the results.", rich_help_panel=OUTPUT)] = False,
 ) -> None:
+    comm = jobs.communicator(processes)
+    ranks = jobs.place()
+    if ranks.size > 1 and threads is None:
+        threads = 1
     given = {
         "model": model, "data": data, "image_size": image_size, "epochs": epochs, "batch_size": batch_size,
         "optimizer": optimizer, "learning_rate": learning_rate, "schedule": schedule, "weight_decay": weight_decay,
         "dropout": dropout, "shift": shift, "seed": seed, "threads": threads, "validation": validation, "test": test,
         "early_stopping": early_stopping, "target": target, "fit": fit and str(fit), "from_file": from_file,
-        "freeze": freeze, "scaling": scaling and str(scaling),
+        "freeze": freeze, "scaling": scaling and str(scaling), "processes": ranks.size,
     }  # fmt: skip
     if folds and (output or resume or checkpoints or checkpoint_every or history or early_stopping):
         raise UsageError(
@@ -360,11 +375,13 @@ def main(
         )
     if history_steps and not history:
         raise UsageError("--history-steps needs --history FILE")
-    log = console.logger(quiet)
+    if ranks.rank:
+        output = history = checkpoints = None
+    log = console.logger(quiet or ranks.rank > 0)
     source = runs.continued_folder(resume) if resume else None
     folder = checkpoints or source
     same_folder = folder is not None and source is not None and same_file(folder, source)
-    not_held = hold(context, folder) if folder and same_folder else ""
+    not_held = hold(context, folder) if folder and same_folder and not ranks.rank else ""
     saved = None
     if resume:
         resume, saved = runs.read_checkpoint(resume)
@@ -424,7 +441,7 @@ def main(
         if converted := describe_channels(source_network.in_shape, dataset.x):
             beginning.notes.append(f"{source_network.file}: {converted}")
     if folds:
-        cross_validate(run, dataset, folds, as_json, quiet, beginning)
+        cross_validate(run, dataset, folds, as_json, quiet, beginning, comm)
         return
 
     if resume and saved:
@@ -452,7 +469,7 @@ def main(
         history_steps=history_steps,
     )
     try:
-        trained = training_loop.train(run, network, initial, dataset, splits, policy=policy, quiet=quiet)
+        trained = training_loop.train(run, network, initial, dataset, splits, policy=policy, quiet=quiet, comm=comm)
     except training_loop.InterruptedRun as interrupted:
         known = saved.description["run"] if saved else run._asdict()
         raise console.Interrupted(report_interruption(interrupted, context, known)) from None
@@ -468,7 +485,7 @@ def main(
             log(f"saved {size:,} parameters to {output}")
         except OSError as error:
             failures = [*failures, str(error)]
-    confusion = training_loop.confusion_on_test(run, network, current, dataset, splits)
+    confusion = training_loop.confusion_on_test(run, network, current, dataset, splits, comm)
     if as_json:
         epochs_done = {"epochs": current.train_state.epoch, "best_epoch": best.epoch if best else None}
         print(console.json_line({**epochs_done, **report.report_figures(confusion, dataset.classes)}))
@@ -645,18 +662,20 @@ def print_summary(
 
 
 def cross_validate(
-    run: Run, dataset: Dataset, folds: int, as_json: bool, quiet: bool, beginning: Beginning | None
+    run: Run, dataset: Dataset, folds: int, as_json: bool, quiet: bool, beginning: Beginning | None, comm: Any
 ) -> None:
     """Train once for each fold, and report on all."""
-    log, confusions = console.logger(quiet), []
+    log, confusions = console.logger(quiet or jobs.place().rank > 0), []
     for i, splits in enumerate(runs.fold_splits(dataset.labels, folds), start=1):
         network, initial = runs.start(run, dataset, splits, beginning)
         runs.warn_of_other_pixels(dataset.x, dataset.full_scale, initial.description["preprocessing"], run.data)
         if i == 1:
             print_summary(network, initial, log, beginning)
             log(f"{len(dataset.x)} examples in {folds} folds")
-        trained = training_loop.train(run, network, initial, dataset, splits, label=f"fold {i}/{folds}  ", quiet=quiet)
-        confusions.append(training_loop.confusion_on_test(run, network, trained.checkpoint, dataset, splits))
+        trained = training_loop.train(
+            run, network, initial, dataset, splits, label=f"fold {i}/{folds}  ", quiet=quiet, comm=comm
+        )
+        confusions.append(training_loop.confusion_on_test(run, network, trained.checkpoint, dataset, splits, comm))
     rights, counts = [int(c.trace()) for c in confusions], [int(c.sum()) for c in confusions]
     total = sum(confusions[1:], confusions[0])
     if as_json:
@@ -691,6 +710,9 @@ def resume_command(source: Path, context: typer.Context, known: dict[str, Any]) 
         The run's own options, as its checkpoint has them. These need not be given again.
     """
     words = [*console.invocation("train"), "--resume", str(source)]
+    ranks = jobs.place()
+    if ranks.size > 1 and context.params["processes"] is None:
+        words = ["mpiexec", "-n", str(ranks.size), *words]
     for option in context.command.params:
         name, value = option.name or "", context.params.get(option.name or "")
         if value is None or value == option.default or name == "resume":

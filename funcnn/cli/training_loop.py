@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -115,6 +116,7 @@ def train(
     policy: CheckpointPolicy | None = None,
     label: str = "",
     quiet: bool = False,
+    comm: Any = None,
 ) -> Trained:
     """Train on the training part of the data.
 
@@ -133,6 +135,8 @@ def train(
         Begins each line of progress.
     quiet : bool
         Show nothing.
+    comm : mpi4py.MPI.Comm, optional
+        The ranks that train together, of which only the first shows and writes anything.
 
     Returns
     -------
@@ -150,7 +154,7 @@ def train(
     used, n = np.concatenate([splits.train, splits.validation]), len(splits.train)  # without the test part's features
     x, targets = Selected(x, used), targets_for(dataset.labels[used], classes)
     if not run.shift:
-        model, x = features_of_frozen(model, initial.train_state.state, x, run.threads)
+        model, x = features_of_frozen(model, initial.train_state.state, x, run.threads, comm)
     _, loss = loss_for(classes)
     measures: dict[str, training.Metric] = {}
     if policy or not quiet:
@@ -168,7 +172,10 @@ def train(
         validation=(Selected(x, np.arange(n, len(used))), targets[n:]) if measures and n < len(used) else None,
         metrics=measures,
         threads=run.threads,
+        comm=comm,
     ).steps()
+    if comm is not None and comm.Get_rank() > 0:
+        policy, quiet = None, True
     steps = -(-len(splits.train) // run.batch_size)
     displayed = with_progress(
         records,
@@ -181,12 +188,12 @@ def train(
     )
     # Close both here: no live line may be left on the terminal when Ctrl-C is reported.
     with closing(displayed), closing(checkpoints_of(run, initial, displayed)) as states:
-        trained = store(initial, states, policy) if policy else Trained([initial, *states][-1], [])
+        trained = store(initial, states, policy) if policy else Trained(deque((initial, *states), maxlen=1)[0], [])
     console.logger(quiet)(label + format_duration(initial, trained.checkpoint))
     return trained
 
 
-def features_of_frozen(model: Layer, state: Tree, x: Source, threads: int) -> tuple[Layer, Source]:
+def features_of_frozen(model: Layer, state: Tree, x: Source, threads: int, comm: Any = None) -> tuple[Layer, Source]:
     """Compute what a model's frozen first layers make of the examples once for all epochs, if it has such layers.
 
     Returns
@@ -201,7 +208,7 @@ def features_of_frozen(model: Layer, state: Tree, x: Source, threads: int) -> tu
     assert model.rebuild is not None  # it is a combinator
     layer, *rest = model.children
     (name, *_) = child_names("fine_tuned", model.children)
-    features = training.predict(layer, {}, state[name], x, threads=threads)
+    features = training.predict(layer, {}, state[name], x, threads=threads, comm=comm)
 
     def passed_on(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         return x, lambda dy: ({}, dy), state
@@ -340,10 +347,12 @@ def locked_new_folder(parent: Path) -> Iterator[Path]:
         yield folder
 
 
-def confusion_on_test(run: Run, model: Layer, current: Checkpoint, dataset: Dataset, splits: Splits) -> Array:
+def confusion_on_test(
+    run: Run, model: Layer, current: Checkpoint, dataset: Dataset, splits: Splits, comm: Any = None
+) -> Array:
     """Return the confusion matrix on the test part of the data."""
     train_state = current.train_state
     x = select(dataset.x, splits.test)
     x = preprocess(x, current.description["preprocessing"], full_scale=1, warn_of_range=False)
-    outputs = training.predict(model, train_state.params, train_state.state, x, threads=run.threads)
+    outputs = training.predict(model, train_state.params, train_state.state, x, threads=run.threads, comm=comm)
     return metrics.confusion_matrix(outputs, dataset.labels[splits.test], len(dataset.classes))

@@ -11,6 +11,7 @@ import numpy as np
 from funcnn import data
 from funcnn.data import Source
 from funcnn.estimators.scaling import mean_and_scale
+from funcnn.tree import Array
 
 # Smaller squares are often tables whose number of features is a square by chance.
 SMALLEST_IMAGE = 8

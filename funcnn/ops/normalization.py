@@ -76,7 +76,7 @@ def batch_norm(
     if stats is None:
         mean = channel_sum(x) / max(count, 1)
         var = centred_product_sum(x, mean) / max(count, 1)
-        count, mean, var = _combine_stats(gather((count, mean, var)))
+        count, mean, var = _combine_stats(*gather(np.array(count), mean, var))
         if count < 2:
             raise ValueError(
                 f"batch_norm: statistics need at least 2 values in each channel, x {x.shape} has "
@@ -101,8 +101,7 @@ def batch_norm(
         if stats is not None:
             return dparams, dy * (r * scale)
         # dparams are this shard's, but dx depends, through the statistics, on the sums over the whole batch
-        first, *others = gather(dparams)
-        dscale, dbias = (sum((other[name] for other in others), first[name]) for name in ("scale", "bias"))
+        dscale, dbias = (_sum_of_shards(a) for a in gather(dparams["scale"], dparams["bias"]))
         return dparams, affine_of_two(x, mean, -r * dscale / count, dy, -dbias / count, r * scale)
 
     return y, batch_norm_vjp, used
@@ -294,19 +293,24 @@ def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, C
     return z, standardized_vjp
 
 
-def _combine_stats(shards: list[tuple[int, Array, Array]]) -> tuple[int, Array, Array]:
-    """Return the count, mean and variance of a batch, given those of its shards.
+def _combine_stats(counts: Array, means: Array, variances: Array) -> tuple[int, Array, Array]:
+    """Return the count, mean and variance of a batch, given those of its shards (shards, C).
 
     The variance is the weighted mean of var_s + (mean_s - mean)^2 over the shards s, a sum of non-negative terms in
     which no digits cancel (T. Chan, G. Golub and R. LeVeque, Updating formulae and a pairwise algorithm for computing
     sample variances, 1979).
     """
-    if len(shards) == 1:
-        return shards[0]
-    total = sum(count for count, _, _ in shards)
-    mean = np.sum([mean_s * (count / total) for count, mean_s, _ in shards], axis=0)
-    var = np.sum([(var_s + (mean_s - mean) ** 2) * (count / total) for count, mean_s, var_s in shards], axis=0)
-    return total, mean, var
+    total = int(counts.sum())
+    if len(counts) == 1:
+        return total, means[0], variances[0]
+    shares = (counts / total).astype(means.real.dtype)[:, None]
+    mean = _sum_of_shards(means * shares)
+    return total, mean, _sum_of_shards((variances + (means - mean) ** 2) * shares)
+
+
+def _sum_of_shards(a: Array) -> Array:
+    """Return the sum over the first axis, the terms added up in order (NumPy's sum may add up pairs)."""
+    return a[0] if len(a) == 1 else np.add.accumulate(a)[-1]
 
 
 def _mean(a: Array, axes: tuple[int, ...]) -> Array:

@@ -25,6 +25,7 @@ from bench.measuring import (
 from bench.methods import compare_methods
 from bench.overhead import measure_overhead
 from bench.page import page
+from bench.ranks import measure_ranks
 from bench.report import COLD_START
 from bench.sweep import measure_sweep
 from funcnn.cli.console import UsageError, results_console
@@ -77,6 +78,13 @@ def main(
         bool,
         typer.Option("--overhead", help="Measure instead what checkpoints, history and progress add to training."),
     ] = False,
+    ranks: Annotated[
+        str,
+        typer.Option(
+            metavar="N,...",
+            help="Measure instead steps on these numbers of processes, beside as many threads, such as 1,2.",
+        ),
+    ] = "",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Cores for each framework.  [default: all]", show_default=False)
     ] = None,
@@ -96,13 +104,14 @@ def main(
         ),
     ] = None,
 ) -> None:
-    instead = sweep + methods + overhead
+    instead = sweep + methods + overhead + bool(ranks)
+    numbers = numbers_of_ranks(ranks)
     if sources and (not page_file or job or framework or threads or instead or output):
         raise UsageError("--from measures nothing: it can only be combined with --page FILE")
     if instead and (job or framework or threads or instead > 1):
         raise UsageError(
-            "--sweep, --methods and --overhead can each be combined only with --rounds, --seconds-per-round, --json, "
-            "--page"
+            "--sweep, --methods, --ranks and --overhead can each be combined only with --rounds, --seconds-per-round, "
+            "--json, --page"
         )
     figures_file = Path(output) if output not in ("", "-") else None
     measured = {f"--from {number}": path for number, path in enumerate(sources or [], start=1)}
@@ -119,12 +128,14 @@ def main(
     failed: list[str] = []
     found: dict[str, Any]
     if instead:
-        option = "--sweep" if sweep else "--methods" if methods else "--overhead"
+        option = "--sweep" if sweep else "--methods" if methods else f"--ranks={ranks}" if ranks else "--overhead"
         options = [option, *_option("rounds", rounds), *_option("seconds-per-round", seconds_per_round)]
         if sweep:
             found = {"sweep": measure_sweep(console, rounds, seconds_per_round)}
         elif methods:  # many shapes, each a single convolution: a tenth of the time is enough
             found = {"methods": compare_methods(console, rounds, seconds_per_round / 10)}
+        elif ranks:
+            found = {"ranks": measure_ranks(console, numbers, rounds, seconds_per_round)}
         else:
             found = {"overhead": measure_overhead(console, rounds, len(available_cores()))}
             options = [option, *_option("rounds", rounds)]
@@ -151,6 +162,17 @@ def main(
         write_atomic(page_file, page([found]))
     if failed:
         raise ValueError(f"failed: {', '.join(failed)}")
+
+
+def numbers_of_ranks(ranks: str) -> list[int]:
+    """Return the numbers in --ranks."""
+    try:
+        numbers = [int(number) for number in ranks.split(",") if ranks]
+    except ValueError:
+        numbers = [0]
+    if min(numbers, default=1) < 1:
+        raise UsageError(f"--ranks must be numbers from 1, such as 1,2, not {ranks}")
+    return numbers
 
 
 def _option(name: str, value: object) -> list[str]:

@@ -17,7 +17,7 @@ import funcnn
 from bench.measuring import Effort, Framework, Outcome, available_cores, times_funcnn
 
 # What a file may hold, beside the circumstances: exactly one of these.
-KINDS = ("jobs", "sweep", "methods", "overhead")
+KINDS = ("jobs", "sweep", "methods", "overhead", "ranks")
 
 
 def circumstances(command: str) -> dict[str, Any]:

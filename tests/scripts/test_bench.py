@@ -15,6 +15,7 @@ import commands
 import numpy as np
 import pytest
 from commands import CONTROL, ENVIRONMENT
+from mpi import needs_mpi
 
 from funcnn import data, gradients, losses, models, training, tree
 from funcnn.cli.console import results_console
@@ -399,14 +400,16 @@ def test_all_tables_of_a_page_are_rectangular_and_sections_are_in_the_order_of_t
         shape | {"us": {"auto": 30.0, "im2col": 30.0}, "auto_over_best": 1.0},
     ]
     overhead = [{"way": "training alone", "seconds": [1.0, 2.0, 4.0], "more": 0.0}]
-    kinds = {"sweep": sweep, "methods": methods, "overhead": overhead}
+    ranks = [{"job": "vgg", "on": "2 processes", "ms": 5.0, "communicating_ms": 1.5}]
+    kinds = {"sweep": sweep, "methods": methods, "overhead": overhead, "ranks": ranks}
     text = page([*(CIRCUMSTANCES | {kind: found} for kind, found in kinds.items()), JOBS])
     assert ["2", "5", "2.50"] in rows_of(text)
     assert ["3x3", "1", "8 to 4", "1", "8", "64", "30", "20", "im2col", "1.50"] in rows_of(text)
     assert "within 10% of it, for 1 of 2 shapes" in text
     assert ["training alone", "2.000", "1.000", "+0.0%"] in rows_of(text)
+    assert ["vgg", "2 processes", "5.00", "3.50", "1.50"] in rows_of(text)
     titles = [line for line in text.splitlines() if line.startswith("## ")]
-    assert len(titles) == 4 and titles[-1] == "## Frameworks side by side"
+    assert len(titles) == 5 and titles[-1] == "## Frameworks side by side"
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         widths = {len(row) for row in rows_of(block)}
         assert len(widths) == 1 and rows_of(block)[1][0] == "---"
@@ -452,7 +455,16 @@ def test_the_overhead_is_that_of_the_command_with_options_that_it_has(scripts, m
     assert not list(tmp_path.iterdir()) and capsys.readouterr().err == ""
 
 
+@needs_mpi
+def test_a_step_on_ranks_is_split_into_computing_and_communicating(scripts, capsys):
+    rows = scripts("bench.ranks").measure_ranks(results_console(), [2], 1, 0.001, ["seed"])
+    assert [row["on"] for row in rows] == ["2 threads", "2 processes"]
+    assert rows[0]["communicating_ms"] == 0 and 0 < rows[1]["communicating_ms"] < rows[1]["ms"]
+    assert "2 processes" in capsys.readouterr().out
+
+
 FAILURES = {
+    "no number of ranks": (("--ranks", "1,two"), 2, "--ranks must be numbers from 1, such as 1,2, not 1,two"),
     "two tables": (("--sweep", "--methods"), 2, "--overhead can each be combined only with"),
     "a sweep of a job": (("--sweep", "--job", "seed"), 2, "--overhead can each be combined only with"),
     "unknown job": (("--job", "alexnet"), 2, "'alexnet' is not one of"),
@@ -505,6 +517,7 @@ def test_help_names_every_option():
         "sweep",
         "methods",
         "overhead",
+        "ranks",
         "threads",
         "json",
         "page",
