@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +16,9 @@ import numpy as np
 from funcnn import ops
 from funcnn.combinators import frozen, graph, parallel
 from funcnn.combinators.mapping import combined_layers, has_replaced_parts
-from funcnn.initializers import zeros
+from funcnn.inference import with_bias
 from funcnn.kernels.channels import normalization_affine
-from funcnn.keys import Key
-from funcnn.layer import Layer, op_and_options, parametric
+from funcnn.layer import Layer, op_and_options
 from funcnn.layers.shaping import identity
 from funcnn.ops.conv import depthwise_conv
 from funcnn.tree import Array, Tree
@@ -167,62 +165,51 @@ def _channel_affine(part: _Part) -> tuple[Array, Array] | None:
     """Return factor and shift if the layer computes factor x + shift with a number for each channel; else None."""
     (op, options), params, state = op_and_options(part.layer), part.params, part.state
     if op is ops.batch_norm and options["stats"] is None and options["eps"] >= 0:
-        if not (_are_vectors(params, "scale", "bias") and _are_vectors(state, "mean", "var")):
+        if not (_has_floats(params, "scale", "bias") and _has_floats(state, "mean", "var")):
             return None
-        if len({*map(len, (*params.values(), *state.values()))}) > 1:
+        if not _are_vectors(*params.values(), *state.values()):
             return None
         return normalization_affine(params, state, options["eps"], np.result_type(*params.values()))
     if op is ops.affine and state == {} and isinstance(params, dict) and len(params) > 0:
-        if not (params.keys() <= {"scale", "bias"} and _are_vectors(params, *params)):
+        if not (params.keys() <= {"scale", "bias"} and _has_floats(params, *params) and _are_vectors(*params.values())):
             return None
         (any_leaf, *_) = params.values()
         return params.get("scale", np.ones_like(any_leaf)), params.get("bias", np.zeros_like(any_leaf))
     return None
 
 
-def _are_vectors(tree: Any, *names: str) -> bool:
-    """Return whether a tree has exactly these leaves, all of them vectors of floats."""
-    return isinstance(tree, dict) and tree.keys() == set(names) and all(_is_floating(a, 1) for a in tree.values())
+def _has_floats(tree: Any, *names: str) -> bool:
+    """Return whether a tree has exactly these leaves, all of them arrays of floats."""
+    return (
+        isinstance(tree, dict)
+        and tree.keys() == set(names)
+        and all(isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fc" for leaf in tree.values())
+    )
 
 
-def _is_floating(a: Any, ndim: int | None = None) -> bool:
-    return isinstance(a, np.ndarray) and a.dtype.kind in "fc" and ndim in (None, a.ndim)
+def _are_vectors(*arrays: Array) -> bool:
+    """Return whether arrays are vectors of one length."""
+    return arrays[0].ndim == 1 and len({array.shape for array in arrays}) == 1
 
 
 def _folded(part: _Part, factor: Array, shift: Array) -> _Part | None:
     """Return a layer that computes factor y + shift, where y is the output of this one; None if it cannot be."""
     layer, params, state = part
     op, options = op_and_options(layer)
-    leaves = ("w", "b") if options["bias"] else ("w",)
-    if state != {} or not isinstance(params, dict) or params.keys() != set(leaves):
+    if state != {} or not _has_floats(params, *(("w", "b") if options["bias"] else ("w",))):
         return None
     w, b = params["w"], params.get("b", np.zeros_like(shift))
-    if not (_is_floating(w) and w.ndim >= 2 and _is_floating(b, 1)):
-        return None
     channels = w.shape[-2] * options["groups"] if op is ops.conv_transpose else w.shape[-1]
-    if not len(factor) == len(shift) == len(b) == channels:
+    if not (_are_vectors(factor, shift, b) and len(factor) == channels):
         return None
     with np.errstate(all="ignore"):
         new = {"w": w * (_by_input(factor, w, options["groups"]) if op is ops.conv_transpose else factor)}
         new["b"] = b * factor + shift
     if not all(np.isfinite(leaf).all() for leaf in (factor, *new.values())):
         return None
-    return _Part(layer if options["bias"] else _with_bias(layer), new, state)
+    return _Part(with_bias(layer), new, state)
 
 
 def _by_input(factor: Array, w: Array, groups: int) -> Array:
     """Repeat the factors of a transposed convolution's outputs to (O/groups, I), the last axes of its w."""
     return np.repeat(factor.reshape(groups, -1).T, w.shape[-1] // groups, axis=1)
-
-
-def _with_bias(layer: Layer) -> Layer:
-    """Return a convolution or dense layer without bias as one with a bias, initially 0."""
-
-    def init_params(key: Key, in_shape: tuple[int, ...]) -> Tree:
-        params, _, out_shape = layer.init(key, in_shape)
-        return {**params, "b": zeros(key, out_shape[-1:])}
-
-    op, options = op_and_options(layer)
-    assert op is not None
-    options, recipe = {**options, "bias": True}, partial(_with_bias, layer)
-    return parametric(layer.name, init_params, op, options, optional_dx=True, recipe=recipe)

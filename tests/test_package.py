@@ -35,7 +35,7 @@ FLOORS = [
     {"tree", "keys", "initializers", "sharding", "blas", "checks", "files", "extras", "characters", "streams"},
     {"kernels"},
     {"ops", "losses", "optim", "metrics"},
-    {"layer", "layers", "combinators", "folding", "fusion", "models", "torchvision"},
+    {"layer", "layers", "combinators", "folding", "fusion", "inference", "models", "torchvision"},
     {"data"},
     {"attribution", "intermediates", "derivatives", "profiling", "summary", "testing"},
     {"gradients", "data_parallel", "training", "divergence", "lr_range", "stopping", "checkpoint", "progress"},
