@@ -81,11 +81,14 @@ def leaves(op: str, params: Tree, names: tuple[str, ...]) -> list[Array]:
 
 def weights_and_bias(op: str, params: Tree, bias: bool) -> tuple[Array, Array | None]:
     """Return the leaves ``w`` and ``b`` of ``params``; with ``bias=False``, ``w`` and None."""
-    if bias and isinstance(params, dict) and len(params) == 2:
+    if isinstance(params, dict) and len(params) == 1 + bias:
         w, b = params.get("w"), params.get("b")
         # the usual case; the general check below would take a tenth of a small layer's time
-        if type(w) is type(b) is np.ndarray and w.dtype.kind in "fc" and b.dtype.kind in "fc":
-            return w, b
+        if type(w) is np.ndarray and w.dtype.kind in "fc":
+            if not bias:
+                return w, None
+            if type(b) is np.ndarray and b.dtype.kind in "fc":
+                return w, b
     if not bias:
         return leaves(op, params, ("w",))[0], None
     w, b = leaves(op, params, ("w", "b"))

@@ -59,8 +59,6 @@ class Segment(NamedTuple):
     backward : callable
         ``backward(saved, dy, dparams, input_gradient) -> dx`` writes its layers' gradients to ``dparams``. dx is None
         if ``input_gradient`` is False.
-    output : callable
-        ``output(params, x, state) -> y`` computes y in evaluation and keeps no closures.
     names : tuple of str
         The names that the combinator gives its layers.
     fused : callable or None
@@ -74,7 +72,6 @@ class Segment(NamedTuple):
     first: int
     forward: Callable[[Tree, Array, Tree, Tree, bool, Key | None], tuple[Array, Any]]
     backward: Callable[[Any, Any, Tree, bool], Any]
-    output: Callable[[Tree, Array, Tree], Array]
     names: tuple[str, ...]
     fused: Fused | None = None
 
@@ -108,7 +105,7 @@ def segments(
     plain = [_layer_segment(*of_layer) for of_layer in zip(indices, names, layers, strict=True)]
     found, i = [], 0
     while i < len(layers):
-        length, fused = _match_fused(names[i:], layers[i : i + 3])
+        length, fused = match_fused(names[i:], layers[i : i + 3])
         found.append(plain[i] if fused is None else _fused_segment(tuple(plain[i : i + length]), fused))
         i += length
     return tuple(found)
@@ -116,7 +113,6 @@ def segments(
 
 def _layer_segment(i: int, name: str, layer: Layer) -> Segment:
     call = layer.forward.call if isinstance(layer.forward, OpForward) else layer.forward
-    combined = layer.forward.output if isinstance(layer.forward, OpForward) else None
 
     def forward(
         params: Tree, x: Array, state: Tree, new_state: Tree, train: bool, key: Key | None
@@ -137,17 +133,7 @@ def _layer_segment(i: int, name: str, layer: Layer) -> Segment:
             raise
         return dx
 
-    def output_of_layer(params: Tree, x: Array, state: Tree) -> Array:
-        try:
-            if combined is not None:
-                return combined(params[name], x, state[name])
-            y: Array = call(params[name], x, state[name], train=False)[0]
-            return y
-        except LOCATED as error:
-            add_location(error, name)
-            raise
-
-    return Segment(i, forward, backward, output_of_layer, (name,))
+    return Segment(i, forward, backward, (name,))
 
 
 def _fused_segment(plain: tuple[Segment, ...], fused: Fused) -> Segment:
@@ -179,18 +165,10 @@ def _fused_segment(plain: tuple[Segment, ...], fused: Fused) -> Segment:
         dparams.update(layer_gradients)
         return dx
 
-    def output_of_layers(params: Tree, x: Array, state: Tree) -> Array:
-        y_and_vjp = fused(params, x, state, False)
-        if y_and_vjp is not None:
-            return y_and_vjp[0]
-        for segment in plain:
-            x = segment.output(params, x, state)
-        return x
-
-    return Segment(plain[0].first, forward, backward, output_of_layers, names, fused)
+    return Segment(plain[0].first, forward, backward, names, fused)
 
 
-def _match_fused(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Fused | None]:
+def match_fused(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Fused | None]:
     """Return how many of the first layers can be fused, and the fused computation; 1 and None for a single layer."""
     pairs = [op_and_options(layer) for layer in layers]
     layer_ops, options = [op for op, _ in pairs], [options for _, options in pairs]
@@ -205,7 +183,7 @@ def _match_fused(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Fu
     return 1, None
 
 
-def _is_empty(tree: Any) -> bool:
+def is_empty(tree: Any) -> bool:
     return isinstance(tree, dict) and not tree
 
 
@@ -236,7 +214,7 @@ def _relu_max_pool(relu: str, pool: str, options: Mapping[str, Any]) -> Fused:
     options = {name: value for name, value in options.items() if name != "keep_input"}
 
     def fused(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, FusedVjp] | None:
-        if not all(_is_empty(tree[name]) for tree in (params, state) for name in (relu, pool)):
+        if not all(is_empty(tree[name]) for tree in (params, state) for name in (relu, pool)):
             return None
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "fc":
             return None
@@ -266,7 +244,7 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], last_op: str
         if not isinstance(x, np.ndarray) or x.ndim != 4 or x.dtype.kind != "f" or x.size <= _MIN_FUSED_SIZE:
             return False
         weights = params[first]
-        if not (_is_empty(state[first]) and all(_is_empty(params[n]) and _is_empty(state[n]) for n in others)):
+        if not (is_empty(state[first]) and all(is_empty(params[n]) and is_empty(state[n]) for n in others)):
             return False
         if not isinstance(weights, dict) or weights.keys() != set(leaves):
             return False

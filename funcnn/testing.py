@@ -204,7 +204,10 @@ def check_layer(
             )
             if not train:
                 _require(_equal(new_state, state), "evaluation changed the state")
-                _require(_equal(output(layer, params, x, state), y), "the output depends on whether the VJP is kept")
+                error = np.abs(output(layer, params, x, state) - y).max(initial=0.0)
+                _require(
+                    not error > 1e-10 * np.abs(y).max(initial=0.0), "the output depends on whether the VJP is kept"
+                )
             check_vjp(of_arrays, params, *xs, method=method, rtol=rtol, strict=strict, key=key)
             dy = _random_direction(fold_in(key, 2), y.shape)
             with_dx, without_dx = vjp(dy)[0], pull_back(layer, vjp, dy, input_gradient=False)

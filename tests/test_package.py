@@ -35,7 +35,7 @@ FLOORS = [
     {"tree", "keys", "initializers", "sharding", "blas", "checks", "files", "extras", "characters", "streams"},
     {"kernels"},
     {"ops", "losses", "optim", "metrics"},
-    {"layer", "layers", "combinators", "fusion", "descriptions", "models", "torchvision"},
+    {"layer", "layers", "combinators", "folding", "fusion", "inference", "descriptions", "models", "torchvision"},
     {"data"},
     {"attribution", "intermediates", "derivatives", "profiling", "summary", "testing"},
     {

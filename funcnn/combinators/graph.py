@@ -10,6 +10,7 @@ from funcnn import checks
 from funcnn.combinators.children import backward, check_children, child_names, first_with_leaves, sum_cotangents
 from funcnn.combinators.serial import in_sequence
 from funcnn.fusion import Segment, segments
+from funcnn.inference import Step, steps
 from funcnn.keys import Key, fold_in
 from funcnn.layer import LOCATED, Layer, OpForward, add_location
 from funcnn.tree import Array, Tree
@@ -132,8 +133,8 @@ def graph(*nodes: tuple[Any, ...]) -> Layer:
         values: list[Any] = [*(None,) * len(layers), x]
         for chain in chains:
             y = _take(values, chain)
-            for segment in chain.segments:
-                y = segment.output(params, y, state)
+            for step in chain.steps:
+                y = step(params, y, state)
             values[chain.last] = y
         return y
 
@@ -142,7 +143,7 @@ def graph(*nodes: tuple[Any, ...]) -> Layer:
 
     options = {"layers": layers, "sources": sources}
     is_sequence = len(chains) == 1 and chains[0].sources is None
-    functions = in_sequence("graph", names, chains[0].segments) if is_sequence else (call, output)
+    functions = in_sequence("graph", names, chains[0].segments, chains[0].steps) if is_sequence else (call, output)
     forward = OpForward(graph, options, functions[0], functions[1], partial(graph, *nodes))
     return Layer("graph", init, forward, layers, rebuild)
 
@@ -155,6 +156,7 @@ class _Chain(NamedTuple):
     """
 
     segments: tuple[Segment, ...]
+    steps: tuple[Step, ...]
     source: int
     sources: tuple[int, ...] | None
     last: int
@@ -175,6 +177,7 @@ def _chains(
     return tuple(
         _Chain(
             segments([names[i] for i in nodes], [layers[i] for i in nodes], nodes),
+            steps([names[i] for i in nodes], [layers[i] for i in nodes]),
             sources[nodes[0]][0],
             sources[nodes[0]] if len(sources[nodes[0]]) > 1 else None,
             nodes[-1],

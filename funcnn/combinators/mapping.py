@@ -40,7 +40,7 @@ def map_layers(f: Callable[[str, Layer], Layer], model: Layer, path: str = "") -
     >>> model.children[1].name, model.children[0].children[0].name
     ('tanh', 'tanh')
     """
-    if model.rebuild is None or _has_replaced_parts(model):
+    if model.rebuild is None or has_replaced_parts(model):
         return f(path, model)
     names = child_names(model.name, model.children)
     children = [
@@ -57,7 +57,7 @@ def combined_layers(layer: Layer) -> tuple[Layer, ...]:
     return layers
 
 
-def _has_replaced_parts(model: Layer) -> bool:
+def has_replaced_parts(model: Layer) -> bool:
     """Return whether a combinator of funcnn made the layer, but its ``forward`` does not call its children."""
     made_here = getattr(model.rebuild, "__module__", None) in _MODULES
     called = combined_layers(model)

@@ -8,6 +8,7 @@ from typing import Any
 
 from funcnn.combinators.children import backward, check_children, child_names, first_with_leaves
 from funcnn.fusion import Segment, segments
+from funcnn.inference import Step, steps
 from funcnn.keys import Key, fold_in
 from funcnn.layer import LOCATED, Layer, OpForward, add_location
 from funcnn.tree import Array, Tree
@@ -51,15 +52,15 @@ def serial(*layers: Layer) -> Layer:
                 raise
         return params, state, shape
 
-    call, output = in_sequence("serial", names, segments(names, layers))
+    call, output = in_sequence("serial", names, segments(names, layers), steps(names, layers))
     forward = OpForward(serial, {"layers": layers}, call, output, partial(serial, *layers))
     return Layer("serial", init, forward, layers, serial)
 
 
 def in_sequence(
-    combinator: str, names: tuple[str, ...], parts: tuple[Segment, ...]
+    combinator: str, names: tuple[str, ...], parts: tuple[Segment, ...], in_evaluation: tuple[Step, ...]
 ) -> tuple[Callable[..., Any], Callable[[Tree, Array, Tree], Array]]:
-    """Return ``call`` and ``output`` of an `OpForward` that computes segments one after the other."""
+    """Return ``call`` and ``output`` of an `OpForward` that computes segments, or steps, one after the other."""
 
     def call(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         check_children(combinator, names, params, state)
@@ -80,8 +81,8 @@ def in_sequence(
 
     def output(params: Tree, x: Array, state: Tree) -> Array:
         check_children(combinator, names, params, state)
-        for segment in parts:
-            x = segment.output(params, x, state)
+        for step in in_evaluation:
+            x = step(params, x, state)
         return x
 
     return call, output

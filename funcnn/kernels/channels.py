@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from funcnn.kernels.bias import channel_sum
-from funcnn.tree import Array
+from funcnn.tree import Array, Tree
 
 # ``scripts/bench --job bnnet`` measures both again.
 _BLOCK_BYTES = 1 << 19  # of x: larger blocks make fewer NumPy calls, smaller ones stay in the cache
@@ -50,6 +51,17 @@ def affine(x: Array, mean: Array, factor: Array, shift: Array) -> Array:
         part *= factor
         part += shift
     return y
+
+
+def normalization_affine(params: Tree, stats: Tree, eps: float, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """Return factor and shift with which batch normalisation by given statistics is factor x + shift.
+
+    They are computed in ``dtype``; complex params stay complex.
+    """
+    mean, var = (stats[name].astype(np.empty(0, dtype).real.dtype, copy=False) for name in ("mean", "var"))
+    with np.errstate(all="ignore"):
+        factor = params["scale"].astype(dtype, copy=False) / np.sqrt(var + eps)
+        return factor, params["bias"] - mean * factor
 
 
 def affine_of_two(x: Array, mean: Array, slope: Array, dy: Array, shift: Array, factor: Array) -> Array:

@@ -19,6 +19,7 @@ from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 import funcnn
 from funcnn import combinators, ops, tree
 from funcnn.combinators.mapping import combined_layers
+from funcnn.folding import fold_batch_norm
 from funcnn.kernels.geometry import Geometry, geometry, per_axis, transposed_geometry
 from funcnn.layer import Layer, OpForward, add_location, op_and_options
 from funcnn.ops.conv import depthwise_conv
@@ -40,6 +41,7 @@ def to_onnx(
     scale: Any = None,
     probabilities: bool = False,
     metadata: Mapping[str, str] | None = None,
+    fold: bool = True,
 ) -> ModelProto:
     """Write a model in evaluation mode as an ONNX graph.
 
@@ -56,6 +58,9 @@ def to_onnx(
         The graph ends with a softmax over the last axis, or with a sigmoid if that axis has size 1.
     metadata : dict of str, optional
         Stored in the ONNX model's metadata.
+    fold : bool
+        Whether batch normalisation is folded into the layers before it (`funcnn.folding`). With False, the file has all
+        parameters of the model, to be trained further.
 
     Returns
     -------
@@ -85,6 +90,8 @@ def to_onnx(
     # one example says in which layer parameters or in_shape do not fit
     example = np.zeros((1, *in_shape), np.int64 if takes_ids else np.float32)
     model.forward(params, example, state, train=False)
+    if fold:
+        model, params, state = fold_batch_norm(model, params, state)
     graph = _Graph([], [], {})
     x = _Value("x", ("N", *in_shape), False)
     y = x

@@ -147,7 +147,7 @@ def test_images_of_other_sizes_and_colours_are_made_what_the_network_takes(file)
     assert np.allclose(features.transform(PIXELS.reshape(7, -1)), features.transform(PIXELS))
     rows = Features(file, scaling="imagenet").fit_transform(grey.reshape(7, -1))
     assert np.allclose(rows, features.transform(grey), atol=1e-6)
-    with pytest.raises(ValueError, match="the network takes images of 3 channels, X has shape"):
+    with pytest.raises(ValueError, match="the network takes images of 3 channels, not 4"):
         features.transform(np.zeros((2, 12, 12, 4)))
 
 
@@ -320,5 +320,7 @@ def test_a_trained_body_in_a_classifier_sees_pixels_as_it_was_trained(file, dtyp
     again = ConvNetClassifier(model=model, scaling={"mean": 0.5, "std": 0.5}, **SETTINGS)
     again.partial_fit(x, np.arange(7) % 3, classes=[0, 1, 2]).partial_fit(x[:3], np.arange(3))
     assert np.allclose(again.offset_, 0.5 * x.max().clip(1)) and np.isinf(again.range_).all()
-    with pytest.raises(ValueError, match="'scaling' parameter of ConvNetClassifier must be 'imagenet', 'raw'"):
+    with pytest.raises(
+        ValueError, match="'scaling' parameter of ConvNetClassifier must be 'imagenet', '0..1', '0..255', '-1..1'"
+    ):
         ConvNetClassifier(scaling="standard").fit(x, np.arange(7) % 3)

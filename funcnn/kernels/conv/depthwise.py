@@ -1,59 +1,56 @@
-"""Depthwise cross-correlation: for each tap, multiply the positions it reads elementwise and add the result.
+"""Depthwise cross-correlation: each position is multiplied elementwise by each tap's weights, and the terms are added.
 
-There is no sum over channels, so no matrix product. NumPy's elementwise loops are fast only along long rows, so the
-last spatial axis and the channels are merged into one axis, along which the weights are repeated. With a stride on that
-axis, its positions are first split into phases (positions modulo the stride), so that each tap reads a contiguous run.
+There is no sum over channels, so no matrix product. `numpy.einsum` adds the product of two rows to a third in one pass.
+Its rows hold several neighbouring positions of the last spatial axis with their channels, and the weights are repeated
+to match: short rows make slow loops, and of long ones x, w and y do not stay in the fastest cache. With a stride on
+that axis, its positions are first split into phases (positions modulo the stride), so that each tap reads a contiguous
+run.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import product
 
 import numpy as np
 
-from funcnn.kernels.bias import ones
 from funcnn.kernels.geometry import Geometry
 from funcnn.kernels.windows import pad
 from funcnn.tree import Array
 
-# Bytes of a chunk's images, the larger of x and y: larger chunks make fewer NumPy calls, smaller ones stay in the
-# cache. ``scripts/bench --methods`` measures it again.
-_CHUNK_BYTES = 1 << 17
+# ``scripts/bench --methods`` measures both again.
+_CHUNK_BYTES = 1 << 17  # of a chunk, the larger of x and y: larger chunks make fewer calls, but leave the cache
+_ROW = 1 << 11  # numbers of a row, unless a single position has more
 
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
-    out_channels = w.shape[-1]
+    out_channels, positions = w.shape[-1], _positions(g.out[-1], w.shape[-1])
     y = np.empty((len(x), *g.out, out_channels), np.result_type(x, w))
-    rows = y.reshape(*y.shape[:-2], g.out[-1] * out_channels)
-    weights = np.tile(w.reshape(-1, out_channels).astype(y.dtype, copy=False), (1, g.out[-1]))
+    weights = np.tile(w.reshape(*g.window, out_channels).astype(y.dtype, copy=False), positions)
+    rows = y.reshape(*y.shape[:-2], g.out[-1] // positions, positions * out_channels)
+    n_out, window, row = _axes(g)
     for chunk in _chunks(x, y):
-        total = rows[chunk]
-        term = np.empty_like(total)
-        for i, positions in enumerate(_taps(x[chunk], g, out_channels)):
-            if i == 0:
-                np.multiply(positions, weights[i], out=total)
+        for first, period, taps in _taps(x[chunk], g, out_channels, positions):
+            operands = taps, [*n_out, *window, row], weights[..., first::period, :], [*window, row], [*n_out, row]
+            if first == 0:
+                np.einsum(*operands, out=rows[chunk])
             else:
-                np.multiply(positions, weights[i], out=term)
-                total += term
+                rows[chunk] += np.einsum(*operands)
     return y
 
 
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
-    out_channels = dy.shape[-1]
-    dtype = np.result_type(x, dy)
-    dw = np.zeros((math.prod(g.window), g.out[-1] * out_channels), dtype)
-    rows = dy.reshape(*dy.shape[:-2], g.out[-1] * out_channels)
+    out_channels, positions = dy.shape[-1], _positions(g.out[-1], dy.shape[-1])
+    dw = np.zeros((*g.window, positions * out_channels), np.result_type(x, dy))
+    rows = dy.reshape(*dy.shape[:-2], g.out[-1] // positions, positions * out_channels)
+    n_out, window, row = _axes(g)
     for chunk in _chunks(x, dy):
-        terms = np.empty(rows[chunk].shape, dtype)
-        flat = terms.reshape(-1, terms.shape[-1])
-        for i, positions in enumerate(_taps(x[chunk], g, out_channels)):
-            np.multiply(positions, rows[chunk], out=terms)
-            dw[i] += ones(len(flat), dtype).dot(flat)
-    return dw.reshape(len(dw), g.out[-1], out_channels).sum(axis=1).reshape(*g.window, 1, out_channels)
+        for first, period, taps in _taps(x[chunk], g, out_channels, positions):
+            operands = taps, [*n_out, *window, row], rows[chunk], [*n_out, row], [*window, row]
+            dw[..., first::period, :] += np.einsum(*operands)
+    return dw.reshape(*g.window, positions, out_channels).sum(axis=-2).reshape(*g.window, 1, out_channels)
 
 
 def _chunks(x: Array, y: Array) -> Iterator[slice]:
@@ -63,18 +60,41 @@ def _chunks(x: Array, y: Array) -> Iterator[slice]:
         yield slice(start, min(len(x), start + step))
 
 
-def _taps(x: Array, g: Geometry, out_channels: int) -> Iterator[Array]:
-    """Yield for each tap the positions it reads, (n, out[:-1]..., out[-1] * O)."""
-    x = pad(x, g.padding)
+def _positions(width: int, channels: int) -> int:
+    """Return the number of positions of a row: the largest divisor of the width for which it is short enough."""
+    most = max(1, min(width, _ROW // max(channels, 1)))
+    return next(p for p in range(most, 0, -1) if width % p == 0)
+
+
+def _axes(g: Geometry) -> tuple[range, range, int]:
+    """Number the axes for `numpy.einsum`: those of images and rows of outputs, of taps, and of a row's numbers."""
+    rank = len(g.out)
+    return range(rank + 1), range(rank + 1, 2 * rank + 1), 2 * rank + 1
+
+
+def _taps(x: Array, g: Geometry, out_channels: int, positions: int) -> Iterator[tuple[int, int, Array]]:
+    """Yield for each phase what its taps read; on the last axis, these are the taps first, first + period, ...
+
+    The array has the axes (n, out[:-1]..., rows, window[:-1]..., taps, positions * O).
+    """
     if out_channels > x.shape[-1]:
         x = np.repeat(x, out_channels // x.shape[-1], axis=-1)  # one copy of a channel for each of its filters
-    step = g.stride[-1]
-    phases = [x[..., r::step, :] for r in range(step)] if step > 1 else [x]
-    phases = [phase.reshape(*phase.shape[:-2], -1) for phase in phases]
-    for *tap, last in product(*map(range, g.window)):
-        lines = tuple(
-            slice(k * d, k * d + t * (o - 1) + 1, t)
-            for k, d, t, o in zip(tap, g.dilation, g.stride, g.out, strict=False)
+    step, dilation, (lo, hi) = g.stride[-1], g.dilation[-1], g.padding[-1]
+    period = step // math.gcd(step, dilation)
+    for first in range(min(period, g.window[-1])):
+        start, r = divmod(first * dilation, step)
+        before = max(0, -((r - lo) // step))  # of the phase's positions, those in the padding before x
+        phase = x[..., r + before * step - lo :: step, :]
+        after = -((r - lo - hi - x.shape[-2]) // step) - before - phase.shape[-2]
+        phase = np.ascontiguousarray(pad(phase, (*g.padding[:-1], (before, after))))
+        image, *lines, position, number = phase.strides
+        taps = len(range(first, g.window[-1], period))
+        shape = (*g.out[:-1], g.out[-1] // positions, *g.window[:-1], taps, positions * out_channels)
+        strides = (
+            *(t * line for t, line in zip(g.stride, lines, strict=False)),
+            positions * position,
+            *(d * line for d, line in zip(g.dilation, lines, strict=False)),
+            dilation * period // step * position,
+            number,
         )
-        start, r = divmod(last * g.dilation[-1], step)
-        yield phases[r][:, *lines, start * out_channels : (start + g.out[-1]) * out_channels]
+        yield first, period, np.ndarray((len(x), *shape), x.dtype, phase, start * position, (image, *strides))
