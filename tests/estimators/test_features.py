@@ -320,7 +320,5 @@ def test_a_trained_body_in_a_classifier_sees_pixels_as_it_was_trained(file, dtyp
     again = ConvNetClassifier(model=model, scaling={"mean": 0.5, "std": 0.5}, **SETTINGS)
     again.partial_fit(x, np.arange(7) % 3, classes=[0, 1, 2]).partial_fit(x[:3], np.arange(3))
     assert np.allclose(again.offset_, 0.5 * x.max().clip(1)) and np.isinf(again.range_).all()
-    with pytest.raises(
-        ValueError, match="'scaling' parameter of ConvNetClassifier must be 'imagenet', '0..1', '0..255', '-1..1'"
-    ):
+    with pytest.raises(ValueError, match=r"'scaling' parameter of ConvNetClassifier must be 'imagenet', '0\.\.1'"):
         ConvNetClassifier(scaling="standard").fit(x, np.arange(7) % 3)
