@@ -26,6 +26,8 @@ _LAUNCHERS = (
     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
 )
 _LOCAL_RANKS = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")  # among those of its machine
+# Set in the processes that `_start` starts: they start no more, where a launcher does not tell them how many they are.
+_STARTED = "FUNCNN_PROCESSES"
 # Threads of a BLAS: ranks on the cores of one machine have one each.
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
@@ -63,6 +65,11 @@ def communicator(processes: int | None) -> Any:
     """
     size = place().size
     if size == 1:
+        if _STARTED in os.environ:
+            raise ValueError(
+                f"{mpiexec()} does not tell its {os.environ[_STARTED]} processes how many they are: it is neither of "
+                "MPICH nor of Open MPI"
+            )
         if (processes or 1) > 1:
             _start(processes or 1)
         return None
@@ -87,7 +94,7 @@ def _start(processes: int) -> NoReturn:
     command = [launcher, "-n", str(processes), sys.executable, *program, *sys.argv[1:]]
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(launcher, command, dict.fromkeys(_BLAS_THREADS, "1") | os.environ)
+    os.execve(launcher, command, dict.fromkeys(_BLAS_THREADS, "1") | os.environ | {_STARTED: str(processes)})
 
 
 def mpiexec() -> str:

@@ -154,6 +154,17 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
         jobs.communicator(None)
 
 
+def test_a_launcher_that_does_not_tell_its_size_starts_no_more_processes(monkeypatch, tmp_path):
+    launcher = tmp_path / "mpiexec"
+    launcher.write_text('#!/bin/sh\nshift 2\nexec "$@"\n')  # runs the command once, in the same environment
+    launcher.chmod(0o755)
+    program = "import sys; from funcnn.cli import jobs; jobs.mpiexec = lambda: sys.argv[2]; jobs.communicator(2)"
+    (tmp_path / "program.py").write_text(program)
+    command = [sys.executable, tmp_path / "program.py", "--processes", launcher]
+    result = subprocess.run(command, env=PATHS, capture_output=True, text=True, timeout=60, check=False)
+    assert f"{launcher} does not tell its 2 processes how many they are" in result.stderr
+
+
 def test_a_missing_mpiexec_is_named_with_its_extra(monkeypatch, tmp_path):
     monkeypatch.setattr(jobs.sysconfig, "get_path", lambda name: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
