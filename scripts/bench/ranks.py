@@ -21,7 +21,7 @@ from bench.frameworks.with_funcnn import make_model, make_optimizer
 from bench.measuring import worker_environment
 from funcnn import gradients, keys, losses, optim
 from funcnn.cli import jobs as launching
-from funcnn.cli.tables import table
+from funcnn.pictures.tables import table
 from funcnn.data_parallel import over_ranks
 
 NAMES = ("digits32", "lenet", "vgg", "bnnet", "resnet")
