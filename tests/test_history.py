@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from funcnn import history, losses, models, optim, training
+from funcnn import history, losses, metrics, models, optim, training
 from funcnn.history import History
 
 ROWS = [
@@ -24,15 +24,14 @@ def test_json_is_strict():
 
 def test_a_run_is_recorded_epoch_by_epoch():
     x, labels = np.eye(6, dtype=np.float32), np.arange(6) % 2
-    metrics = {"loss": losses.softmax_cross_entropy}
     run = History()
     for epoch in training.fit(
         models.mlp(2), losses.softmax_cross_entropy, optim.sgd(0.1), x, labels, epochs=2, batch_size=3, key=(0,),
-        validation=(x, labels), metrics=metrics,
+        validation=(x, labels), metrics={"accuracy": metrics.accuracy},
     ):  # fmt: skip
         run.add(epoch)
     assert [(row["epoch"], row["step"]) for row in run] == [(1, 2), (2, 4)]
-    assert run[-1]["loss"] == epoch.loss and run[-1]["validation_loss"] == epoch.validation["loss"]
+    assert run[-1]["loss"] == epoch.loss and run[-1]["validation_accuracy"] == epoch.validation["accuracy"]
     assert History.of([epoch])[0] == run[-1]
 
 

@@ -48,7 +48,7 @@ def live(epochs: Iterable[Epoch], total_epochs: int, *, log: bool = False) -> Ge
         return
     history, shown = History(), None
     for epoch in epochs:
-        history.add(epoch)
+        history += History.of([epoch])
         picture = curves(history, log=log)
         if shown is None:
             shown = display(picture, display_id=True)
