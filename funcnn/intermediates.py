@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import ops, tree
+from funcnn import html, ops, tree
 from funcnn.combinators import map_layers, parallel
 from funcnn.combinators.children import child_names
 from funcnn.keys import Key
@@ -22,7 +22,15 @@ from funcnn.layer import Layer, OpForward, empty_batch, op_and_options, output
 from funcnn.losses import Loss
 from funcnn.tree import Array, Tree
 
-__all__ = ["LayerStatistics", "LayerTrace", "activations", "forward_backward", "layer_statistics", "up_to"]
+__all__ = [
+    "LayerStatistics",
+    "LayerTrace",
+    "Statistics",
+    "activations",
+    "forward_backward",
+    "layer_statistics",
+    "up_to",
+]
 
 
 class LayerTrace(NamedTuple):
@@ -85,6 +93,18 @@ class LayerStatistics(NamedTuple):
     gradient_norm: float
     params_norm: float
     params_gradient_norm: float
+
+
+class Statistics(list[LayerStatistics]):
+    """The statistics of all layers, which a notebook displays as a table.
+
+    Examples
+    --------
+    See `layer_statistics`.
+    """
+
+    def _repr_html_(self) -> str:
+        return html.table([name.replace("_", " ") for name in LayerStatistics._fields], self)
 
 
 def activations(
@@ -273,7 +293,7 @@ def layer_statistics(
     *,
     train: bool = False,
     key: Key | None = None,
-) -> list[LayerStatistics]:
+) -> Statistics:
     """Return statistics of each layer's outputs and gradients, which show dead units, vanishing and exploding signals.
 
     Parameters
@@ -326,7 +346,7 @@ def layer_statistics(
     # An overflow shows in the statistics, so NumPy's warning would add nothing.
     with np.errstate(over="ignore", invalid="ignore"):
         traces = _traces(model, params, state, x, cotangent, train=train, key=key)
-        return [_statistics(path, trace, layer_params) for path, trace, layer_params in traces]
+        return Statistics(_statistics(path, trace, layer_params) for path, trace, layer_params in traces)
 
 
 def _statistics(path: str, trace: LayerTrace, params: Tree) -> LayerStatistics:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import checks, optim, training
+from funcnn import checks, extras, html, optim, training
 from funcnn.divergence import DivergenceError
 from funcnn.keys import Key
 from funcnn.layer import Layer
@@ -50,6 +50,46 @@ class LearningRates(NamedTuple):
     before: float
     suggestion: float | None
     reason: str
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the losses over the rates with Matplotlib.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            By default the current ones.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If ``ax`` is not given and Matplotlib is missing.
+
+        Examples
+        --------
+        >>> class Axes:  # stands for Matplotlib's
+        ...     def semilogx(self, x, y):
+        ...         print(x, y)
+        ...
+        ...     def set(self, xlabel, ylabel):
+        ...         pass
+        >>> found = LearningRates(np.array([0.1, 1.0]), np.array([0.5, np.inf]), 0.7, 0.05, "half of the best")
+        >>> axes = found.plot(Axes())
+        [0.1] [0.5]
+        """
+        axes = extras.axes("LearningRates.plot", ax)
+        finite = np.isfinite(self.losses)
+        axes.semilogx(self.rates[finite], self.losses[finite])
+        axes.set(xlabel="learning rate", ylabel="loss")
+        return axes
+
+    def _repr_html_(self) -> str:
+        return html.table(
+            ("learning rate", "loss"), zip(self.rates.tolist(), self.losses.tolist(), strict=True), self.reason
+        )
 
 
 def lr_range(

@@ -33,12 +33,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import checkpoint, checks, data, fitted, losses, ops, training
+from funcnn import checkpoint, checks, data, fitted, html, losses, ops, training
 from funcnn.checkpoint import Checkpoint, CheckpointError
 from funcnn.data.examples import as_floats, check_finite, examples_and_scale, warn_of_no_negatives
 from funcnn.data.images import FITS
 from funcnn.data.lazy import as_source, extent
 from funcnn.layer import Layer
+from funcnn.summary import summary
 from funcnn.training import TrainState
 from funcnn.tree import Array, Tree
 
@@ -103,6 +104,15 @@ class Predictor(NamedTuple):
     preprocessing: dict[str, Any]
     description: dict[str, Any]
     history: list[dict[str, Any]] = []  # noqa: RUF012 never modified
+
+    def _repr_html_(self) -> str:
+        model = self.description.get("model") or {}
+        classes = reprlib.repr(list(self.classes)).strip("[]") if self.classes else "none: it predicts numbers"
+        rows = [("network", model.get("name", self.model.name)), ("input", self.in_shape), ("classes", classes)]
+        rows += [(name, reprlib.repr(value)) for name, value in self.preprocessing.items()]
+        rows.append(("epochs", len(self.history)))
+        layers = html.details("layers", summary(self.model, self.in_shape)._repr_html_())
+        return html.table((), rows, "trained network") + layers
 
     def prepare(self, x: Any, *, full_scale: float | None = None, warn_of_range: bool = True) -> Any:
         """Return raw examples as the network takes them.

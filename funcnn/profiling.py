@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import blas, checks
+from funcnn import blas, checks, html
 from funcnn.combinators import map_layers
 from funcnn.keys import Key
 from funcnn.layer import Layer, pull_back, wrap_forward
 from funcnn.tree import Array, Tree
 
-__all__ = ["LayerTime", "layer_times"]
+__all__ = ["LayerTime", "LayerTimes", "layer_times"]
 
 
 class LayerTime(NamedTuple):
@@ -35,6 +36,19 @@ class LayerTime(NamedTuple):
     backward: list[float]
 
 
+class LayerTimes(dict[str, LayerTime]):
+    """The times of all layers by path, of which a notebook displays the medians.
+
+    Examples
+    --------
+    See `layer_times`.
+    """
+
+    def _repr_html_(self) -> str:
+        rows = [(path, 1e3 * median(time.forward), 1e3 * median(time.backward)) for path, time in self.items()]
+        return html.table(("layer", "forward, ms", "backward, ms"), rows, "median times")
+
+
 def layer_times(
     model: Layer,
     params: Tree,
@@ -44,7 +58,7 @@ def layer_times(
     cotangent: Callable[[Array], Array] = np.ones_like,
     rounds: int = 9,
     key: Key = (0,),
-) -> dict[str, LayerTime]:
+) -> LayerTimes:
     """Time each layer in a step of training: the model forward, and backward to the gradients of its parameters.
 
     Parameters
@@ -62,7 +76,8 @@ def layer_times(
 
     Returns
     -------
-    dict of LayerTime
+    LayerTimes
+        A dict of `LayerTime`.
         By path, as in `funcnn.combinators.map_layers`, in the order in which the layers come.
 
     Raises
@@ -99,7 +114,8 @@ def layer_times(
         for _ in range(rounds + 1):
             y, vjp, _ = timed_model.forward(params, x, state, train=True, key=key)
             pull_back(timed_model, vjp, cotangent(y), input_gradient=False)
-    return {path: LayerTime(t.forward[1:], t.backward[1:] or [0.0] * rounds) for path, t in times.items()}
+    counted = {path: LayerTime(t.forward[1:], t.backward[1:] or [0.0] * rounds) for path, t in times.items()}
+    return LayerTimes(counted)
 
 
 def _timed(layer: Layer, time_of: LayerTime) -> Callable[..., Any]:

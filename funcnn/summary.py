@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import ops, tree
+from funcnn import html, ops, tree
 from funcnn.combinators import map_layers
 from funcnn.keys import Key
 from funcnn.layer import Layer, op_and_options
 from funcnn.ops.conv import depthwise_conv
 from funcnn.tree import Tree
 
-__all__ = ["Row", "format_summary", "summary"]
+__all__ = ["Row", "Summary", "format_summary", "summary"]
 
 
 class Row(NamedTuple):
@@ -31,7 +32,26 @@ class Row(NamedTuple):
     multiply_adds: int
 
 
-def summary(model: Layer, in_shape: tuple[int, ...]) -> list[Row]:
+class Summary(list[Row]):
+    """The rows of a model: `print` writes them as a table with totals, and a notebook displays it.
+
+    Examples
+    --------
+    See `summary`.
+    """
+
+    def __str__(self) -> str:
+        return format_summary(self)
+
+    def _repr_html_(self) -> str:
+        parameters, products = sum(row.parameters for row in self), sum(row.multiply_adds for row in self)
+        return html.table(_HEAD, [*self, ("total", "", parameters, products)])
+
+
+_HEAD = ("layer", "output", "parameters", "multiply-adds")
+
+
+def summary(model: Layer, in_shape: tuple[int, ...]) -> Summary:
     """Return a row for each layer without children, in the order in which ``model.init`` calls them.
 
     Parameters
@@ -42,8 +62,8 @@ def summary(model: Layer, in_shape: tuple[int, ...]) -> list[Row]:
 
     Returns
     -------
-    list of Row
-        Multiply-adds are counted for convolutions and dense layers. All other layers count 0.
+    Summary
+        A list of `Row`. Multiply-adds are counted for convolutions and dense layers. All other layers count 0.
 
     Raises
     ------
@@ -56,7 +76,7 @@ def summary(model: Layer, in_shape: tuple[int, ...]) -> list[Row]:
     >>> summary(seed_convnet(), (8, 8, 1))[0]
     Row(path='0_conv2d', out_shape=(6, 6, 1), parameters=10, multiply_adds=324)
     """
-    rows: list[Row] = []
+    rows = Summary()
 
     def record(path: str, layer: Layer) -> Layer:
         def init(key: Key, in_shape: tuple[int, ...]) -> Any:
@@ -71,12 +91,12 @@ def summary(model: Layer, in_shape: tuple[int, ...]) -> list[Row]:
     return rows
 
 
-def format_summary(rows: list[Row]) -> str:
+def format_summary(rows: Sequence[Row]) -> str:
     """Return the rows as a plain-text table that ends with the totals.
 
     Parameters
     ----------
-    rows : list of Row
+    rows : sequence of Row
 
     Returns
     -------
@@ -95,8 +115,7 @@ def format_summary(rows: list[Row]) -> str:
     total                     257            248
     """
     totals = ("total", "", sum(r.parameters for r in rows), sum(r.multiply_adds for r in rows))
-    head = ("layer", "output", "parameters", "multiply-adds")
-    cells = [head, *((r.path, str(r.out_shape), f"{r.parameters:,}", f"{r.multiply_adds:,}") for r in rows)]
+    cells = [_HEAD, *((r.path, str(r.out_shape), f"{r.parameters:,}", f"{r.multiply_adds:,}") for r in rows)]
     cells.append((totals[0], totals[1], f"{totals[2]:,}", f"{totals[3]:,}"))
     widths = [max(len(row[i]) for row in cells) for i in range(4)]
     return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells)

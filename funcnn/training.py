@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnn import blas, checks, keys, optim, tree
+from funcnn import blas, checks, html, keys, optim, tree
 from funcnn.data import batches
 from funcnn.data.lazy import Selected, Source, as_source, take
 from funcnn.data_parallel import cores, map_batches, over_ranks
@@ -272,6 +272,11 @@ class Epoch(NamedTuple):
     validation: dict[str, float]
     seconds: float
     train_state: TrainState
+
+    def _repr_html_(self) -> str:
+        parts = {"training": self.train, "validation": self.validation}
+        measured = [(f"{part} {name}", value) for part, values in parts.items() for name, value in values.items()]
+        return html.table((), [("epoch", self.epoch), ("loss", self.loss), *measured, ("seconds", self.seconds)])
 
 
 class EpochIterator(Iterator[Epoch]):

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from funcnn.cli import app, console
-from funcnn.cli.pictures import tiles
+from funcnn.pictures import tiles
 
 
 def encoded(encoding):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import shlex
 import shutil
@@ -11,7 +9,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
@@ -210,25 +208,6 @@ def logger(quiet: bool) -> Callable[[str], None]:
             print(visible(message), file=sys.stderr, flush=True)
 
     return log
-
-
-def json_line(record: Mapping[str, Any]) -> str:
-    """Return a record as one line of strict JSON, which has no NaN and no infinity: they become null.
-
-    Examples
-    --------
-    >>> json_line({"loss": float("inf"), "classes": [{"recall": 0.5}]})
-    '{"loss": null, "classes": [{"recall": 0.5}]}'
-    """
-    return json.dumps(_finite(record), allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _finite(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def results_console() -> Console:

@@ -11,6 +11,7 @@ from funcnn import metrics, predictor
 from funcnn.cli import console, report, runs
 from funcnn.cli.options import AsJson, Cache, CacheName, DataSource, ModelFile, Quiet, SkipBroken, Threads
 from funcnn.cli.parts import Part, select_part
+from funcnn.history import json_line
 
 
 def main(
@@ -44,7 +45,7 @@ def main(
     if as_json:
         _, loss_of = predictor.loss_for(classes)
         loss, _ = loss_of(logits.astype(np.float64), predictor.targets_for(labels, classes))
-        print(console.json_line({"loss": float(loss), **report.report_figures(confusion, trained.classes)}))
+        print(json_line({"loss": float(loss), **report.report_figures(confusion, trained.classes)}))
     else:
         report.print_report(
             console.results_console(), str(part) if part is not Part.all else data, confusion, trained.classes

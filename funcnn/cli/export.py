@@ -19,6 +19,7 @@ from funcnn.cli import console
 from funcnn.cli.options import AsJson, ModelFile
 from funcnn.cli.outputs import check_outputs
 from funcnn.files import check_writable, write_atomic
+from funcnn.history import json_line
 from funcnn.tree import Array
 
 # Largest difference between the outputs of two runtimes, relative to the largest output.
@@ -80,7 +81,7 @@ def main(
     }
     by = " and ".join(checked_by)
     line = f"wrote {file}: {report['nodes']} nodes, {report['bytes']:,} bytes, opset {report['opset']}, checked by {by}"
-    print(console.json_line(report) if as_json else visible(line))
+    print(json_line(report) if as_json else visible(line))
 
 
 def check_resolution(mean: Array, std: Array) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from funcnn import optim
 from funcnn.checkpoint import Checkpoint
-from funcnn.cli.console import json_line
 from funcnn.files import write_atomic
-from funcnn.training import Epoch
+from funcnn.history import json_line, read
 
-__all__ = ["HistoryWriter", "epoch_row", "history_writer", "read_history"]
+__all__ = ["HistoryWriter", "history_writer"]
 
 
 class HistoryWriter(NamedTuple):
@@ -30,19 +28,6 @@ class HistoryWriter(NamedTuple):
 
     write: Callable[[Checkpoint], None]
     flush: Callable[[], None]
-
-
-def epoch_row(epoch: Epoch) -> dict[str, Any]:
-    """Return an epoch's figures as checkpoints and histories hold them."""
-    return {
-        "epoch": epoch.epoch,
-        "step": epoch.train_state.step,
-        "loss": epoch.loss,
-        **{f"train_{name}": value for name, value in epoch.train.items()},
-        **{f"validation_{name}": value for name, value in epoch.validation.items()},
-        "learning_rate": optim.learning_rate(epoch.train_state.opt_state),
-        "seconds": epoch.seconds,
-    }
 
 
 @contextmanager
@@ -69,7 +54,7 @@ def history_writer(path: Path | None, steps: bool, initial: Checkpoint) -> Itera
         return
     rows = [{"record": "epoch", **row} for row in initial.history]
     if initial.train_state.step:
-        step_rows = [row for row in read_history(path) if row["record"] == "step"]
+        step_rows = [row for row in read(path) if row["record"] == "step"]
         rows += [row for row in step_rows if row["step"] <= initial.train_state.step]
     rows.sort(key=lambda row: (row["step"], row["record"] == "epoch"))
     write_atomic(path, "".join(json_line(row) + "\n" for row in rows))
@@ -96,31 +81,3 @@ def history_writer(path: Path | None, steps: bool, initial: Checkpoint) -> Itera
         if error.filename is None and error.strerror:  # other errors already name what could not be written
             raise OSError(f"cannot write {path}: {error.strerror}") from None
         raise
-
-
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """Read a history.
-
-    Parameters
-    ----------
-    path : Path
-        If there is no such file, the history is empty. An unfinished last line is left out.
-
-    Raises
-    ------
-    ValueError, OSError
-        If the file is not a history, or cannot be read.
-    """
-    if not path.exists():
-        return []
-    rows, lines = [], path.read_text(encoding="utf-8", errors="replace").split("\n")
-    beginning = '{"record": '
-    if not lines[-1].startswith(beginning[: len(lines[-1])]):
-        raise ValueError(f"{path} is not a history of a run: line {len(lines)} has no record and step")
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            row = json.loads(line)
-            rows.append({**row, "record": str(row["record"]), "step": int(row["step"])})
-        except (ValueError, LookupError, TypeError):
-            raise ValueError(f"{path} is not a history of a run: line {number} has no record and step") from None
-    return rows

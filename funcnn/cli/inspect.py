@@ -12,10 +12,11 @@ from rich.text import Text
 
 from funcnn import checkpoint, predictor, tree
 from funcnn.characters import visible
-from funcnn.cli.console import json_line, results_console
+from funcnn.cli.console import results_console
 from funcnn.cli.options import AsJson, ModelFile
-from funcnn.cli.tables import Column, FoldingTable
 from funcnn.data import describe_shape
+from funcnn.history import json_line
+from funcnn.pictures.tables import Column, FoldingTable
 from funcnn.predictor import Predictor
 from funcnn.profiling import LayerTime, layer_times
 from funcnn.summary import summary

@@ -8,10 +8,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from funcnn import checkpoint
+from funcnn import checkpoint, history
 from funcnn.checkpoint import Checkpoint
 from funcnn.cli.console import UsageError
-from funcnn.cli.history import read_history
 from funcnn.data import BUILTIN
 from funcnn.files import same_file
 
@@ -105,7 +104,7 @@ def check_history(path: Path, saved: Checkpoint | None) -> None:
     ValueError
         If the file exists and is something else.
     """
-    rows = [row for row in read_history(path) if row["record"] == "epoch"]
+    rows = [row for row in history.read(path) if row["record"] == "epoch"]
     if saved:
         losses = {row["epoch"]: row["loss"] for row in saved.history}
         for row in rows:  # the last epoch's may be ahead of the checkpoint

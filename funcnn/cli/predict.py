@@ -24,6 +24,7 @@ from funcnn.data.folders import describe_skipped, find_images
 from funcnn.data.images import check_broken, describe_shape, read_images
 from funcnn.data.sources import is_folder_of_arrays
 from funcnn.data.tables import SUFFIXES as TABLE_SUFFIXES
+from funcnn.history import json_line
 from funcnn.predictor import Predictor
 from funcnn.tree import Array
 
@@ -70,7 +71,7 @@ def main(
                 if as_json:
                     each = {c: round(float(p), 6) for c, p in zip(trained.classes, row, strict=True)}
                     line = {"input": name, "class": trained.classes[best], "probability": each[trained.classes[best]]}
-                    print(console.json_line({**line, "probabilities": each}))
+                    print(json_line({**line, "probabilities": each}))
                 else:
                     table.writerow([csv_text(name), classes[best], f"{row[best]:.6f}", *(f"{p:.6f}" for p in row)])
     check_broken(broken, sum(len(files or [path]) for path, files in known), skip=skip_broken)

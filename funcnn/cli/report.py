@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from funcnn.characters import printable, visible
-from funcnn.cli.tables import FoldingTable, table
+from funcnn.pictures.tables import FoldingTable, table
 from funcnn.tree import Array
 
 

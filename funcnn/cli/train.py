@@ -23,6 +23,7 @@ from funcnn.data import BUILTIN, Dataset, Source, Splits, describe_shape
 from funcnn.data.lazy import blocks
 from funcnn.data.tables import SUFFIXES
 from funcnn.files import check_writable, locked, same_file
+from funcnn.history import json_line
 from funcnn.layer import Layer
 from funcnn.summary import summary
 
@@ -488,7 +489,7 @@ def main(
     confusion = training_loop.confusion_on_test(run, network, current, dataset, splits, comm)
     if as_json:
         epochs_done = {"epochs": current.train_state.epoch, "best_epoch": best.epoch if best else None}
-        print(console.json_line({**epochs_done, **report.report_figures(confusion, dataset.classes)}))
+        print(json_line({**epochs_done, **report.report_figures(confusion, dataset.classes)}))
     else:
         report.print_report(console.results_console(), "test", confusion, dataset.classes)
     if failures:
@@ -680,7 +681,7 @@ def cross_validate(
     total = sum(confusions[1:], confusions[0])
     if as_json:
         each = [{"examples": n, "right": right} for right, n in zip(rights, counts, strict=True)]
-        print(console.json_line({"folds": each, **report.report_figures(total, dataset.classes)}))
+        print(json_line({"folds": each, **report.report_figures(total, dataset.classes)}))
     else:
         report.print_folds(console.results_console(), rights, counts)
         report.print_report(console.results_console(), "mean", total, dataset.classes)

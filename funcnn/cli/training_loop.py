@@ -16,12 +16,13 @@ import numpy as np
 from funcnn import checkpoint, data, files, metrics, training
 from funcnn.checkpoint import Checkpoint
 from funcnn.cli import console, runs
-from funcnn.cli.history import epoch_row, history_writer
+from funcnn.cli.history import history_writer
 from funcnn.cli.runs import Run
 from funcnn.combinators import frozen
 from funcnn.combinators.children import child_names
 from funcnn.data import Dataset, Selected, Source, Splits
 from funcnn.data.lazy import select
+from funcnn.history import epoch_row
 from funcnn.keys import Key
 from funcnn.layer import Layer, op_and_options
 from funcnn.predictor import loss_for, preprocess, targets_for

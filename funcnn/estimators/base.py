@@ -28,6 +28,7 @@ from sklearn.utils.validation import (
 from funcnn import checks, data, files, optim, streams, tree
 from funcnn.data import Mapped, Selected, Source
 from funcnn.estimators import layout, scaling
+from funcnn.estimators.callbacks import CallbackSupportMixin, begin_fit, with_callbacks
 from funcnn.estimators.network import ACTIVATIONS, Network, build, check_outputs, default_model, is_image, pair
 from funcnn.estimators.scaling import Scaling
 from funcnn.intermediates import up_to
@@ -69,7 +70,7 @@ class TrainingData(NamedTuple):
     weight: Array | None
 
 
-class BaseConvNet(BaseEstimator):  # type: ignore[misc]
+class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
     """The common part of classifier and regressor, which define targets, loss and score."""
 
     _least_to_validate = 1  # examples of which the score is defined
@@ -120,6 +121,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         with self._unchanged_by_errors():
             return self._fit(X, y, sample_weight, X_val, y_val)
 
+    @with_callbacks  # type: ignore[untyped-decorator]
     def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Any:
         self._check_parameters()
         training_data = self._training_data(X, y, sample_weight, first=True)
@@ -139,8 +141,10 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
         train_state = self._start(model, optimizer, dtype, key)
         self._clear_record(validation is not None)
         records = self._recorded(self._epochs(model, optimizer, training_data, train_state, epochs), model, validation)
+        task = begin_fit(self, epochs, X, y, sample_weight)
         best: BestEpoch | None = None
-        with closing(with_progress(records, epochs, quiet=not self.verbose, describe=self._progress)) as progress:
+        records = with_progress(task.epochs(records), epochs, quiet=not self.verbose, describe=self._progress)
+        with closing(records) as progress:
             for epoch in progress:
                 train_state = epoch.train_state
                 value = -self.validation_scores_[-1] if self.early_stopping and self.validation_scores_ else epoch.loss
@@ -153,6 +157,7 @@ class BaseConvNet(BaseEstimator):  # type: ignore[misc]
             self.best_loss_, self.best_validation_score_ = None, -best.value
         # A later partial_fit or fit starts its own optimizer: momentum at the end of a schedule is of no use to it.
         self._train_state = train_state._replace(opt_state={}, optimizer="")
+        task.end()
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None) -> Any:

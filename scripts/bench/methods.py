@@ -11,8 +11,8 @@ from rich.console import Console
 
 from bench.report import announce
 from bench.sweep import Run, conv_run, times_in_alternation
-from funcnn.cli.tables import table
 from funcnn.kernels.conv.dispatch import METHODS
+from funcnn.pictures.tables import table
 
 KERNELS, STRIDES, SIDES = (1, 2, 3, 5, 7), (1, 2), (8, 16, 32, 64)
 CHANNELS = ((1, 8), (3, 32), (6, 16), (8, 8), (16, 32), (32, 32), (64, 64), (128, 128), (256, 256))

@@ -14,7 +14,7 @@ from unittest import mock
 from rich.console import Console
 
 from funcnn.cli.app import app
-from funcnn.cli.tables import table
+from funcnn.pictures.tables import table
 
 EPOCHS = 10
 BASELINE = "training alone"

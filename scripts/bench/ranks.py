@@ -21,8 +21,8 @@ from bench.frameworks.with_funcnn import make_model, make_optimizer
 from bench.measuring import worker_environment
 from funcnn import gradients, keys, losses, optim
 from funcnn.cli import jobs as launching
-from funcnn.cli.tables import table
 from funcnn.data_parallel import over_ranks
+from funcnn.pictures.tables import table
 
 NAMES = ("digits32", "lenet", "vgg", "bnnet", "resnet")
 HEADER = ("step", "on", "ms", "computing", "communicating")

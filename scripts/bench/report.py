@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench import jobs
 from bench.measuring import Effort, Framework, Outcome, times_funcnn
-from funcnn.cli.tables import table
+from funcnn.pictures.tables import table
 
 COLD_START = "cold start"
 

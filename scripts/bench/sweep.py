@@ -13,7 +13,7 @@ from rich.console import Console
 from bench.report import announce
 from bench.worker import steps_for
 from funcnn import gradients, layers, losses, ops, serial
-from funcnn.cli.tables import table
+from funcnn.pictures.tables import table
 from funcnn.tree import Array
 
 Run = Callable[[int], object]

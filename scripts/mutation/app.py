@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from funcnn.cli.console import UsageError, results_console
-from funcnn.cli.tables import table
+from funcnn.pictures.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
 # The modules and packages of funcnn that are mutated. Each is run against its own tests, tests/NAME/ and

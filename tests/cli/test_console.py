@@ -197,14 +197,6 @@ def test_a_command_to_paste_leads_to_the_file_whatever_its_name(name):
     assert subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout == os.fsencode(name)
 
 
-def test_json_is_strict():
-    record = {"loss": float("nan"), "rows": [{"a": float("-inf"), "b": 0.5}], "names": ("x\x1b", None, True)}
-    assert (
-        console.json_line(record)
-        == '{"loss": null, "rows": [{"a": null, "b": 0.5}], "names": ["x\\u001b", null, true]}'
-    )
-
-
 def test_messages_show_the_names_in_them_in_one_line(tmp_path, monkeypatch):
     name = "a\n b\x1b[2J\udce9"
     code, out, errors = screens.command(monkeypatch, "evaluate", tmp_path / name, "digits")

@@ -10,8 +10,8 @@ from PIL import Image
 from funcnn import checkpoint
 from funcnn.checkpoint import Checkpoint
 from funcnn.cli import console, main
-from funcnn.cli.history import read_history
 from funcnn.cli.outputs import check_history, check_outputs, check_picture, check_replaceable
+from funcnn.history import read
 from funcnn.training import TrainState
 
 
@@ -103,10 +103,10 @@ def test_a_history_without_an_end_of_line_is_told_from_other_files(folder):
     path = folder / "h.jsonl"
     for unfinished in ("", "{", '{"record": "ep'):
         path.write_text('{"record": "epoch", "step": 1}\n' + unfinished)
-        assert [row["step"] for row in read_history(path)] == [1]
+        assert [row["step"] for row in read(path)] == [1]
     path.write_text('{"recording": 1')
     with pytest.raises(ValueError, match="is not a history of a run: line 1"):
-        read_history(path)
+        read(path)
 
 
 @pytest.mark.parametrize(

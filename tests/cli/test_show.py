@@ -13,9 +13,9 @@ import screens
 from rich.cells import cell_len
 from saved_models import CLASSES, EPOCHS, save
 
-from funcnn import attribution, files, metrics, predictor, tree
-from funcnn.cli import app, console, runs, show
-from funcnn.cli.pictures import tiles
+from funcnn import attribution, files, metrics, predictor, show, tree
+from funcnn.cli import app, console, runs
+from funcnn.pictures import tiles
 
 
 @pytest.fixture(scope="module")
@@ -181,20 +181,20 @@ def test_a_model_is_judged_by_what_it_has_not_seen(tmp_path, monkeypatch):
 def test_kernels_are_the_weights(folder):
     trained, _ = opened(folder, "grey")
     w = trained.params["0_conv2d"]["w"]
-    gallery = next(r for r in show.kernels(trained, None, 64) if isinstance(r, tiles.Gallery))
+    gallery = next(r for r in show.kernels(trained).content if isinstance(r, tiles.Gallery))
     for k, tile in enumerate(gallery.tiles):
         np.testing.assert_allclose(tile.shades * np.abs(w).max(), w[:, :, 0, k], rtol=1e-5, atol=1e-7)
 
     w = trained.params["3_conv2d"]["w"]
-    gallery = next(r for r in show.kernels(trained, "3_conv2d", 5) if isinstance(r, tiles.Gallery))
+    gallery = next(r for r in show.kernels(trained, "3_conv2d", limit=5).content if isinstance(r, tiles.Gallery))
     norms = {f"{i}>{o}": np.linalg.norm(w[:, :, i, o]) for i in range(4) for o in range(40)}
     assert {tile.caption for tile in gallery.tiles} == set(sorted(norms, key=norms.get)[-5:])
 
 
 def test_attributions_are_those_of_the_methods(folder):
     trained, dataset = opened(folder, "grey")
-    network, x = show.network(trained), dataset.x[[3, 4]]
-    *_, gallery = show.attributions(trained, dataset, [3, 4], list(show.Method), "dog", "0_conv2d")
+    network, x = (trained.model, trained.params, trained.state), dataset.x[[3, 4]]
+    *_, gallery = show.attribution(trained, dataset, [3, 4], target="dog", layer="0_conv2d").content
     assert len(gallery.tiles) == 2 * 4
     product = attribution.gradient_times_input(*network, x, 1)[1, :, :, 0]
     top = np.quantile(np.abs(product), 0.99)
@@ -217,12 +217,12 @@ def test_confusions_and_mistakes_are_the_model_s(folder, monkeypatch, capsys):
 
     says, wrong = p.argmax(axis=1), p.argmax(axis=1) != dataset.labels
     expected = sorted(np.flatnonzero(wrong), key=lambda n: -p[n, says[n]])[:4]
-    *_, gallery = show.mistakes(trained, dataset, 4)
+    *_, gallery = show.mistakes(trained, dataset, limit=4).content
     assert [int(re.search(r"#(\d+)", tile.caption)[1]) for tile in gallery.tiles] == expected
     predicted = CLASSES[says[expected[0]]]
     assert f"predicted {predicted} ({p[expected[0]].max():.0%})" in gallery.tiles[0].caption
     right = dataset._replace(labels=says)
-    assert show.mistakes(trained, right, 4)[0].plain == "no mistakes in 30 examples"
+    assert show.mistakes(trained, right).content[0].plain == "no mistakes in 30 examples"
 
 
 def test_a_table_of_runs_says_how_they_ended(folder, monkeypatch, capsys):
@@ -233,14 +233,14 @@ def test_a_table_of_runs_says_how_they_ended(folder, monkeypatch, capsys):
 
 def test_statistics_tell_what_died_and_what_explodes(folder):
     trained, dataset = opened(folder, "dead", "grey")
-    warnings = [text.plain for text in show.statistics(trained, dataset, 30)[3:]]
+    warnings = [text.plain for text in show.statistics(trained, dataset, limit=30).content[3:]]
     assert warnings[0] == "2_relu: 100% of the units are dead"
     assert re.fullmatch(r"activations \(std\) go from [\d.]+ at 0_conv2d to 0 at 3_conv2d", warnings[1])
     assert warnings[2].startswith("gradients (norm) go from 0 at 0_conv2d to ")
     trained, dataset = opened(folder, "grey")  # that of dead units stays finite: its numbers do not grow
     with np.errstate(over="ignore"):
         huge = trained._replace(params=tree.map(lambda leaf: leaf * np.float32(1e30), trained.params))
-    *_, worry = show.statistics(huge, dataset, 30)
+    *_, worry = show.statistics(huge, dataset, limit=30).content
     assert worry.plain.endswith("not finite any more")
 
 

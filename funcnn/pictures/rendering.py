@@ -20,14 +20,14 @@ from xml.sax.saxutils import escape
 import numpy as np
 from rich.cells import cell_len
 from rich.color import Color
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.segment import Segment
 from rich.style import Style
 from rich.terminal_theme import TerminalTheme
 
 from funcnn import extras
-from funcnn.cli.pictures.curves import DASHES, Label, Stroke, vector
-from funcnn.cli.pictures.tiles import RGB
+from funcnn.pictures.curves import DASHES, CanvasConsole, Label, Stroke, vector
+from funcnn.pictures.tiles import RGB
 from funcnn.tree import Array
 
 DARK = TerminalTheme(
@@ -70,7 +70,7 @@ class Canvas(NamedTuple):
 
 def draw(renderable: RenderableType, columns: int, theme: TerminalTheme = DARK) -> Canvas:
     """Print on a canvas of a width in columns (characters)."""
-    console = Console(
+    console = CanvasConsole(
         file=StringIO(), width=columns, force_terminal=True, color_system="truecolor", no_color=False,
         legacy_windows=False, highlight=False, markup=False, emoji=False, _environ={},
     )  # fmt: skip
@@ -159,6 +159,18 @@ def _svg_stroke(stroke: Stroke) -> str:
 
 def png(canvas: Canvas, enlarge: int = 2) -> bytes:
     """Return the canvas as a PNG file, its pixels enlarged."""
+    file = BytesIO()
+    _painted(canvas, enlarge).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def pixels(canvas: Canvas) -> Array:
+    """Return the canvas as an image (height, width, 3) of uint8, its pixels twice as large."""
+    return np.asarray(_painted(canvas, 2))
+
+
+def _painted(canvas: Canvas, enlarge: int) -> Any:
+    """Return the canvas as an image of Pillow, its pixels enlarged."""
     check_pillow()
     from PIL import Image, ImageDraw
 
@@ -186,9 +198,7 @@ def png(canvas: Canvas, enlarge: int = 2) -> bytes:
             write(word.column + i, word.row + 0.78, letter, word.colour, word.bold, "ls")
     for label in canvas.labels:
         write(label.x, label.y, label.text, label.colour, label.bold, PILLOW_ANCHORS[label.anchor])
-    file = BytesIO()
-    picture.save(file, "PNG", optimize=True)
-    return file.getvalue()
+    return picture
 
 
 PILLOW_ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}

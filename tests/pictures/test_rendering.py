@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Group
 
-from funcnn.cli import tables
-from funcnn.cli.pictures import rendering, tiles
+from funcnn.pictures import rendering, tables, tiles
 
 
 def test_a_picture_in_a_file_is_the_one_on_the_terminal():

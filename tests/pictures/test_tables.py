@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from funcnn.cli.console import results_console
-from funcnn.cli.pictures.tiles import Bar
-from funcnn.cli.tables import Column, FoldingTable, table
+from funcnn.pictures.tables import Column, FoldingTable, table
+from funcnn.pictures.tiles import Bar
 
 NAMES = ["0_conv2d", "a/rather/deep/path/of/layers/in/blocks/in/blocks/10_dense", "total"]
 TABLE = FoldingTable(

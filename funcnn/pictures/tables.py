@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from funcnn.characters import encodable, printable
-from funcnn.cli.pictures.tiles import Bar
+from funcnn.pictures.tiles import Bar
 
 __all__ = ["Column", "FoldingTable", "table"]
 

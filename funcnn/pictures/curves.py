@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from funcnn.characters import encodable
-from funcnn.cli.pictures.tiles import RGB, batched, has_colour
+from funcnn.pictures.tiles import RGB, batched, has_colour
 from funcnn.tree import Array
 
 # M. Okabe and K. Ito, Color Universal Design, 2008; all of middle lightness
@@ -59,6 +59,10 @@ class Curve(NamedTuple):
     marker: int | None = None
 
 
+class CanvasConsole(Console):
+    """The console of a picture in a file: plots leave their area blank and attach themselves to it, to become lines."""
+
+
 class Sample(NamedTuple):
     """An entry of a legend: a label and how its line looks; without a colour it stands for lines of all colours."""
 
@@ -94,8 +98,6 @@ class Plot(NamedTuple):
         Whether the vertical axis is labelled in percent.
     rows : int
         Lines of the vertical axis.
-    vector : bool
-        Whether to leave the area blank and attach the plot to it, for `funcnn.cli.canvas` to draw.
     """
 
     title: str
@@ -105,10 +107,9 @@ class Plot(NamedTuple):
     log: bool = False
     percent: bool = False
     rows: int = 12
-    vector: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if not self.vector:
+        if not isinstance(console, CanvasConsole):
             yield from self._in_characters(console, options)
             return
         width = options.max_width

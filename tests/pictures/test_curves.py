@@ -8,7 +8,7 @@ import pytest
 import screens
 from PIL import Image
 
-from funcnn.cli.pictures import curves, rendering
+from funcnn.pictures import curves, rendering
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -121,7 +121,7 @@ def test_several_runs_share_axes_only_where_they_can_be_distinguished():
 
 def test_lines_in_a_file_go_through_their_points():
     both = [*run("first", 0), *run("second", 1, colour=curves.LINES[1])]
-    plot = curves.Plot("loss", both, (0.0, 2.1), (1.0, 30.0), vector=True)
+    plot = curves.Plot("loss", both, (0.0, 2.1), (1.0, 30.0))
     drawn = rendering.draw(plot, 60)
     picture = ElementTree.fromstring(rendering.svg(drawn))
     lines = [e for e in picture.iter(SVG + "polyline") if len(e.get("points").split()) == 30]
@@ -148,7 +148,7 @@ def test_a_png_has_the_same_lines():
     x = np.array([1.0, 30.0])
     flat = curves.Curve("run", x, np.ones(2), part="validation")
     for dashed, least, most in ((False, 0.99, 1.0), (True, 0.5, 0.75)):
-        plot = curves.Plot("loss", [flat._replace(dashed=dashed)], (0.3, 1.6), (1.0, 30.0), vector=True)
+        plot = curves.Plot("loss", [flat._replace(dashed=dashed)], (0.3, 1.6), (1.0, 30.0))
         image = np.asarray(Image.open(io.BytesIO(rendering.png(rendering.draw(plot, 60))))).astype(int)
         blue = np.abs(image - curves.LINES[0]).sum(axis=-1) < 100
         rows = np.flatnonzero(blue[: 14 * 32].any(axis=1))  # the legend is below
@@ -161,5 +161,5 @@ def test_a_single_epoch_is_a_point():
     point = curves.Curve("run", np.ones(1), np.ones(1), part="training")
     plot = curves.Plot("loss", [point], curves.limits([point]), (1.0, 1.0))
     assert any(ord(c) > 0x2800 for line in text_of(plot, 50)[1:13] for c in line)
-    picture = ElementTree.fromstring(rendering.svg(rendering.draw(plot._replace(vector=True), 50)))
+    picture = ElementTree.fromstring(rendering.svg(rendering.draw(plot, 50)))
     assert len(list(picture.iter(SVG + "polygon"))) == 1

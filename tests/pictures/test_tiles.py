@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from funcnn.cli.pictures import tiles
+from funcnn.pictures import tiles
 
 
 def test_colours_read_back_are_the_array():
