@@ -22,11 +22,11 @@ SHORT_WORDS = {"of", "if", "to", "on", "by", "is", "in", "or", "a", "as", "at"}
 TOKEN = re.compile(
     r"`(?P<code>[^`]+)`|(?P<gap> {3,})|(?P<name>[A-Za-z]{2,}(?:_[a-z]{2,})+)|(?P<word>[A-Za-z]+'?s?(?![A-Za-z]))"
     r"|(?P<arrow><-)|(?P<at_most><=)|(?P<at_least>>=)|(?P<open><(?=\S))|(?P<close>(?<=\S)>)"
-    r"|(?P<dots>\.\.\.)|(?P<times> \* )|(?P<dot>\*)|(?P<other>.)"
+    r"|(?P<product>(?<=[\w\])}']) (?=[A-Za-z(\[]))|(?P<dots>\.\.\.)|(?P<times> \* )|(?P<dot>\*)|(?P<other>.)"
 )
 SYMBOLS = {
     "gap": r"\qquad ", "arrow": r"\leftarrow ", "at_most": r"\le ", "at_least": r"\ge ", "open": r"\langle ",
-    "close": r"\rangle ", "dots": r"\dots ", "times": r"\ast ", "dot": r"\cdot ",
+    "close": r"\rangle ", "dots": r"\dots ", "times": r"\ast ", "dot": r"\cdot ", "product": r"\,",
 }  # fmt: skip
 
 

@@ -1,12 +1,15 @@
 """The pages as Sphinx reads them: copies of those in scripts/site, with what they quote from the code filled in.
 
-In a page, two fences stand for text that is elsewhere. The first shows what the docstring of an op says that it
-computes, and the derivation; the second functions of a file, without their docstrings unless it is a test::
+In a page, three fences stand for what is elsewhere. The first shows what the docstring of an op says that it computes,
+and the derivation; the second functions of a file, without their docstrings unless it is a test; the third a figure::
 
     ```{derivation} funcnn.ops.dense
     ```
 
     ```{code} funcnn/ops/dense.py dense _outer_sum
+    ```
+
+    ```{drawing} windows
     ```
 """
 
@@ -18,8 +21,9 @@ from pathlib import PurePosixPath
 
 from builder import docstrings
 from builder.docstrings import ROOT
+from builder.figures import FIGURES
 
-FENCE = re.compile(r"^```\{(derivation|code)\} (.*)\n```$", re.MULTILINE)
+FENCE = re.compile(r"^```\{(derivation|code|drawing)\} (.*)\n```$", re.MULTILINE)
 LINK = re.compile(r"\]\((?P<target>[\w./-]+\.md)(?P<anchor>#[\w-]+)?\)")
 # files of the repository that are pages of the site
 ELSEWHERE = {"README.md": "start.md", "CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.md"}
@@ -60,4 +64,8 @@ def _code(arguments: str) -> str:
     return "\n".join(["`````{code-block} python", f":caption: {path}", "", source, "`````"])
 
 
-QUOTATIONS = {"derivation": _derivation, "code": _code}
+def _drawing(name: str) -> str:
+    return "\n".join(["`````{raw} html", FIGURES[name]()._repr_html_(), "`````"])
+
+
+QUOTATIONS = {"derivation": _derivation, "code": _code, "drawing": _drawing}
