@@ -32,7 +32,7 @@ def missing_reference(sphinx: Any, env: Any, node: Any, contnode: nodes.Element)
     owner = written[1] if written else ""
     thing = _find(target, [owner, node.get("py:module")], domain.objects)
     if thing is None:
-        return contnode if _is_foreign(target) or target in _variables(owner) else None
+        return contnode if _is_foreign(target) or target in _variables(owner or node.get("py:module") or "") else None
     module = getattr(thing, "__module__", None) or ""
     qualified = getattr(thing, "__qualname__", "")
     parts = module.split(".")
@@ -78,8 +78,9 @@ def _outwards(name: str) -> Iterator[str]:
         name = name.rpartition(".")[0]
 
 
-def _variables(owner: str) -> tuple[str, ...]:
-    """Return the names of a function's variables, which its docstring may speak of."""
+def _variables(owner: str) -> set[str]:
+    """Return the names of a function's variables, which its docstring may speak of; of all functions of a module."""
     module, _, name = owner.rpartition(".")
-    code = getattr(getattr(sys.modules.get(module), name, None), "__code__", None)
-    return (*code.co_varnames, *code.co_cellvars) if code else ()
+    things = vars(sys.modules[owner]).values() if owner in sys.modules else [getattr(sys.modules.get(module), name, None)]
+    codes = [thing.__code__ for thing in things if hasattr(thing, "__code__")]
+    return {name for code in codes for name in (*code.co_varnames, *code.co_cellvars)}
