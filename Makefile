@@ -4,7 +4,7 @@ VENV ?= .venv
 ARGS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help train test soak parity pretrained bench lint mutants dist clean
+.PHONY: help train test soak parity pretrained bench lint mutants site dist clean
 
 help:  ## Show this help
 	@echo "make train   train the default network on the digits; with options: make train ARGS=\"--epochs 10\""
@@ -15,6 +15,7 @@ help:  ## Show this help
 	@echo "make bench   time training and prediction beside PyTorch and JAX (installs them: gigabytes)"
 	@echo "make lint    check style and types"
 	@echo "make mutants change the mathematics in many places, one at a time, and count how often the tests detect it"
+	@echo "make site    build the site from the pages, the docstrings and the gallery's scripts into build/site/html"
 	@echo "make dist    build the wheel and the source distribution into dist, and check them"
 	@echo "make clean   remove the virtual environment, builds and caches"
 	@echo
@@ -50,6 +51,9 @@ mutants: $(VENV)/test.installed  ## Count how many changes of the mathematics th
 	@$(VENV)/bin/python scripts/mutation $(ARGS)
 
 # Both are the same bytes for the same commit: hatchling writes no times of its own.
+site: $(VENV)/site.installed  ## Build the site; a warning is an error
+	@$(VENV)/bin/python scripts/site/builder $(ARGS)
+
 dist: $(VENV)/dist.installed  ## Build the wheel and the source distribution
 	@rm -rf dist
 	@$(VENV)/bin/python -m build

@@ -60,7 +60,7 @@ def help_lines(command: Any, context: Any, width: int) -> Iterator[str]:
     yield from _wrapped(command.get_usage(context), width, "", 2 * INDENT)
     yield ""
     yield from _wrapped(command.help or "", width)
-    for title, entries in _groups(command, context).items():
+    for title, entries in groups(command, context).items():
         yield ""
         yield f"{title}:"
         for name, description in entries:
@@ -68,7 +68,7 @@ def help_lines(command: Any, context: Any, width: int) -> Iterator[str]:
             yield from _wrapped(description, width, 3 * INDENT, 3 * INDENT)
 
 
-def _groups(command: Any, context: Any) -> dict[str, list[tuple[str, str]]]:
+def groups(command: Any, context: Any) -> dict[str, list[tuple[str, str]]]:
     """Return names and descriptions of parameters and sub-commands, by the title of their group."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for parameter in command.get_params(context):

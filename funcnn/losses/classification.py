@@ -55,7 +55,12 @@ def softmax_cross_entropy(
 
     Notes
     -----
-    With p = softmax(logits) = e / z, dl/dlogits_c = p_c sum_j t_j - t_c, which is p_c - t_c for probabilities t.
+    With p = softmax(logits) = e / z, the logarithm of p_j has the derivative [j = c] - p_c with respect to the logit c
+    ([j = c] is 1 where j is c, else 0), so the derivative of l is
+
+        -sum_j t_j ([j = c] - p_c) = p_c sum_j t_j - t_c
+
+    which is p_c - t_c for probabilities t.
 
     An example has one weight, that of its class before smoothing. PyTorch agrees for integer labels without smoothing.
     With smoothing or probabilities, PyTorch weights each term t_c log p_c by the weight of class c, and for

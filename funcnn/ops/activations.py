@@ -30,8 +30,11 @@ def relu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    The derivative is 1 where x > 0, else 0 (also at 0): dx = dy [x > 0]. The VJP tests y > 0, which is equivalent: it
-    keeps y rather than x, since the next layer keeps y anyway.
+    The derivative is 1 where x > 0, else 0 (also at 0), so with [x > 0] for 1 where that holds, else 0,
+
+        dx = dy [x > 0]
+
+    The VJP tests y > 0, which is equivalent: it keeps y rather than x, since the next layer keeps y anyway.
 
     Examples
     --------

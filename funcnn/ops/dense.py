@@ -41,12 +41,21 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
 
     Notes
     -----
-    With rows n over all leading axes, y[n,o] = sum_i x[n,i] w[i,o] + b[o]. Pairing dy with the differential
+    With rows n over all leading axes,
 
-        <dy, dx w + x dw + db> = <dy w^T, dx> + <x^T dy, dw> + <sum_n dy, db>
+        y[n,o] = sum_i x[n,i] w[i,o] + b[o]
 
-    gives dx = dy w^T, dw = x^T dy, db = sum_n dy. In the code, `_outer_sum` is x^T dy, the sum over rows of the outer
-    products of x[n] and dy[n].
+    has the differential dx w + x dw + db. Pairing dy with it, and collecting the factors of dx, dw and db,
+
+        <dy, dx w + x dw + db> = <dy w^T, dx> + <x^T dy, dw> + <sum_n dy[n], db>
+
+    gives the cotangents
+
+        dx = dy w^T
+        dw = x^T dy
+        db = sum_n dy[n]
+
+    In the code, `_outer_sum` is x^T dy, the sum over rows of the outer products of x[n] and dy[n].
 
     ``torch.nn.Linear`` keeps the same ``w`` as (out, in).
 

@@ -43,7 +43,11 @@ def dropout(
 
     Notes
     -----
-    y = m x with the fixed mask m, 0 with probability ``rate`` and else 1 / (1 - rate); so dx = m dy.
+    With the fixed mask m, 0 with probability ``rate`` and else 1 / (1 - rate),
+
+        y = m x
+        dx = m dy
+
     N. Srivastava et al., Dropout, 2014.
 
     Examples

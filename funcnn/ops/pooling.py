@@ -68,8 +68,12 @@ def max_pool(
 
     Notes
     -----
-    Near an x without ties, each y is x at the window's argmax, so dx is dy at that position, summed over the windows
-    that share it, and 0 elsewhere. The argmax of a window with NaNs is the first NaN.
+    Near an x without ties, each y is x at the position a[o] of its window's largest number, y[o] = x[a[o]]. The
+    differential dx[a[o]], paired with dy, gives each dy to that position:
+
+        dx[s] = sum over the o with a[o] = s of dy[o]
+
+    Where numbers are equal, a[o] is the first of them in row-major order; in a window with NaNs, it is the first NaN.
 
     Examples
     --------

@@ -21,8 +21,10 @@ def softmax(x: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Array]]:
     Notes
     -----
     Subtracting the maximum from x first does not change the result, and keeps exponentials from overflowing (without
-    it, the formula gives NaN from logits of about 90 in float32). From dy_j/dx_i = y_j ([i = j] - y_i) follows
-    dx = y (dy - sum_j dy_j y_j).
+    it, the formula gives NaN from logits of about 90 in float32). With [i = j] for 1 where i is j, else 0, the
+    derivative of y_j with respect to x_i is y_j ([i = j] - y_i). Pairing dy with it gives
+
+        dx_i = sum_j dy_j y_j ([i = j] - y_i) = y_i (dy_i - sum_j dy_j y_j)
 
     Examples
     --------
@@ -46,7 +48,10 @@ def log_softmax(x: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Array]
 
     Notes
     -----
-    From dy_j/dx_i = [i = j] - softmax(x)_i follows dx = dy - softmax(x) sum_j dy_j.
+    With p = softmax(x), and [i = j] for 1 where i is j, else 0, the derivative of y_j with respect to x_i is
+    [i = j] - p_i, so
+
+        dx_i = sum_j dy_j ([i = j] - p_i) = dy_i - p_i sum_j dy_j
 
     Examples
     --------

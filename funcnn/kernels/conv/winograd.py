@@ -1,21 +1,36 @@
 """Cross-correlation with 3x3 kernels by Winograd's minimal filtering, F(4x4, 3x3).
 
-A tile of 4x4 outputs y reads 6x6 positions d. With the matrices B, G and A below,
+Along one axis, a tile of 4 outputs y reads 6 positions d. The matrices come from the product of two polynomials: one
+with the 4 coefficients u, and one with the 3 coefficients w. It has 6 coefficients, so its values at 6 points determine
+it, and at each point the values of the two are multiplied. The points are 0, 1, -1, 2, -2 and infinity, where the value
+is the leading coefficient. With the matrices of evaluation A (6, 4) and G (6, 3), with the powers of a point in each
+row, and B (6, 6), the inverse of the evaluation of 6 coefficients, the product has the coefficients
 
-    y = A^T [ (G w G^T) * (B^T d B) ] A,    * elementwise over the 36 entries, summed over channels,
+    B [ (G w) * (A u) ]
 
-with 36 products per channel instead of the 144 of the definition. For each of the 36 entries, the sum over channels is
-one matrix product: all tiles' values of that entry (tiles, I) times the transformed weights' (I, O). The map is linear
-in w, so the gradient of w is its transpose,
+with * entry by entry. Coefficient m of the product is the sum of u_j w_k over j + k = m: a matrix with w_k at row j + k
+and column j. Its transpose takes d to the sum over k of d[j + k] w_k, which is the cross-correlation. So transpose:
 
-    dw = G^T [ (B^T d B)^T (A dy A^T) ] G,    the product in brackets a sum over tiles, entry by entry.
+    y = A^T [ (G w) * (B^T d) ]
+
+This takes 6 products for 4 outputs, not 12. A factor of a row may be moved from B^T to G, so that B has integers alone.
+The same along both axes gives, for a tile of 4x4 outputs y, which reads 6x6 positions d,
+
+    y = A^T [ (G w G^T) * (B^T d B) ] A
+
+summed over channels, with 36 products per channel instead of the 144 of the definition. For each of the 36 entries, the
+sum over channels is one matrix product: all tiles' values of that entry (tiles, I) times the transformed weights' (I,
+O). The map is linear in w, so the gradient of w is its transpose. With the product in brackets a sum over tiles, entry
+by entry,
+
+    dw = G^T [ (B^T d B)^T (A dy A^T) ] G
 
 In the code, `_planes` computes B^T d B (or A dy A^T) of all tiles as a stack of 36 planes (tiles, C), one per entry.
 `_transform` computes m [...] m^T for the outer pairs A and G.
 
 S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural
-Networks, 2015 (arXiv:1509.09308), who derive these matrices from the points 0, 1, -1, 2, -2 and infinity. The
-transforms cancel some digits: the error is about 1e-5 of the largest output in float32, 2e-14 in float64.
+Networks, 2015 (arXiv:1509.09308). The transforms cancel some digits: the error is about 1e-5 of the largest output in
+float32, 2e-14 in float64.
 """
 
 from __future__ import annotations

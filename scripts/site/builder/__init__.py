@@ -1,0 +1,1 @@
+"""The site: what Sphinx needs beside the pages in scripts/site and the docstrings."""

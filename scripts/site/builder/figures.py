@@ -1,0 +1,104 @@
+"""The figures of the pages that derive gradients, computed by the ops that they show."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from builder.drawing import COLOURS, Drawing, box, curves, line, stacked, sticks, text, tiles
+from funcnn import losses, ops
+from funcnn.kernels.conv import toeplitz
+from funcnn.kernels.geometry import geometry
+
+STEP = 56
+
+
+def windows() -> Drawing:
+    """A convolution of seven positions with three taps, and its adjoint."""
+    forward = _taps("y[2] reads three positions of x", lambda o, k: o == 2)
+    backward = _taps("dx[3] collects from the three y that read x[3]", lambda o, k: o + k == 3)
+    return stacked({"forward: y[2] = x[2] w[0] + x[3] w[1] + x[4] w[2]": forward,
+                    "backward: dx[3] = dy[1] w[2] + dy[2] w[1] + dy[3] w[0]": backward}, "a convolution and its adjoint")  # fmt: skip
+
+
+def _taps(title: str, shown: object) -> Drawing:
+    assert callable(shown)
+    elements = []
+    for o in range(5):
+        for k in range(3):
+            used = shown(o, k)
+            ends = (30 + (o + 1) * STEP, 40, 30 + (o + k) * STEP, 110)
+            elements.append(line(*ends, colour=COLOURS[k] if used else "#8886", width=3 if used else 1))
+            if used:
+                elements.append(text((ends[0] + 3 * ends[2]) / 4 + 16, 96, f"w[{k}]", colour=COLOURS[k]))
+    for o in range(5):
+        elements += [box(30 + (o + 1) * STEP - 20, 12, 40, 26), text(30 + (o + 1) * STEP, 30, f"y[{o}]")]
+    for s in range(7):
+        elements += [box(30 + s * STEP - 20, 112, 40, 26), text(30 + s * STEP, 130, f"x[{s}]")]
+    return Drawing(7 * STEP + 10, 145, tuple(elements), title)
+
+
+def toeplitz_matrix() -> Drawing:
+    """The matrix that the Toeplitz method multiplies a 4x4 image by, for a 3x3 kernel without padding."""
+    w = np.arange(1.0, 10).reshape(3, 3, 1, 1)
+    matrix = toeplitz.matrix(w, geometry("conv", (4, 4), (3, 3)))
+    return tiles(matrix[None], "the Toeplitz matrix of a 3x3 kernel on a 4x4 image: 16 positions, 4 outputs", side=320)
+
+
+def ties() -> Drawing:
+    """What a maximum over windows of two does with equal numbers."""
+    x = np.array([[[1.0], [3.0], [2.0], [2.0], [0.0], [-1.0]]])
+    y, vjp = ops.max_pool(x, 2)
+    dx = vjp(np.ones_like(y)).ravel()
+    elements = [text(20, 28, "y"), text(20, 98, "x"), text(20, 148, "dx")]
+    for i, value in enumerate(x.ravel()):
+        place = 70 + i * STEP
+        colour = COLOURS[0] if dx[i] else "currentColor"
+        elements += [box(place - 20, 80, 40, 26, stroke=colour), text(place, 98, f"{value:g}")]
+        elements += [text(place, 148, f"{dx[i]:g}", colour=colour)]
+        top = 70 + (i // 2) * 2 * STEP + STEP / 2
+        elements.append(line(top, 38, place, 80, colour=COLOURS[0] if dx[i] else "#8886", width=3 if dx[i] else 1))
+    for o, value in enumerate(y.ravel()):
+        place = 70 + o * 2 * STEP + STEP / 2
+        elements += [box(place - 20, 10, 40, 26), text(place, 28, f"{value:g}")]
+    return Drawing(70 + 6 * STEP, 160, tuple(elements), "windows of two: the second has a tie, and its first 2 gets dy")
+
+
+def mean_terms() -> Drawing:
+    """What the two mean terms take from the gradient of a normalised channel."""
+    rng = np.random.default_rng(3)
+    x = np.sort(rng.normal(size=10))
+    z = (x - x.mean()) / x.std()
+    dz = 0.6 + 0.5 * z + 0.4 * rng.normal(size=10)
+    without_mean = dz - dz.mean()
+    rest = without_mean - z * (dz * z).mean()
+    return stacked({
+        f"dz: its mean is {dz.mean():.2f}, its mean with z {(dz * z).mean():.2f}": sticks(dz, "dz", width=420),
+        f"dz - M[dz]: mean 0, mean with z {(without_mean * z).mean():.2f}": sticks(without_mean, "", width=420),
+        "dz - M[dz] - z M[dz z]: both 0": sticks(rest, "", width=420, colour=COLOURS[0]),
+    }, "the gradient of ten values of a channel, in the order of the values")  # fmt: skip
+
+
+def activations() -> Drawing:
+    """Four activations and their derivatives, by their own VJPs."""
+    x = np.linspace(-4, 4, 161)
+    fs = {f.__name__: f(x) for f in (ops.relu, ops.gelu, ops.silu, ops.tanh)}
+    return stacked({
+        "y": curves(x, {name: y for name, (y, _) in fs.items()}, "four activations"),
+        "dx for dy = 1": curves(x, {name: vjp(np.ones_like(x)) for name, (_, vjp) in fs.items()}, "their derivatives"),
+    }, "activations and their derivatives")  # fmt: skip
+
+
+def probabilities() -> Drawing:
+    """The gradient of the cross-entropy of five logits."""
+    logits = np.array([[1.0, 2.5, -0.5, 0.5, 1.5]])
+    p, _ = ops.softmax(logits)
+    _, vjp = losses.softmax_cross_entropy(logits, np.array([4]))
+    return stacked({
+        "p, the softmax of five logits": sticks(p[0], "p", width=420),
+        "dlogits = p - t for the label 4: it raises that logit, and lowers the others by their p": sticks(
+            vjp(1.0)[0], "dlogits", width=420, colour=COLOURS[0]
+        ),
+    }, "the gradient of a cross-entropy")  # fmt: skip
+
+
+FIGURES = {f.__name__: f for f in (windows, toeplitz_matrix, ties, mean_terms, activations, probabilities)}

@@ -1,0 +1,71 @@
+"""The pages as Sphinx reads them: copies of those in scripts/site, with what they quote from the code filled in.
+
+In a page, three fences stand for what is elsewhere. The first shows what the docstring of an op says that it computes,
+and the derivation; the second functions of a file, without their docstrings unless it is a test; the third a figure::
+
+    ```{derivation} funcnn.ops.dense
+    ```
+
+    ```{code} funcnn/ops/dense.py dense _outer_sum
+    ```
+
+    ```{drawing} windows
+    ```
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import PurePosixPath
+
+from builder import docstrings
+from builder.docstrings import ROOT
+from builder.figures import FIGURES
+
+FENCE = re.compile(r"^```\{(derivation|code|drawing)\} (.*)\n```$", re.MULTILINE)
+LINK = re.compile(r"\]\((?P<target>[\w./-]+\.md)(?P<anchor>#[\w-]+)?\)")
+# files of the repository that are pages of the site
+ELSEWHERE = {"README.md": "start.md", "CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.md"}
+SITE = PurePosixPath("scripts/site")
+
+
+def sources() -> dict[str, str]:
+    """Return the text of each page by its file's name in the site."""
+    pages = [path.relative_to(ROOT).as_posix() for path in (ROOT / SITE).rglob("*.md") if "playground" not in path.parts]
+    return {_page(path): expanded(path, (ROOT / path).read_text("utf-8")) for path in [*pages, *ELSEWHERE]}
+
+
+def expanded(path: str, text: str) -> str:
+    """Return the text of a file of the repository as a page: with its quotations, and with links to other pages."""
+    folder = PurePosixPath(path).parent
+
+    def link(found: re.Match[str]) -> str:
+        target = posixpath.normpath(folder / found["target"])
+        return f"](/{_page(target)}{found['anchor'] or ''})"
+
+    return FENCE.sub(lambda fence: QUOTATIONS[fence[1]](fence[2]), LINK.sub(link, text))
+
+
+def _page(path: str) -> str:
+    """Return the file of the page in the site, for that in the repository."""
+    return ELSEWHERE.get(path) or PurePosixPath(path).relative_to(SITE).as_posix()
+
+
+def _derivation(name: str) -> str:
+    thing = docstrings.resolve(name)
+    lines = [f".. currentmodule:: {getattr(thing, '__module__', name)}", "", f":py:obj:`{name.removeprefix('funcnn.')} <{name}>`", ""]
+    return "\n".join(["`````{eval-rst}", *lines, *docstrings.derivation(thing), "`````"])
+
+
+def _code(arguments: str) -> str:
+    path, *names = arguments.split()
+    source = docstrings.code(path, names, docstrings=path.startswith("tests/"))
+    return "\n".join(["`````{code-block} python", f":caption: {path}", "", source, "`````"])
+
+
+def _drawing(name: str) -> str:
+    return "\n".join(["`````{raw} html", FIGURES[name]()._repr_html_(), "`````"])
+
+
+QUOTATIONS = {"derivation": _derivation, "code": _code, "drawing": _drawing}
