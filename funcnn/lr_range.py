@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, extras, html, optim, training
+from funcnn.data.examplewise import Augmentation
 from funcnn.divergence import DivergenceError
 from funcnn.keys import Key
 from funcnn.layer import Layer
 from funcnn.losses import Loss
 from funcnn.optim import Optimizer
-from funcnn.training import Augmentation, Mixing, TrainState
+from funcnn.training import Mixing, TrainState
 from funcnn.tree import Array
 
 __all__ = ["LearningRates", "lr_range"]

@@ -4,6 +4,8 @@ Most layers compute each example independently, so a batch can be split into sha
 or process (`funcnn.data_parallel`). Two ops depend on the whole batch: batch normalisation takes statistics over it,
 and dropout draws one array of random numbers for it. The code that computes a shard does so within `shard_scope`, and
 these ops call `current_shard`. Outside a scope, the current shard is the whole batch.
+
+Likewise, the rows of a batch may be augmented by parts, within `rows_scope`; augmentations call `batch_rows`.
 """
 
 from __future__ import annotations
@@ -63,6 +65,54 @@ def shard_scope(shard: Shard) -> Iterator[None]:
         yield
     finally:
         _CURRENT.reset(token)
+
+
+_ROWS: ContextVar[tuple[slice | Array, int, int] | None] = ContextVar("rows", default=None)
+
+
+@contextmanager
+def rows_scope(rows: slice | Array, examples: int, batch_size: int) -> Iterator[None]:
+    """Within a ``with`` block, augment ``rows`` of a batch of ``batch_size`` examples, so many of them."""
+    token = _ROWS.set((rows, examples, batch_size))
+    try:
+        yield
+    finally:
+        _ROWS.reset(token)
+
+
+def batch_rows(examples: int) -> tuple[int, slice | Array]:
+    """Say which rows of the batch an augmentation is given: it draws for the whole batch and keeps the rows' numbers.
+
+    Parameters
+    ----------
+    examples : int
+        The number of examples that the augmentation is given.
+
+    Returns
+    -------
+    batch_size : int
+        The number of examples of the batch, for which to draw random numbers.
+    rows : slice or array of int
+        Those of the batch that are given, an index of what was drawn. If they are the batch, all.
+
+    Raises
+    ------
+    ValueError
+        If an augmentation was given other examples than those that are being augmented.
+
+    Examples
+    --------
+    >>> from funcnn.keys import generator
+    >>> def brighten(key, x):
+    ...     batch_size, rows = batch_rows(len(x))
+    ...     return x * generator(key).uniform(0.8, 1.2, (batch_size, 1, 1, 1))[rows]
+    >>> brighten((0,), np.ones((3, 1, 1, 1))).ravel().round(2)
+    array([1.05, 0.91, 0.82])
+    """
+    rows, given, batch_size = _ROWS.get() or (slice(None), examples, examples)
+    if given != examples:
+        raise ValueError(f"augmentation by examples: {examples} examples instead of the {given} that are augmented")
+    return batch_size, rows
 
 
 class AllGather:

@@ -17,6 +17,7 @@ import numpy as np
 
 from funcnn import blas, checks, html, keys, optim, tree
 from funcnn.data import batches
+from funcnn.data.examplewise import Augmentation, augment_sources
 from funcnn.data.lazy import Selected, Source, as_source, take
 from funcnn.data_parallel import cores, map_batches, over_ranks
 from funcnn.divergence import diverged
@@ -30,7 +31,6 @@ from funcnn.process_groups import ProcessGroup, digest, process_group
 from funcnn.tree import Array, Tree
 
 Metric: TypeAlias = Callable[[Array, Array], float]
-Augmentation: TypeAlias = Callable[[Key, Array], Array]
 Mixing: TypeAlias = Callable[[Key, Array, Array], tuple[Array, Array]]
 
 __all__ = [
@@ -380,7 +380,7 @@ def update(
     targets : array (N, ...)
     sample_weight : array (N,), optional
     augment, mix : callable, optional
-        As in `fit`.
+        As in `fit`, but both are applied to the whole batch.
 
     Returns
     -------
@@ -415,7 +415,8 @@ def update(
     (3, True)
     """
     _check_name("update: train_state", train_state, optimizer)
-    return _update(grad_fn, optimizer, train_state, x, targets, sample_weight, None, augment, mix)
+    augmented = None if augment is None else lambda key, x: augment(key, np.asarray(x))
+    return _update(grad_fn, optimizer, train_state, x, targets, sample_weight, None, augmented, mix)
 
 
 def _update(
@@ -426,17 +427,17 @@ def _update(
     targets: Array | Source,
     sample_weight: Array | None,
     batch: Array | None,
-    augment: Augmentation | None,
+    augment: Callable[[Key, Source], Array | Source] | None,
     mix: Mixing | None,
 ) -> tuple[TrainState, Any]:
-    """Do the step of `update` on the examples ``batch``; None is all of them."""
+    """Do the step of `update` on the examples ``batch``; None is all of them. ``augment`` may return a source."""
     given = x, targets, sample_weight
     if batch is not None:
         x, targets = Selected(x, batch), take(targets, batch)
         sample_weight = None if sample_weight is None else sample_weight[batch]
     params, state, opt_state, key, epoch, step, losses, plan, _ = train_state
     if augment is not None:
-        x = augment(fold_in(fold_in(key, _AUGMENT), step), np.asarray(x))
+        x = augment(fold_in(fold_in(key, _AUGMENT), step), x)
     if mix is not None:
         x, targets = mix(fold_in(fold_in(key, _MIX), step), np.asarray(x), np.asarray(targets))
     # An overflow makes the loss infinite or NaN, which raises an error below. NumPy's warnings would add nothing.
@@ -487,8 +488,8 @@ def fit(
         As in `funcnn.gradients.value_and_grad`.
     optimizer : funcnn.optim.Optimizer
     x : array or source (N, ...)
-        Each batch is read when its step comes; without ``augment`` and ``mix``, each thread reads its own shard. Of
-        sources, a shuffled epoch reads rows all over (``shuffle``).
+        Each batch is read when its step comes, each thread and rank reading its own shard (all of them the whole batch,
+        if ``augment`` or ``mix`` needs it). Of sources, a shuffled epoch reads rows all over (``shuffle``).
     targets : array or source (N, ...)
     epochs : int
         Train until this many epochs are completed, including those before ``resume``.
@@ -501,10 +502,13 @@ def fit(
     sample_weight : array (N,), optional
         A batch whose weights are all 0 is skipped.
     augment : callable, optional
-        ``augment(key, x) -> x``, applied to each batch.
+        ``augment(key, x) -> x``, applied to each batch. The functions of `funcnn.data`, also with options bound by
+        `functools.partial`, are applied to each shard's rows; and so is a function of your own, such as a composition
+        of them, that `funcnn.data.Examplewise` declares to change each example by itself. Any other is given the whole
+        batch. The augmented examples are the same.
     mix : callable, optional
-        ``mix(key, x, targets) -> x, targets``, applied to each batch after ``augment``: an augmentation that changes
-        the targets, too, such as `funcnn.data.mixup`. Metrics use the original examples and targets.
+        ``mix(key, x, targets) -> x, targets``, applied to each whole batch after ``augment``: an augmentation that
+        changes the targets, too, such as `funcnn.data.mixup`. Metrics use the original examples and targets.
     shuffle : bool
         Whether each epoch takes the examples in a new random order.
     validation : (x, targets), optional
@@ -603,6 +607,7 @@ def fit(
             )
 
     def records(train_state: TrainState) -> Generator[Step | Epoch, None, None]:
+        augmented = None if augment is None else augment_sources(augment, x)
         while train_state.epoch < epochs:
             number, started, seconds = train_state.epoch + 1, time.perf_counter(), 0.0
             epoch_batches, done = batches_of(train_state), len(train_state.losses)
@@ -611,7 +616,9 @@ def fit(
             losses = np.empty(plan.steps)
             losses[:done] = train_state.losses
             for i, (batch, _) in enumerate(epoch_batches[done:], start=done):
-                train_state, value = _update(grad_fn, optimizer, train_state, x, targets, weights, batch, augment, mix)
+                train_state, value = _update(
+                    grad_fn, optimizer, train_state, x, targets, weights, batch, augmented, mix
+                )
                 losses[i] = value
                 train_state = train_state._replace(losses=losses[: i + 1], plan=plan)
                 seconds += time.perf_counter() - started

@@ -1,5 +1,8 @@
 """Augmentation: random changes to training batches. Each is a pure function of a key and arrays.
 
+All but `mixup` change each example by itself and draw for the batch (`funcnn.data.examplewise`), so that shards of a
+batch can be augmented on their own.
+
 Each takes floating arrays, whose first axis counts the examples, and raises TypeError for other dtypes and ValueError
 for shapes and options that do not fit.
 """
@@ -15,6 +18,7 @@ from funcnn import checks
 from funcnn.kernels.geometry import Padding, PerAxis, geometry, per_axis
 from funcnn.kernels.windows import pad
 from funcnn.keys import Key, generator
+from funcnn.sharding import batch_rows
 from funcnn.tree import Array
 
 __all__ = ["cutout", "jitter", "mixup", "one_hot", "random_crop", "random_flip", "random_scale", "random_shift"]
@@ -86,11 +90,11 @@ def random_shift(key: Key, x: Array, max_shift: int = 1, *, fraction: float = 1.
     x = checks.images("random_shift", x)
     checks.count("random_shift", "max_shift", max_shift, least=0)
     checks.fraction("random_shift", "fraction", fraction)
-    n, size = x.shape[0], x.shape[1:-1]
+    size, (n, rows) = x.shape[1:-1], batch_rows(len(x))
     rng = generator(key)
     starts = rng.integers(0, 2 * max_shift, (len(size), n), endpoint=True)
     starts[:, rng.random(n) >= fraction] = max_shift
-    return _cut(pad(x, ((max_shift, max_shift),) * len(size)), starts, size)
+    return _cut(pad(x, ((max_shift, max_shift),) * len(size)), starts[:, rows], size)
 
 
 def random_crop(key: Key, x: Array, size: PerAxis, *, padding: Padding = 0) -> Array:
@@ -122,8 +126,8 @@ def random_crop(key: Key, x: Array, size: PerAxis, *, padding: Padding = 0) -> A
     """
     x = checks.images("random_crop", x)
     g = geometry("random_crop", x.shape[1:-1], size, padding=padding)
-    rng = generator(key)
-    starts = [rng.integers(0, windows, len(x)) for windows in g.out]
+    rng, (n, rows) = generator(key), batch_rows(len(x))
+    starts = [rng.integers(0, windows, n)[rows] for windows in g.out]
     return _cut(pad(x, g.padding), starts, g.window)
 
 
@@ -168,7 +172,8 @@ def random_flip(key: Key, x: Array, *, axis: int = -2, probability: float = 0.5)
     if checks.axis("random_flip", axis, x.ndim) in (0, x.ndim - 1):
         raise ValueError(f"random_flip: axis must be a spatial axis of x {x.shape}, got {axis}")
     checks.fraction("random_flip", "probability", probability)
-    flipped = generator(key).random((len(x), *(1,) * (x.ndim - 1))) < probability
+    n, rows = batch_rows(len(x))
+    flipped = generator(key).random((n, *(1,) * (x.ndim - 1)))[rows] < probability
     return np.where(flipped, np.flip(x, axis), x)
 
 
@@ -202,7 +207,8 @@ def jitter(key: Key, x: Array, std: float = 0.03) -> Array:
     """
     x = checks.floating("jitter: x", x)
     _check_std("jitter", std)
-    return x + np.asarray(generator(key).normal(0.0, std, x.shape), x.dtype)
+    n, rows = batch_rows(len(x))
+    return x + np.asarray(generator(key).normal(0.0, std, (n, *x.shape[1:]))[rows], x.dtype)
 
 
 def random_scale(key: Key, x: Array, std: float = 0.1) -> Array:
@@ -232,8 +238,9 @@ def random_scale(key: Key, x: Array, std: float = 0.1) -> Array:
     """
     x = checks.images("random_scale", x)
     _check_std("random_scale", std)
-    shape = (len(x), *(1,) * (x.ndim - 2), x.shape[-1])
-    return x * np.asarray(generator(key).normal(1.0, std, shape), x.dtype)
+    n, rows = batch_rows(len(x))
+    shape = (n, *(1,) * (x.ndim - 2), x.shape[-1])
+    return x * np.asarray(generator(key).normal(1.0, std, shape)[rows], x.dtype)
 
 
 def _check_std(where: str, std: float) -> None:
@@ -272,10 +279,10 @@ def cutout(key: Key, x: Array, size: PerAxis) -> Array:
     """
     x = checks.images("cutout", x)
     sizes = per_axis("cutout", "size", size, x.ndim - 2)
-    rng = generator(key)
+    rng, (n, rows) = generator(key), batch_rows(len(x))
     inside = np.ones((len(x), *(1,) * (x.ndim - 1)), bool)
     for axis, (length, width) in enumerate(zip(x.shape[1:-1], sizes, strict=True), start=1):
-        start = rng.integers(0, max(length, 1), len(x)) - width // 2
+        start = rng.integers(0, max(length, 1), n)[rows] - width // 2
         offset = np.arange(length) - start[:, None]
         within = (offset >= 0) & (offset < width)
         inside = inside & within.reshape(len(x), *(length if a == axis else 1 for a in range(1, x.ndim)))

@@ -27,6 +27,7 @@ from sklearn.utils.validation import (
 
 from funcnn import checks, data, files, optim, streams, tree
 from funcnn.data import Mapped, Selected, Source
+from funcnn.data.examplewise import Augmentation
 from funcnn.estimators import layout, scaling
 from funcnn.estimators.callbacks import CallbackSupportMixin, begin_fit, with_callbacks
 from funcnn.estimators.network import ACTIVATIONS, Network, build, check_outputs, default_model, is_image, pair
@@ -38,7 +39,7 @@ from funcnn.layer import Layer
 from funcnn.progress import with_progress
 from funcnn.stopping import BestEpoch, update_best
 from funcnn.summary import format_summary, summary
-from funcnn.training import Augmentation, Epoch, EpochIterator, TrainState, fit, predict, start
+from funcnn.training import Epoch, EpochIterator, TrainState, fit, predict, start
 from funcnn.tree import Array
 
 # The estimators' names of optimizers and schedules, and those of `funcnn.optim.by_name`.

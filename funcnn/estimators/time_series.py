@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_array
 
 from funcnn import checks, data
 from funcnn.data import Mapped, Source
+from funcnn.data.examplewise import Augmentation, Examplewise, is_examplewise
 from funcnn.estimators import scaling
 from funcnn.estimators.base import BaseConvNet, TrainingData, shape_of
 from funcnn.estimators.classifier import ConvNetClassifier
@@ -20,7 +21,6 @@ from funcnn.estimators.scaling import Scaling
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer
 from funcnn.models.description import mean_of
-from funcnn.training import Augmentation
 from funcnn.tree import Array
 
 __all__ = ["TimeSeriesConvClassifier", "TimeSeriesConvRegressor"]
@@ -206,7 +206,9 @@ class BaseTimeSeries(BaseConvNet):
         names = [self.augment] if callable(self.augment) or isinstance(self.augment, str) else self.augment
         shift = partial(data.random_shift, max_shift=max(1, round(_SHIFT * self.image_shape_[0])))
         functions: dict[Any, Any] = {"jitter": data.jitter, "scaling": data.random_scale, "shift": shift}
-        return partial(_augmented, [functions.get(f, f) for f in names], self.masked_)
+        composed = [functions.get(f, f) for f in names]
+        augment = partial(_augmented, composed, self.masked_)
+        return Examplewise(augment) if all(map(is_examplewise, composed)) else augment
 
     def _check_network(self) -> None:
         model, augment = self.model, self.augment
