@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import ChainMap, Counter
+from collections.abc import Iterable, MutableMapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from funcnn.tree import Tree
 
 __all__ = ["from_onnx"]
 
+_Values = MutableMapping[str, Value | Known | None]  # by their names in the file
 # Operators that compute nothing: where a network is cut, these belong to what comes after them.
 _ARRANGING = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
@@ -126,8 +127,8 @@ def import_network(
     _warn_of_tied_weights(model, needed)
     builder = Builder([], set(), readers, model.opset, _fixed_batch(model, x_name))
     left = room(sum(array.size for array in model.initializers.values()))
-    values: dict[str, Value | Known | None] = {"": None, x_name: x}
-    values |= {name: known(array) for name, array in model.initializers.items() if name != x_name}
+    values: _Values = {"": None, x_name: x}
+    values.update({name: known(array) for name, array in model.initializers.items() if name != x_name})
     _import_nodes(model, builder, needed, values, left)
     y = values.get(target)
     if not isinstance(y, Value):
@@ -146,7 +147,7 @@ def _import_nodes(
     model: OnnxModel,
     builder: Builder,
     nodes: Sequence[NodeProto],
-    values: dict[str, Value | Known | None],
+    values: _Values,
     left: int,
 ) -> int:
     """Add what the nodes make to ``values``; constants may have ``left`` numbers. Return how many are left then."""
@@ -171,7 +172,7 @@ def _import_nodes(
         if chosen:
             left = _import_nodes(model, builder, inner, inside, left)
             outputs = [inside[name] for name in names]
-        values |= dict(zip(node.output, outputs, strict=False))
+        values.update(zip(node.output, outputs, strict=False))
         for name, value in zip(node.output, outputs, strict=False):
             if isinstance(value, Value) and builder.readers[name] > 1:
                 builder.shared.add(value.node)
@@ -183,13 +184,14 @@ def _is_if(node: NodeProto) -> bool:
 
 
 def _branch(
-    model: OnnxModel, node: NodeProto, condition: Known | None, values: Mapping[str, Value | Known | None]
-) -> tuple[list[NodeProto], list[str], dict[str, Value | Known | None]]:
+    model: OnnxModel, node: NodeProto, condition: Known | None, values: _Values
+) -> tuple[list[NodeProto], list[str], _Values]:
     """Return the nodes of the branch that an If takes, the names of its outputs, and the values that its nodes read."""
     graph = taken_branch(node, condition)
     names = [value.name for value in graph.output]
     nodes = _needed_nodes(graph.node, *names)
-    inside = {**values, **{tensor.name: known(array_of(model.where, tensor)) for tensor in graph.initializer}}
+    constants: _Values = {tensor.name: known(array_of(model.where, tensor)) for tensor in graph.initializer}
+    inside = ChainMap(constants, values)
     missing = set(names) - inside.keys() - {name for n in nodes for name in n.output}
     if missing:
         raise ValueError(f"nothing makes its branch's output {min(missing)!r}")
@@ -319,7 +321,8 @@ def _input(
     model: OnnxModel, needed: Sequence[NodeProto], read_names: Sequence[str], in_shape: tuple[int, ...] | None
 ) -> tuple[str, Value]:
     """Return the name of the input and its value; the first of the names is the output's."""
-    inputs = [v for v in model.graph.input if v.name in read_names and v.name not in model.initializers]
+    needed_names = set(read_names)
+    inputs = [v for v in model.graph.input if v.name in needed_names and v.name not in model.initializers]
     if not inputs:
         raise ValueError(f"{model.where}: the output {read_names[0]!r} does not depend on an input")
     if len(inputs) != 1:
