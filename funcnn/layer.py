@@ -328,8 +328,9 @@ def parametric(
     apply = partial(op, **options) if options else op
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
+        x = empty_batch(in_shape)
         params = init_params(key, in_shape)
-        return params, {}, apply(params, empty_batch(in_shape))[0].shape[1:]
+        return params, {}, apply(params, x)[0].shape[1:]
 
     def call(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         if state:
@@ -482,6 +483,8 @@ def wrap_forward(layer: Layer, wrapper: Callable[..., Any]) -> Layer:
 
 def empty_batch(in_shape: tuple[int, ...]) -> Array:
     """Return a batch with N = 0. Computing an op on it costs next to nothing and gives the shape of its output."""
+    if in_shape and isinstance(in_shape[0], tuple):
+        raise TypeError(f"the layer takes one array, not {len(in_shape)}, of shapes {', '.join(map(str, in_shape))}")
     return np.zeros((0, *in_shape), np.float32)
 
 

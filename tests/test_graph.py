@@ -320,6 +320,13 @@ def test_wrong_nodes_are_named(nodes, error, message):
         graph(*nodes)
 
 
+@pytest.mark.parametrize("layer", [relu(), dense(3), conv2d(4, 3), batch_norm(), dropout(0.5)], ids=lambda m: m.name)
+def test_a_layer_of_one_array_cannot_read_two(layer):
+    with pytest.raises(TypeError, match=r"takes one array, not 2, of shapes \(8, 8, 3\), \(8, 8, 3\)") as error:
+        graph((tanh(), -1), (layer, 0, -1)).init((0,), (8, 8, 3))
+    assert error.value.__notes__ == [f"in layer 1_{layer.name}"]
+
+
 def test_errors_in_a_node_have_its_path():
     model = serial(relu(), graph((conv2d(4, 3), -1), (add(), 0, -1)))
     path = ["in layer 1_graph / 1_add"]

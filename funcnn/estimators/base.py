@@ -207,7 +207,10 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
     ) -> EpochIterator:
         """Return the iterator over the epochs that are left to train."""
         x, targets, weight = training_data
-        dtype = tree.leaves(train_state.params)[0].dtype
+        leaves = tree.leaves(train_state.params)
+        if not leaves:
+            raise ValueError("the model has no parameters to train: all of its layers are frozen, or have none")
+        dtype = leaves[0].dtype
         return fit(
             model,
             self._loss(training_data),

@@ -8,7 +8,7 @@ from typing import Any
 
 from funcnn import ops
 from funcnn.keys import Key
-from funcnn.layer import Layer, OpForward, check_empty
+from funcnn.layer import Layer, OpForward, check_empty, empty_batch
 from funcnn.ops.dropout import check_rate
 from funcnn.tree import Array, Tree
 
@@ -46,7 +46,7 @@ def dropout(rate: float, *, shared_axes: Sequence[int] = ()) -> Layer:
     check_rate(rate)
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
-        return {}, {}, in_shape
+        return {}, {}, empty_batch(in_shape).shape[1:]
 
     def call(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         check_empty("dropout", params=params, state=state)

@@ -14,7 +14,7 @@ from typing import Any
 from funcnn import checks, ops
 from funcnn.initializers import Initializer, ones, zeros
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, OpForward, parameterless, parametric
+from funcnn.layer import Layer, OpForward, empty_batch, parameterless, parametric
 from funcnn.tree import Array, Tree
 
 
@@ -55,9 +55,9 @@ def batch_norm(
         raise ValueError(f"batch_norm: decay, the weight of the old value, must be in [0, 1], not {decay}")
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
-        params = _scale_and_bias("batch_norm", key, in_shape, in_shape[-1:], scale_init, bias_init)
-        channels = in_shape[-1:]
-        return params, {"mean": zeros(key, channels), "var": ones(key, channels)}, in_shape
+        out_shape, channels = empty_batch(in_shape).shape[1:], in_shape[-1:]
+        params = _scale_and_bias("batch_norm", key, in_shape, channels, scale_init, bias_init)
+        return params, {"mean": zeros(key, channels), "var": ones(key, channels)}, out_shape
 
     def call(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         running = dict(zip(("mean", "var"), checks.leaves("batch_norm: state", state, ("mean", "var")), strict=True))

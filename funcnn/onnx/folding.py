@@ -1,7 +1,8 @@
 """Constants of an ONNX graph: what can be computed without its input is computed when it is imported.
 
 Shapes depend on the number of examples, which a file leaves open. So a constant is computed for 2 and for 3 examples:
-where the two differ, it depends on the batch.
+where the two differ, it depends on the batch. The condition of an If is often such a constant, as PyTorch's
+``squeeze`` has it; then the nodes of one branch stand for the If.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper
+from onnx import GraphProto, NodeProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from funcnn.tree import Array
@@ -81,6 +82,21 @@ def fold(
         return list(map(known, results[0]))
     results.append(_evaluated(run, node, options, [i.for_three for i in given], left))
     return [Known(*pair) for pair in zip(*results, strict=True)]
+
+
+def taken_branch(node: NodeProto, condition: Known | None) -> GraphProto:
+    """Return the branch of an If that its condition, which is constant, takes.
+
+    Raises a ValueError if the condition is not one truth value for any number of examples, or there is no such branch.
+    """
+    truth = None if condition is None else condition.array("its condition")
+    if truth is None or truth.dtype != bool or truth.size != 1:
+        raise ValueError("its condition must be one truth value")
+    name = "then_branch" if truth.item() else "else_branch"
+    graphs = [a.g for a in node.attribute if a.name == name and a.type == a.GRAPH]
+    if len(graphs) != 1 or len(graphs[0].output) != len(node.output) or graphs[0].input:
+        raise ValueError(f"it has no {name} without inputs and with {len(node.output)} outputs")
+    return graphs[0]
 
 
 def _evaluator(node: NodeProto, opset: int) -> ReferenceEvaluator:

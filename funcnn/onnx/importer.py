@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import ChainMap, Counter
+from collections.abc import Iterable, MutableMapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,13 +25,14 @@ from funcnn.keys import Key
 from funcnn.layer import Layer
 from funcnn.models import network
 from funcnn.onnx.builder import LARGEST_EXAMPLE, Builder, Node, Value, described, out_shape
-from funcnn.onnx.folding import BATCHES, Known, fold, known, room
+from funcnn.onnx.folding import BATCHES, Known, fold, known, room, taken_branch
 from funcnn.onnx.operators import OPERATORS
-from funcnn.onnx.reading import OnnxModel, attributes, read
+from funcnn.onnx.reading import OnnxModel, array_of, attributes, names_read, read
 from funcnn.tree import Tree
 
 __all__ = ["from_onnx"]
 
+_Values = MutableMapping[str, Value | Known | None]  # by their names in the file
 # Operators that compute nothing: where a network is cut, these belong to what comes after them.
 _ARRANGING = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
@@ -115,33 +116,20 @@ def import_network(
     """Read a network as `from_onnx` does, with its layers in a list."""
     model = read(file)
     target = _target(model, output)
-    needed = _needed_nodes(model, target)
+    needed = _needed_nodes(model.graph.node, target)
+    read_names = [target, *(name for node in needed for name in names_read(node))]
+    for name in read_names:
+        if name in model.unreadable:
+            raise ValueError(model.unreadable[name])
     _check_operators(model, needed)
-    x_name, x = _input(model, needed, target, in_shape)
-    readers = Counter([target, *(name for node in needed for name in node.input)])
+    x_name, x = _input(model, needed, read_names, in_shape)
+    readers = Counter(read_names)
     _warn_of_tied_weights(model, needed)
     builder = Builder([], set(), readers, model.opset, _fixed_batch(model, x_name))
     left = room(sum(array.size for array in model.initializers.values()))
-    values: dict[str, Value | Known | None] = {"": None, x_name: x}
-    values |= {name: known(array) for name, array in model.initializers.items() if name != x_name}
-    for node in needed:
-        try:
-            options = attributes(model, node)
-            unknown = [name for name in node.input if name not in values]
-            if unknown:
-                raise ValueError(f"nothing before it makes its input {unknown[0]!r}")
-            inputs = [values[name] for name in node.input]
-            if all(isinstance(i, Known) or i is None for i in inputs):
-                outputs: Sequence[Any] = fold(node, options, inputs, model.opset, left)  # type: ignore[arg-type]
-                left -= sum(y.for_two.size for y in outputs)
-            else:
-                outputs = _written(builder, node, options, inputs)
-        except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
-            raise ValueError(_refusal(model, node, error)) from None
-        values |= dict(zip(node.output, outputs, strict=False))
-        for name, value in zip(node.output, outputs, strict=False):
-            if isinstance(value, Value) and readers[name] > 1:
-                builder.shared.add(value.node)
+    values: _Values = {"": None, x_name: x}
+    values.update({name: known(array) for name, array in model.initializers.items() if name != x_name})
+    _import_nodes(model, builder, needed, values, left)
     y = values.get(target)
     if not isinstance(y, Value):
         raise ValueError(f"{model.where}: the output {target!r} does not depend on the input")
@@ -153,6 +141,61 @@ def import_network(
     assert made.rebuild is not None  # it is a combinator
     layer = made.rebuild(*map(_with_params, made.children, nodes))
     return ImportedNetwork(layer, nodes, x.shape_here, model.metadata)
+
+
+def _import_nodes(
+    model: OnnxModel,
+    builder: Builder,
+    nodes: Sequence[NodeProto],
+    values: _Values,
+    left: int,
+) -> int:
+    """Add what the nodes make to ``values``; constants may have ``left`` numbers. Return how many are left then."""
+    for node in nodes:
+        try:
+            unknown = [name for name in node.input if name not in values]
+            if unknown:
+                raise ValueError(f"nothing before it makes its input {unknown[0]!r}")
+            inputs = [values[name] for name in node.input]
+            is_constant = all(isinstance(i, Known) or i is None for i in inputs)
+            chosen = _is_if(node) and is_constant
+            if chosen:
+                inner, names, inside = _branch(model, node, inputs[0] if inputs else None, values)  # type: ignore[arg-type]
+            elif is_constant:
+                options = attributes(model, node)
+                outputs: Sequence[Any] = fold(node, options, inputs, model.opset, left)  # type: ignore[arg-type]
+                left -= sum(y.for_two.size for y in outputs)
+            else:
+                outputs = _written(builder, node, attributes(model, node), inputs)
+        except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
+            raise ValueError(_refusal(model, node, error)) from None
+        if chosen:
+            left = _import_nodes(model, builder, inner, inside, left)
+            outputs = [inside[name] for name in names]
+        values.update(zip(node.output, outputs, strict=False))
+        for name, value in zip(node.output, outputs, strict=False):
+            if isinstance(value, Value) and builder.readers[name] > 1:
+                builder.shared.add(value.node)
+    return left
+
+
+def _is_if(node: NodeProto) -> bool:
+    return node.op_type == "If" and node.domain in ("", "ai.onnx")
+
+
+def _branch(
+    model: OnnxModel, node: NodeProto, condition: Known | None, values: _Values
+) -> tuple[list[NodeProto], list[str], _Values]:
+    """Return the nodes of the branch that an If takes, the names of its outputs, and the values that its nodes read."""
+    graph = taken_branch(node, condition)
+    names = [value.name for value in graph.output]
+    nodes = _needed_nodes(graph.node, *names)
+    constants: _Values = {tensor.name: known(array_of(model.where, tensor)) for tensor in graph.initializer}
+    inside = ChainMap(constants, values)
+    missing = set(names) - inside.keys() - {name for n in nodes for name in n.output}
+    if missing:
+        raise ValueError(f"nothing makes its branch's output {min(missing)!r}")
+    return nodes, names, inside
 
 
 def _describe(node: NodeProto) -> str:
@@ -215,8 +258,8 @@ def _target(model: OnnxModel, output: str | None) -> str:
         )
     constants = {"", *model.initializers}
     features = None
-    for node in _needed_nodes(model, *outputs):
-        if constants.issuperset(node.input):
+    for node in _needed_nodes(nodes, *outputs):
+        if constants.issuperset(names_read(node)):
             constants.update(node.output)
         elif node.op_type in ("Gemm", "MatMul", "Conv", "ConvTranspose") and node.input[1] in constants:
             features = str(node.input[0])
@@ -225,9 +268,9 @@ def _target(model: OnnxModel, output: str | None) -> str:
     raise ValueError(f"{model.where}: has no layer with weights, so that nothing is its 'features'")
 
 
-def _needed_nodes(model: OnnxModel, *targets: str) -> list[NodeProto]:
+def _needed_nodes(nodes: Iterable[NodeProto], *targets: str) -> list[NodeProto]:
     """Return the nodes that values need, in an order in which each comes after those that it reads."""
-    maker = {name: node for node in model.graph.node for name in node.output}
+    maker = {name: node for node in nodes for name in node.output if name}
     needed: list[NodeProto] = []
     done: set[int] = set()
     path = [(maker[target], False) for target in reversed(targets) if target in maker]
@@ -238,7 +281,7 @@ def _needed_nodes(model: OnnxModel, *targets: str) -> list[NodeProto]:
         elif id(node) not in done:
             done.add(id(node))
             path.append((node, True))
-            path += [(maker[name], False) for name in reversed(node.input) if name in maker]
+            path += [(maker[name], False) for name in reversed(names_read(node)) if name in maker]
     return needed
 
 
@@ -247,36 +290,41 @@ def _check_operators(model: OnnxModel, needed: Sequence[NodeProto]) -> None:
     depends = {value.name for value in model.graph.input} - model.initializers.keys()
     before: dict[str, str] = {}  # what is rearranged to a value's layout, by its name
     for node in needed:
-        on_input = [name for name in node.input if name in depends]
+        chooses = _is_if(node) and depends.isdisjoint(node.input)  # one branch, whose nodes are seen to later
+        on_input = [name for name in (names_read(node) if chooses else node.input) if name in depends]
         if not on_input or node.op_type in ("Shape", "Size"):
             continue
         depends.update(node.output)
         if node.op_type in _ARRANGING:
             before.update(dict.fromkeys(node.output, before.get(on_input[0], on_input[0])))
-        if node.op_type in OPERATORS:
+        if node.op_type in OPERATORS or chooses:
             continue
         try:
             attributes(model, node)
-            quantised = any(part in node.op_type for part in ("Integer", "QLinear", "Quantize"))
-            raise ValueError(
-                "quantised arithmetic is not known here: export the network before it is quantised"
-                if quantised
-                else "the operator is not known here"
-            )
+            raise _unknown_operator(node)
         except ValueError as error:
             value = before.get(on_input[0], on_input[0])
             made = any(value in other.output for other in needed)
             raise ValueError(_refusal(model, node, error, value if made else None)) from None
 
 
+def _unknown_operator(node: NodeProto) -> ValueError:
+    quantised = any(part in node.op_type for part in ("Integer", "QLinear", "Quantize"))
+    return ValueError(
+        "quantised arithmetic is not known here: export the network before it is quantised"
+        if quantised
+        else "the operator is not known here"
+    )
+
+
 def _input(
-    model: OnnxModel, needed: Sequence[NodeProto], target: str, in_shape: tuple[int, ...] | None
+    model: OnnxModel, needed: Sequence[NodeProto], read_names: Sequence[str], in_shape: tuple[int, ...] | None
 ) -> tuple[str, Value]:
-    """Return the name of the input and its value."""
-    read_names = {target, *(name for node in needed for name in node.input)}
-    inputs = [v for v in model.graph.input if v.name in read_names and v.name not in model.initializers]
+    """Return the name of the input and its value; the first of the names is the output's."""
+    needed_names = set(read_names)
+    inputs = [v for v in model.graph.input if v.name in needed_names and v.name not in model.initializers]
     if not inputs:
-        raise ValueError(f"{model.where}: the output {target!r} does not depend on an input")
+        raise ValueError(f"{model.where}: the output {read_names[0]!r} does not depend on an input")
     if len(inputs) != 1:
         names = ", ".join(repr(v.name) for v in inputs)
         raise ValueError(f"{model.where}: a layer has one input, and the output needs these: {names}")
@@ -386,6 +434,8 @@ def _written(
             return [Known(*(np.array(shape.prod()) for shape in shapes))]
         part = slice(options.get("start", 0), options.get("end"))
         return [Known(*(shape[part] for shape in shapes))]
+    if node.op_type not in OPERATORS:  # in a branch
+        raise _unknown_operator(node)
     written = OPERATORS[node.op_type](builder, {**options, "outputs": len(node.output)}, *inputs)
     outputs = list(written) if isinstance(written, list) else [written]
     missing = [name for name in node.output[len(outputs) :] if builder.readers[name]]

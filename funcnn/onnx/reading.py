@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,8 @@ class OnnxModel(NamedTuple):
         The version of the operators.
     initializers : dict of array
         Its weights.
+    unreadable : dict of str
+        Why an initializer cannot be read, by its name.
     metadata : dict of str
     is_ours : bool
         Whether `funcnn.onnx.to_onnx` wrote it, so that channels are the last axis of its input and its output.
@@ -41,6 +43,7 @@ class OnnxModel(NamedTuple):
     graph: GraphProto
     opset: int
     initializers: dict[str, Array]
+    unreadable: dict[str, str]
     metadata: dict[str, str]
     is_ours: bool
 
@@ -78,6 +81,8 @@ def read(file: str | os.PathLike[str] | bytes | ModelProto) -> OnnxModel:
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
             raise ValueError(f"{where}: its external data cannot be read: {error}") from None
     _check_text(where, model.graph)
+    for graph in _subgraphs(model.graph.node):
+        _check_text(where, graph)
     if not model.graph.output:
         raise ValueError(f"{where}: not an ONNX model: it has no graph with an output")
     versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
@@ -89,11 +94,16 @@ def read(file: str | os.PathLike[str] | bytes | ModelProto) -> OnnxModel:
     if model.graph.sparse_initializer:
         name = model.graph.sparse_initializer[0].values.name
         raise ValueError(f"{where}: initializer {name!r} is sparse, which cannot be read; save it as a dense tensor")
-    initializers = {tensor.name: array_of(where, tensor) for tensor in model.graph.initializer}
+    initializers, unreadable = {}, {}
+    for tensor in model.graph.initializer:
+        try:
+            initializers[tensor.name] = array_of(where, tensor)
+        except ValueError as error:  # it may be one that nothing needs, such as the names of classes
+            unreadable[tensor.name] = str(error)
     metadata = {p.key: p.value for p in model.metadata_props}
     # without the weights, so that the memory in which protobuf holds them is free for those that are reordered
     graph = GraphProto(node=model.graph.node, input=model.graph.input, output=model.graph.output)
-    return OnnxModel(where, graph, opset, initializers, metadata, model.producer_name == "funcnn")
+    return OnnxModel(where, graph, opset, initializers, unreadable, metadata, model.producer_name == "funcnn")
 
 
 def _parsed(where: str, content: bytes) -> ModelProto:
@@ -130,6 +140,21 @@ def _inlined(where: str, model: ModelProto) -> ModelProto:
         return inliner.inline_local_functions(model)
     except (RuntimeError, ValueError, TypeError, onnx.checker.ValidationError) as error:
         raise ValueError(f"{where}: its functions cannot be read: {' '.join(str(error).split())}") from None
+
+
+def names_read(node: NodeProto) -> list[str]:
+    """Return the names of a node's inputs and of what its subgraphs read, as often as it is read."""
+    graphs = [a.g for a in node.attribute if a.type == a.GRAPH]
+    inside = [name for graph in graphs for inner in graph.node for name in names_read(inner)]
+    return [*node.input, *inside, *(value.name for graph in graphs for value in graph.output)]
+
+
+def _subgraphs(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == attribute.GRAPH:
+                yield attribute.g
+                yield from _subgraphs(attribute.g.node)
 
 
 def _check_text(where: str, graph: GraphProto) -> None:
@@ -201,6 +226,8 @@ def attributes(model: OnnxModel, node: NodeProto) -> Mapping[str, Any]:
     required = [i for i, value in enumerate(schema.inputs) if value.option == schema.FormalParameterOption.Single]
     if not schema.min_input <= len(node.input) <= schema.max_input or not all(node.input[i] for i in required):
         raise ValueError(f"it does not take the inputs {', '.join(map(repr, node.input)) or 'none'}")
+    if node.op_type == "If":  # where it does not, the branch's nodes stand for it
+        raise ValueError("which of its branches is taken depends on the input")
     defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
     for attribute in node.attribute:
         expected = schema.attributes.get(attribute.name)

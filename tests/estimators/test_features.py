@@ -307,6 +307,12 @@ def test_an_imported_body_gets_a_head_in_a_classifier(file, freeze):
     assert training.predict(again.model_, again.params_, again.state_, np.zeros((1, 12, 12, 3))).shape == (1, 3)
 
 
+def test_a_classifier_that_is_all_frozen_has_nothing_to_train(file):
+    model = frozen(serial(from_onnx(file, output="features"), dense(3)))
+    with pytest.raises(ValueError, match="has no parameters to train: all of its layers are frozen"):
+        ConvNetClassifier(model=model, **SETTINGS).fit(PIXELS / 255, np.arange(7) % 3)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])
 def test_a_trained_body_in_a_classifier_sees_pixels_as_it_was_trained(file, dtype):
     model = serial(frozen(from_onnx(file, output="features")), dense(3))

@@ -51,8 +51,18 @@ def function(depth, recursive=False):
     return model
 
 
-def branch(operator):
-    return helper.make_graph([node(operator, "x", "q")], "branch", [], [onnx.ValueInfoProto(name="q")])
+Q = onnx.ValueInfoProto(name="q")
+
+
+def branch(operator, inputs="x"):
+    return helper.make_graph([node(operator, inputs, "q")], "branch", [], [Q])
+
+
+def choice(then_branch, else_branch=None, nodes=(), constants=None):
+    """The sum of x and what the branch of an If computes whose condition is, by default, a constant that is false."""
+    branches = {"then_branch": then_branch} | ({} if else_branch is None else {"else_branch": else_branch})
+    nodes = [*nodes, node("If", "c", **branches), node("Add", "x y", "z")]
+    return model_of(nodes, IMAGE, ["z"], {"c": np.array(False)} if constants is None else constants)
 
 
 def changed(model, change):
@@ -132,14 +142,36 @@ REFUSED = {
     "two inputs": (model_of([node("Add", "x z")], IMAGE | {"z": [1, 3]}, ["y"]), "needs these: 'x', 'z'"),
     "open sizes": (one("Relu", shape=["N", 3, "h", "w"]), r"leaves sizes open, \(\?, \?, 3\): pass in_shape"),
     "no examples": (one("Relu", shape=[]), "leaves sizes open"),
-    "subgraphs": (
-        model_of(
-            [node("If", "c", then_branch=branch("Relu"), else_branch=branch("Exp")), node("Add", "x y", "z")],
-            IMAGE,
-            ["z"],
-            {"c": np.array(True)},
+    "choice by the input": (
+        choice(branch("Relu"), branch("Exp"), [node("Relu", "x", "c")], {}),
+        r"node 'y' \(If\): which of its branches is taken depends on the input",
+    ),
+    "choice by the number of examples": (
+        choice(
+            branch("Relu"),
+            branch("Exp"),
+            [node("Shape", "x", "s"), node("Gather", "s zero", "n"), node("Equal", "n two", "c")],
+            {"zero": np.array(0), "two": np.array(2)},
         ),
-        r"node 'y' \(If\): its attribute else_branch, a graph, cannot be read",
+        "its condition must not change with the number of examples",
+    ),
+    "choice by a number": (choice(branch("Relu"), branch("Exp"), constants={"c": F(1)}), "must be one truth value"),
+    "one branch": (choice(branch("Relu")), r"node 'y' \(If\): it has no else_branch"),
+    "branch without its output": (choice(branch("Relu"), helper.make_graph([], "g", [], [Q])), "output 'q'"),
+    "branch of a missing value": (choice(branch("Relu"), branch("Add", "x z")), "makes its input 'z'"),
+    "branch of an unknown operator": (
+        choice(branch("Relu"), branch("Det")),
+        r"\(Det\): the operator is not known here",
+    ),
+    "name in a branch that is no text": (
+        choice(branch("Relu"), branch("Exp")).SerializeToString().replace(b"Exp", b"R\xff-"),
+        r"the name b'R\\xff-' is not text",
+    ),
+    "loop": (
+        model_of(
+            [node("Loop", " c", body=branch("Relu")), node("Add", "x y", "z")], IMAGE, ["z"], {"c": np.array(True)}
+        ),
+        r"node 'y' \(Loop\)",
     ),
     "function that calls itself": (function(1, recursive=True), "calls itself"),
     "functions without end": (function(40), "would become 1,099,511,627,776 nodes, more than 100,000"),
@@ -290,6 +322,7 @@ def test_what_is_unusual_but_right():
         function(3),
         one("Reshape", "x s", {"s": np.array([1, 144])}, shape=[1, 3, 6, 8]),  # written for one example
         one("Relu", shape=["N", 2, 2, 2, 2, 2, 2]),
+        one("Relu", constants={"names": np.array(["cat", "dog"])}),  # of classes, which nothing needs
     ):
         layer = from_onnx(model)
         rank = len(model.graph.input[0].type.tensor_type.shape.dim)

@@ -23,6 +23,7 @@ from imported_networks import (
 )
 from light_networks import SMALLER, light_network
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from funcnn import tree
 from funcnn.onnx import from_onnx
@@ -206,3 +207,37 @@ def test_whoever_writes_into_the_weights_does_not_change_the_network():
 def test_the_weights_of_the_file_are_in_memory_once_when_they_are_reordered():
     model = read(network(resnet_block).SerializeToString())
     assert model.initializers and not model.graph.initializer
+
+
+def branch(*nodes, constants=None):
+    return model_of(nodes, {}, [nodes[-1].output[0]], constants).graph
+
+
+def choice(then_branch, else_branch, output):
+    return helper.make_node("If", ["fits"], [output], then_branch=then_branch, else_branch=else_branch)
+
+
+def test_the_branch_that_shapes_choose_stands_for_an_if():
+    """PyTorch exports ``squeeze`` so, and with it local response normalisation."""
+    normal = np.random.default_rng(0).standard_normal
+    squeezed = branch(helper.make_node("Det", ["x"], ["q"]))  # that of the other branch does not matter
+    inner = branch(
+        helper.make_node("Mul", ["conv", "k"], ["q"]),
+        helper.make_node("Relu", ["q"], ["r"]),
+        helper.make_node("Add", ["q", "r"], ["s"]),
+        constants={"k": normal((4, 1, 1), np.float32)},
+    )
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["conv"]),
+        helper.make_node("Shape", ["conv"], ["shape"]),
+        helper.make_node("Gather", ["shape", "one"], ["channels"]),
+        helper.make_node("Equal", ["channels", "one"], ["fits"]),
+        choice(squeezed, inner, "a"),
+        choice(squeezed, branch(choice(squeezed, inner, "q")), "b"),  # the same names in another scope
+        helper.make_node("Sub", ["a", "conv"], ["c"]),
+        helper.make_node("Mul", ["b", "c"], ["y"]),
+    ]
+    x = normal((3, 3, 6, 8), np.float32)
+    model = model_of(nodes, {"x": x}, ["y"], {"w": normal((4, 3, 3, 3), np.float32), "one": np.array(1)})
+    for n in (1, 3):
+        assert_agrees(run(model, x[:n]), ReferenceEvaluator(model).run(None, {"x": x[:n]})[0])

@@ -166,6 +166,8 @@ NETWORKS = {
         nn.Mish(),
         nn.Softmax(1),
     ),
+    # PyTorch writes an If, as wherever an axis is squeezed: is its size 1?
+    "local response": lambda: nn.Sequential(conv(3, 6), nn.LocalResponseNorm(5, alpha=0.5, beta=0.6, k=2.0)),
 }
 
 
