@@ -655,7 +655,9 @@ def print_summary(
     log(f"{run['from_file'] or run['model']}: {parameters:,} parameters, {products:,} multiply-adds an example")
     if run["data"] not in BUILTIN:
         shape = describe_shape(data["in_shape"])
-        if len(set(data["in_shape"][:2])) > 1:
+        if len(data["in_shape"]) == 1:
+            shape = f"rows of {shape}"
+        elif len(set(data["in_shape"][:2])) > 1:
             shape += " (height x width)"
         log(f"{run['data']}: {data['examples']} {shape}; {len(data['classes'])} classes, {', '.join(data['classes'])}")
     for note in beginning.notes if beginning else ():

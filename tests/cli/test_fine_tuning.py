@@ -231,6 +231,7 @@ def test_grey_images_and_rows(place):
     train(place, "--data", "rows.npz", "--model", "mlp", *SHORT, "--output", "rows.safetensors")
     said = train(place, "--data", "more.npz", "--from", "rows.safetensors", "--freeze", "body", *SHORT)
     assert "its head, for the 2 classes 0, 1, is made anew for 3 classes" in said
+    assert " rows of 4 features; 3 classes" in said
     said = train(place, "--data", "shapes", "--from", "rows.safetensors", code=2)
     assert "rows.safetensors takes 4 features; --data shapes has images of 24x24, 3 channels" in said
 
