@@ -252,8 +252,12 @@ def _target(model: OnnxModel, output: str | None) -> str:
         if output and output == node.name and node.output:
             return str(node.output[0])
     if output != "features":
+        given = {*(value.name for value in model.graph.input), *model.initializers, *model.unreadable}
+        wrong = (
+            f"{output!r} is given, not made by a node" if output in given else f"no value or node is called {output!r}"
+        )
         raise ValueError(
-            f"{model.where}: no value or node is called {output!r}; its outputs are "
+            f"{model.where}: {wrong}; its outputs are "
             f"{', '.join(map(repr, outputs))}, and the input of its last layer with weights is 'features'"
         )
     constants = {"", *model.initializers}

@@ -341,6 +341,8 @@ def test_an_in_shape_that_does_not_fit(in_shape):
 def test_an_output_that_is_not_there():
     with pytest.raises(ValueError, match="no value or node is called 'z'; its outputs are 'y'"):
         from_onnx(one("Relu"), output="z")
+    with pytest.raises(ValueError, match="'x' is given, not made by a node; its outputs are 'y'"):
+        from_onnx(one("Relu"), output="x")
     with pytest.raises(ValueError, match="no value or node is called ''; its outputs are 'y'"):  # as nameless nodes are
         from_onnx(one("Relu"), output="")
     with pytest.raises(ValueError, match="has no layer with weights, so that nothing is its 'features'"):
