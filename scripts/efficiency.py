@@ -1,26 +1,27 @@
 """Predict how well training of a model scales over the ranks of an MPI job, on the networks that clusters have.
 
 The time of a rank's own shard is measured here. The time of a step's exchanges is computed from the number of messages
-and bytes that `funcnn.data_parallel.over_ranks` sends, and a network's latency and bandwidth. Under mpiexec, with two
-ranks or more, the network between the first two is measured as well.
+and bytes that `funcnn.data_parallel.over_ranks` sends, and a network's latency and bandwidth: published ones, those of
+the command line, and, under mpiexec with two ranks or more, those measured between the first two.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
-from collections.abc import Callable
 from statistics import median
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
 
-from funcnn import losses, models, tree
+from funcnn import losses, predictor, tree
 from funcnn.data_parallel import over_threads
 from funcnn.gradients import value_and_grad
 from funcnn.layer import Layer
+from funcnn.models.description import build
 
 
 class Network(NamedTuple):
@@ -30,11 +31,12 @@ class Network(NamedTuple):
     bandwidth: float
 
 
-# Between two processes on different machines, as MPI sees them: typical figures of the OSU micro-benchmarks.
+# Published figures, measured between two machines. TCP: a stream carries 9.46 Gbit/s, a message takes 20 to 30 us
+# (J. Zhuang, MPI over Multiple TCP Connections on EC2 C5n Instances, https://jiaweizhuang.github.io/blog/mpi-tcp-ec2).
+# InfiniBand HDR: 192 Gbit/s, 1.2 us (https://docs.azure.cn/en-us/virtual-machines/hbv3-performance).
 NETWORKS = {
-    "10 Gbit Ethernet": Network(30e-6, 1.1e9),
-    "25 Gbit Ethernet": Network(20e-6, 2.8e9),
-    "100 Gbit InfiniBand": Network(1.5e-6, 12e9),
+    "TCP at 10 Gbit/s": Network(25e-6, 9.46e9 / 8),
+    "InfiniBand at 200 Gbit/s": Network(1.2e-6, 192e9 / 8),
 }
 RANKS = (2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -108,32 +110,44 @@ def measure_network(comm: Any) -> Network:
     return Network(latency, large / max(message(large, 50) - latency, 1e-9))
 
 
-MODELS: dict[str, tuple[Callable[[], Layer], tuple[int, ...]]] = {
-    "convnet": (lambda: models.convnet(10), (28, 28, 1)),
-    "resnet": (lambda: models.resnet(10), (32, 32, 3)),
-    "vgg": (lambda: models.vgg(10), (32, 32, 3)),
-    "mobilenet": (lambda: models.mobilenet(10), (32, 32, 3)),
-}
+def read_model(model: str, arguments: str, in_shape: str) -> tuple[Layer, tuple[int, ...]]:
+    """Return the model of a file, or of a name and arguments, and the shape of an example."""
+    if model.endswith(".safetensors") or os.path.sep in model:
+        trained = predictor.load(model)
+        return trained.model, trained.in_shape
+    return build({"name": model, "arguments": json.loads(arguments)}), tuple(map(int, in_shape.split(",")))
 
 
 def main(
     model: Annotated[
-        str, typer.Option(help=f"One of {', '.join(MODELS)}; in Python, call `table` with your own.")
+        str, typer.Option(help="A function of funcnn.models, or a file that funcnn train --output wrote.")
     ] = "resnet",
+    arguments: Annotated[str, typer.Option(help="Of the function, as JSON.")] = '{"outputs": 10}',
+    in_shape: Annotated[str, typer.Option(help="Of an example that the function's model takes.")] = "32,32,3",
     batch_size: Annotated[int, typer.Option(min=1, help="Examples of each rank in a step.")] = 64,
+    latency: Annotated[
+        float | None, typer.Option(min=0, help="Of a network, in microseconds a message; with --bandwidth.")
+    ] = None,
+    bandwidth: Annotated[
+        float | None, typer.Option(min=1e-6, help="Of this network, in GB/s between two processes.")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0, help="How long to measure a step.")] = 2.0,
 ) -> None:
-    if model not in MODELS:
-        raise typer.BadParameter(f"--model must be one of {', '.join(MODELS)}, not {model}")
+    if (latency is None) != (bandwidth is None):
+        raise typer.BadParameter("--latency and --bandwidth must be given together")
     networks = dict(NETWORKS)
+    if latency is not None and bandwidth is not None:
+        networks["given"] = Network(1e-6 * latency, 1e9 * bandwidth)
     if int(os.environ.get("PMI_SIZE", os.environ.get("OMPI_COMM_WORLD_SIZE", "1"))) > 1:
         from mpi4py import MPI
 
-        networks = {"here": measure_network(MPI.COMM_WORLD), **NETWORKS}
+        networks["here"] = measure_network(MPI.COMM_WORLD)
         if MPI.COMM_WORLD.rank:
             return
-    make, in_shape = MODELS[model]
-    print(table(make(), in_shape, batch_size, networks, seconds))
+    try:
+        print(table(*read_model(model, arguments, in_shape), batch_size, networks, seconds))
+    except (ValueError, TypeError, OSError) as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def table(

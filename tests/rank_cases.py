@@ -6,6 +6,7 @@ import sys
 import numpy as np
 from arrays import normal
 from mpi4py import MPI
+from sources import Strict
 
 from funcnn import data, data_parallel, losses, optim, training, tree
 from funcnn.combinators import residual, serial
@@ -15,6 +16,7 @@ from funcnn.layers import batch_norm, conv2d, dense, dropout, flatten, global_av
 
 COMM = MPI.COMM_WORLD
 X = normal(23, 6, 6, 2)
+X32 = X.astype(np.float32)
 LABELS = np.random.default_rng(0).integers(0, 3, 23)
 WEIGHTS = np.where(np.arange(23) < 8, 0.0, np.linspace(0.1, 5, 23))
 PLAIN = serial(conv2d(4, 3, padding="same"), tanh(), max_pool(2), flatten(), dense(3))
@@ -87,23 +89,25 @@ def shards_are_numbered_over_all_ranks():
         tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14), got, other)
 
 
-def fitted(**options):
+def fitted(x=X32, **changes):
+    options = {
+        "augment": data.random_shift,
+        "mix": data.mixup,
+        "validation": (X32[:9], data.one_hot(LABELS[:9], 3)),
+        "metrics": {"loss": lambda outputs, targets: float(losses.softmax_cross_entropy(outputs, targets)[0])},
+    } | changes
     steps = 2 * 5
     optimizer = optim.chain(optim.clip_by_global_norm(1.0), optim.sgd(optim.cosine(0.1, steps), momentum=0.9))
     return training.fit(
         NORMALIZED,
         losses.softmax_cross_entropy,
         optimizer,
-        X.astype(np.float32),
+        x,
         data.one_hot(LABELS, 3),
         epochs=2,
         batch_size=5,  # the last one has 3
         key=(7,),
         sample_weight=1 + WEIGHTS,
-        augment=data.random_shift,
-        mix=data.mixup,
-        validation=(X[:9].astype(np.float32), data.one_hot(LABELS[:9], 3)),
-        metrics={"loss": lambda outputs, targets: float(losses.softmax_cross_entropy(outputs, targets)[0])},
         **options,
     )
 
@@ -123,6 +127,20 @@ def epochs():
     for batch_size in (256, 4):
         alone = training.predict(NORMALIZED, params, state, X, batch_size, threads=COMM.size)
         assert_same(training.predict(NORMALIZED, params, state, X, batch_size, comm=COMM, threads=1), alone)
+
+
+def each_rank_reads_and_augments_its_own_rows():
+    training.over_ranks = functools.partial(data_parallel.over_ranks, min_work=0)
+    shift = functools.partial(data.random_shift, fraction=0.5)
+    source, options = Strict(X32), {"mix": None, "validation": None, "metrics": None}
+    got = list(fitted(source, comm=COMM, threads=1, augment=shift, **options))
+    wanted = list(fitted(threads=COMM.size, augment=lambda key, x: shift(key, x), **options))
+    for a, b in zip(got, wanted, strict=True):
+        assert_same(a.train_state.params, b.train_state.params)
+    # an example to see its shape; of the last batches, the first ranks read one of three examples each
+    assert source.reads[0] == 1
+    rows = COMM.allgather(sum(source.reads[1:]))
+    assert sum(rows) == 2 * len(X) and max(rows) <= 2 * (4 * -(-5 // COMM.size) + -(-3 // COMM.size)), rows
 
 
 def message_of(run):
@@ -146,7 +164,10 @@ def ranks_that_drift_apart():
     assert (": 1 epochs of 23 examples in batches of 64; 2 epochs" in message) == (COMM.size > 1)
 
 
-CASES = (one_step, shards_are_numbered_over_all_ranks, epochs, ranks_that_drift_apart)
+CASES = (
+    one_step, epochs, each_rank_reads_and_augments_its_own_rows, shards_are_numbered_over_all_ranks,
+    ranks_that_drift_apart,
+)  # fmt: skip
 
 if __name__ == "__main__":
     for name in sys.argv[1:]:

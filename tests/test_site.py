@@ -52,7 +52,7 @@ def test_every_page_is_in_the_index():
 def test_training(tmp_path):
     after, printed = run_page("training.md", tmp_path)
     assert float(re.search(r"best \d+: ([\d.]+)", printed[0])[1]) > 0.9
-    assert "53,002" in printed[2]
+    assert "53,002" in printed[3]
     assert after["saved"].train_state.step == 10 and after["epoch"].train_state.step == 16
     assert after["grads"].keys() == after["train_state"].params.keys()
 

@@ -1,5 +1,7 @@
 """Training on data that are read in parts: the same numbers, and never more rows than a batch at a time."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from arrays import normal
@@ -7,8 +9,9 @@ from sources import Strict
 
 from funcnn import data, losses, metrics, optim, training, tree
 from funcnn.combinators import serial
-from funcnn.data import Mapped, Selected
-from funcnn.data_parallel import over_threads
+from funcnn.data import Examplewise, Mapped, Selected
+from funcnn.data.examplewise import augment_sources
+from funcnn.data_parallel import over_ranks, over_threads
 from funcnn.gradients import value_and_grad
 from funcnn.layers import conv2d, dense, flatten, tanh
 
@@ -78,6 +81,40 @@ def test_each_shard_reads_its_own_rows():
     expected, expected_grads, _ = threaded(params, state, X[batch], LABELS[batch])
     assert value == expected
     tree.map(np.testing.assert_array_equal, grads, expected_grads)
+
+
+@pytest.mark.parametrize("shards, reads", [(1, [11]), (2, [5, 6]), (4, [2, 3, 3, 3]), (16, [1] * 11)])
+def test_each_shard_reads_and_augments_its_own_rows(shards, reads):
+    params, state, _ = MODEL.init((0,), (4, 4, 1))
+    source, batch = Strict(X), np.random.default_rng(1).permutation(23)[:11]
+    augmented = augment_sources(data.random_shift, source)((3,), Selected(source, batch))
+    threaded = over_threads(value_and_grad(MODEL, losses.softmax_cross_entropy), shards, min_work=0)
+    source.reads.clear()
+    value, grads, _ = threaded(params, state, augmented, LABELS[batch])
+    assert sorted(source.reads) == reads
+    expected, expected_grads, _ = threaded(params, state, data.random_shift((3,), X[batch]), LABELS[batch])
+    assert value == expected
+    tree.map(np.testing.assert_array_equal, grads, expected_grads)
+
+
+def test_training_on_shards_augments_what_whole_batches_augment(monkeypatch):
+    monkeypatch.setattr(training, "over_ranks", partial(over_ranks, min_work=0))
+    for augment in (data.random_shift, partial(data.random_crop, size=4, padding=1), data.jitter):
+        for threads in (1, 3):
+            by_rows = fit(Strict(X), LABELS, augment=augment, threads=threads, metrics={"accuracy": metrics.accuracy})
+            whole = fit(X, LABELS, augment=lambda key, x, augment=augment: augment(key, x), threads=threads)
+            assert_same(by_rows, whole)
+    alone = fit(X, LABELS, augment=data.jitter, threads=1)
+    for step, other in zip(alone, by_rows, strict=True):  # of three threads
+        np.testing.assert_allclose(step.loss, other.loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_augmentation_by_rows_that_makes_nan_is_named_with_the_example(threads, monkeypatch):
+    monkeypatch.setattr(training, "over_ranks", partial(over_ranks, min_work=0))
+    spoil = Examplewise(lambda key, x: np.where(x == X[17, 0, 0, 0], np.float32("nan"), x))
+    with pytest.raises(ValueError, match=r"the augmented x has nan at example 17$"):
+        fit(X, LABELS, augment=spoil, threads=threads)
 
 
 def test_what_is_not_finite_is_searched_by_blocks_and_named():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from funcnn import extras
+from funcnn.cli import jobs
 
 __all__ = ["main"]
 
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         from funcnn.cli import app, console
     except KeyboardInterrupt:  # importing takes a moment
-        print("funcnn: interrupted", file=sys.stderr)
+        if jobs.place().rank == 0:  # one of several processes says so
+            print("funcnn: interrupted", file=sys.stderr)
         sys.exit(130)
     console.run(app.app, "funcnn", arguments)

@@ -163,7 +163,12 @@ def test_sigterm_interrupts_a_run_which_writes_its_checkpoint(tmp_path):
     assert checkpoint.latest(tmp_path / "checkpoints" / "1")[1].train_state.step > 0
 
 
-def test_ctrl_c_while_the_command_is_imported_is_one_line(monkeypatch, capsys):
+@pytest.mark.parametrize("rank, line", [(None, "funcnn: interrupted\n"), (0, "funcnn: interrupted\n"), (1, "")])
+def test_ctrl_c_while_the_command_is_imported_is_one_line_of_all_ranks(monkeypatch, capsys, rank, line):
+    if rank is not None:
+        monkeypatch.setenv("PMI_SIZE", "2")
+        monkeypatch.setenv("PMI_RANK", str(rank))
+
     class Interrupting(importlib.abc.MetaPathFinder):
         def find_spec(self, name, path, target=None):
             if name == "funcnn.cli.app":
@@ -174,7 +179,7 @@ def test_ctrl_c_while_the_command_is_imported_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
     with pytest.raises(SystemExit) as exit_:
         cli.main(["--version"])
-    assert exit_.value.code == 130 and capsys.readouterr().err == "funcnn: interrupted\n"
+    assert exit_.value.code == 130 and capsys.readouterr().err == line
 
 
 @pytest.mark.parametrize("message", ["Unable to allocate 6 TiB for an array with shape (8, 10)", ""])

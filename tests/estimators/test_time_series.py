@@ -11,6 +11,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from funcnn import models, serial, training, tree
+from funcnn.data.examplewise import is_examplewise
 from funcnn.estimators import TimeSeriesConvClassifier, TimeSeriesConvRegressor
 from funcnn.layers import conv1d, dense, global_avg_pool, relu
 
@@ -135,6 +136,7 @@ def test_augmentation_changes_the_series_and_no_padding(augment, x):
     assert not np.array_equal(net.predict_proba(x), plain.predict_proba(x))
     scaled = np.asarray(net._scaled(net._rows(x, reset=False), np.float32))
     augmented = net._augment()((0,), scaled)
+    assert is_examplewise(net._augment()) == (not callable(augment))
     assert augmented.shape == scaled.shape and augmented.dtype == scaled.dtype
     if net.masked_:
         assert np.array_equal(augmented[..., 0], scaled[..., 0])

@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import efficiency
 
-from funcnn import models, serial
+from funcnn import models, predictor, serial
 from funcnn.layers import batch_norm, conv2d, dense, global_avg_pool
 
 FAST, SLOW = efficiency.Network(1e-9, 1e15), efficiency.Network(1e-3, 1e6)
@@ -45,3 +46,32 @@ def test_the_table_has_a_row_for_each_number_of_ranks_and_a_column_for_each_netw
     rows = lines[lines.index("ranks  slow  fast") + 1 :]
     assert [int(row.split()[0]) for row in rows] == list(efficiency.RANKS)
     assert all(re.fullmatch(r" *\d+ +\d+% +\d+%", row) for row in rows)
+
+
+def test_the_model_of_a_name_and_arguments_and_of_a_file(tmp_path, capsys):
+    description = {"name": "mlp", "arguments": {"outputs": 3, "hidden": [5]}}
+    params, state, _ = models.mlp(3, hidden=(5,)).init((0,), (4,))
+    trained = predictor.from_description(predictor.describe(description, (4,), ["a", "b", "c"]), params, state)
+    trained.save(tmp_path / "net.safetensors")
+    named = efficiency.read_model("mlp", '{"outputs": 3, "hidden": [5]}', "4")
+    for model, in_shape in (named, efficiency.read_model(str(tmp_path / "net.safetensors"), "", "")):
+        assert (str(model), in_shape) == (str(models.mlp(3, hidden=(5,))), (4,))
+    efficiency.main(str(tmp_path / "net.safetensors"), batch_size=2, latency=7.0, bandwidth=3.0, seconds=0)
+    assert "given: 7.0 us, 3.0 GB/s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"model": "mlpx"}, "funcnn.models has no 'mlpx'"),
+        ({"model": "missing.safetensors"}, "cannot read missing.safetensors"),
+        ({"arguments": "{"}, "Expecting property name"),
+        ({"in_shape": "8,8,x"}, "invalid literal"),
+        ({"in_shape": "8,8"}, "in layer"),
+        ({"latency": 3.0}, "must be given together"),
+    ],
+)
+def test_what_does_not_fit_is_one_message(changes, message):
+    with pytest.raises(typer.BadParameter) as error:
+        efficiency.main(**({"model": "convnet", "seconds": 0} | changes))
+    assert message in "\n".join([str(error.value), *getattr(error.value.__context__, "__notes__", [])])
