@@ -45,7 +45,6 @@ FLOORS = [
         "data_parallel",
         "training",
         "divergence",
-        "lr_range",
         "stopping",
         "checkpoint",
         "progress",
