@@ -4,7 +4,7 @@ VENV ?= .venv
 ARGS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help train test soak parity pretrained bench lint mutants site dist clean
+.PHONY: help train test soak parity pretrained notebook bench lint mutants site dist clean
 
 help:  ## Show this help
 	@echo "make train   train the default network on the digits; with options: make train ARGS=\"--epochs 10\""
@@ -37,6 +37,9 @@ parity: $(VENV)/parity.installed  ## Compare with PyTorch
 
 pretrained: $(VENV)/pretrained.installed  ## Compare networks that others trained with onnxruntime
 	@$(VENV)/bin/python -m pytest tests/pretrained $(ARGS)
+
+notebook: $(VENV)/notebook.installed $(VENV)/test.installed  ## Execute a notebook
+	@$(VENV)/bin/python -m pytest tests/test_notebook.py $(ARGS)
 
 bench: $(VENV)/bench.installed  ## Time training and prediction beside PyTorch and JAX
 	@$(VENV)/bin/python scripts/bench $(ARGS)
