@@ -12,6 +12,7 @@ help:  ## Show this help
 	@echo "make soak    kill training at 200 moments instead of 30, and check that resuming loses nothing"
 	@echo "make parity  compare operations, losses and optimizers with PyTorch, run in aeon and sktime (installs them: gigabytes)"
 	@echo "make pretrained  compare networks that others trained with onnxruntime (downloads them: 0.2 gigabytes)"
+	@echo "make notebook  execute a notebook, with the kernel that it installs"
 	@echo "make bench   time training and prediction beside PyTorch and JAX (installs them: gigabytes)"
 	@echo "make lint    check style and types"
 	@echo "make mutants change the mathematics in many places, one at a time, and count how often the tests detect it"
