@@ -4,7 +4,7 @@ VENV ?= .venv
 ARGS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help train test soak parity pretrained bench lint mutants site dist clean
+.PHONY: help train test soak parity pretrained notebook bench lint mutants site dist clean
 
 help:  ## Show this help
 	@echo "make train   train the default network on the digits; with options: make train ARGS=\"--epochs 10\""
@@ -12,6 +12,7 @@ help:  ## Show this help
 	@echo "make soak    kill training at 200 moments instead of 30, and check that resuming loses nothing"
 	@echo "make parity  compare operations, losses and optimizers with PyTorch, run in aeon and sktime (installs them: gigabytes)"
 	@echo "make pretrained  compare networks that others trained with onnxruntime (downloads them: 0.2 gigabytes)"
+	@echo "make notebook  execute a notebook, with the kernel that it installs"
 	@echo "make bench   time training and prediction beside PyTorch and JAX (installs them: gigabytes)"
 	@echo "make lint    check style and types"
 	@echo "make mutants change the mathematics in many places, one at a time, and count how often the tests detect it"
@@ -37,6 +38,9 @@ parity: $(VENV)/parity.installed  ## Compare with PyTorch
 
 pretrained: $(VENV)/pretrained.installed  ## Compare networks that others trained with onnxruntime
 	@$(VENV)/bin/python -m pytest tests/pretrained $(ARGS)
+
+notebook: $(VENV)/notebook.installed $(VENV)/test.installed  ## Execute a notebook
+	@$(VENV)/bin/python -m pytest tests/test_notebook.py $(ARGS)
 
 bench: $(VENV)/bench.installed  ## Time training and prediction beside PyTorch and JAX
 	@$(VENV)/bin/python scripts/bench $(ARGS)

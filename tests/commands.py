@@ -2,7 +2,6 @@
 
 import io
 import os
-import pty
 import re
 import runpy
 import select
@@ -14,6 +13,8 @@ import time
 import traceback
 import warnings
 from pathlib import Path
+
+import systems
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE")}
 ROOT = Path(__file__).parents[1]
@@ -118,7 +119,7 @@ def start_on_a_terminal(command, *, encoding="utf-8", **options):
 
 def bytes_on_a_terminal(command, *, columns=100, interrupt_at=None, cwd=None, stdout=None, **environment):
     """Run a command with a terminal for stdin, stderr and, by default, stdout; return its bytes and the exit code."""
-    control, terminal = pty.openpty()
+    control, terminal = systems.terminal()
     env = ENVIRONMENT | {"TERM": "xterm-256color", "COLUMNS": str(columns), **environment}
     words, process = list(map(str, command)), None
     at = 3 if words[1] == "-m" else 2

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import systems
 import threadpoolctl
 
 from funcnn import blas, data_parallel, gradients, losses, metrics, optim, profiling, serial, training
@@ -103,6 +104,7 @@ def test_only_the_outermost_block_restores_the_number():
         assert blas_threads() == {1}
 
 
+@systems.needs("fork")
 def test_a_process_forked_within_a_block_begins_outside_of_it():
     with blas.one_thread:
         child = os.fork()

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import safetensors.numpy
+import systems
 from arrays import layouts, normal
 
 from funcnn import checkpoint, models, tree
@@ -263,6 +264,7 @@ def test_random_bytes_are_the_typed_error(path):
                 checkpoint.load(path)
 
 
+@systems.needs_module("resource")
 def test_reading_takes_no_more_memory_than_a_few_times_the_file(tmp_path):
     for number, content in enumerate(HOSTILE.values()):
         (tmp_path / f"{number}.safetensors").write_bytes(content)
@@ -288,6 +290,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert int(run.stdout) < 50_000  # kB
 
 
+@systems.needs("mkfifo")
 def test_paths_that_are_no_files(tmp_path):
     with pytest.raises(CheckpointError, match=r"cannot read .*missing: No such file or directory"):
         checkpoint.load(tmp_path / "missing")
@@ -454,6 +457,7 @@ def test_a_full_disk_leaves_the_older_files(tmp_path, monkeypatch, name):
     assert os.listdir(tmp_path) == [older.name] and older.read_bytes() == content
 
 
+@systems.needs_module("resource")
 def test_a_file_larger_than_may_be_written_leaves_the_older_one(tmp_path):
     # the limit makes a real write fail in the middle, in its own process
     probe = f"""
@@ -474,6 +478,7 @@ checkpoint.add({str(tmp_path)!r}, make(100000), keep=1)
     assert checkpoint.latest(tmp_path).checkpoint.train_state.step == 1
 
 
+@systems.needs("mkfifo")
 def test_paths_that_cannot_be_written(tmp_path):
     with pytest.raises(OSError, match=r"cannot write .*: it is a directory"):
         checkpoint.save(tmp_path, make())

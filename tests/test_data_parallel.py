@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+import systems
 from arrays import normal
 
 from funcnn import blas, data_parallel, gradients, losses, metrics, models, ops, optim, training, tree
@@ -472,6 +473,7 @@ print(os.waitpid(child, 0)[1], grad_fn(params, state, x, labels)[0] == value)
 """
 
 
+@systems.needs("fork")
 @pytest.mark.parametrize("without", [False, True], ids=["with threadpoolctl", "without"])
 def test_a_forked_process_has_workers_of_its_own(without):
     script = FORKED.format(without=without)
@@ -479,6 +481,7 @@ def test_a_forked_process_has_workers_of_its_own(without):
     assert run.stdout == "0 True\n", run.stderr
 
 
+@systems.needs("sched_setaffinity")
 def test_the_core_count_is_what_the_process_may_use():
     everywhere = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(everywhere)})

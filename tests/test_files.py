@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import systems
 
 from funcnn import files
 
@@ -66,6 +67,7 @@ def test_an_interrupt_leaves_nothing_behind(path, monkeypatch):
     assert os.listdir(path.parent) == []
 
 
+@systems.needs("mkfifo")
 @pytest.mark.parametrize("check", [files.check_writable, lambda path: files.write_atomic(path, "x")])
 def test_paths_that_cannot_be_written(tmp_path, check):
     (tmp_path / "file").write_text("x")

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import systems
 from mpi import MPIEXEC, needs_mpi
 
 from funcnn import checkpoint, tree
 
+pytestmark = systems.needs("fork")
 KILLS = int(os.environ.get("FUNCNN_KILLS", "30"))
 FOLDER = Path(__file__).parent
 

@@ -14,7 +14,6 @@ from funcnn import (
     intermediates,
     layers,
     losses,
-    lr_range,
     metrics,
     models,
     optim,
@@ -41,7 +40,7 @@ def displayed():
     epoch = next(epochs)
     description = predictor.describe({"name": "mlp", "arguments": {"outputs": 3}}, (6,), ["<a>", "b&c", "d"])
     trained = predictor.from_description(description, *models.mlp(outputs=3).init((0,), (6,))[:2])
-    found = lr_range.LearningRates(np.array([0.1, 1.0]), np.array([0.5, np.inf]), 0.7, 0.05, "half of the best")
+    found = training.LearningRates(np.array([0.1, 1.0]), np.array([0.5, np.inf]), 0.7, 0.05, "half of the best")
     network = MODEL, losses.softmax_cross_entropy, PARAMS, STATE, X, LABELS
     return {
         "layer": (MODEL, "serial(dense(4), relu(), dense(3))"),

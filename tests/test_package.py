@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import systems
+
 import funcnn
 
 PROBE = """
@@ -45,7 +47,6 @@ FLOORS = [
         "data_parallel",
         "training",
         "divergence",
-        "lr_range",
         "stopping",
         "checkpoint",
         "progress",
@@ -98,6 +99,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@systems.needs_module("resource")
 def test_memory_freed_is_kept_for_the_next_step_by_what_trains_and_not_by_the_import():
     numpy_alone, imported, training = (
         int(subprocess.run([sys.executable, "-c", FAULTS, name], capture_output=True, text=True, check=True).stdout)

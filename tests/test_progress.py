@@ -2,7 +2,6 @@
 
 import io
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import threading
 import commands
 import numpy as np
 import pytest
+import systems
 
 from funcnn.progress import with_progress
 from funcnn.training import Epoch, Step, TrainState
@@ -75,7 +75,7 @@ def test_training_goes_on_without_a_stderr_or_with_a_broken_one_of_the_caller(mo
 
 
 def test_training_goes_on_when_the_terminal_hangs_up(monkeypatch):
-    control, terminal = pty.openpty()
+    control, terminal = systems.terminal()
     monkeypatch.setenv("TERM", "xterm-256color")
     failed = []
     monkeypatch.setattr(threading, "excepthook", failed.append)

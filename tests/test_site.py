@@ -9,14 +9,16 @@ import functools
 import importlib
 import re
 import shlex
+import sys
 import tomllib
+import types
 from pathlib import Path
 
 import pytest
 import typer
 from documents import blocks, paste
 
-from funcnn import models, predictor
+from funcnn import history, models, predictor
 from funcnn.cli import app as command_line
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +57,34 @@ def test_training(tmp_path):
     assert "53,002" in printed[3]
     assert after["saved"].train_state.step == 10 and after["epoch"].train_state.step == 16
     assert after["grads"].keys() == after["train_state"].params.keys()
+    assert len(history.read(tmp_path / "run.jsonl")) == 2 == len((tmp_path / "run.csv").read_text().splitlines()) - 1
+
+
+def test_examples_for_other_tools(tmp_path, monkeypatch):
+    """With modules in their place, which record what they are told."""
+    told = []
+
+    class SummaryWriter(contextlib.nullcontext):
+        def add_scalar(self, name, value, step):
+            told.append((name, value, step))
+
+    def log_metrics(values, step):
+        told.extend((name, value, step) for name, value in values.items())
+
+    tools = {
+        "tensorboardX": types.SimpleNamespace(SummaryWriter=lambda folder: SummaryWriter(SummaryWriter())),
+        "mlflow": types.SimpleNamespace(start_run=contextlib.nullcontext, log_metrics=log_metrics),
+    }
+    record = history.History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
+    epochs = [types.SimpleNamespace(epoch=row["epoch"], row=row) for row in record]
+    variables = dict.fromkeys(["model", "loss", "x", "labels", "optim"], types.SimpleNamespace(adam=float))
+    variables["training"] = types.SimpleNamespace(fit=lambda *_, **__: epochs)
+    variables["epoch_row"] = lambda epoch: epoch.row
+    for name, module in tools.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    for block in blocks(SITE / "training.md", "py"):
+        paste(block, variables)
+    assert told == 2 * [("epoch", 1, 1), ("loss", 0.5, 1), ("epoch", 2, 2), ("loss", 0.25, 2)]
 
 
 def test_predictor(tmp_path):
@@ -92,6 +122,7 @@ def test_layers(tmp_path):
 
 def test_pictures(tmp_path):
     after, _ = run_page("pictures.md", tmp_path)
+    assert (tmp_path / "kernels.svg").read_text().startswith("<svg")
     assert after["where"].shape == (3, 4, 4) and after["saliency"].shape == (3, 8, 8, 1)
     assert len(after["rows"]) == len(after["times"]) == len(after["maps"])
 

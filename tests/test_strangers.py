@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+import systems
 
 from funcnn import checkpoint, keys, models, optim, predictor, training
 from funcnn.checkpoint import Checkpoint, CheckpointError
@@ -252,6 +253,7 @@ def test_every_mutation_is_loaded_or_refused_by_name(tmp_path, name):
     assert 20 < refused < 60
 
 
+@systems.needs_module("resource")
 def test_the_memory_is_that_of_the_file(tmp_path):
     """In a process that may have no more than 512 MB beside what it has after the imports."""
     for number, (name, arguments) in enumerate(

@@ -12,7 +12,7 @@ import typer
 
 from funcnn import checkpoint
 from funcnn.checkpoint import Checkpoint
-from funcnn.cli import console, jobs, pretrained, report, runs, training_loop
+from funcnn.cli import console, find_rate, jobs, pretrained, report, runs, training_loop
 from funcnn.cli.console import UsageError
 from funcnn.cli.options import Cache, CacheName, SkipBroken
 from funcnn.cli.outputs import check_history, check_outputs, check_replaceable, is_inside
@@ -320,6 +320,14 @@ def main(
             rich_help_panel=EVALUATION,
         ),
     ] = None,
+    find_lr: Annotated[
+        bool,
+        typer.Option(
+            "--find-lr",
+            help="Try learning rates instead, each for a few steps, and suggest one. No model is saved.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = False,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -374,6 +382,13 @@ def main(
             "--folds trains several networks and keeps none: it cannot be combined with --output, --history, "
             "--early-stopping, or checkpoints"
         )
+    if find_lr and (folds or output or resume or checkpoints or checkpoint_every or history or early_stopping):
+        raise UsageError(
+            "--find-lr trains no network to the end: it cannot be combined with --folds, --output, --resume, "
+            "--history, --early-stopping, or checkpoints"
+        )
+    if find_lr and ranks.size > 1:
+        raise UsageError("--find-lr runs in one process")
     if history_steps and not history:
         raise UsageError("--history-steps needs --history FILE")
     if ranks.rank:
@@ -457,6 +472,9 @@ def main(
     if dataset.splits:
         own = [name for name, part in zip(Splits._fields, dataset.splits, strict=True) if len(part)]
         log(f"{run.data}: the parts {', '.join(own)} are its folders'")
+    if find_lr:
+        find_rate.print_rates(find_rate.find_rate(run, network, initial, dataset, splits), as_json)
+        return
     policy = training_loop.CheckpointPolicy(
         folder,
         checkpoint_every,

@@ -34,8 +34,8 @@ SCHEDULES: Mapping[str, Callable[[float, int], Schedule]] = {
     "warmup-cosine": lambda rate, steps: warmup_cosine(rate, steps // 10, steps),
     "one-cycle": lambda rate, steps: one_cycle(rate, steps),
 }
-# From (schedule, weight decay).
-OPTIMIZERS: Mapping[str, Callable[[Schedule, float], Optimizer]] = {
+# From (learning rate or schedule, weight decay).
+OPTIMIZERS: Mapping[str, Callable[[float | Schedule, float], Optimizer]] = {
     "sgd": lambda rate, decay: sgd(rate, weight_decay=decay),
     "momentum": lambda rate, decay: sgd(rate, momentum=0.9, nesterov=True, weight_decay=decay),
     "adam": lambda rate, decay: adam(rate, weight_decay=decay),

@@ -3,7 +3,6 @@
 import importlib.abc
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import commands
 import numpy as np
 import pytest
 import screens
+import systems
 
 from funcnn import checkpoint, cli
 from funcnn.characters import visible
@@ -133,7 +133,7 @@ def test_python_without_streams(tmp_path, monkeypatch):
 
 def test_a_terminal_that_hangs_up_interrupts_a_run_which_writes_its_checkpoint(tmp_path):
     make_rows(tmp_path)
-    control, terminal = pty.openpty()
+    control, terminal = systems.terminal()
     options = (*TRAIN[:5], "--epochs", "1000000")
     words = (sys.executable, *commands.FUNCNN, *options)
     environment = commands.ENVIRONMENT | {"TERM": "xterm-256color"}

@@ -21,9 +21,9 @@ from funcnn.cli import jobs
 # report; for the others, the run of `killed_run` is imported sooner.
 FAILING = """
 import os, signal, sys
-from funcnn import training
+from funcnn.training import loop
 
-update = training._update
+update = loop._update
 
 def failing(grad_fn, optimizer, train_state, *arguments):
     if train_state.step == 2 and os.environ["PMI_RANK"] == "1":
@@ -34,7 +34,7 @@ def failing(grad_fn, optimizer, train_state, *arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     return update(grad_fn, optimizer, train_state, *arguments)
 
-training._update = failing
+loop._update = failing
 if sys.argv[1] == "raises":
     from funcnn.cli import main
     main(["train", *sys.argv[2:]])

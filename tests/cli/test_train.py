@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import screens
 import shapes
+import systems
 import typer
 from commands import CONTROL, ENVIRONMENT
 
@@ -528,6 +529,7 @@ def test_a_run_resumes_from_a_folder_that_has_become_read_only(two_runs, capsys,
     assert contents(two_runs / "A") == before
 
 
+@systems.needs("mkfifo")
 def test_a_pipe_to_resume_from_is_never_opened(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     code, _, errors = screens.command(monkeypatch, "train", "--resume", tmp_path / "pipe")

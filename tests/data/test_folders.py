@@ -7,6 +7,7 @@ import socket
 
 import numpy as np
 import pytest
+import systems
 from PIL import Image
 
 from funcnn import data
@@ -104,6 +105,7 @@ def test_one_class_may_be_called_like_a_part(tmp_path):
     assert data.open(classes_of(tmp_path, "train", "trainer", "contest")).classes == ["contest", "train", "trainer"]
 
 
+@systems.needs("mkfifo")
 def test_fifos_and_sockets_are_never_opened(tmp_path, monkeypatch):
     classes_of(tmp_path, "cat", "dog")
     os.mkfifo(tmp_path / "cat" / "pipe.png")

@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import systems
 from arrays import normal
 
 from funcnn import ops
@@ -116,7 +117,7 @@ def test_threads_that_compute_the_same_entry_count_it_once(limit):
     assert 1000 < caching.cached_bytes() < 4000
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@systems.needs("fork")
 def test_a_forked_process_does_not_wait_for_a_lock_of_its_parent():
     with caching._CACHE.lock:
         child = os.fork()

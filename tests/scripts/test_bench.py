@@ -14,6 +14,7 @@ from pathlib import Path
 import commands
 import numpy as np
 import pytest
+import systems
 from commands import CONTROL, ENVIRONMENT
 from mpi import needs_mpi
 
@@ -222,6 +223,7 @@ def test_rounds_take_as_long_as_asked(scripts, wait):
     assert 10 <= steps <= 45 and sum(taken) >= steps / 2
 
 
+@systems.needs("sched_setaffinity")
 def test_threads_bind_the_worker_to_so_many_cores(tmp_path):
     env = fake(tmp_path, "torch", "import os; raise ImportError(f'cores: {len(os.sched_getaffinity(0))}')")
     result = run("--job", "seed", "--framework", "torch", "--threads", 1, *SHORT, env=env)

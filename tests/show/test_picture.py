@@ -83,7 +83,7 @@ def test_arguments_that_do_not_fit_are_named(trained, dataset):
     ]:
         with pytest.raises(ArgumentError, match=message):
             call()
-    with pytest.raises(ValueError, match="^slow has no history of loss or accuracy"):
+    with pytest.raises(ValueError, match=r"^slow has no history of loss or accuracy"):
         show.curves({"slow": [{"epoch": 1}]})
 
 

@@ -1,9 +1,4 @@
-"""Training and prediction.
-
-`fit` trains for epochs, as an iterator over records. `update` is a single step, for your own loops. `predict` and
-`evaluate` compute outputs and metrics in batches. All but `update` take sources (`funcnn.data.lazy`) as they take
-arrays: memory maps, arrays of h5py and zarr, and what is prepared batch by batch. These are never read whole.
-"""
+"""Epochs, steps, predictions and metrics: the training loop. See `funcnn.training`."""
 
 from __future__ import annotations
 
@@ -38,6 +33,7 @@ __all__ = [
     "EpochIterator",
     "EpochPlan",
     "Metric",
+    "Mixing",
     "Step",
     "TrainState",
     "evaluate",

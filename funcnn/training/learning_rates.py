@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import checks, extras, html, optim, training
+from funcnn import checks, extras, html, optim
 from funcnn.data.examplewise import Augmentation
 from funcnn.divergence import DivergenceError
 from funcnn.keys import Key
 from funcnn.layer import Layer
 from funcnn.losses import Loss
 from funcnn.optim import Optimizer
-from funcnn.training import Mixing, TrainState
+from funcnn.training import loop
+from funcnn.training.loop import Mixing, TrainState
 from funcnn.tree import Array
 
 __all__ = ["LearningRates", "lr_range"]
@@ -157,19 +158,19 @@ def lr_range(
     if first is None:
         if key is None:
             raise ValueError("lr_range: needs a key such as (0,), or resume")
-        first = training.start(model, optimizer, np.shape(x)[1:], key=key)
+        first = loop.start(model, optimizer, np.shape(x)[1:], key=key)
     first = first._replace(opt_state=optimizer.init(first.params), losses=(), plan=None)
 
     def losses_at(rate: float, limit: float) -> list[float]:
         """Return the losses of the steps at a rate, which end early with one above a limit."""
         opt_state = optim.set_learning_rate(first.opt_state, rate)
-        records = training.fit(
+        records = loop.fit(
             model, loss, optimizer, x, targets, epochs=first.epoch + steps, batch_size=batch_size, threads=threads,
             resume=first._replace(opt_state=opt_state), sample_weight=sample_weight, augment=augment, mix=mix,
         ).steps()  # fmt: skip
         losses: list[float] = []
         try:
-            for record in islice((record for record in records if isinstance(record, training.Step)), steps):
+            for record in islice((record for record in records if isinstance(record, loop.Step)), steps):
                 if rate and not losses and optim.learning_rate(record.train_state.opt_state) != rate:
                     raise ValueError("lr_range: the optimizer has a schedule; make it with a number instead")
                 losses.append(record.loss)

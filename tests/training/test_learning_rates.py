@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from funcnn import losses, lr_range, models, optim, training, tree
+from funcnn import losses, models, optim, training, tree
 from funcnn.layers import dense
 from funcnn.optim import schedules
 
@@ -20,7 +20,7 @@ def quadratic(largest_curvature, condition=10.0):
 
 def search(optimizer=None, curvature=1.0, **options):
     x, targets = quadratic(curvature)
-    return lr_range.lr_range(MODEL, losses.mse, optimizer or optim.sgd(1.0), x, targets, **{"key": (0,), **options})
+    return training.lr_range(MODEL, losses.mse, optimizer or optim.sgd(1.0), x, targets, **{"key": (0,), **options})
 
 
 @pytest.mark.parametrize("curvature", [0.01, 1.0, 300.0])
@@ -39,7 +39,7 @@ def test_the_suggestion_trains_nearly_as_well_as_the_best_constant_rate(optimize
     x = RNG.normal(size=(96, 12)).astype(np.float32)
     labels = (x @ RNG.normal(size=(12, 3))).argmax(axis=1)
     model, loss = models.mlp(3, hidden=(8,)), losses.softmax_cross_entropy
-    found = lr_range.lr_range(model, loss, optimizer, x, labels, key=(0,), batch_size=32)
+    found = training.lr_range(model, loss, optimizer, x, labels, key=(0,), batch_size=32)
 
     def trained(rate):
         start = training.start(model, optimizer, (12,), key=(0,))
@@ -82,7 +82,7 @@ def test_data_that_are_not_finite_are_an_error_and_no_divergence():
     x, targets = quadratic(1.0)
     x[1, 1] = np.nan
     with pytest.raises(ValueError, match=r"x\[1\]|example 1"):
-        lr_range.lr_range(MODEL, losses.mse, optim.sgd(1.0), x, targets, key=(0,))
+        training.lr_range(MODEL, losses.mse, optim.sgd(1.0), x, targets, key=(0,))
 
 
 @pytest.mark.parametrize(
