@@ -511,6 +511,7 @@ def test_every_model_is_rebuilt_from_json(name):
         "vgg": {"outputs": 4, "blocks": [[4], [8]]},
         "mobilenet": {"outputs": 4, "stem": [4, 1], "blocks": [[8, 2]]},
         "network": {"nodes": [{"layer": "conv2d", "arguments": {"features": 2, "kernel_size": [3, 1]}}]},
+        "described": {"layer": {"layer": "conv2d", "arguments": {"features": 2, "kernel_size": [3, 1]}}},
         "ensemble": {"member": {"name": "mlp", "arguments": {"outputs": 4}}, "members": 2},
         "inception_time": {"outputs": 4, "depth": 3, "channels": 4, "kernel_sizes": [8, 4], "masked": True},
     }.get(name, {"outputs": 4})

@@ -54,6 +54,7 @@ def test_rows_follow_the_data():
 OF_ARGUMENTS = {
     "network": {"nodes": [{"layer": "conv2d", "arguments": {"features": 4, "kernel_size": 3}}]},
     "fine_tuned": {"body": {"name": "convnet", "arguments": {}}, "frozen_layers": 2},
+    "described": {"layer": {"layer": "conv2d", "arguments": {"features": 4, "kernel_size": 3}}},
     "ensemble": {"member": {"name": "convnet", "arguments": {"channels": [4]}}, "members": 2},
 }
 OF_SERIES = {"fcn", "inception_time", "resnet1d"}
