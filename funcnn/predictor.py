@@ -1,6 +1,7 @@
 """A trained model with everything needed to use it: its parameters, its preprocessing and its classes.
 
-`load` reads what ``funcnn train`` wrote; it needs NumPy and safetensors, nothing else. The file is a checkpoint
+`load` reads what ``funcnn train`` wrote; it needs NumPy and safetensors, nothing else, unless onnxruntime computes the
+network (`Predictor.with_runtime`). The file is a checkpoint
 (`funcnn.checkpoint`), and what is not an array is in its description, a dict of what JSON can hold:
 
 - ``model``: ``name`` of a function in `funcnn.models` and its ``arguments``, from which the network is rebuilt.
@@ -28,17 +29,19 @@ import reprlib
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import is_
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import checkpoint, checks, data, fitted, html, losses, ops, training
+from funcnn import checkpoint, checks, data, fitted, html, losses, ops, serving, training
 from funcnn.checkpoint import Checkpoint, CheckpointError
 from funcnn.data.examples import as_floats, check_finite, examples_and_scale, warn_of_no_negatives
 from funcnn.data.images import FITS
 from funcnn.data.lazy import as_source, extent
 from funcnn.layer import Layer
+from funcnn.serving import Session
 from funcnn.summary import summary
 from funcnn.training import TrainState
 from funcnn.tree import Array, Tree
@@ -57,6 +60,8 @@ __all__ = [
 
 # The numbers of an example: above it, a file's description is nonsense that would take the memory.
 _LARGEST_EXAMPLE = 2**24
+
+RUNTIMES = ("numpy", "onnxruntime", "auto")
 
 
 class Predictor(NamedTuple):
@@ -77,6 +82,8 @@ class Predictor(NamedTuple):
         As this module's docstring says. `save` needs its entry ``model``.
     history : list of dict
         A record of each epoch.
+    session : funcnn.serving.Session, optional
+        What computes the network's outputs instead of NumPy; see `with_runtime`.
 
     Examples
     --------
@@ -104,6 +111,65 @@ class Predictor(NamedTuple):
     preprocessing: dict[str, Any]
     description: dict[str, Any]
     history: list[dict[str, Any]] = []  # noqa: RUF012 never modified
+    session: Session | None = None
+
+    def with_runtime(self, runtime: str) -> Predictor:
+        """Return the same predictor, whose network another library computes, or NumPy again.
+
+        Parameters
+        ----------
+        runtime : "numpy", "onnxruntime" or "auto"
+            "onnxruntime" (extra ``serve``) is several times as fast. It gets the network by our ONNX export, and its
+            outputs for four random examples in the range of the training are compared with ours. "auto" takes it where
+            it is installed, the network can be exported and the outputs agree; NumPy otherwise.
+
+        Returns
+        -------
+        Predictor
+            It can be pickled. Results differ from NumPy's by rounding.
+
+        Raises
+        ------
+        ImportError
+            For "onnxruntime", if it or onnx is not installed.
+        ValueError
+            For another ``runtime``. For "onnxruntime", if the network cannot be exported, naming the layer, or an
+            output differs by more than `funcnn.serving.TOLERANCE` of the largest.
+
+        Warns
+        -----
+        UserWarning
+            For "auto", in the cases of such a ValueError.
+
+        Examples
+        --------
+        >>> description = describe({"name": "mlp", "arguments": {"outputs": 3}}, (2,), ["a", "b", "c"])
+        >>> predictor = from_description(description, *checkpoint.rebuild(description).init((0,), (2,))[:2])
+        >>> fast = predictor.with_runtime("onnxruntime")
+        >>> bool(np.allclose(fast.outputs([[0.5, 1.0]]), predictor.outputs([[0.5, 1.0]]), atol=1e-6))
+        True
+        """
+        if runtime not in RUNTIMES:
+            raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, not {runtime!r}")
+        session = None
+        if runtime != "numpy":
+            try:
+                session = serving.start(self.model, self.params, self.state, self._random_examples())
+            except (ImportError, ValueError) as error:
+                if runtime == "onnxruntime":
+                    raise
+                if isinstance(error, ValueError):
+                    message = f"NumPy computes the network, as onnxruntime cannot: {checkpoint.brief(error)}"
+                    warnings.warn(message, stacklevel=2)
+        return self._replace(session=session)
+
+    def _random_examples(self) -> Array:
+        """Return examples as the network takes them, in the range of the training."""
+        rng, known = np.random.default_rng(0), self.preprocessing
+        if "range" in known:
+            least, largest = known["range"]
+            return self.prepare(rng.uniform(least, largest, (4, *self.in_shape)), warn_of_range=False)
+        return rng.standard_normal((4, *self.in_shape), np.float32)
 
     def _repr_html_(self) -> str:
         model = self.description.get("model") or {}
@@ -186,7 +252,13 @@ class Predictor(NamedTuple):
         (2, 3)
         """
         x = self.prepare(x, full_scale=full_scale, warn_of_range=warn_of_range)
-        outputs = training.predict(self.model, self.params, self.state, x, threads=threads)
+        session, network = self.session, (self.model, self.params, self.state)
+        if session is None or not len(x):
+            outputs = training.predict(*network, x, threads=threads)
+        elif all(map(is_, session.made_of, network)):
+            outputs = session.outputs(x, threads)
+        else:
+            raise ValueError("the predictor's session is of another network or other parameters: call with_runtime")
         broken = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
         if broken.size:
             raise ValueError(
@@ -317,7 +389,7 @@ class Predictor(NamedTuple):
         checkpoint.save(path, Checkpoint(train_state, description, None, saved.history))
 
 
-def load(path: str | os.PathLike[str]) -> Predictor:
+def load(path: str | os.PathLike[str], *, runtime: str = "numpy") -> Predictor:
     """Read a trained model.
 
     Parameters
@@ -325,6 +397,8 @@ def load(path: str | os.PathLike[str]) -> Predictor:
     path : path
         A file that ``funcnn train --output`` or `Predictor.save` wrote, a checkpoint, or a folder of checkpoints, of
         which the newest counts. If that cannot be read, the one before is taken, with a warning.
+    runtime : "numpy", "onnxruntime" or "auto"
+        What computes the network, as in `Predictor.with_runtime`.
 
     Returns
     -------
@@ -334,6 +408,8 @@ def load(path: str | os.PathLike[str]) -> Predictor:
     ------
     funcnn.checkpoint.CheckpointError
         If no checkpoint can be read, or its description lacks the model or the data.
+    ImportError, ValueError
+        As `Predictor.with_runtime` does.
 
     Examples
     --------
@@ -355,9 +431,10 @@ def load(path: str | os.PathLike[str]) -> Predictor:
         saved = checkpoint.load(path)
     trained = saved.best or saved.train_state
     try:
-        return from_description(saved.description, trained.params, trained.state, saved.history)
+        predictor = from_description(saved.description, trained.params, trained.state, saved.history)
     except checkpoint.MALFORMED as error:
         raise CheckpointError(f"{path} does not describe its model and data: {checkpoint.brief(error)}") from None
+    return predictor.with_runtime(runtime)
 
 
 def from_description(

@@ -53,7 +53,7 @@ FLOORS = [
         "history",
     },
     {"onnx"},
-    {"fitted", "predictor"},
+    {"fitted", "predictor", "serving"},
     {"estimators", "show"},
     {"cli", "__main__"},
 ]

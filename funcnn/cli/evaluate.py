@@ -8,8 +8,19 @@ import numpy as np
 import typer
 
 from funcnn import metrics, predictor
-from funcnn.cli import console, report, runs
-from funcnn.cli.options import AsJson, Cache, CacheName, DataSource, ModelFile, Quiet, SkipBroken, Threads
+from funcnn.cli import console, report, runs, runtimes
+from funcnn.cli.options import (
+    AsJson,
+    Cache,
+    CacheName,
+    DataSource,
+    ModelFile,
+    Quiet,
+    Runtime,
+    RuntimeName,
+    SkipBroken,
+    Threads,
+)
 from funcnn.cli.parts import Part, select_part
 from funcnn.history import json_line
 
@@ -27,11 +38,12 @@ def main(
     ] = Part.all,
     skip_broken: SkipBroken = False,
     cache: Cache = CacheName.auto,
+    runtime: Runtime = RuntimeName.auto,
     threads: Threads = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    trained = predictor.load(model)
+    trained, worthwhile = runtimes.load(model, runtime)
     dataset = runs.open_matching(data, trained, skip_broken=skip_broken, cache=cache)
     selected = select_part(trained, dataset, data, part, model=model)
     if selected.is_training_data and part is Part.all:
@@ -39,6 +51,8 @@ def main(
             "the model was trained on most of these examples; --part test evaluates it on those it has not seen"
         )
 
+    if len(selected.dataset.x) >= worthwhile:
+        trained = trained.with_runtime("auto")
     logits = trained.outputs(selected.dataset.x, full_scale=1, warn_of_range=False, threads=threads)
     labels, classes = selected.dataset.labels, len(trained.classes)
     confusion = metrics.confusion_matrix(logits, labels, classes)

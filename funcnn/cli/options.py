@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "Cache", "CacheName", "DataSource", "ModelFile", "Quiet", "SkipBroken", "Threads"]
+__all__ = [
+    "AsJson",
+    "Cache",
+    "CacheName",
+    "DataSource",
+    "ModelFile",
+    "Quiet",
+    "Runtime",
+    "RuntimeName",
+    "SkipBroken",
+    "Threads",
+]
 
 
 class CacheName(StrEnum):
@@ -17,6 +28,14 @@ class CacheName(StrEnum):
     auto = "auto"
     memory = "memory"
     none = "none"
+
+
+class RuntimeName(StrEnum):
+    """Values of --runtime."""
+
+    auto = "auto"
+    numpy = "numpy"
+    onnxruntime = "onnxruntime"
 
 
 ModelFile = Annotated[
@@ -52,5 +71,14 @@ Cache = Annotated[
         help="Where the examples are: memory (converted, and images decoded, once), none (by the batch, each time: of "
         "data that are larger than the memory), or auto (arrays of .npy and .npz files by the batch; images in memory, "
         "unless they take more than half of what is available). The results are the same.",
+    ),
+]
+Runtime = Annotated[
+    RuntimeName,
+    typer.Option(
+        metavar="NAME",
+        help="What computes the network: numpy; onnxruntime (extra serve), several times as fast once it has started, "
+        "or an error where it cannot; or auto (onnxruntime where it is installed, can compute the network, and the "
+        "examples are so many that they take NumPy about a second or more). The results differ by rounding.",
     ),
 ]

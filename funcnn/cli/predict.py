@@ -7,6 +7,7 @@ compute (=, +, -, @), an apostrophe before it makes it text in the CSV.
 from __future__ import annotations
 
 import csv
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,9 @@ from typing import Annotated
 
 import typer
 
-from funcnn import predictor
 from funcnn.characters import visible
-from funcnn.cli import console
-from funcnn.cli.options import ModelFile, SkipBroken, Threads
+from funcnn.cli import console, runtimes
+from funcnn.cli.options import ModelFile, Runtime, RuntimeName, SkipBroken, Threads
 from funcnn.cli.runs import warn_of_other_pixels
 from funcnn.data import open_array
 from funcnn.data.folders import describe_skipped, find_images
@@ -45,20 +45,24 @@ def main(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of CSV.")] = False,
     skip_broken: SkipBroken = False,
+    runtime: Runtime = RuntimeName.auto,
     threads: Threads = None,
 ) -> None:
-    trained = predictor.load(model)
+    trained, worthwhile = runtimes.load(model, runtime)
     broken: dict[str, str] = {}
     arrays = [path / "x.npy" if is_folder_of_arrays(path) else path for path in inputs]
     known = [(path, files_of(path)) for path in arrays]  # errors come before the first line of results
     if skip_broken and not any(files for _, files in known):
         raise console.UsageError(f"--skip-broken leaves out image files; {', '.join(map(str, inputs))} has none")
+    images = sum(len(files) for _, files in known if files)
     table, classes = csv.writer(sys.stdout, lineterminator="\n"), [csv_text(name) for name in trained.classes]
     header = [] if as_json else ["input", "class", "probability", *classes]
     for path, files in known:
         for names, x in examples(path, files, trained, broken):
             if broken and not skip_broken:
                 continue  # to find all that are broken
+            if (images if files else len(x)) >= worthwhile:
+                trained, worthwhile = trained.with_runtime("auto"), math.inf
             try:
                 probabilities = trained.predict_proba(x, full_scale=1, warn_of_range=False, threads=threads)
             except ValueError as error:

@@ -1,8 +1,10 @@
 """``funcnn predict``: a line for each image or row of numbers."""
 
 import csv
+import importlib.util
 import io
 import json
+import math
 from functools import partial
 
 import commands
@@ -10,7 +12,11 @@ import numpy as np
 import pytest
 import shapes
 
+from funcnn import serving
+from funcnn.cli import runtimes
+from funcnn.cli.options import RuntimeName
 from funcnn.cli.predict import csv_text
+from funcnn.summary import summary
 
 run = partial(commands.run, "predict")
 
@@ -56,6 +62,41 @@ def test_a_spreadsheet_computes_no_name():
     names = ["=1+1", "+1", "-1.5", "-1+2", "@SUM(A1)", "\t=1+1", "\r=1", "cat", "7", "＝1", "a=1", "'"]
     cells = ["'=1+1", "+1", "-1.5", "'-1+2", "'@SUM(A1)", r"\t=1+1", r"\r=1", "cat", "7", "'＝1", "a=1", "'"]
     assert list(map(csv_text, names)) == cells
+
+
+def test_onnxruntime_gives_the_same_rows(trained_folder):
+    given = ("net.safetensors", "more/square", "--json")
+    ours, served = (run(*given, *options, cwd=trained_folder) for options in ((), ("--runtime", "onnxruntime")))
+    assert ours.stdout == served.stdout != "" and served.stderr == ""
+
+
+def test_auto_starts_onnxruntime_for_many_examples_only(trained_folder, monkeypatch):
+    trained, from_examples = runtimes.load(trained_folder / "net.safetensors", RuntimeName.auto)
+    work = sum(row.multiply_adds for row in summary(trained.model, trained.in_shape))
+    assert trained.session is None and from_examples * work == pytest.approx(3e10)
+    for runtime in ("numpy", "onnxruntime"):
+        trained, never = runtimes.load(trained_folder / "net.safetensors", RuntimeName(runtime))
+        assert (trained.session is not None) == (runtime == "onnxruntime") and never == math.inf
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert runtimes.load(trained_folder / "net.safetensors", RuntimeName.auto)[1] == math.inf
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_auto_says_why_it_stays_with_numpy(trained_folder, monkeypatch, command):
+    def differ(outputs, expected):
+        raise ValueError("onnxruntime computes other outputs")
+
+    monkeypatch.setattr(runtimes, "_WORTHWHILE", 0)
+    monkeypatch.setattr(serving, "compare", differ)
+    given = {"predict": ["more/square", "more/circle"], "evaluate": ["more"]}[command]
+    result = commands.run(command, "net.safetensors", *given, "--json", cwd=trained_folder)
+    explicit = commands.run(command, "net.safetensors", *given, "--runtime", "onnxruntime", cwd=trained_folder)
+    reason = "onnxruntime computes other outputs"
+    assert result.returncode == 0 and result.stdout
+    assert result.stderr == (
+        f"funcnn {command}: warning: NumPy computes the network, as onnxruntime cannot: {reason}\n"
+    )
+    assert (explicit.returncode, explicit.stdout, explicit.stderr) == (1, "", f"funcnn {command}: {reason}\n")
 
 
 FAILURES = {
