@@ -1,1 +1,1 @@
-"""The benchmarks: funcnn beside PyTorch and JAX, run as ``python scripts/bench`` or ``make bench``."""
+"""The benchmarks: funcnn beside PyTorch, JAX and onnxruntime, run as ``python scripts/bench`` or ``make bench``."""

@@ -1,4 +1,4 @@
-"""Time funcnn beside PyTorch and JAX: training steps, predictions, and a cold start."""
+"""Time funcnn beside PyTorch, JAX and, for predictions, onnxruntime: training steps, predictions, and a cold start."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from bench.measuring import (
     Framework,
     Outcome,
     available_cores,
+    does,
     is_installed,
     measure,
     measure_cold_start,
@@ -47,6 +48,8 @@ class JobName(StrEnum):
     estimator = "estimator"
     predict = "predict"
     cold_start = "cold-start"
+    resnet18 = "resnet18"
+    mobilenet = "mobilenet"
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -55,7 +58,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command(help=__doc__)
 def main(
     *,
-    job: Annotated[list[JobName] | None, typer.Option(help="Measure only this job; may be repeated.")] = None,
+    job: Annotated[
+        list[JobName] | None,
+        typer.Option(
+            help="Measure only this job; may be repeated. By default all but resnet18 and mobilenet: minutes."
+        ),
+    ] = None,
     framework: Annotated[
         list[Framework] | None, typer.Option(help="Measure only this framework; may be repeated.")
     ] = None,
@@ -184,15 +192,18 @@ def measure_jobs(
 ) -> dict[str, dict[Framework, Outcome]]:
     """Measure the jobs one after the other and print a table of each; return the outcomes."""
     frameworks = list(dict.fromkeys(frameworks))
-    installed = [f for f in frameworks if is_installed(f)]
     results: dict[str, dict[Framework, Outcome]] = {}
     for name in measurements(chosen):
+        able = [f for f in frameworks if does(f, name)]
+        installed = [f for f in able if is_installed(f)]
+        if not able:
+            raise UsageError(f"{', '.join(frameworks)} cannot do {name}: it only predicts")
         with report.job_progress(name, effort) as advance:
             if name == COLD_START:
                 measured = measure_cold_start(installed, effort, advance)
             else:
                 measured = measure(jobs.JOBS[name], installed, effort, advance)
-        results[name] = {f: measured.get(f, Outcome("not installed")) for f in frameworks}
+        results[name] = {f: measured.get(f, Outcome("not installed")) for f in able}
         report.show_job(console, name, results[name])
     if len(results) > 1:
         report.show_summary(console, results)
@@ -200,9 +211,9 @@ def measure_jobs(
 
 
 def measurements(chosen: Sequence[JobName]) -> list[str]:
-    """Return the names of what to measure for the jobs, in the order of the jobs; all for none."""
+    """Return the names of what to measure for the jobs, in the order of the jobs; all but the large ones for none."""
     names = [*jobs.JOBS, COLD_START]
-    wanted = {job.replace("-", " ") for job in chosen or JobName}
+    wanted = {job.replace("-", " ") for job in chosen or set(JobName) - set(jobs.LARGE_NETWORKS)}
     return [name for name in names if name in wanted or name.split()[0] in wanted]
 
 

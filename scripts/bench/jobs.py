@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -22,6 +23,7 @@ class Conv(NamedTuple):
     padding: int = 0
     stride: int = 1
     bias: bool = True
+    groups: int = 1  # as many as features: each channel by itself
 
 
 class Dense(NamedTuple):
@@ -31,9 +33,15 @@ class Dense(NamedTuple):
 
 
 class MaxPool(NamedTuple):
-    """Maximum over square windows that do not overlap."""
+    """Maximum over square windows with the same padding on all sides; a stride of 0 is the window's size."""
 
     window: int
+    stride: int = 0
+    padding: int = 0
+
+    def step(self) -> int:
+        """Return the stride."""
+        return self.stride or self.window
 
 
 class Dropout(NamedTuple):
@@ -110,6 +118,14 @@ def _block(features: int, stride: int) -> tuple[Any, ...]:
     return Residual(body, _conv_norm(features, 1, stride) if stride > 1 else ()), Relu()
 
 
+def _separable(in_features: int, features: int, stride: int) -> tuple[Any, ...]:
+    depthwise = Conv(in_features, 3, 1, stride, bias=False, groups=in_features)
+    return depthwise, BatchNorm(), Relu(), *_conv_norm(features, 1), Relu()
+
+
+# Features and stride of MobileNet's blocks, the stem first.
+_MOBILENET = ((32, 2), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
+
 NETWORKS = {
     "seed": Network((8, 8, 1), (Conv(1, 3), Relu(), Flatten(), Dense(10), Relu(), Dense(10)), digits=True),
     "digits32": Network((8, 8, 1), (Conv(32, 3), Relu(), Flatten(), Dense(128), Relu(), Dense(10)), digits=True),
@@ -147,10 +163,31 @@ NETWORKS = {
         ),
         digits=True,
     ),
+    "resnet18": Network(  # funcnn.models.resnet(10, blocks=(2, 2, 2, 2), ...), as its docstring says
+        (224, 224, 3),
+        (
+            *(*_conv_norm(64, 7, 2), Relu(), MaxPool(3, 2, 1), *_block(64, 1), *_block(64, 1)),
+            *(part for features in (128, 256, 512) for stride in (2, 1) for part in _block(features, stride)),
+            *(GlobalAverage(), Dense(10)),
+        ),
+    ),
+    "mobilenet": Network(  # funcnn.models.mobilenet(10)
+        (224, 224, 3),
+        (
+            *(*_conv_norm(32, 3, 2), Relu()),
+            *(part for (before, _), after in pairwise(_MOBILENET) for part in _separable(before, *after)),
+            *(GlobalAverage(), Dense(10)),
+        ),
+    ),
 }
-TRAINING = {name: Job(name) for name in NETWORKS}
+LARGE_NETWORKS = ("resnet18", "mobilenet")
+TRAINING = {name: Job(name) for name in NETWORKS if name not in LARGE_NETWORKS}
 PREDICTION = {f"predict {name} {batch}": Job(name, batch, False) for name in ("lenet", "vgg") for batch in (1, 256)}
-JOBS = TRAINING | PREDICTION
+# Images of 224x224: a step takes a second, so these run only if they are asked for.
+LARGE = {"resnet18": Job("resnet18", 16)} | {
+    f"{name} predict {batch}": Job(name, batch, False) for name in LARGE_NETWORKS for batch in (1, 16)
+}
+JOBS = TRAINING | PREDICTION | LARGE
 
 # Of plain SGD: so low that thousands of steps on a few batches do not diverge.
 LEARNING_RATE = 1e-3
@@ -177,8 +214,8 @@ def initial_weights(network: Network, seed: int = 0) -> list[Array]:
     def walk(layers: Sequence[Any], shape: tuple[int, ...]) -> tuple[int, ...]:
         for layer in layers:
             match layer:
-                case Conv(features, kernel, padding, stride, bias):
-                    draw((kernel, kernel, shape[-1], features))
+                case Conv(features, kernel, padding, stride, bias, groups):
+                    draw((kernel, kernel, shape[-1] // groups, features))
                     weights.extend([np.zeros(features, np.float32)] * bias)
                     shape = (*((side + 2 * padding - kernel) // stride + 1 for side in shape[:2]), features)
                 case Dense(features):
@@ -187,8 +224,9 @@ def initial_weights(network: Network, seed: int = 0) -> list[Array]:
                     shape = (features,)
                 case BatchNorm():
                     weights.extend([np.ones(shape[-1], np.float32), np.zeros(shape[-1], np.float32)])
-                case MaxPool(window):
-                    shape = (shape[0] // window, shape[1] // window, shape[2])
+                case MaxPool(window, _, padding):
+                    sides = ((side + 2 * padding - window) // layer.step() + 1 for side in shape[:2])
+                    shape = (*sides, shape[2])
                 case Flatten():
                     shape = (math.prod(shape),)
                 case GlobalAverage():

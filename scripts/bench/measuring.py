@@ -35,6 +35,7 @@ class Framework(StrEnum):
     torch_channels_last = "torch-channels-last"
     torch_compile = "torch-compile"
     jax = "jax"
+    onnxruntime = "onnxruntime"
 
 
 PACKAGES = {
@@ -43,6 +44,7 @@ PACKAGES = {
     Framework.torch_channels_last: "torch",
     Framework.torch_compile: "torch",
     Framework.jax: "jax",
+    Framework.onnxruntime: "onnxruntime",
 }
 
 
@@ -98,6 +100,11 @@ class FailedError(Exception):
 def is_installed(framework: Framework) -> bool:
     """Return whether a framework's package is installed, without importing it."""
     return importlib.util.find_spec(PACKAGES[framework]) is not None
+
+
+def does(framework: Framework, name: str) -> bool:
+    """Return whether a framework can do what is measured; onnxruntime only predicts."""
+    return framework is not Framework.onnxruntime or (name in jobs.JOBS and not jobs.JOBS[name].train)
 
 
 def worker_command(cores: str, framework: Framework, *arguments: str) -> list[str]:

@@ -14,7 +14,8 @@ from bench.report import COLD_START
 
 LABELS = {
     "processor": "processor", "cores": "cores", "system": "system", "blas": "BLAS of NumPy", "python": "Python",
-    "funcnn": "funcnn", "numpy": "NumPy", "torch": "PyTorch", "jax": "JAX", "jaxlib": "jaxlib",
+    "funcnn": "funcnn", "numpy": "NumPy", "torch": "PyTorch", "jax": "JAX",
+    "jaxlib": "jaxlib", "onnxruntime": "onnxruntime",
 }  # fmt: skip
 
 

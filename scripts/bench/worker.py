@@ -22,6 +22,7 @@ MODULES = {
     "torch-channels-last": "with_torch",
     "torch-compile": "with_torch",
     "jax": "with_jax",
+    "onnxruntime": "with_onnxruntime",
 }
 # Steps before any timing, after which frameworks that do the same work have the same loss.
 CHECKED_STEPS = 3

@@ -21,6 +21,7 @@ from mpi import needs_mpi
 from funcnn import data, gradients, losses, models, training, tree
 from funcnn.cli.console import results_console
 from funcnn.cli.recipes import RECIPES, ModelName
+from funcnn.summary import summary
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench"
 SHORT = ("--rounds", 2, "--processes", 1, "--seconds-per-round", 0.005)
@@ -160,7 +161,7 @@ def test_turns_rotate(measuring):
 
 def test_initial_weights_are_those_of_funcnns_networks(jobs, with_funcnn):
     for name, network in jobs.NETWORKS.items():
-        params, _, out_shape = with_funcnn.make_model(jobs.JOBS[name]).init((0,), network.in_shape)
+        params, _, out_shape = with_funcnn.make_model(jobs.Job(name)).init((0,), network.in_shape)
         shapes, starts = [], []
         tree.map(lambda leaf, s=shapes, t=starts: (s.append(leaf.shape), t.append(leaf.min())), params)
         weights = jobs.initial_weights(network)
@@ -181,6 +182,28 @@ def test_the_catalogues_networks_are_as_described(jobs, with_funcnn):
         x = np.random.default_rng(0).random((4, *jobs.NETWORKS[name].in_shape), np.float32)
         ours, theirs = (m.forward(params, x, state, train=True, key=(0,))[0] for m in (described, model))
         assert np.array_equal(ours, theirs)
+
+
+def test_the_large_networks_are_those_of_the_catalogue_and_measured_if_asked_for(app, jobs, with_funcnn):
+    for name in jobs.LARGE_NETWORKS:
+        described = summary(with_funcnn._serial(jobs.NETWORKS[name].layers), jobs.NETWORKS[name].in_shape)
+        model = summary(with_funcnn.make_model(jobs.Job(name)), jobs.NETWORKS[name].in_shape)
+        assert [row[1:] for row in described] == [row[1:] for row in model]
+    names = app.measurements([app.JobName.resnet18, app.JobName.mobilenet])
+    assert names == [
+        *("resnet18", "resnet18 predict 1", "resnet18 predict 16"),
+        *("mobilenet predict 1", "mobilenet predict 16"),
+    ]
+
+
+def test_onnxruntime_is_measured_where_it_can_take_part(app, jobs, scripts, measuring, with_funcnn):
+    possible = [name for name in app.measurements([]) if measuring.does(measuring.Framework.onnxruntime, name)]
+    assert possible == list(jobs.PREDICTION)
+    task = jobs.make_task(jobs.Job("lenet", 2, False), 1)
+    run_once = scripts("bench.frameworks.with_onnxruntime").make_run(task)
+    assert run_once(3) == pytest.approx(with_funcnn.make_run(task)(3), abs=1e-6)
+    result = run("--job", "seed", "--framework", "onnxruntime")
+    assert (result.returncode, result.stdout) == (2, "") and "onnxruntime cannot do seed" in result.stderr
 
 
 def test_a_step_is_a_users_step(jobs, with_funcnn):

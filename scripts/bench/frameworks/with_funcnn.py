@@ -14,6 +14,7 @@ from bench.jobs import Job, Task
 from funcnn import data, gradients, keys, layers, losses, metrics, models, optim, residual, serial, training, tree
 from funcnn.data_parallel import cores, over_threads
 from funcnn.layer import Layer
+from funcnn.tree import Tree
 
 
 def make_model(job: Job) -> Layer:
@@ -22,18 +23,24 @@ def make_model(job: Job) -> Layer:
         return models.convnet(10)
     if job.network == "resnet":
         return models.resnet(10, blocks=(1, 1, 1))
+    if job.network == "resnet18":
+        return models.resnet(10, blocks=(2, 2, 2, 2), channels=(64, 128, 256, 512), large_images=True)
+    if job.network == "mobilenet":
+        return models.mobilenet(10)
     return _serial(jobs.NETWORKS[job.network].layers)
 
 
 def _serial(specs: Sequence[Any]) -> Layer:
     def make(spec: Any) -> Layer:
         match spec:
+            case jobs.Conv(_, kernel, padding, stride, bias, groups) if groups > 1:
+                return layers.depthwise_conv2d(kernel, padding=padding, stride=stride, bias=bias)
             case jobs.Conv(features, kernel, padding, stride, bias):
                 return layers.conv2d(features, kernel, padding=padding, stride=stride, bias=bias)
             case jobs.Dense(features):
                 return layers.dense(features)
-            case jobs.MaxPool(window):
-                return layers.max_pool(window)
+            case jobs.MaxPool(window, _, padding):
+                return layers.max_pool(window, stride=spec.step(), padding=padding)
             case jobs.Dropout(rate):
                 return layers.dropout(rate)
             case jobs.Residual(body, shortcut):
@@ -56,12 +63,17 @@ def make_optimizer(job: Job, steps: int = jobs.ENDLESS) -> optim.Optimizer:
     return optim.sgd(jobs.LEARNING_RATE)
 
 
-def make_run(task: Task) -> Callable[[int], float]:
-    """Return ``run(steps)``, which does the steps and returns the loss of the last, or the mean of its output."""
+def make_network(task: Task) -> tuple[Layer, Tree, Tree]:
+    """Return model, params and state of a task."""
     model = make_model(task.job)
     params, state, _ = model.init((0,), jobs.NETWORKS[task.job.network].in_shape)
     rest = iter(task.weights)
-    params = tree.map(lambda leaf: next(rest).reshape(leaf.shape), params)
+    return model, tree.map(lambda leaf: next(rest).reshape(leaf.shape), params), state
+
+
+def make_run(task: Task) -> Callable[[int], float]:
+    """Return ``run(steps)``, which does the steps and returns the loss of the last, or the mean of its output."""
+    model, params, state = make_network(task)
     batches = cycle(task.batches)
 
     def predict(steps: int) -> float:

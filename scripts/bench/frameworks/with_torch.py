@@ -44,12 +44,12 @@ def make_module(job: Job, weights: Sequence[Array], memory_format: torch.memory_
 def _sequential(specs: Sequence[Any]) -> nn.Sequential:
     def make(spec: Any) -> nn.Module:
         match spec:
-            case jobs.Conv(features, kernel, padding, stride, bias):
-                return nn.LazyConv2d(features, kernel, stride, padding, bias=bias)
+            case jobs.Conv(features, kernel, padding, stride, bias, groups):
+                return nn.LazyConv2d(features, kernel, stride, padding, groups=groups, bias=bias)
             case jobs.Dense(features):
                 return nn.LazyLinear(features)
-            case jobs.MaxPool(window):
-                return nn.MaxPool2d(window)
+            case jobs.MaxPool(window, _, padding):
+                return nn.MaxPool2d(window, spec.step(), padding)
             case jobs.Dropout(rate):
                 return nn.Dropout(rate)
             case jobs.BatchNorm():
