@@ -119,9 +119,9 @@ class Predictor(NamedTuple):
         Parameters
         ----------
         runtime : "numpy", "onnxruntime" or "auto"
-            "onnxruntime" (extra ``serve``) takes half to a third of the time. It gets the network by our ONNX export,
-            and its outputs for four random examples in the range of the training are compared with ours. "auto" takes
-            it where it is installed, the network can be exported and the outputs agree; NumPy otherwise.
+            "onnxruntime" (extra ``serve``) takes a third to four fifths of the time. It gets the network by our ONNX
+            export, and its outputs for four random examples in the range of the training are compared with ours.
+            "auto" takes it where it is installed, the network can be exported and the outputs agree; NumPy otherwise.
 
         Returns
         -------

@@ -1,6 +1,6 @@
 """A network's outputs computed by onnxruntime, from our own ONNX export (`funcnn.onnx`).
 
-onnxruntime compiles a network once, and then takes half to a third of the time of NumPy. `start` exports the
+onnxruntime compiles a network once, and then takes a third to four fifths of NumPy's time. `start` exports the
 network, and compares onnxruntime's outputs with ours before anything else is computed by it: they may differ by
 `TOLERANCE`, relative to the largest output. It needs the extra ``serve``; nothing here imports it before `start`.
 """
