@@ -35,7 +35,9 @@ def _help(command: Any, context: Any, heading: str) -> Iterator[str]:
         commands = title == "Commands"
         yield from (f"**{title}**", "")
         for name, description in entries:
-            term = f"[`{name}`](funcnn-{name}.md)" if commands and heading == "#" and not context.parent else f"`{name}`"
+            term = (
+                f"[`{name}`](funcnn-{name}.md)" if commands and heading == "#" and not context.parent else f"`{name}`"
+            )
             yield from (term, f": {' '.join(description.split()) or '(no description)'}", "")
     if context.parent:
         for name, sub_command in getattr(command, "commands", {}).items():

@@ -1,8 +1,8 @@
 """The pages as Sphinx reads them: copies of those in scripts/site, with what they quote from the code filled in.
 
 In a page, fences stand for what is elsewhere. The first shows what the docstring of an op says that it computes,
-and the derivation; the second functions of a file, without their docstrings unless it is a test; the third a figure, the
-fourth the numbers of tests in a report of pytest::
+and the derivation; the second functions of a file, without their docstrings unless it is a test; the third a figure;
+the fourth the numbers of tests in a report of pytest::
 
     ```{derivation} funcnn.ops.dense
     ```
@@ -36,7 +36,9 @@ SITE = PurePosixPath("scripts/site")
 
 def sources() -> dict[str, str]:
     """Return the text of each page by its file's name in the site."""
-    pages = [path.relative_to(ROOT).as_posix() for path in (ROOT / SITE).rglob("*.md") if "playground" not in path.parts]
+    pages = [
+        path.relative_to(ROOT).as_posix() for path in (ROOT / SITE).rglob("*.md") if "playground" not in path.parts
+    ]
     return {_page(path): expanded(path, (ROOT / path).read_text("utf-8")) for path in [*pages, *ELSEWHERE]}
 
 
@@ -58,7 +60,12 @@ def _page(path: str) -> str:
 
 def _derivation(name: str) -> str:
     thing = docstrings.resolve(name)
-    lines = [f".. currentmodule:: {getattr(thing, '__module__', name)}", "", f":py:obj:`{name.removeprefix('funcnn.')} <{name}>`", ""]
+    lines = [
+        f".. currentmodule:: {getattr(thing, '__module__', name)}",
+        "",
+        f":py:obj:`{name.removeprefix('funcnn.')} <{name}>`",
+        "",
+    ]
     return "\n".join(["`````{eval-rst}", *lines, *docstrings.derivation(thing), "`````"])
 
 

@@ -16,8 +16,8 @@ x, labels = data.digits()
 test, train = data.split(len(x), [0.2], key=(0,))
 
 # %%
-# **How many windows fit.** Along 8 positions a window of 3 has 6 places, not 8 - 3 = 5: the last one is easily lost, and
-# a column of the image with it.
+# **How many windows fit.** Along 8 positions a window of 3 has 6 places, not 8 - 3 = 5: the last one is easily lost,
+# and a column of the image with it.
 kernel = {"w": np.ones((3, 3, 1, 1), np.float32), "b": np.zeros(1, np.float32)}
 print(ops.conv(kernel, x)[0].shape)
 

@@ -29,8 +29,8 @@ def grad_fn(params):
 v = tree.map(lambda leaf: keys.generator((1,)).normal(size=leaf.shape), params)
 exact = derivatives.hvp(grad_fn, params, v)
 for h in (1e-3, 1e-6, 1e-9):
-    ahead = grad_fn(tree.map(lambda p, d: p + h * d, params, v))
-    difference = tree.map(lambda a, b: (a - b) / h, ahead, grad_fn(params))
+    ahead = grad_fn(tree.map(lambda p, d, h=h: p + h * d, params, v))
+    difference = tree.map(lambda a, b, h=h: (a - b) / h, ahead, grad_fn(params))
     print(f"h = {h:g}: error {tree.norm(tree.map(np.subtract, difference, exact)) / tree.norm(exact):.1e}")
 
 # %%

@@ -33,8 +33,8 @@ body = from_onnx(file, in_shape=(8, 8, 1), output="features")
 print(body)
 
 # %%
-# Two images of each digit to learn from, which the network has not seen. A head on the frozen body is one dense layer; all of it can be trained, too, with
-# a smaller rate. Beside them, the same network from nothing.
+# Two images of each digit to learn from, which the network has not seen. A head on the frozen body is one dense layer;
+# all of it can be trained, too, with a smaller rate. Beside them, the same network from nothing.
 few = np.concatenate([1000 + np.flatnonzero(labels[1000:] == digit)[:2] for digit in range(10)])
 rest = np.setdiff1d(np.arange(1000, len(x)), few)
 odd = labels % 2

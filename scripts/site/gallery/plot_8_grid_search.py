@@ -23,4 +23,6 @@ print(search.best_params_, f"{search.best_score_:.3f}")
 # The mean accuracy in two folds, by the learning rate:
 scores = search.cv_results_["mean_test_score"]
 sizes = np.array([params["batch_size"] for params in search.cv_results_["params"]])
-curves(np.log10(rates), {f"batches of {size}": scores[sizes == size] for size in (16, 64)}, "accuracy by log10 of the rate")
+curves(
+    np.log10(rates), {f"batches of {size}": scores[sizes == size] for size in (16, 64)}, "accuracy by log10 of the rate"
+)
