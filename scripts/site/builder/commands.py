@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import typer
@@ -24,7 +24,7 @@ def pages() -> dict[str, str]:
     return texts
 
 
-def _page(lines: list[str]) -> str:
+def _page(lines: Iterable[str]) -> str:
     return "\n".join(lines) + "\n"
 
 

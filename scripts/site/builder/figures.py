@@ -64,8 +64,8 @@ def ties() -> Drawing:
         top = 70 + (i // 2) * 2 * STEP + STEP / 2
         elements.append(line(top, 38, place, 80, colour=COLOURS[0] if dx[i] else "#8886", width=3 if dx[i] else 1))
     for o, value in enumerate(y.ravel()):
-        place = 70 + o * 2 * STEP + STEP / 2
-        elements += [box(place - 20, 10, 40, 26), text(place, 28, f"{value:g}")]
+        middle = 70 + o * 2 * STEP + STEP / 2
+        elements += [box(middle - 20, 10, 40, 26), text(middle, 28, f"{value:g}")]
     return Drawing(70 + 6 * STEP, 160, tuple(elements), "windows of two: the second has a tie, and its first 2 gets dy")
 
 

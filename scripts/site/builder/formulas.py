@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import re
 
-from docutils.utils.math.latex2mathml import tex2mathml
-
 FUNCTIONS = {"exp", "log", "max", "min", "tanh", "sqrt", "erf"}
 GREEK = {"alpha", "beta", "gamma", "delta", "lambda", "sigma", "theta"}
 # names of arrays and options; every other word of more than two letters is a word of English
@@ -32,6 +30,8 @@ SYMBOLS = {
 
 def mathml(formula: str, *, display: bool) -> str:
     """Return the MathML of a formula in TeX."""
+    from docutils.utils.math.latex2mathml import tex2mathml
+
     return tex2mathml(formula, as_block=display)
 
 

@@ -84,5 +84,5 @@ def _variables(owner: str) -> set[str]:
     things = (
         vars(sys.modules[owner]).values() if owner in sys.modules else [getattr(sys.modules.get(module), name, None)]
     )
-    codes = [thing.__code__ for thing in things if hasattr(thing, "__code__")]
+    codes = [code for thing in things if (code := getattr(thing, "__code__", None))]
     return {name for code in codes for name in (*code.co_varnames, *code.co_cellvars)}
