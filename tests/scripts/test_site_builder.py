@@ -73,28 +73,3 @@ def test_every_page_can_be_quoted_and_every_figure_drawn():
     assert {"index.md", "start.md", "changes.md", "gradients/conv.md"} <= texts.keys()
     assert not [name for name, text in texts.items() if "{derivation}" in text or "{code} " in text]
     assert "](/training.md)" in texts["index.md"] and "<svg" in texts["gradients/conv.md"]
-
-
-def test_every_public_name_is_in_the_reference():
-    from builder.reference import modules, pages, public_names
-
-    texts = pages()
-    for name, module in modules().items():
-        assert [public for public in public_names(module) if f"`{public}" not in texts[f"reference/{name}.rst"]
-                and f":: {public}" not in texts[f"reference/{name}.rst"]] == []  # fmt: skip
-
-
-def test_the_matrices_of_winograd_are_those_of_the_points():
-    """Evaluation at 0, 1, -1, 2, -2 and infinity, and its inverse, with each row's factor moved from B^T to G."""
-    import numpy as np
-
-    from funcnn.kernels.conv import winograd
-
-    def evaluation(coefficients):
-        finite = [[point**i for i in range(coefficients)] for point in (0, 1, -1, 2, -2)]
-        return np.array([*finite, [0] * (coefficients - 1) + [1]], float)
-
-    factors = np.array([4, -6, -6, 24, 24, 1])[:, None]
-    np.testing.assert_array_equal(winograd._A.T, evaluation(4))
-    np.testing.assert_allclose(winograd._G, evaluation(3) / factors)
-    np.testing.assert_allclose(winograd._B, np.linalg.inv(evaluation(6)).T * factors, atol=1e-14)
