@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import typer
@@ -24,7 +24,7 @@ def pages() -> dict[str, str]:
     return texts
 
 
-def _page(lines: list[str]) -> str:
+def _page(lines: Iterable[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
@@ -35,7 +35,9 @@ def _help(command: Any, context: Any, heading: str) -> Iterator[str]:
         commands = title == "Commands"
         yield from (f"**{title}**", "")
         for name, description in entries:
-            term = f"[`{name}`](funcnn-{name}.md)" if commands and heading == "#" and not context.parent else f"`{name}`"
+            term = (
+                f"[`{name}`](funcnn-{name}.md)" if commands and heading == "#" and not context.parent else f"`{name}`"
+            )
             yield from (term, f": {' '.join(description.split()) or '(no description)'}", "")
     if context.parent:
         for name, sub_command in getattr(command, "commands", {}).items():

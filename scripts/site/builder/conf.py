@@ -9,9 +9,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from builder import docstrings, formulas, links  # noqa: E402
-
 import funcnn  # noqa: E402
+from builder import docstrings, formulas, links  # noqa: E402
 
 project = "funcnn"
 author = "the authors of funcnn"
@@ -41,14 +40,15 @@ html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
-html_theme_options = {"top_of_page_buttons": []}
+html_theme_options: dict[str, Any] = {"top_of_page_buttons": []}
 templates_path: list[str] = []
 
 sphinx_gallery_conf = {
     "examples_dirs": [str(HERE.parent / "gallery")],
     "gallery_dirs": ["gallery"],
     "filename_pattern": r"\.py$",
-    "image_scrapers": (),
+    "image_scrapers": ("builder.thumbnails.scrape",),
+    "within_subsection_order": "FileNameSortKey",
     "reset_modules": (),
     "capture_repr": ("_repr_html_", "__repr__"),
     "abort_on_example_error": True,

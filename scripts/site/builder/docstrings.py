@@ -51,6 +51,7 @@ def as_rst(lines: list[str]) -> list[str]:
 
 def escaped(line: str) -> str:
     """Escape, outside of backticks, what reStructuredText would take for markup."""
+    line = re.sub(r"^( *[A-Za-z])\. ", r"\1\\. ", line)  # no enumeration, but the initial of an author
     parts = re.split(r"(``.+?``|`[^`]+`)", line)
     return "".join(part if part.startswith("`") else MARKUP.sub(r"\\\g<0>", part) for part in parts)
 
@@ -61,7 +62,7 @@ def _introduces_formula(text: str) -> bool:
 
 
 def derivation(thing: Any) -> list[str]:
-    """Return the lines of a docstring that say what is computed, and derive the gradient: its beginning and its notes."""
+    """Return the lines of a docstring that say what is computed, and how its gradient: its beginning and its notes."""
     lines = (inspect.getdoc(thing) or "").splitlines()
     heads = [i for i in range(len(lines) - 1) if UNDERLINE.fullmatch(lines[i + 1])]
     ends = [*heads[1:], len(lines)]

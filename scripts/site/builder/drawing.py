@@ -29,8 +29,8 @@ class Drawing(NamedTuple):
 
 def text(x: float, y: float, words: object, *, anchor: str = "middle", size: int = 12, colour: str = "") -> str:
     """Return a line of text."""
-    fill = colour or "currentColor"
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{fill}">{escape(str(words))}</text>'
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {place} font-size="{size}" fill="{colour or "currentColor"}">{escape(str(words))}</text>'
 
 
 def line(x1: float, y1: float, x2: float, y2: float, *, colour: str = "", width: float = 1.5) -> str:
@@ -83,7 +83,9 @@ def curves(
     for value in np.linspace(low, high, 4):
         shown = f"{10**value:.3g}" if log else f"{value:.3g}"
         elements.append(text(left - 6, up(value) + 4, shown, anchor="end", size=11))
-    elements += [text(across(value), height - 6, f"{value:.3g}", size=11) for value in (x[0], (x[0] + x[-1]) / 2, x[-1])]
+    elements += [
+        text(across(value), height - 6, f"{value:.3g}", size=11) for value in (x[0], (x[0] + x[-1]) / 2, x[-1])
+    ]
     for i, (name, y) in enumerate(scaled.items()):
         points = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in zip(x, y, strict=True))
         elements.append(f'<polyline points="{points}" fill="none" stroke="{COLOURS[i]}" stroke-width="2"/>')

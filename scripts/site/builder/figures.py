@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from builder.drawing import COLOURS, Drawing, box, curves, line, stacked, sticks, text, tiles
@@ -14,14 +16,16 @@ STEP = 56
 
 def windows() -> Drawing:
     """A convolution of seven positions with three taps, and its adjoint."""
-    forward = _taps("y[2] reads three positions of x", lambda o, k: o == 2)
-    backward = _taps("dx[3] collects from the three y that read x[3]", lambda o, k: o + k == 3)
-    return stacked({"forward: y[2] = x[2] w[0] + x[3] w[1] + x[4] w[2]": forward,
-                    "backward: dx[3] = dy[1] w[2] + dy[2] w[1] + dy[3] w[0]": backward}, "a convolution and its adjoint")  # fmt: skip
+    read, collect = "y[2] reads three positions of x", "dx[3] collects from the three y that read x[3]"
+    parts = {
+        "forward: y[2] = x[2] w[0] + x[3] w[1] + x[4] w[2]": _taps(read, lambda o, k: o == 2, near_x=True),
+        "backward: dx[3] = dy[1] w[2] + dy[2] w[1] + dy[3] w[0]": _taps(collect, lambda o, k: o + k == 3, near_x=False),
+    }
+    return stacked(parts, "a convolution and its adjoint")
 
 
-def _taps(title: str, shown: object) -> Drawing:
-    assert callable(shown)
+def _taps(title: str, shown: Callable[[int, int], bool], *, near_x: bool) -> Drawing:
+    """Draw all pairs of outputs and taps, those ``shown`` with their weight, written near x or near y."""
     elements = []
     for o in range(5):
         for k in range(3):
@@ -29,7 +33,9 @@ def _taps(title: str, shown: object) -> Drawing:
             ends = (30 + (o + 1) * STEP, 40, 30 + (o + k) * STEP, 110)
             elements.append(line(*ends, colour=COLOURS[k] if used else "#8886", width=3 if used else 1))
             if used:
-                elements.append(text((ends[0] + 3 * ends[2]) / 4 + 16, 96, f"w[{k}]", colour=COLOURS[k]))
+                share = 0.75 if near_x else 0.25
+                place = ends[0] + share * (ends[2] - ends[0]) + 18, ends[1] + share * (ends[3] - ends[1]) + 4
+                elements.append(text(*place, f"w[{k}]", colour=COLOURS[k]))
     for o in range(5):
         elements += [box(30 + (o + 1) * STEP - 20, 12, 40, 26), text(30 + (o + 1) * STEP, 30, f"y[{o}]")]
     for s in range(7):
@@ -58,8 +64,8 @@ def ties() -> Drawing:
         top = 70 + (i // 2) * 2 * STEP + STEP / 2
         elements.append(line(top, 38, place, 80, colour=COLOURS[0] if dx[i] else "#8886", width=3 if dx[i] else 1))
     for o, value in enumerate(y.ravel()):
-        place = 70 + o * 2 * STEP + STEP / 2
-        elements += [box(place - 20, 10, 40, 26), text(place, 28, f"{value:g}")]
+        middle = 70 + o * 2 * STEP + STEP / 2
+        elements += [box(middle - 20, 10, 40, 26), text(middle, 28, f"{value:g}")]
     return Drawing(70 + 6 * STEP, 160, tuple(elements), "windows of two: the second has a tie, and its first 2 gets dy")
 
 

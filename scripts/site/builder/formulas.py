@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers show without a script: those of the pages, in TeX, and those of docstrings, in plain text.
+"""Formulas as MathML, which browsers show without a script: those of pages, in TeX, and of docstrings, in plain text.
 
 A docstring's formula is an indented paragraph, as in::
 
@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import re
 
-from docutils.utils.math.latex2mathml import tex2mathml
-
 FUNCTIONS = {"exp", "log", "max", "min", "tanh", "sqrt", "erf"}
 GREEK = {"alpha", "beta", "gamma", "delta", "lambda", "sigma", "theta"}
 # names of arrays and options; every other word of more than two letters is a word of English
 NAMES = {"stride", "dilation", "lo", "mean", "var", "scale", "size", "eps", "bias", "dscale", "dbias"}
-SHORT_WORDS = {"of", "if", "to", "on", "by", "is", "in", "or", "a", "as", "at"}
+SHORT_WORDS = {"of", "if", "to", "on", "by", "is", "in", "or", "as", "at"}
 
 TOKEN = re.compile(
     r"`(?P<code>[^`]+)`|(?P<gap> {3,})|(?P<name>[A-Za-z]{2,}(?:_[a-z]{2,})+)|(?P<word>[A-Za-z]+'?s?(?![A-Za-z]))"
@@ -32,16 +30,18 @@ SYMBOLS = {
 
 def mathml(formula: str, *, display: bool) -> str:
     """Return the MathML of a formula in TeX."""
+    from docutils.utils.math.latex2mathml import tex2mathml
+
     return tex2mathml(formula, as_block=display)
 
 
 def tex(lines: list[str]) -> str:
-    """Return the TeX of a formula of a docstring: a line of it for each of ``lines``, aligned at their first ``=``.
+    r"""Return the TeX of a formula of a docstring: a line of it for each of ``lines``, aligned at their first ``=``.
 
     Examples
     --------
     >>> tex(["y[n,o] = sum_i x[n,i] w[i,o]", "dw = x^T dy"])
-    'y[n,o] &= \\\\sum_{i} x[n,i] w[i,o] \\\\\\\\ dw &= x^{T} dy'
+    'y[n,o] &= \\sum_{i}\\,x[n,i]\\,w[i,o] \\\\ dw &= x^{T}\\,dy'
     """
     if len(lines) == 1:
         return _line(lines[0])
@@ -51,7 +51,8 @@ def tex(lines: list[str]) -> str:
 def _line(line: str) -> str:
     line = re.sub(r"([_^])\(([^()]*)\)", r"\1{\2}", line.strip())
     line = re.sub(r"([_^])(-?\w+)", r"\1{\2}", line)
-    return "".join(map(_token, TOKEN.finditer(line)))
+    line = "".join(map(_token, TOKEN.finditer(line)))
+    return re.sub(r" \}(\\,| )*\\text\{ ", " ", line)  # words next to each other are one text
 
 
 def _token(found: re.Match[str]) -> str:

@@ -81,6 +81,8 @@ def _outwards(name: str) -> Iterator[str]:
 def _variables(owner: str) -> set[str]:
     """Return the names of a function's variables, which its docstring may speak of; of all functions of a module."""
     module, _, name = owner.rpartition(".")
-    things = vars(sys.modules[owner]).values() if owner in sys.modules else [getattr(sys.modules.get(module), name, None)]
-    codes = [thing.__code__ for thing in things if hasattr(thing, "__code__")]
+    things = (
+        vars(sys.modules[owner]).values() if owner in sys.modules else [getattr(sys.modules.get(module), name, None)]
+    )
+    codes = [code for thing in things if (code := getattr(thing, "__code__", None))]
     return {name for code in codes for name in (*code.co_varnames, *code.co_cellvars)}

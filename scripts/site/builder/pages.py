@@ -1,7 +1,8 @@
 """The pages as Sphinx reads them: copies of those in scripts/site, with what they quote from the code filled in.
 
-In a page, three fences stand for what is elsewhere. The first shows what the docstring of an op says that it computes,
-and the derivation; the second functions of a file, without their docstrings unless it is a test; the third a figure::
+In a page, fences stand for what is elsewhere. The first shows what the docstring of an op says that it computes,
+and the derivation; the second functions of a file, without their docstrings unless it is a test; the third a figure;
+the fourth the numbers of tests in a report of pytest::
 
     ```{derivation} funcnn.ops.dense
     ```
@@ -11,6 +12,9 @@ and the derivation; the second functions of a file, without their docstrings unl
 
     ```{drawing} windows
     ```
+
+    ```{counts} build/tests.xml
+    ```
 """
 
 from __future__ import annotations
@@ -19,12 +23,12 @@ import posixpath
 import re
 from pathlib import PurePosixPath
 
-from builder import docstrings
+from builder import counts, docstrings
 from builder.docstrings import ROOT
 from builder.figures import FIGURES
 
-FENCE = re.compile(r"^```\{(derivation|code|drawing)\} (.*)\n```$", re.MULTILINE)
-LINK = re.compile(r"\]\((?P<target>[\w./-]+\.md)(?P<anchor>#[\w-]+)?\)")
+FENCE = re.compile(r"^```\{(derivation|code|drawing|counts)\} (.*)\n```$", re.MULTILINE)
+LINK = re.compile(r"\]\((?P<target>[\w./-]+\.md|gallery/\w+\.py)(?P<anchor>#[\w-]+)?\)")
 # files of the repository that are pages of the site
 ELSEWHERE = {"README.md": "start.md", "CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.md"}
 SITE = PurePosixPath("scripts/site")
@@ -32,7 +36,9 @@ SITE = PurePosixPath("scripts/site")
 
 def sources() -> dict[str, str]:
     """Return the text of each page by its file's name in the site."""
-    pages = [path.relative_to(ROOT).as_posix() for path in (ROOT / SITE).rglob("*.md") if "playground" not in path.parts]
+    pages = [
+        path.relative_to(ROOT).as_posix() for path in (ROOT / SITE).rglob("*.md") if "playground" not in path.parts
+    ]
     return {_page(path): expanded(path, (ROOT / path).read_text("utf-8")) for path in [*pages, *ELSEWHERE]}
 
 
@@ -49,12 +55,17 @@ def expanded(path: str, text: str) -> str:
 
 def _page(path: str) -> str:
     """Return the file of the page in the site, for that in the repository."""
-    return ELSEWHERE.get(path) or PurePosixPath(path).relative_to(SITE).as_posix()
+    return ELSEWHERE.get(path) or PurePosixPath(path).relative_to(SITE).as_posix().replace(".py", ".rst")
 
 
 def _derivation(name: str) -> str:
     thing = docstrings.resolve(name)
-    lines = [f".. currentmodule:: {getattr(thing, '__module__', name)}", "", f":py:obj:`{name.removeprefix('funcnn.')} <{name}>`", ""]
+    lines = [
+        f".. currentmodule:: {getattr(thing, '__module__', name)}",
+        "",
+        f":py:obj:`{name.removeprefix('funcnn.')} <{name}>`",
+        "",
+    ]
     return "\n".join(["`````{eval-rst}", *lines, *docstrings.derivation(thing), "`````"])
 
 
@@ -68,4 +79,4 @@ def _drawing(name: str) -> str:
     return "\n".join(["`````{raw} html", FIGURES[name]()._repr_html_(), "`````"])
 
 
-QUOTATIONS = {"derivation": _derivation, "code": _code, "drawing": _drawing}
+QUOTATIONS = {"derivation": _derivation, "code": _code, "drawing": _drawing, "counts": counts.table}

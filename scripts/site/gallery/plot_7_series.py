@@ -1,0 +1,37 @@
+"""
+Time series
+===========
+
+A classifier of series of unequal lengths, as a scikit-learn estimator.
+"""
+
+import numpy as np
+from builder.drawing import curves
+
+from funcnn.estimators import TimeSeriesConvClassifier
+
+rng = np.random.default_rng(0)
+
+
+def chirps(n):
+    """Return n series (1, time) of 50 to 80 points whose pitch rises (1) or falls (0), and their classes."""
+    rising = np.arange(n) % 2
+    series = []
+    for up in rising:
+        time = np.linspace(0, 1, rng.integers(50, 80))
+        pitch = 2 + 6 * (time if up else 1 - time)
+        wave = np.sin(2 * np.pi * np.cumsum(pitch) / len(time) + rng.uniform(0, 6))
+        series.append((wave + 0.2 * rng.normal(size=len(time)))[None])
+    return series, rising
+
+
+x, y = chirps(120)
+curves(np.arange(50.0), {"falls": x[0][0, :50], "rises": x[1][0, :50] + 6}, "a series of each class")
+
+# %%
+clf = TimeSeriesConvClassifier(max_iter=15, random_state=0).fit(x[:80], y[:80])
+print("right:", clf.score(x[80:], y[80:]))
+
+# %%
+# Probabilities of the first three that it has not seen:
+clf.predict_proba(x[80:83]).round(3)

@@ -1,0 +1,75 @@
+"""The builder of the site, as far as it works without Sphinx."""
+
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+
+SITE = Path(__file__).parents[2] / "scripts" / "site"
+
+
+@pytest.fixture(autouse=True)
+def on_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(SITE))
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "builder"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("dx = dy w^T", r"dx = dy\,w^{T}"),
+        ("<dy, x dw> + sum_n dy[n]", r"\langle dy, x\,dw\rangle  + \sum_{n}\,dy[n]"),
+        ("o*stride - lo", r"o\cdot \mathrm{stride} - \mathrm{lo}"),
+        ("s^-beta >= 0", r"s^{-\beta } \ge  0"),
+        ("sum over the pairs (o, k)", r"\text{ sum over the pairs }\,(o, k)"),
+        ("u_(t+1) <- 2", r"u_{t+1} \leftarrow  2"),
+    ],
+)
+def test_formulas_of_docstrings_become_tex(line, expected):
+    from builder.formulas import tex
+
+    assert tex([line]) == expected
+
+
+def test_a_docstring_becomes_restructuredtext():
+    from builder.docstrings import as_rst
+
+    lines = ["Max of |x|, `relu` and *xs.", "", "Notes", "-----", "With n,", "", "    dx = dy", "", "A. Author, 2016."]
+    assert as_rst(lines) == [
+        "Max of \\|x\\|, `relu` and \\*xs.", "", "Notes", "-----", "With n,", "", ".. math::", "", "    dx = dy", "",
+        "A\\. Author, 2016.",
+    ]  # fmt: skip
+
+
+def test_a_derivation_is_the_beginning_and_the_notes():
+    from builder.docstrings import derivation
+
+    from funcnn import ops
+
+    text = "\n".join(derivation(ops.dense))
+    assert text.startswith("Affine map y = x w + b") and ".. math::" in text
+    assert "Parameters" not in text and ">>>" not in text
+
+
+def test_code_is_quoted_without_docstrings():
+    from builder.docstrings import code
+
+    from funcnn.ops import softmax
+
+    shown = code("funcnn/ops/softmax.py", ["softmax"], docstrings=False)
+    assert '"""' not in shown and shown.endswith("return y, softmax_vjp")
+    assert code("funcnn/ops/softmax.py", ["softmax"], docstrings=True) == inspect.getsource(softmax).rstrip()
+    with pytest.raises(ValueError, match=r"softmax\.py has no sofmax"):
+        code("funcnn/ops/softmax.py", ["sofmax"], docstrings=False)
+
+
+def test_every_page_can_be_quoted_and_every_figure_drawn():
+    from builder.pages import sources
+
+    texts = sources()
+    assert {"index.md", "start.md", "changes.md", "gradients/conv.md"} <= texts.keys()
+    assert not [name for name, text in texts.items() if "{derivation}" in text or "{code} " in text]
+    assert "](/training.md)" in texts["index.md"] and "<svg" in texts["gradients/conv.md"]
