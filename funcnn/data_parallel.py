@@ -417,7 +417,8 @@ def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> floa
         work_by_shape = _WORK.setdefault(model.forward, {})
     except TypeError:  # not all callables support weak references
         work_by_shape = {}
-    if x.shape[1:] not in work_by_shape:
+    mean_work = work_by_shape.get(x.shape[1:])
+    if mean_work is None:
         work: list[float] = []
 
         def count_work(path: str, layer: Layer) -> Layer:
@@ -442,8 +443,8 @@ def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> floa
                 )  # the error of the batch, if it has one
         if len(work_by_shape) >= _SHAPES:
             work_by_shape.clear()
-        work_by_shape[x.shape[1:]] = sum(work) / max(len(work), 1)
-    return work_by_shape[x.shape[1:]]
+        mean_work = work_by_shape[x.shape[1:]] = sum(work) / max(len(work), 1)
+    return mean_work  # not looked up again: another thread may have cleared the cache
 
 
 def _sum(first: Array, *others: Array) -> Array:

@@ -2,7 +2,7 @@
 
 `funcnn.combinators.serial` calls `segments` once, to split its layers into segments; `funcnn.combinators.graph` does so
 for each chain of layers whose outputs nothing else reads. Most segments are a single layer.
-Two patterns of layers, recognised by their ops, become a fused segment:
+Three patterns of layers, recognised by their ops, become a fused segment:
 
 - ReLU followed by max pooling. The maximum of max(x, 0) is max(maximum, 0), so pooling is computed first, and ReLU on
   its smaller output. The VJP is the same: where the maximum is above 0, its position is the same in x and in max(x, 0);
@@ -11,10 +11,12 @@ Two patterns of layers, recognised by their ops, become a fused segment:
   positions of a window by the same amount, so it is added after pooling: y = max(b + max over the window of x * w, 0).
   The VJP sends dy, where y > 0, to the position of the maximum; db is the sum of these dy, and dw and dx are those of
   the convolution (`funcnn.kernels.conv.conv_pool`).
+- Batch normalisation followed by max pooling, with or without a ReLU after either of them. Where all scales are above
+  0, the maxima are taken first, so that fewer numbers are normalised (`funcnn.ops.normalization`).
 
 The layers keep their own parameters, states, gradients, rows in summaries and paths in errors. A fused segment computes
-its layers one after the other where the fused kernel does not apply: other dtypes, shapes that do not fit (the layer
-raises the error), or shapes for which fusion is not faster.
+its first layer alone where the fused kernel does not apply: other dtypes, shapes that do not fit (the layer raises the
+error), a scale of 0 or below, or shapes for which fusion is not faster. The layers after it may still be fused.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from funcnn.kernels.geometry import geometry, to_tuple
 from funcnn.kernels.rectifier import rectify, rectify_adjoint
 from funcnn.keys import Key, fold_in
 from funcnn.layer import LOCATED, Layer, OpForward, add_location, op_and_options, pull_back
+from funcnn.ops.normalization import batch_norm_max_pool
 from funcnn.tree import Array, Tree
 
 __all__ = ["Segment", "segments"]
@@ -40,10 +43,11 @@ __all__ = ["Segment", "segments"]
 # ``scripts/bench --job seed`` measures it again.
 _MIN_FUSED_SIZE = 1024
 
-# ``fused(params, x, state, train) -> (y, vjp)`` gets the combinator's params and state. It returns None where the
-# layers have to be computed one by one. ``vjp(dy, input_gradient) -> (dparams, dx)``; dparams has the layers' names.
+# ``fused(params, x, state, train) -> (y, vjp, state)`` gets the combinator's params and state. It returns None where
+# the first layer has to be computed alone. ``vjp(dy, input_gradient) -> (dparams, dx)``; dparams and the new state have
+# the layers' names.
 FusedVjp: TypeAlias = Callable[[Any, bool], tuple[Tree, Array | None]]
-Fused: TypeAlias = Callable[[Tree, Array, Tree, bool], tuple[Array, FusedVjp] | None]
+Fused: TypeAlias = Callable[[Tree, Array, Tree, bool], tuple[Array, FusedVjp, Tree] | None]
 
 
 class Segment(NamedTuple):
@@ -106,7 +110,11 @@ def segments(
     found, i = [], 0
     while i < len(layers):
         length, fused = match_fused(names[i:], layers[i : i + 3])
-        found.append(plain[i] if fused is None else _fused_segment(tuple(plain[i : i + length]), fused))
+        if fused is None:
+            found.append(plain[i])
+        else:
+            others = slice(i + 1, i + length)
+            found.append(_fused_segment((plain[i], *segments(names[others], layers[others], indices[others])), fused))
         i += length
     return tuple(found)
 
@@ -136,26 +144,28 @@ def _layer_segment(i: int, name: str, layer: Layer) -> Segment:
     return Segment(i, forward, backward, (name,))
 
 
-def _fused_segment(plain: tuple[Segment, ...], fused: Fused) -> Segment:
-    names = tuple(name for segment in plain for name in segment.names)
+def _fused_segment(parts: tuple[Segment, ...], fused: Fused) -> Segment:
+    """Return the segment of a fused computation, or where it returns None, of its first layer and then the others."""
+    names = tuple(name for segment in parts for name in segment.names)
 
     def forward(
         params: Tree, x: Array, state: Tree, new_state: Tree, train: bool, key: Key | None
     ) -> tuple[Array, Any]:
-        y_and_vjp = fused(params, x, state, train)
-        if y_and_vjp is not None:
-            new_state.update({name: {} for name in names})
-            return y_and_vjp
+        computed = fused(params, x, state, train)
+        if computed is not None:
+            y, vjp, states = computed
+            new_state.update(states)
+            return y, vjp
         vjps = []
-        for segment in plain:
+        for segment in parts:
             x, vjp = segment.forward(params, x, state, new_state, train, key)
             vjps.append(vjp)
         return x, vjps
 
     def backward(saved: FusedVjp | list[Any], dy: Any, dparams: Tree, input_gradient: bool) -> Any:
         if isinstance(saved, list):
-            for segment, vjp in zip(reversed(plain), reversed(saved), strict=True):
-                dy = segment.backward(vjp, dy, dparams, input_gradient or segment is not plain[0])
+            for segment, vjp in zip(reversed(parts), reversed(saved), strict=True):
+                dy = segment.backward(vjp, dy, dparams, input_gradient or segment is not parts[0])
             return dy
         try:
             layer_gradients, dx = saved(dy, input_gradient)
@@ -165,7 +175,7 @@ def _fused_segment(plain: tuple[Segment, ...], fused: Fused) -> Segment:
         dparams.update(layer_gradients)
         return dx
 
-    return Segment(plain[0].first, forward, backward, names, fused)
+    return Segment(parts[0].first, forward, backward, names, fused)
 
 
 def match_fused(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Fused | None]:
@@ -174,12 +184,17 @@ def match_fused(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Fus
     layer_ops, options = [op for op, _ in pairs], [options for _, options in pairs]
     if layer_ops[:2] == [ops.relu, ops.max_pool]:
         return 2, _relu_max_pool(names[0], names[1], options[1])
-    if layer_ops[0] is ops.conv and (layer_ops[1:2] == [ops.max_pool] or layer_ops[1:] == [ops.relu, ops.max_pool]):
-        with_relu = ops.relu in layer_ops[1:]
-        if _is_plain_conv2d(options[0]) and _is_2x2(options[layer_ops.index(ops.max_pool)]):
-            length = 3 if with_relu else 2
-            last = ops.relu if layer_ops[length - 1] is ops.relu else ops.max_pool
-            return length, _conv_max_pool(tuple(names[:length]), options[0], last.__name__, with_relu=with_relu)
+    if layer_ops[1:2] != [ops.max_pool] and layer_ops[1:] != [ops.relu, ops.max_pool]:
+        return 1, None
+    with_relu, pool = ops.relu in layer_ops[1:], layer_ops.index(ops.max_pool)
+    length = 3 if with_relu else 2
+    fused_names, last = tuple(names[:length]), "relu" if layer_ops[length - 1] is ops.relu else "max_pool"
+    if layer_ops[0] is ops.conv and _is_plain_conv2d(options[0]) and _is_2x2(options[pool]):
+        return length, _conv_max_pool(fused_names, options[0], last, with_relu=with_relu)
+    if layer_ops[0] is ops.batch_norm and options[0]["stats"] is None:
+        return length, _batch_norm_max_pool(
+            fused_names, layers[0], names[pool], options[pool], last, with_relu=with_relu
+        )
     return 1, None
 
 
@@ -213,7 +228,7 @@ def _on_both_axes(option: Any, value: Any) -> bool:
 def _relu_max_pool(relu: str, pool: str, options: Mapping[str, Any]) -> Fused:
     options = {name: value for name, value in options.items() if name != "keep_input"}
 
-    def fused(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, FusedVjp] | None:
+    def fused(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, FusedVjp, Tree] | None:
         if not all(is_empty(tree[name]) for tree in (params, state) for name in (relu, pool)):
             return None
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "fc":
@@ -230,7 +245,54 @@ def _relu_max_pool(relu: str, pool: str, options: Mapping[str, Any]) -> Fused:
             dy = checks.cotangent("max_pool", dy, shape, dtype)
             return {relu: {}, pool: {}}, max_pool_vjp(relu_vjp(dy)) if input_gradient else None
 
-        return y, relu_max_pool_vjp
+        return y, relu_max_pool_vjp, {relu: {}, pool: {}}
+
+    return fused
+
+
+def _batch_norm_max_pool(
+    names: tuple[str, ...], norm: Layer, pool: str, pool_options: Mapping[str, Any], last_op: str, *, with_relu: bool
+) -> Fused:
+    first, *others = names
+    next_state = norm.forward.next_state if isinstance(norm.forward, OpForward) else None
+    eps = op_and_options(norm)[1]["eps"]
+
+    def applies(params: Tree, x: Array, state: Tree) -> bool:
+        """Return whether all scales are above 0 and no layer would raise an error, pooling aside."""
+        if not isinstance(x, np.ndarray) or x.ndim < 3 or x.dtype.kind != "f" or x.size < 2 * x.shape[-1]:
+            return False
+        if not all(is_empty(params[n]) and is_empty(state[n]) for n in others):
+            return False
+        for tree, leaves in ((params[first], {"scale", "bias"}), (state[first], {"mean", "var"})):
+            if not isinstance(tree, dict) or tree.keys() != leaves:
+                return False
+            if not all(isinstance(leaf, np.ndarray) and leaf.shape == x.shape[-1:] for leaf in tree.values()):
+                return False
+        scale, bias = params[first]["scale"], params[first]["bias"]
+        return eps >= 0 and scale.dtype == bias.dtype == x.dtype and bool((scale > 0).all())
+
+    def fused(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, FusedVjp, Tree] | None:
+        if next_state is None or not applies(params, x, state):
+            return None
+        try:
+            pooled = ops.max_pool(x, **{**pool_options, "keep_input": not train})
+        except LOCATED as error:
+            add_location(error, pool)
+            raise
+        stats = None if train else state[first]
+        y, norm_vjp, stats = batch_norm_max_pool(params[first], x, pooled, stats=stats, eps=eps)
+        shape, dtype = y.shape, y.dtype
+        relu_output = rectify(y, out=y) if with_relu else None
+
+        def batch_norm_max_pool_vjp(dy: Any, input_gradient: bool) -> tuple[Tree, Array | None]:
+            dy = checks.cotangent(last_op, dy, shape, dtype)
+            if relu_output is not None:
+                dy = rectify_adjoint(relu_output, dy)
+            dparams, dx = norm_vjp(dy, input_gradient=input_gradient)
+            return {first: dparams, **{name: {} for name in others}}, dx
+
+        of_norm = next_state(state[first], stats) if train else state[first]
+        return y, batch_norm_max_pool_vjp, {first: of_norm, **{name: {} for name in others}}
 
     return fused
 
@@ -253,7 +315,7 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], last_op: str
         w = weights["w"]
         return w.ndim == 4 and w.shape[2] == x.shape[3] and ("b" not in weights or weights["b"].shape == w.shape[3:])
 
-    def fused(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, FusedVjp] | None:
+    def fused(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, FusedVjp, Tree] | None:
         chosen = preference(conv["method"])
         if chosen not in AUTO_METHODS or not applies(params, x, state):
             return None
@@ -283,6 +345,6 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], last_op: str
             dparams[first] = {"w": dw} if b is None else {"w": dw, "b": channel_sum(dy)}
             return dparams, dx
 
-        return y, conv_max_pool_vjp
+        return y, conv_max_pool_vjp, {name: {} for name in names}
 
     return fused

@@ -173,6 +173,9 @@ class OpForward:
     recipe : callable or None
         ``recipe() -> Layer`` makes the layer again, in any process, where it can be pickled: a `functools.partial` of
         the layer's factory.
+    next_state : callable or None
+        ``next_state(state, by_product) -> state``: the layer's state after a batch in training, if it depends on the
+        op's third result, such as the statistics of `funcnn.ops.batch_norm`.
 
     Examples
     --------
@@ -186,7 +189,7 @@ class OpForward:
     1
     """
 
-    __slots__ = ("__weakref__", "call", "op", "options", "output", "recipe")
+    __slots__ = ("__weakref__", "call", "next_state", "op", "options", "output", "recipe")
 
     def __init__(
         self,
@@ -195,15 +198,18 @@ class OpForward:
         call: Callable[..., Any],
         output: Callable[[Tree, Array, Tree], Array] | None = None,
         recipe: Callable[[], Layer] | None = None,
+        next_state: Callable[[Tree, Tree], Tree] | None = None,
     ) -> None:
         self.op = op
         self.options = MappingProxyType({**_defaults(op), **options})
         self.call = call
         self.output = output
         self.recipe = recipe
+        self.next_state = next_state
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OpForward:
-        return OpForward(self.op, deepcopy(dict(self.options), memo), self.call, self.output, self.recipe)
+        options = deepcopy(dict(self.options), memo)
+        return OpForward(self.op, options, self.call, self.output, self.recipe, self.next_state)
 
     def __call__(self, params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
         """Compute the layer; see `Layer`."""

@@ -28,8 +28,8 @@ def serial(*layers: Layer) -> Layer:
 
     Notes
     -----
-    Neighbouring convolution, max pooling and ReLU layers may be fused: computed by one routine, with the same results
-    up to rounding (`funcnn.fusion`).
+    Neighbouring convolution, batch normalisation, max pooling and ReLU layers may be fused: computed by one routine,
+    with the same results up to rounding (`funcnn.fusion`).
 
     Examples
     --------

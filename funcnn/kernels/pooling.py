@@ -69,8 +69,10 @@ def first_argmax(taps: list[Array], maxima: Array, outside: Sequence[Iterable[tu
 
 def scatter_argmax(argmax: Array, dy: Array, g: Geometry, axes: tuple[int, ...], x_shape: tuple[int, ...]) -> Array:
     """Add each dy to the position of its window that `window_argmax` returned."""
-    dx = np.zeros(x_shape, dy.dtype)
     disjoint = no_overlap(g, axes)
+    # disjoint windows of as many positions as x has cover it
+    covered = disjoint and all(g.window[a] * g.out[a] == x_shape[a + 1] for a in axes)
+    dx = (np.empty if covered else np.zeros)(x_shape, dy.dtype)
     for k, target in enumerate(_taps(dx, g, axes)):
         if disjoint:
             np.multiply(dy, argmax == k, out=target)

@@ -64,10 +64,13 @@ def batch_norm(
         if not train:
             return ops.batch_norm(params, x, stats=running, eps=eps)
         y, vjp, stats = ops.batch_norm(params, x, eps=eps)
-        return y, vjp, running_stats(running, stats, decay)
+        return y, vjp, next_state(running, stats)
+
+    def next_state(running: Tree, stats: Tree) -> Tree:
+        return running_stats(running, stats, decay)
 
     recipe = partial(batch_norm, decay=decay, eps=eps, scale_init=scale_init, bias_init=bias_init)
-    return Layer("batch_norm", init, OpForward(ops.batch_norm, {"eps": eps}, call, recipe=recipe))
+    return Layer("batch_norm", init, OpForward(ops.batch_norm, {"eps": eps}, call, None, recipe, next_state))
 
 
 def running_stats(running: Tree, stats: Tree, decay: float) -> Tree:

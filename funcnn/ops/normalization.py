@@ -68,6 +68,24 @@ def batch_norm(
     >>> batch_norm(params, np.array([[4.0]]), stats=stats, eps=0.0)[0]
     array([[9.]])
     """
+    return batch_norm_max_pool(params, x, stats=stats, eps=eps)
+
+
+def batch_norm_max_pool(
+    params: Tree,
+    x: Array,
+    pooled: tuple[Array, Callable[[Any], Array]] | None = None,
+    *,
+    stats: Tree | None,
+    eps: float,
+) -> tuple[Array, Callable[..., tuple[Tree, Array | None]], Tree]:
+    """Batch normalisation, followed by max pooling if ``pooled`` is given: ``max_pool(x)``, the maxima and their VJP.
+
+    All ``scale`` must then be above 0. Normalisation keeps the order of the values of a channel, so that the maxima of
+    y are the normalised maxima of x, at the same positions. So y, dscale and dbias are those of `batch_norm` with the
+    maxima in place of x, although the statistics are those of x; and dx is that of `batch_norm` with max pooling's VJP
+    of dy in place of dy. (Where rounding makes different values of x equal in y, the position stays that in x.)
+    """
     scale, bias = checks.leaves("batch_norm", params, ("scale", "bias"))
     x = _check_channels("batch_norm", x, scale, bias)
     _check_eps("batch_norm", eps)
@@ -90,19 +108,23 @@ def batch_norm(
         used = stats
         mean, var = (a.astype(x.real.dtype, copy=False) for a in (mean, var))
     r = 1 / np.sqrt(var + eps)
-    y = affine(x, mean, r * scale, bias)
+    maxima, max_pool_vjp = (x, None) if pooled is None else pooled
+    y = affine(maxima, mean, r * scale, bias)
     dtype = y.dtype
 
     def batch_norm_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
-        dy = checks.cotangent("batch_norm", dy, x.shape, dtype)
-        dparams = {"scale": centred_product_sum(x, mean, dy) * r, "bias": channel_sum(dy)}
+        dy = checks.cotangent("batch_norm", dy, maxima.shape, dtype)
+        dparams = {"scale": centred_product_sum(maxima, mean, dy) * r, "bias": channel_sum(dy)}
         if not input_gradient:
             return dparams, None
+        if max_pool_vjp is not None:
+            dy = max_pool_vjp(dy)  # a new array
         if stats is not None:
             return dparams, dy * (r * scale)
         # dparams are this shard's, but dx depends, through the statistics, on the sums over the whole batch
         dscale, dbias = (_sum_of_shards(a) for a in gather(dparams["scale"], dparams["bias"]))
-        return dparams, affine_of_two(x, mean, -r * dscale / count, dy, -dbias / count, r * scale)
+        slope, shift, own = -r * dscale / count, -dbias / count, max_pool_vjp is not None
+        return dparams, affine_of_two(x, mean, slope, dy, shift, r * scale, overwrite_dy=own)
 
     return y, batch_norm_vjp, used
 

@@ -14,9 +14,9 @@ from bench.sweep import Run, conv_run, times_in_alternation
 from funcnn.kernels.conv.dispatch import METHODS
 from funcnn.pictures.tables import table
 
-KERNELS, STRIDES, SIDES = (1, 2, 3, 5, 7), (1, 2), (8, 16, 32, 64)
-CHANNELS = ((1, 8), (3, 32), (6, 16), (8, 8), (16, 32), (32, 32), (64, 64), (128, 128), (256, 256))
-DEPTHWISE = (1, 16, 64, 256)
+KERNELS, STRIDES, SIDES = (1, 2, 3, 5, 7), (1, 2), (8, 16, 32, 64, 224)
+CHANNELS = ((1, 8), (3, 32), (6, 16), (8, 8), (16, 32), (32, 32), (64, 64), (128, 128), (256, 256), (512, 512))
+DEPTHWISE = (1, 16, 64, 256, 512)
 BATCH = 64
 # Multiply-adds: a batch is made smaller that takes more than the first, and a shape left out of which one image takes
 # more than the second.

@@ -114,6 +114,8 @@ COMPOSED = {
     "conv, relu, max_pool": (serial(conv2d(4, 3, padding="same"), relu(), layers.max_pool(2)), "xy", 0.25),
     "conv, max_pool": (serial(conv2d(4, 3, padding="same"), layers.max_pool(2)), "x", 0.25),
     "relu, max_pool": (serial(relu(), layers.max_pool(2)), "y", 0.25),
+    # fused: the maxima of x, and the argmax of each window
+    "norm, relu, max_pool": (serial(layers.batch_norm(), relu(), layers.max_pool(2)), "xy", ENTRY / 4 + 0.25),
     "a bias": (layers.affine(scale_shape=False), "", 0),
     "identity around tanh": (residual(layers.tanh()), "", ENTRY),  # tanh's output
     "conv, relu, max_pool in a graph": (

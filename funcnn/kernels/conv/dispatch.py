@@ -73,6 +73,9 @@ class Problem(NamedTuple):
     adjoint_x: bool
 
 
+_WINOGRAD_WEIGHTS = (
+    1 << 17
+)  # in_channels * out_channels: from here on, reading the 36 transformed planes costs too much
 _TOEPLITZ_ENTRIES = 1 << 14  # entries of the matrix: up to here one product costs less than copying windows
 _TOEPLITZ_IMAGES = 64  # images of a batch: up to here, more of them allow a larger matrix, which is built once a batch
 
@@ -111,6 +114,8 @@ def many_tiles(p: Problem) -> bool:
     The tiles may cover at most 40 % more than the output. 16 tiles are enough; 32 where in_channels * out_channels is
     below 2**9 or above 2**15, since transforming the weights then takes a larger share of the time.
     """
+    if p.in_channels * p.out_channels >= _WINOGRAD_WEIGHTS:
+        return False
     if p.exact or p.dtype != np.float32 or not applies("winograd", p.g, p.in_channels, p.out_channels, p.groups):
         return False
     if p.in_channels < 6 or p.out_channels < 4 or p.in_channels + p.out_channels < 13:

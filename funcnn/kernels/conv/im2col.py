@@ -19,6 +19,9 @@ from funcnn.tree import Array
 
 # Bytes of a chunk's im2col matrix. Larger chunks make fewer NumPy calls, smaller ones stay in the cache.
 _CHUNK_BYTES = 1 << 20
+# The same where the weights take more bytes: each chunk reads all weights once, so it is made as large as they are, at
+# most of this size. ``scripts/bench --methods`` measures it again.
+_LARGE_CHUNK_BYTES = 1 << 22
 # Contiguous numbers of a window. Copying a strided view moves one contiguous run at a time; up to this length, `take`
 # with a list of indices is faster.
 _SHORT_RUN = 6
@@ -33,7 +36,7 @@ _NARROW_RESULT = 8
 def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
     matrix, shape, dtype = _grouped_matrix(w, groups), (x.shape[0], *g.out, w.shape[-1]), np.result_type(x, w)
-    parts = chunks(x.shape[0], g, x.shape[-1] * dtype.itemsize)
+    parts = chunks(x.shape[0], g, x.shape[-1] * dtype.itemsize, w.nbytes)
     if groups == 1 and len(parts) == 1:
         return blocked_matmul(_im2col(x, g, 1)[0], matrix[0]).reshape(shape)
     y = np.empty(shape, dtype)
@@ -49,7 +52,7 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
     in_channels, out_channels = x.shape[-1] // groups, dy.shape[-1] // groups
     dw = np.zeros((groups, math.prod(g.window) * in_channels, out_channels), np.result_type(x, dy))
-    for chunk in chunks(x.shape[0], g, x.shape[-1] * dw.itemsize):
+    for chunk in chunks(x.shape[0], g, x.shape[-1] * dw.itemsize, dw.nbytes):
         matrix = _im2col(x[chunk], g, groups)
         if groups == 1:
             _add_product(matrix[0], dy[chunk].reshape(-1, out_channels), dw[0])
@@ -70,10 +73,11 @@ def example_adjoints_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     return _by_tap(dw, g)
 
 
-def chunks(n: int, g: Geometry, position_bytes: int) -> list[slice]:
-    """Split a batch into equal chunks whose im2col matrices take about `_CHUNK_BYTES` each."""
+def chunks(n: int, g: Geometry, position_bytes: int, weight_bytes: int = 0) -> list[slice]:
+    """Split a batch into equal chunks whose im2col matrices take `_CHUNK_BYTES` each, or more for large weights."""
     image_bytes = math.prod(g.out) * math.prod(g.window) * position_bytes
-    step = max(1, -(-n // max(1, round(n * image_bytes / _CHUNK_BYTES))))
+    chunk_bytes = min(max(_CHUNK_BYTES, weight_bytes), _LARGE_CHUNK_BYTES)
+    step = max(1, -(-n // max(1, round(n * image_bytes / chunk_bytes))))
     return [slice(start, min(n, start + step)) for start in range(0, n, step)]
 
 

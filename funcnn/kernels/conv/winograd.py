@@ -62,6 +62,8 @@ _TILE, _POSITIONS = 4, 6  # outputs and positions of a tile along an axis
 
 # Tiles times channels of a chunk: larger chunks make fewer NumPy calls, the planes of smaller ones stay in the cache.
 _CHUNK = 1 << 13
+# The same from so many channels on: a smaller chunk has few tiles, so that its products' matrices have few rows.
+_MANY_CHANNELS, _LARGE_CHUNK = 1 << 8, 1 << 14
 # Images times channels of a chunk, at least: the contiguous numbers of one position, which make a product's rows long.
 _RUN = 1 << 8
 
@@ -128,11 +130,11 @@ def _transform(m: Array, planes: Array) -> Array:
 def _chunks(n: int, g: Geometry, channels: int) -> Iterator[tuple[slice, slice]]:
     """Split a batch into chunks: some of the images, and some rows of their tiles."""
     down, across = (-(-o // _TILE) for o in g.out)
-    row = across * channels
+    row, chunk = across * channels, _CHUNK if channels < _MANY_CHANNELS else _LARGE_CHUNK
     min_images = max(1, min(n, _RUN // channels))
-    rows = min(down, max(1, _CHUNK // (row * min_images)))
+    rows = min(down, max(1, chunk // (row * min_images)))
     parts = -(-down // rows)
-    rows, images = -(-down // parts), max(1, _CHUNK // (row * rows))
+    rows, images = -(-down // parts), max(1, chunk // (row * rows))
     for i in range(0, n, images):
         yield from ((slice(i, min(i + images, n)), slice(r, min(r + rows, down))) for r in range(0, down, rows))
 

@@ -6,6 +6,8 @@ from arrays import normal
 
 import funcnn
 from funcnn import ops
+from funcnn.kernels.conv.dispatch import choose
+from funcnn.kernels.geometry import geometry
 
 
 def relative_errors(method):
@@ -44,3 +46,11 @@ def test_double_precision_is_exact_by_itself(dtype):
     (y, vjp), (exactly, exact_vjp) = (ops.conv(params, x, bias=False, method=method) for method in ("auto", "exact"))
     assert np.array_equal(y, exactly)
     assert np.array_equal(vjp(y)[1], exact_vjp(y)[1]) and np.array_equal(vjp(y)[0]["w"], exact_vjp(y)[0]["w"])
+
+
+@pytest.mark.parametrize(("channels", "method"), [(256, "winograd"), (512, "im2col")])
+def test_large_weights_are_not_transformed(channels, method):
+    g = geometry("conv", (14, 14), 3, padding=1)
+    for adjoint_x in (False, True):
+        single = np.dtype(np.float32)
+        assert choose(g, 8, channels, channels, 1, single, exact=False, adjoint_x=adjoint_x) == method
