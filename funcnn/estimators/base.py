@@ -25,7 +25,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from funcnn import checks, data, files, optim, streams, tree
+from funcnn import checks, data, files, fitted, optim, streams, tree
 from funcnn.data import Mapped, Selected, Source
 from funcnn.data.examplewise import Augmentation
 from funcnn.estimators import layout, scaling
@@ -293,7 +293,7 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like (n, features), (n, h, w) or (n, h, w, c)
+        X : array-like
             As `predict` takes it.
         layer : str
             The layer's path, such as "0_conv2d", as `funcnn.summary` names them.
@@ -329,7 +329,8 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         onnx.ModelProto
-            Of opset 17. Its input "x" is float32 (N, ...), raw examples in the shape in which `fit` took them. The
+            Of opset 17. Its input "x" is float32 (N, ...), raw examples in the shape in which `fit` took them; where
+            that took series of unequal length, (N, channels, time) of any time, and behind its end a series is NaN. The
             outputs of a classifier are "label" and "probabilities", float32 (N, n_classes), in the order of
             ``classes_``; that of a regressor is "y".
 
@@ -637,6 +638,10 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         """Return rows as the network takes them, scaled when they are read."""
         measured, shape = Scaling(self.offset_, self.scale_, *self.range_), self.image_shape_
         return Mapped(x, lambda rows: scaling.apply(measured, rows, dtype).reshape(len(rows), *shape))
+
+    def _preprocessing(self) -> dict[str, Any]:
+        """Return the scaling as `funcnn.fitted` has it."""
+        return fitted.preprocessing_of(self.offset_, self.scale_, *self.range_, self.image_shape_)
 
     # --- parameters -------------------------------------------------------------------------------------------------
 
