@@ -25,7 +25,7 @@ def pad_series(series: Sequence[Array], channels: int | None = None) -> Array:
     -------
     array (n, longest time, 1 + channels)
         As the masked networks of `funcnn.models.series` take it: the mask is 1 at the positions of a series and 0
-        behind its end, where all channels are 0. Of float32, or of the series' dtype if that is wider.
+        behind its end, where all channels are 0. Of a float dtype that holds the series' numbers.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def pad_series(series: Sequence[Array], channels: int | None = None) -> Array:
     --------
     >>> pad_series([np.array([5, 6, 7]), np.array([8])])[..., 0]
     array([[1., 1., 1.],
-           [1., 0., 0.]], dtype=float32)
+           [1., 0., 0.]])
     """
     series = [entry[None] if entry.ndim == 1 else entry for entry in series]
     channels = series[0].shape[0] if channels is None else channels

@@ -14,7 +14,7 @@ from funcnn.data import Mapped, Source, pad_series
 from funcnn.data.examplewise import Augmentation, Examplewise, is_examplewise
 from funcnn.data.series import as_series_list, check_finite_series, scale_series
 from funcnn.estimators import scaling
-from funcnn.estimators.base import BaseConvNet, TrainingData, shape_of
+from funcnn.estimators.base import OF_IMAGES, BaseConvNet, Schedule, TrainingData, shape_of
 from funcnn.estimators.classifier import ConvNetClassifier
 from funcnn.estimators.network import Network, build
 from funcnn.estimators.regressor import ConvNetRegressor
@@ -186,6 +186,9 @@ class BaseTimeSeries(BaseConvNet):
 
     # --- parameters -------------------------------------------------------------------------------------------------
 
+    def _schedule(self) -> Schedule:
+        return OF_IMAGES
+
     def _augment(self) -> Augmentation | None:
         if self.augment is None:
             return None
@@ -322,6 +325,94 @@ validation_fraction, tol, random_state, dtype, threads, verbose
         self.threads = threads
         self.verbose = verbose
 
+    def predict(self, X: Any) -> Array:
+        """Return the most probable class of each series, or 0 or 1 for each of its labels.
+
+        Parameters
+        ----------
+        X : array-like (n, channels, time) or (n, time), or a list of arrays (channels, time) or (time,)
+            Of the channels and the length that the estimator was fitted on; with ``masked_``, of any length.
+
+        Returns
+        -------
+        array (n,)
+            In multilabel classification (n, labels).
+
+        Examples
+        --------
+        >>> X, y = np.sin(np.outer(np.arange(1, 9), np.arange(20.0))), ["slow"] * 4 + ["fast"] * 4
+        >>> net = TimeSeriesConvClassifier(max_iter=20, random_state=0).fit(X, y)
+        >>> net.predict(X[:2]).shape
+        (2,)
+        """
+        return super().predict(X)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class for each series.
+
+        Parameters
+        ----------
+        X : array-like (n, channels, time) or (n, time), or a list of arrays (channels, time) or (time,)
+            Of the channels and the length that the estimator was fitted on; with ``masked_``, of any length.
+
+        Returns
+        -------
+        array (n, n_classes)
+            In the order of ``classes_``. Of labels, each has its own probability: rows do not sum to 1.
+
+        Examples
+        --------
+        >>> X, y = np.sin(np.outer(np.arange(1, 9), np.arange(20.0))), ["slow"] * 4 + ["fast"] * 4
+        >>> net = TimeSeriesConvClassifier(max_iter=20, random_state=0).fit(X, y)
+        >>> net.predict_proba(X).sum(axis=1).round(6).tolist() == [1.0] * 8
+        True
+        """
+        return super().predict_proba(X)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of the probability of each class for each series.
+
+        Parameters
+        ----------
+        X : array-like (n, channels, time) or (n, time), or a list of arrays (channels, time) or (time,)
+            Of the channels and the length that the estimator was fitted on; with ``masked_``, of any length.
+
+        Returns
+        -------
+        array (n, n_classes)
+            In the order of ``classes_``.
+
+        Examples
+        --------
+        >>> X, y = np.sin(np.outer(np.arange(1, 9), np.arange(20.0))), ["slow"] * 4 + ["fast"] * 4
+        >>> net = TimeSeriesConvClassifier(max_iter=20, random_state=0).fit(X, y)
+        >>> np.allclose(np.exp(net.predict_log_proba(X)), net.predict_proba(X))
+        True
+        """
+        return super().predict_log_proba(X)
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the logits for each series.
+
+        Parameters
+        ----------
+        X : array-like (n, channels, time) or (n, time), or a list of arrays (channels, time) or (time,)
+            Of the channels and the length that the estimator was fitted on; with ``masked_``, of any length.
+
+        Returns
+        -------
+        array (n, n_classes)
+            For two classes, array (n,): the logit of the second minus that of the first.
+
+        Examples
+        --------
+        >>> X, y = np.sin(np.outer(np.arange(1, 9), np.arange(20.0))), ["slow"] * 4 + ["fast"] * 4
+        >>> net = TimeSeriesConvClassifier(max_iter=20, random_state=0).fit(X, y)
+        >>> bool(((net.decision_function(X) > 0) == (net.predict(X) == "slow")).all())
+        True
+        """
+        return super().decision_function(X)
+
 
 class TimeSeriesConvRegressor(BaseTimeSeries, ConvNetRegressor):
     """Convolutional network for regression on time series by least squares, with scikit-learn's interface.
@@ -393,3 +484,25 @@ validation_fraction, tol, random_state, dtype, threads, verbose
         self.dtype = dtype
         self.threads = threads
         self.verbose = verbose
+
+    def predict(self, X: Any) -> Array:
+        """Return the prediction for each series.
+
+        Parameters
+        ----------
+        X : array-like (n, channels, time) or (n, time), or a list of arrays (channels, time) or (time,)
+            Of the channels and the length that the estimator was fitted on; with ``masked_``, of any length.
+
+        Returns
+        -------
+        array (n,)
+            If y had the shape (n, outputs), array (n, outputs).
+
+        Examples
+        --------
+        >>> X, y = np.sin(np.outer(np.arange(1, 9), np.arange(20.0))), np.arange(1.0, 9.0)
+        >>> net = TimeSeriesConvRegressor(max_iter=20, random_state=0).fit(X, y)
+        >>> net.predict(X[:3]).shape
+        (3,)
+        """
+        return super().predict(X)
