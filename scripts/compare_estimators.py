@@ -4,8 +4,8 @@
     python scripts/compare_estimators.py --folds 2 --only iris digits
 
 Nothing is downloaded. The 28x28 images and the 32x32 colour images are scikit-learn's digits, enlarged, turned, shifted
-and (in colour) drawn over coloured gradients with noise. The perceptron and the SVC get standardised features. Times are
-the CPU's, of one thread.
+and (in colour) drawn over coloured gradients with noise. The perceptron and the SVC get standardised features. Times
+are the CPU's, of one thread.
 """
 
 from __future__ import annotations

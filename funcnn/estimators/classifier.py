@@ -63,8 +63,9 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     solver : {"adamw", "adam", "sgd"}
         "sgd" has Nesterov momentum of 0.9.
     alpha : float >= 0 or "auto"
-        Weight decay; "auto" is 0.5 for images and 1 for tables. For "adamw" it is decoupled from the gradient: each step shrinks the weights by alpha times the
-        learning rate. For "adam" and "sgd" it is an L2 term: alpha times the weights is added to the gradient.
+        Weight decay; "auto" is 0.5 for images and 1 for tables. For "adamw" it is decoupled from the gradient: each
+        step shrinks the weights by alpha times the learning rate. For "adam" and "sgd" it is an L2 term: alpha times
+        the weights is added to the gradient.
     batch_size : int or "auto"
         Examples in a step; "auto" is 32 for images and 64 for tables, or all examples if there are fewer.
     learning_rate : {"one_cycle", "cosine", "constant"}
