@@ -10,9 +10,12 @@ from typing import Any
 from funcnn import combinators, initializers, layers, ops
 from funcnn.combinators import frozen, graph, parallel, serial
 from funcnn.layer import Layer, OpForward, joining, op_and_options, parameterless
+from funcnn.layers import masking
 
 __all__ = ["describe", "described"]
 
+# The functions that a description names.
+_FACTORIES = {name: getattr(layers, name) for name in layers.__all__} | {"masked_batch_norm": masking.masked_batch_norm}
 _ENTRIES = {"layer", "name", "arguments", "initializers", "layers", "join", "sources"}
 
 
@@ -85,10 +88,10 @@ def described(layer: Mapping[str, Any]) -> Layer:
     kind = layer["layer"]
     if kind in ("serial", "parallel", "graph", "frozen"):
         made = _combined(kind, [described(child) for child in layer["layers"]], layer)
-    elif kind in layers.__all__:
+    elif kind in _FACTORIES:
         inits = {name: _initializer(of) for name, of in layer.get("initializers", {}).items()}
         try:
-            made = getattr(layers, kind)(**layer.get("arguments", {}), **inits)
+            made = _FACTORIES[kind](**layer.get("arguments", {}), **inits)
         except TypeError as error:
             raise ValueError(f"described: {kind} does not take {layer.get('arguments')}: {error}") from None
     else:
@@ -129,10 +132,10 @@ def _leaf(model: Layer) -> dict[str, Any]:
     name = recipe().name
     bound = inspect.signature(recipe.func).bind(*recipe.args, **recipe.keywords).arguments
     given = bound["options"] if recipe.func in (parameterless, joining) else bound
-    if name not in layers.__all__:
+    if name not in _FACTORIES:
         raise ValueError(f"{model.name}: cannot be described; funcnn.layers has no {name!r}")
     made: dict[str, Any] = {"layer": name}
-    parameters = inspect.signature(getattr(layers, name)).parameters
+    parameters = inspect.signature(_FACTORIES[name]).parameters
     chosen = {
         argument: given[argument]
         for argument, parameter in parameters.items()

@@ -756,7 +756,7 @@ def preprocess(
     if "offset" in preprocessing:
         if full_scale is not None:
             raise ValueError("prepare: full_scale is for networks of `funcnn train`; an estimator's takes X as it is")
-        return fitted.prepare(np.asarray(x), preprocessing)
+        return fitted.prepare(x, preprocessing)
     x = as_source(x)
     is_array, shape, divisor = isinstance(x, np.ndarray), tuple(x.shape), 1.0
     if "features" in preprocessing:

@@ -1,10 +1,11 @@
 """Compare ConvNetClassifier with scikit-learn's MLPClassifier and SVC, all with their defaults, and print a table.
 
-    python scripts/compare_estimators.py               # all data, five folds: the table of scripts/site/estimators.md
+    OPENBLAS_NUM_THREADS=1 python scripts/compare_estimators.py    # all data: the table of scripts/site/estimators.md
     python scripts/compare_estimators.py --folds 2 --only iris digits
 
 Nothing is downloaded. The 28x28 images and the 32x32 colour images are scikit-learn's digits, enlarged, turned, shifted
-and (in colour) drawn over coloured gradients with noise. The perceptron and the SVC get standardised features.
+and (in colour) drawn over coloured gradients with noise. The perceptron and the SVC get standardised features. Times
+are the CPU's, of one thread.
 """
 
 from __future__ import annotations
@@ -85,22 +86,22 @@ def flat_and_scaled(classifier: Any) -> Any:
 
 
 ESTIMATORS: dict[str, Callable[[], Any]] = {
-    "ConvNetClassifier": lambda: ConvNetClassifier(random_state=0),
+    "ConvNetClassifier": lambda: ConvNetClassifier(random_state=0, threads=1),
     "MLPClassifier": lambda: flat_and_scaled(MLPClassifier(random_state=0)),
     "SVC": lambda: flat_and_scaled(SVC()),
 }
 
 
 def measure(x: np.ndarray, y: np.ndarray, folds: int) -> dict[str, tuple[float, float]]:
-    """Return the mean accuracy in percent and the median seconds of a fit of each estimator, in the same folds."""
+    """Return the mean accuracy in percent and the median CPU seconds of a fit of each estimator, in the same folds."""
     scores: dict[str, list[float]] = {name: [] for name in ESTIMATORS}
     seconds: dict[str, list[float]] = {name: [] for name in ESTIMATORS}
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(x.reshape(len(x), -1), y):
         for name, make in ESTIMATORS.items():  # in turn, so that a busy moment meets all of them
             given = x if name == "ConvNetClassifier" else x.reshape(len(x), -1)
-            begin = time.perf_counter()
+            begin = time.process_time()
             fitted = make().fit(given[train], y[train])
-            seconds[name].append(time.perf_counter() - begin)
+            seconds[name].append(time.process_time() - begin)
             scores[name].append(fitted.score(given[test], y[test]))
     return {name: (100 * float(np.mean(scores[name])), float(np.median(seconds[name]))) for name in ESTIMATORS}
 
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=list(DATA), default=list(DATA))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # MLPClassifier's, that its default of 200 epochs is not enough
-    print("| data | ConvNetClassifier | MLPClassifier | SVC | less than the better | fit, s | of MLPClassifier's |")
+    print("| data | ConvNetClassifier | MLPClassifier | SVC | less than the better | fit, CPU s | of MLPClassifier's |")
     print("|---|---|---|---|---|---|---|")
     for name in arguments.only:
         x, y = DATA[name]()

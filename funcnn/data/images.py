@@ -629,7 +629,7 @@ def describe_shape(shape: Sequence[int]) -> str:
     Parameters
     ----------
     shape : sequence of int
-        (features,) or (height, width, channels)
+        (features,), (time, channels) or (height, width, channels)
 
     Returns
     -------
@@ -637,10 +637,11 @@ def describe_shape(shape: Sequence[int]) -> str:
 
     Examples
     --------
-    >>> describe_shape((8, 8, 1)), describe_shape((30,))
-    ('images of 8x8, 1 channel', '30 features')
+    >>> describe_shape((8, 8, 1)), describe_shape((30,)), describe_shape((100, 3))
+    ('images of 8x8, 1 channel', '30 features', 'series of 100 steps, 3 channels')
     """
     if len(shape) == 1:
         return f"{shape[0]} features"
-    height, width, channels = shape
-    return f"images of {height}x{width}, {channels} channel{'s' * (channels != 1)}"
+    *sizes, channels = shape
+    kind = f"series of {sizes[0]} steps" if len(sizes) == 1 else f"images of {'x'.join(map(str, sizes))}"
+    return f"{kind}, {channels} channel{'s' * (channels != 1)}"

@@ -25,7 +25,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from funcnn import checks, data, files, optim, streams, tree
+from funcnn import checks, data, files, fitted, optim, streams, tree
 from funcnn.data import Mapped, Selected, Source
 from funcnn.data.examplewise import Augmentation
 from funcnn.estimators import layout, scaling
@@ -47,9 +47,26 @@ SOLVERS = {"adamw": "adamw", "adam": "adam", "sgd": "momentum"}
 SCHEDULES = {"one_cycle": "one-cycle", "cosine": "cosine", "constant": "constant"}
 # Data of at most so many numbers are trained in float64: float32 would hardly be faster.
 _SMALL_SET = 1 << 12
-# The default number of epochs: _EPOCHS, or more if those are fewer than _UPDATES steps.
-_EPOCHS, _UPDATES = 10, 450
-_BATCH_SIZE = 32
+
+
+class Schedule(NamedTuple):
+    """The defaults of a training: ``epochs``, of at most ``most`` updates, unless those are fewer than 10."""
+
+    alpha: float
+    batch_size: int
+    epochs: int
+    least: int  # updates; more epochs if there are fewer
+    most: int
+
+    def epochs_of(self, steps: int) -> int:
+        """Return the number of epochs of so many steps each."""
+        return max(_LEAST_EPOCHS, min(self.epochs, self.most // steps), -(-self.least // steps))
+
+
+# scripts/compare_estimators.py measures both: tables take more epochs of larger batches, and more decay.
+_LEAST_EPOCHS = 10
+OF_IMAGES = Schedule(alpha=0.5, batch_size=32, epochs=10, least=450, most=450)
+_OF_TABLES = Schedule(alpha=1.0, batch_size=64, epochs=40, least=100, most=10_000)
 # Examples (h, w) of which one side is below _LEAST_SIDE and the other this many times as long are series, not pictures.
 _LEAST_SIDE, _SERIES_RATIO = 16, 4
 
@@ -137,7 +154,7 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             self._check_validation(validation)
         self._set_scaling(training_data, more=False)
         steps = -(-len(training_data.x) // self._batch_size(len(training_data.x)))
-        epochs = self.max_iter or max(_EPOCHS, -(-_UPDATES // steps))
+        epochs = self.max_iter or self._schedule().epochs_of(steps)
         optimizer = self._optimizer(epochs * steps)
         train_state = self._start(model, optimizer, dtype, key)
         self._clear_record(validation is not None)
@@ -293,7 +310,7 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like (n, features), (n, h, w) or (n, h, w, c)
+        X : array-like
             As `predict` takes it.
         layer : str
             The layer's path, such as "0_conv2d", as `funcnn.summary` names them.
@@ -329,7 +346,8 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         onnx.ModelProto
-            Of opset 17. Its input "x" is float32 (N, ...), raw examples in the shape in which `fit` took them. The
+            Of opset 17. Its input "x" is float32 (N, ...), raw examples in the shape in which `fit` took them; where
+            that took series of unequal length, (N, channels, time) of any time, and behind its end a series is NaN. The
             outputs of a classifier are "label" and "probabilities", float32 (N, n_classes), in the order of
             ``classes_``; that of a regressor is "y".
 
@@ -638,6 +656,10 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         measured, shape = Scaling(self.offset_, self.scale_, *self.range_), self.image_shape_
         return Mapped(x, lambda rows: scaling.apply(measured, rows, dtype).reshape(len(rows), *shape))
 
+    def _preprocessing(self) -> dict[str, Any]:
+        """Return the scaling as `funcnn.fitted` has it."""
+        return fitted.preprocessing_of(self.offset_, self.scale_, *self.range_, self.image_shape_)
+
     # --- parameters -------------------------------------------------------------------------------------------------
 
     def _key(self) -> Key:
@@ -650,7 +672,10 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         return partial(data.random_shift, max_shift=1, fraction=0.5) if is_image(self.image_shape_) else None
 
     def _batch_size(self, n: int) -> int:
-        return min(_BATCH_SIZE if self.batch_size == "auto" else int(self.batch_size), n)
+        return min(self._schedule().batch_size if self.batch_size == "auto" else int(self.batch_size), n)
+
+    def _schedule(self) -> Schedule:
+        return OF_IMAGES if is_image(self.image_shape_) else _OF_TABLES
 
     def _optimizer(self, steps: int | None) -> optim.Optimizer:
         """Make the optimizer, with a constant learning rate where the number of steps is not known."""
@@ -659,7 +684,7 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             float(self.learning_rate_init),
             schedule="constant" if steps is None else SCHEDULES[self.learning_rate],
             steps=steps,
-            weight_decay=float(self.alpha),
+            weight_decay=self._schedule().alpha if isinstance(self.alpha, str) else float(self.alpha),
         )
 
     def _check_parameters(self) -> None:
@@ -676,7 +701,8 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise self._invalid(name, "a bool", getattr(self, name))
         self._check_range("learning_rate_init", math.ulp(0.0), math.inf)
-        self._check_range("alpha", 0.0, math.inf)
+        if not (isinstance(self.alpha, str) and self.alpha == "auto"):
+            self._check_range("alpha", 0.0, math.inf)
         self._check_range("tol", 0.0, math.inf)
         if self.early_stopping:
             self._check_range("validation_fraction", math.ulp(0.0), 1.0)
@@ -688,7 +714,9 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         """Raise an error for parameters of the network, its inputs and their augmentation that are out of range."""
         for name in ("channels", "hidden_layer_sizes"):
             value = getattr(self, name)
-            for width in value if isinstance(value, Iterable) else (value,):
+            if isinstance(value, str) and value != "auto":
+                raise self._invalid(name, "an int >= 1, a sequence of these, or 'auto'", value)
+            for width in () if isinstance(value, str) else value if isinstance(value, Iterable) else (value,):
                 self._check_count(name, width)
         for name in ("kernel_size", "pool"):
             for k in pair(getattr(self, name)):
@@ -699,7 +727,7 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             for size in self.image_shape:
                 self._check_count("image_shape", size)
         self._check_range("dropout", 0.0, 1.0)
-        self._check_choice("activation", tuple(ACTIVATIONS))
+        self._check_choice("activation", ("auto", *ACTIVATIONS))
         if not scaling.is_valid(self.scaling):
             raise self._invalid("scaling", scaling.EXPECTED, self.scaling)
         for name in ("augment", "model"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from numbers import Real
 from typing import Any
@@ -33,15 +33,17 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
 
     Parameters
     ----------
-    channels : int or sequence of int
+    channels : int, sequence of int or "auto"
         Output channels of each block of convolution, max pooling and activation; () for none, which makes a perceptron.
+        "auto" is (32, 64) for images of at least 8x8, and () for tables, whose neighbouring columns are unrelated.
     kernel_size, pool : int or tuple of two
         Of the convolutions, which are padded to keep the size, and of the max pools. Neither is larger than what is
         left of the image where it is applied: rows, which are images of height 1, have kernels of height 1. An int for
         ``pool`` applies to images of at least 8x8 only; smaller ones are not pooled.
-    hidden_layer_sizes : int or sequence of int
-        Widths of the dense layers between the blocks and the outputs.
-    activation : {"relu", "identity", "logistic", "tanh", "leaky_relu", "elu", "gelu", "silu"}
+    hidden_layer_sizes : int, sequence of int or "auto"
+        Widths of the dense layers between the blocks and the outputs. "auto" is (64,) for images, (64, 64) for tables.
+    activation : {"auto", "relu", "identity", "logistic", "tanh", "leaky_relu", "elu", "gelu", "silu"}
+        "auto" is "relu" for images and "silu" for tables.
     dropout : float in [0, 1)
         Fraction dropped after each dense layer but the last.
     image_shape : tuple of int (h, w) or (h, w, c), optional
@@ -60,17 +62,19 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         `Features`. By default the data decide: see ``offset_``.
     solver : {"adamw", "adam", "sgd"}
         "sgd" has Nesterov momentum of 0.9.
-    alpha : float >= 0
-        Weight decay. For "adamw" it is decoupled from the gradient: each step shrinks the weights by alpha times the
-        learning rate. For "adam" and "sgd" it is an L2 term: alpha times the weights is added to the gradient.
+    alpha : float >= 0 or "auto"
+        Weight decay; "auto" is 0.5 for images and 1 for tables. For "adamw" it is decoupled from the gradient: each
+        step shrinks the weights by alpha times the learning rate. For "adam" and "sgd" it is an L2 term: alpha times
+        the weights is added to the gradient.
     batch_size : int or "auto"
-        Examples in a step; "auto" is 32, or all examples if there are fewer.
+        Examples in a step; "auto" is 32 for images and 64 for tables, or all examples if there are fewer.
     learning_rate : {"one_cycle", "cosine", "constant"}
         Schedule over the epochs of a fit.
     learning_rate_init : float > 0
         The highest learning rate.
     max_iter : int, optional
-        The maximum number of epochs; by default 10, or as many as make 450 updates if that is more.
+        The maximum number of epochs. By default, of images 10, or as many as make 450 updates if that is more; of
+        tables 40, but no more than make 10,000 updates (or 10), and no fewer than make 100.
     shuffle : bool
         Whether each epoch has the examples in a new order.
     augment : "auto", callable or None
@@ -151,18 +155,18 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
 
     def __init__(
         self,
-        channels: Sequence[int] = (32, 64),
+        channels: Any = "auto",
         *,
         kernel_size: Any = 3,
         pool: Any = 2,
-        hidden_layer_sizes: Any = (64,),
-        activation: str = "relu",
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
         dropout: float = 0.0,
         image_shape: Any = None,
         model: Any = None,
         scaling: Any = None,
         solver: str = "adamw",
-        alpha: float = 0.5,
+        alpha: Any = "auto",
         batch_size: Any = "auto",
         learning_rate: str = "one_cycle",
         learning_rate_init: float = 8e-3,

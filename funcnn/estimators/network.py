@@ -24,6 +24,11 @@ ACTIVATIONS: Mapping[str, str] = {
 }
 
 
+# What "auto" means of the default network: of images, and of tables, whose neighbouring columns are unrelated.
+_OF_IMAGES: Mapping[str, Any] = {"channels": (32, 64), "hidden": (64,), "activation": "relu"}
+_OF_TABLES: Mapping[str, Any] = {"channels": (), "hidden": (64, 64), "activation": "silu"}
+
+
 class Network(NamedTuple):
     """The plain description from which the network of a fitted estimator is built.
 
@@ -107,7 +112,8 @@ def default_model(
     image_shape : (int, int, int)
     outputs : int
     channels, kernel_size, pool, hidden, activation, dropout
-        As the estimators' parameters of these names; ``hidden`` is ``hidden_layer_sizes``.
+        As the estimators' parameters of these names; ``hidden`` is ``hidden_layer_sizes``. The first, ``hidden`` and
+        ``activation`` may be "auto".
 
     Returns
     -------
@@ -115,14 +121,22 @@ def default_model(
 
     Examples
     --------
+    >>> auto = {"channels": "auto", "kernel_size": 3, "pool": 2, "hidden": "auto", "activation": "auto", "dropout": 0}
+    >>> default_model((1, 30, 1), 2, **auto)["arguments"]["hidden"]
+    [64, 64]
     >>> default_model(
     ...     (1, 30, 1), 2, channels=(8,), kernel_size=3, pool=2, hidden=16, activation="logistic", dropout=0.5
     ... )["arguments"]
     {'outputs': 2, 'channels': [8], 'kernel_size': [3, 3], 'pool': [1, 1], 'hidden': [16], 'activation': 'sigmoid',
      'dropout_rate': [None, 0.5], 'image_shape': [1, 30, 1]}
     """
+    auto = _OF_IMAGES if is_image(image_shape) else _OF_TABLES
+    channels, hidden, activation = (
+        auto[name] if isinstance(value, str) and value == "auto" else value
+        for name, value in (("channels", channels), ("hidden", hidden), ("activation", activation))
+    )
     widths = np.atleast_1d(hidden).tolist()
-    # Max pooling is for images: neighbouring columns of a table are unrelated.
+    # Max pooling is for images.
     window = pair(pool) if np.ndim(pool) or is_image(image_shape) else (1, 1)
     return {
         "name": "convnet",

@@ -47,27 +47,21 @@ def graph_of(estimator: Any, input_shape: tuple[int, ...]) -> ModelProto:
     ----------
     estimator : ConvNetClassifier or ConvNetRegressor
     input_shape : tuple of int
-        Of an example: that of the image, or (features,).
+        Of an example: that of the image, or (features,); of series (channels, time) or (time,). It does not count where
+        series have any length.
 
     Returns
     -------
     onnx.ModelProto
         Its outputs are "label" and "probabilities" of a classifier, "y" of a regressor.
     """
-    image_shape = estimator.image_shape_
-    scaling = Scaling(estimator.offset_, estimator.scale_, *estimator.range_)
-    proto = to_onnx(estimator.model_, estimator.params_, estimator.state_, image_shape)
+    proto = to_onnx(estimator.model_, estimator.params_, estimator.state_, estimator.image_shape_)
     network = proto.graph
     graph = _Graph([], [])
-    rows = graph.add("Reshape", ["x", np.array([0, math.prod(image_shape)])], "input/rows")
-    x = graph.add("Cast", [rows], "input/double", to=TensorProto.DOUBLE)
-    if np.isfinite(scaling.low).any() or np.isfinite(scaling.high).any():
-        x = graph.add("Max", [x, scaling.low], "input/low")
-        x = graph.add("Min", [x, scaling.high], "input/high")
-    x = graph.add("Sub", [x, scaling.offset], "input/offset")
-    x = graph.add("Div", [x, scaling.scale], "input/scale")
-    x = graph.add("Cast", [x], "input/float", to=TensorProto.FLOAT)
-    graph.add("Reshape", [x, np.array([0, *image_shape])], "input")
+    if hasattr(estimator, "masked_"):
+        input_shape = _add_series(graph, estimator, input_shape)
+    else:
+        _add_rows(graph, estimator)
     for node in network.node:
         for names in (node.input, node.output):
             names[:] = [{"x": "input", "y": "outputs"}.get(name, name) for name in names]
@@ -84,6 +78,48 @@ def graph_of(estimator: Any, input_shape: tuple[int, ...]) -> ModelProto:
     )
     checker.check_model(whole, full_check=True)
     return whole
+
+
+def _add_rows(graph: _Graph, estimator: Any) -> None:
+    """Append what makes the network's "input" of rows or images "x"."""
+    scaling = Scaling(estimator.offset_, estimator.scale_, *estimator.range_)
+    rows = graph.add("Reshape", ["x", np.array([0, math.prod(estimator.image_shape_)])], "input/rows")
+    x = graph.add("Cast", [rows], "input/double", to=TensorProto.DOUBLE)
+    if np.isfinite(scaling.low).any() or np.isfinite(scaling.high).any():
+        x = graph.add("Max", [x, scaling.low], "input/low")
+        x = graph.add("Min", [x, scaling.high], "input/high")
+    x = graph.add("Sub", [x, scaling.offset], "input/offset")
+    x = graph.add("Div", [x, scaling.scale], "input/scale")
+    x = graph.add("Cast", [x], "input/float", to=TensorProto.FLOAT)
+    graph.add("Reshape", [x, np.array([0, *estimator.image_shape_])], "input")
+
+
+def _add_series(graph: _Graph, estimator: Any, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Append what makes the network's "input" of series "x", and return the shape of one of these.
+
+    Series of any length end with NaN where they are padded.
+    """
+    time, channels = estimator.image_shape_
+    x = "x"
+    if estimator.masked_:
+        input_shape = (channels - 1, "time")
+    else:
+        x = graph.add("Reshape", [x, np.array([0, channels, time])], "input/series")
+    x = graph.add("Transpose", [x], "input/transposed", perm=[0, 2, 1])
+    raw = graph.add("Cast", [x], "input/double", to=TensorProto.DOUBLE)
+    x = graph.add("Sub", [raw, estimator.offset_], "input/offset")
+    x = graph.add("Div", [x, estimator.scale_], "input/scale")
+    if not estimator.masked_:
+        graph.add("Cast", [x], "input", to=TensorProto.FLOAT)
+        return input_shape
+    first = graph.add("Slice", [raw, np.array([0]), np.array([1]), np.array([2])], "input/first")
+    outside = graph.add("IsNaN", [first], "input/outside")
+    inside = graph.add("Not", [outside], "input/inside")
+    mask = graph.add("Cast", [inside], "input/mask", to=TensorProto.FLOAT)
+    x = graph.add("Where", [outside, np.float64(0), x], "input/padded")
+    x = graph.add("Cast", [x], "input/float", to=TensorProto.FLOAT)
+    graph.add("Concat", [mask, x], "input", axis=2)
+    return input_shape
 
 
 def _add_classes(graph: _Graph, estimator: Any) -> list[ValueInfoProto]:
@@ -150,6 +186,11 @@ def converter_of(estimator: Any) -> Callable[[Any, Any, Any], None]:
     """Return the function that writes the estimator's graph into that of skl2onnx."""
 
     def convert(scope: Any, operator: Any, container: Any) -> None:
+        if not hasattr(estimator, "n_features_in_"):
+            raise ValueError(
+                f"skl2onnx converts pipelines of rows, and this {type(estimator).__name__} takes series of any length: "
+                "its to_onnx makes the graph"
+            )
         proto = graph_of(estimator, (estimator.n_features_in_,))
         opset = container.target_opset_any_domain("")
         if opset < OPSET:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,18 +58,18 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
 
     def __init__(
         self,
-        channels: Sequence[int] = (32, 64),
+        channels: Any = "auto",
         *,
         kernel_size: Any = 3,
         pool: Any = 2,
-        hidden_layer_sizes: Any = (64,),
-        activation: str = "relu",
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
         dropout: float = 0.0,
         image_shape: Any = None,
         model: Any = None,
         scaling: Any = None,
         solver: str = "adamw",
-        alpha: float = 0.5,
+        alpha: Any = "auto",
         batch_size: Any = "auto",
         learning_rate: str = "one_cycle",
         learning_rate_init: float = 8e-3,

@@ -28,7 +28,6 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     check_is_fitted(estimator, "params_")
     kind = type(estimator).__name__
     network: Network = estimator.network_
-    low, high = estimator.range_
     parameters = estimator.get_params(deep=False)
     attributes = {
         name: value
@@ -39,13 +38,13 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     description = {
         "model": _described(network),
         "data": {"in_shape": list(network.image_shape), **estimator._outputs_described()},
-        "preprocessing": fitted.preprocessing_of(estimator.offset_, estimator.scale_, low, high, network.image_shape),
+        "preprocessing": estimator._preprocessing(),
         "estimator": {
             "version": _VERSION,
             "class": kind,
             "parameters": {
                 name: _described(network._replace(model=value))
-                if name == "model" and value is not None
+                if name == "model" and not (value is None or isinstance(value, str))
                 else _to_plain(f"the parameter {name}", value)
                 for name, value in parameters.items()
             },
@@ -86,7 +85,7 @@ def _restored(kind: type[Any], path: str | os.PathLike[str], saved: Checkpoint) 
     given = dict(written["parameters"])
     model = given.pop("model", None)
     parameters = {name: _from_plain(value) for name, value in given.items()}
-    estimator = kind(**parameters, model=None if model is None else models.build(model))
+    estimator = kind(**parameters, model=models.build(model) if isinstance(model, dict) else model)
     for name, value in written["attributes"].items():
         if hasattr(kind, name) or not name.endswith("_") or name.startswith("_") or name in _ELSEWHERE:
             raise ValueError(f"an estimator has no attribute {name!r}")

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array
 
-from funcnn import checks, data
-from funcnn.data import Mapped, Source
+from funcnn import checks, data, fitted
+from funcnn.data import Mapped, Source, pad_series
 from funcnn.data.examplewise import Augmentation, Examplewise, is_examplewise
+from funcnn.data.series import as_series_list, check_finite_series, scale_series
 from funcnn.estimators import scaling
-from funcnn.estimators.base import BaseConvNet, TrainingData, shape_of
+from funcnn.estimators.base import OF_IMAGES, BaseConvNet, Schedule, TrainingData, shape_of
 from funcnn.estimators.classifier import ConvNetClassifier
 from funcnn.estimators.network import Network, build
 from funcnn.estimators.regressor import ConvNetRegressor
@@ -43,7 +44,7 @@ class BaseTimeSeries(BaseConvNet):
     masked_: bool
     _member_key: Key
 
-    def fit(self, X: Any, y: Any, *, X_val: Any = None, y_val: Any = None) -> Any:  # type: ignore[override]
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Any:
         """Train the network, or each one of an ensemble.
 
         Parameters
@@ -51,7 +52,10 @@ class BaseTimeSeries(BaseConvNet):
         X : array-like (n, channels, time) or (n, time), or a list of arrays (channels, time) or (time,)
             The series of a list may have unequal lengths: then the estimator takes series of any length.
         y : array-like (n,)
-            Classes, numbers or strings; for the regressor real numbers, also (n, outputs).
+            Classes, numbers or strings, or 0 and 1 for each label (n, labels); for the regressor real numbers, also
+            (n, outputs).
+        sample_weight : array-like (n,), optional
+            >= 0, not all 0: of each series in the loss and in the validation score. A weight of 0 counts as absence.
         X_val, y_val : array-like, optional
             Validation data. ``validation_scores_`` gets their score after each epoch, and early stopping uses them
             instead of holding out examples.
@@ -68,14 +72,14 @@ class BaseTimeSeries(BaseConvNet):
 
         Notes
         -----
-        There is no ``sample_weight``: batch normalisation takes its statistics of all examples alike, so a weight of k
-        would not count as k repeats.
+        Batch normalisation takes its statistics of all series alike, so a weight of k is not quite the same as k
+        repeats.
 
         Examples
         --------
         See `TimeSeriesConvClassifier` and `TimeSeriesConvRegressor`.
         """
-        return super().fit(X, y, X_val=X_val, y_val=y_val)
+        return super().fit(X, y, sample_weight, X_val=X_val, y_val=y_val)
 
     @property
     def partial_fit(self) -> Any:
@@ -95,7 +99,8 @@ class BaseTimeSeries(BaseConvNet):
                 {"0_parallel": members, "1_reshape": {}, "2_reduce_mean": {}} for members in (params, state)
             )
             self.network_ = self.network_._replace(model=_ensemble(self.network_.model, self.n_estimators))
-        del self._member_key, self._train_state
+        self._train_state = self._train_state._replace(params=self.params_, state=self.state_)
+        del self._member_key
         return self
 
     def _key(self) -> Key:
@@ -117,7 +122,7 @@ class BaseTimeSeries(BaseConvNet):
     def _rows(self, X: Any, *, reset: bool) -> Array:
         """Return X as an array (n, time, channels), with ``masked_`` as one (n, time, 1 + channels)."""
         checks.unmasked(type(self).__name__, "X", X)
-        series = _entries(X)
+        series = as_series_list(X)
         if series is not None and len({entry.shape for entry in series}) == 1:
             X, series = np.stack(series), None
         if reset:
@@ -125,7 +130,7 @@ class BaseTimeSeries(BaseConvNet):
         if self.masked_:
             if series is None:
                 series = list(check_array(X, allow_nd=True, dtype="numeric", ensure_all_finite=False))
-            return self._padded(series, reset)
+            return pad_series(series, None if reset else self.image_shape_[1] - 1)
         if series is not None:
             raise ValueError(
                 f"X has series of unequal length, but was fitted on series of length {self.image_shape_[0]}; fit a "
@@ -148,28 +153,10 @@ class BaseTimeSeries(BaseConvNet):
                 raise ValueError(f"X must be (n, {fitted[0]}, {fitted[1]}), as the estimator was fitted, got {shape}")
         if len(shape) == 3:
             X = check_array(X, allow_nd=True, dtype="numeric", ensure_all_finite=False)
-            _check_finite(X)
+            check_finite_series(X)
             X = X.reshape(shape[0], -1)
         rows = super()._rows(X, reset=reset)
         return rows.reshape(len(rows), channels, -1).transpose(0, 2, 1)
-
-    def _padded(self, series: Sequence[Array], reset: bool) -> Array:
-        """Return series of any length as one array, whose channel 0 is the mask."""
-        series = [entry[None] if entry.ndim == 1 else entry for entry in series]
-        channels = series[0].shape[0] if reset else self.image_shape_[1] - 1
-        for i, entry in enumerate(series):
-            if entry.ndim != 2 or entry.shape[0] != channels or not entry.shape[1]:
-                raise ValueError(
-                    f"X[{i}] must be a series ({channels}, time) of length 1 or more, got shape {entry.shape}"
-                )
-            if entry.dtype.kind not in "biuf":
-                raise TypeError(f"X[{i}] must be real numbers, not {entry.dtype}")
-        _check_finite(series)
-        dtype = np.result_type(np.float32, *{entry.dtype for entry in series})
-        padded = np.zeros((len(series), max(entry.shape[1] for entry in series), 1 + channels), dtype)
-        for row, entry in zip(padded, series, strict=True):
-            row[: entry.shape[1]] = np.vstack([np.ones(entry.shape[1]), entry]).T
-        return padded
 
     def _set_layout(self, found: Any, x: Source, earlier: Any) -> None:
         self.image_shape_ = x.shape[1:]
@@ -188,17 +175,19 @@ class BaseTimeSeries(BaseConvNet):
         return Scaling(mean, scale, np.full_like(mean, -np.inf), np.full_like(mean, np.inf))
 
     def _scaled(self, x: Source, dtype: Any) -> Source:
-        measured, masked = Scaling(self.offset_, self.scale_, *self.range_), self.masked_
-
-        def scaled(rows: Array) -> Array:
-            if not masked:
-                return scaling.apply(measured, rows, dtype)
-            mask = rows[..., :1].astype(dtype)
-            return np.concatenate([mask, mask * scaling.apply(measured, rows[..., 1:], dtype)], axis=-1)
-
+        scaled = partial(scale_series, offset=self.offset_, scale=self.scale_, masked=self.masked_, dtype=dtype)
         return Mapped(x, scaled)
 
+    def _preprocessing(self) -> dict[str, Any]:
+        time, channels = self.image_shape_
+        return fitted.series_preprocessing_of(
+            self.offset_, self.scale_, channels - self.masked_, time, masked=self.masked_
+        )
+
     # --- parameters -------------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> Schedule:
+        return OF_IMAGES
 
     def _augment(self) -> Augmentation | None:
         if self.augment is None:
@@ -218,28 +207,6 @@ class BaseTimeSeries(BaseConvNet):
         entries = augment if isinstance(augment, list | tuple) else [] if augment is None else [augment]
         if not all(callable(f) or (isinstance(f, str) and f in known) for f in entries):
             raise self._invalid("augment", f"one of {known}, a function, a list of these, or None", augment)
-
-
-def _entries(X: Any) -> list[Array] | None:
-    """Return the arrays that X is a list of; None if it is none."""
-    if isinstance(X, np.ndarray) and not (X.dtype == object and X.ndim == 1):
-        return None
-    if not isinstance(X, list | tuple | np.ndarray) or not len(X):
-        return None
-    return list(X) if all(isinstance(entry, np.ndarray) and entry.ndim > 0 for entry in X) else None
-
-
-def _check_finite(series: Sequence[Array] | Array) -> None:
-    """Raise a ValueError that names the first value that is missing or infinite."""
-    for i, entry in enumerate(series):
-        finite = np.isfinite(entry)
-        if not finite.all():
-            channel, time = np.argwhere(~finite)[0]
-            found = "NaN" if np.isnan(entry[channel, time]) else "infinity"
-            raise ValueError(
-                f"Input X contains {found}: in X[{i}], at channel {channel}, time {time}; fill missing values first, "
-                "for example by interpolation"
-            )
 
 
 def _ensemble(model: Any, members: int) -> Any:
@@ -358,6 +325,94 @@ validation_fraction, tol, random_state, dtype, threads, verbose
         self.threads = threads
         self.verbose = verbose
 
+    def predict(self, X: Any) -> Array:
+        """Return the most probable class of each series, or 0 or 1 for each of its labels.
+
+        Parameters
+        ----------
+        X : array-like (n, channels, time) or (n, time), or a list of arrays (channels, time) or (time,)
+            Of the channels and the length that the estimator was fitted on; with ``masked_``, of any length.
+
+        Returns
+        -------
+        array (n,)
+            In multilabel classification (n, labels).
+
+        Examples
+        --------
+        >>> X, y = np.sin(np.outer(np.arange(1, 9), np.arange(20.0))), ["slow"] * 4 + ["fast"] * 4
+        >>> net = TimeSeriesConvClassifier(max_iter=20, random_state=0).fit(X, y)
+        >>> net.predict(X[:2]).shape
+        (2,)
+        """
+        return super().predict(X)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class for each series.
+
+        Parameters
+        ----------
+        X : array-like (n, channels, time) or (n, time), or a list of arrays (channels, time) or (time,)
+            Of the channels and the length that the estimator was fitted on; with ``masked_``, of any length.
+
+        Returns
+        -------
+        array (n, n_classes)
+            In the order of ``classes_``. Of labels, each has its own probability: rows do not sum to 1.
+
+        Examples
+        --------
+        >>> X, y = np.sin(np.outer(np.arange(1, 9), np.arange(20.0))), ["slow"] * 4 + ["fast"] * 4
+        >>> net = TimeSeriesConvClassifier(max_iter=20, random_state=0).fit(X, y)
+        >>> net.predict_proba(X).sum(axis=1).round(6).tolist() == [1.0] * 8
+        True
+        """
+        return super().predict_proba(X)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of the probability of each class for each series.
+
+        Parameters
+        ----------
+        X : array-like (n, channels, time) or (n, time), or a list of arrays (channels, time) or (time,)
+            Of the channels and the length that the estimator was fitted on; with ``masked_``, of any length.
+
+        Returns
+        -------
+        array (n, n_classes)
+            In the order of ``classes_``.
+
+        Examples
+        --------
+        >>> X, y = np.sin(np.outer(np.arange(1, 9), np.arange(20.0))), ["slow"] * 4 + ["fast"] * 4
+        >>> net = TimeSeriesConvClassifier(max_iter=20, random_state=0).fit(X, y)
+        >>> np.allclose(np.exp(net.predict_log_proba(X)), net.predict_proba(X))
+        True
+        """
+        return super().predict_log_proba(X)
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the logits for each series.
+
+        Parameters
+        ----------
+        X : array-like (n, channels, time) or (n, time), or a list of arrays (channels, time) or (time,)
+            Of the channels and the length that the estimator was fitted on; with ``masked_``, of any length.
+
+        Returns
+        -------
+        array (n, n_classes)
+            For two classes, array (n,): the logit of the second minus that of the first.
+
+        Examples
+        --------
+        >>> X, y = np.sin(np.outer(np.arange(1, 9), np.arange(20.0))), ["slow"] * 4 + ["fast"] * 4
+        >>> net = TimeSeriesConvClassifier(max_iter=20, random_state=0).fit(X, y)
+        >>> bool(((net.decision_function(X) > 0) == (net.predict(X) == "slow")).all())
+        True
+        """
+        return super().decision_function(X)
+
 
 class TimeSeriesConvRegressor(BaseTimeSeries, ConvNetRegressor):
     """Convolutional network for regression on time series by least squares, with scikit-learn's interface.
@@ -429,3 +484,25 @@ validation_fraction, tol, random_state, dtype, threads, verbose
         self.dtype = dtype
         self.threads = threads
         self.verbose = verbose
+
+    def predict(self, X: Any) -> Array:
+        """Return the prediction for each series.
+
+        Parameters
+        ----------
+        X : array-like (n, channels, time) or (n, time), or a list of arrays (channels, time) or (time,)
+            Of the channels and the length that the estimator was fitted on; with ``masked_``, of any length.
+
+        Returns
+        -------
+        array (n,)
+            If y had the shape (n, outputs), array (n, outputs).
+
+        Examples
+        --------
+        >>> X, y = np.sin(np.outer(np.arange(1, 9), np.arange(20.0))), np.arange(1.0, 9.0)
+        >>> net = TimeSeriesConvRegressor(max_iter=20, random_state=0).fit(X, y)
+        >>> net.predict(X[:3]).shape
+        (3,)
+        """
+        return super().predict(X)

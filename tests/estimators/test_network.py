@@ -73,6 +73,23 @@ def test_the_default_network(image_shape, changes, shapes):
     assert {name: params[name]["w"].shape for name in shapes} == shapes
 
 
+AUTO = {"channels": "auto", "hidden": "auto", "activation": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "layers"),
+    [
+        ((8, 8, 1), ["conv2d", "relu", "conv2d", "relu", "dense", "relu", "dense"]),
+        ((1, 30, 1), ["dense", "silu", "dense", "silu", "dense"]),
+        ((2, 2, 1), ["dense", "silu", "dense", "silu", "dense"]),
+    ],
+    ids=["images", "tables", "small squares"],
+)
+def test_tables_have_no_convolutions_by_default(image_shape, layers):
+    model = build(Network(image_shape, 10, default_model(image_shape, 10, **{**DEFAULTS, **AUTO})))
+    assert [layer.name for layer in model.children if layer.name not in ("flatten", "max_pool")] == layers
+
+
 def test_a_fitted_default_network_is_rebuilt_as_from_a_checkpoint():
     net = ConvNetClassifier(channels=(4,), activation="logistic", max_iter=1, random_state=0, threads=1)
     net.fit(DIGITS[:99], LABELS[:99])
