@@ -79,6 +79,7 @@ Runtime = Annotated[
         metavar="NAME",
         help="What computes the network: numpy; onnxruntime (extra serve), in a third to four fifths of the time once "
         "it has started, or an error where it cannot; or auto (onnxruntime where it is installed, can compute the "
-        "network, and the examples are so many that they take NumPy about a second or more). The results differ by rounding.",
+        "network, and the examples are so many that they take NumPy about a second or more). The results differ by "
+        "rounding.",
     ),
 ]
