@@ -90,8 +90,7 @@ def _interrupted_by(name: str) -> Iterator[None]:
 
     def interrupt(*_: Any) -> None:
         signal.signal(number, signal.SIG_IGN)  # a shell sends another one
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # else a checkpoint is being written after Ctrl-C
-            raise KeyboardInterrupt
+        raise KeyboardInterrupt
 
     if (
         not number

@@ -124,6 +124,11 @@ def handle_signals() -> None:
     if place().rank == 0:
         signal.signal(signal.SIGINT, _interrupt_once)
         return
+    ignore_interrupts()
+
+
+def ignore_interrupts() -> None:
+    """Ignore all that interrupts a run, while it writes its last checkpoint after the first interruption."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

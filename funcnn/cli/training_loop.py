@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -15,7 +14,7 @@ import numpy as np
 
 from funcnn import checkpoint, data, files, metrics, training
 from funcnn.checkpoint import Checkpoint
-from funcnn.cli import console, runs
+from funcnn.cli import console, jobs, runs
 from funcnn.cli.history import history_writer
 from funcnn.cli.runs import Run
 from funcnn.combinators import frozen
@@ -316,7 +315,7 @@ def store(initial: Checkpoint, states: Iterator[Checkpoint], policy: CheckpointP
             if folder and stored is not current:
                 try_to_add(current)
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not stop the writing
+            jobs.ignore_interrupts()  # a second Ctrl-C must not stop the writing
             record(histories.close)
             if current.train_state.step == 0:
                 raise

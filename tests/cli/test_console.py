@@ -150,9 +150,10 @@ def test_a_terminal_that_hangs_up_interrupts_a_run_which_writes_its_checkpoint(t
 
 
 def test_sigterm_interrupts_a_run_which_writes_its_checkpoint(tmp_path):
-    """Schedulers of jobs and containers send it before they kill."""
+    """Schedulers of jobs and containers send it before they kill. What a script starts with & ignores Ctrl-C."""
     make_rows(tmp_path)
-    words = (sys.executable, *commands.FUNCNN, *TRAIN[:5], "--epochs", "1000000")
+    command = (sys.executable, *commands.FUNCNN, *TRAIN[:5], "--epochs", "1000000")
+    words = ("sh", "-c", 'trap "" INT; exec "$@"', "sh", *command)
     process = subprocess.Popen(words, stderr=subprocess.PIPE, env=commands.ENVIRONMENT, cwd=tmp_path, text=True)
     while "loss" not in process.stderr.readline():
         pass
