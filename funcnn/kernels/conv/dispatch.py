@@ -114,7 +114,7 @@ def many_tiles(p: Problem) -> bool:
     The tiles may cover at most 40 % more than the output. 16 tiles are enough; 32 where in_channels * out_channels is
     below 2**9 or above 2**15, since transforming the weights then takes a larger share of the time.
     """
-    if p.in_channels * p.out_channels >= _WINOGRAD_WEIGHTS:
+    if p.in_channels * p.out_channels >= _WINOGRAD_WEIGHTS:  # 36 planes of 512 kB or more, read anew for each chunk
         return False
     if p.exact or p.dtype != np.float32 or not applies("winograd", p.g, p.in_channels, p.out_channels, p.groups):
         return False
