@@ -73,9 +73,7 @@ class Problem(NamedTuple):
     adjoint_x: bool
 
 
-_WINOGRAD_WEIGHTS = (
-    1 << 17
-)  # in_channels * out_channels: from here on, reading the 36 transformed planes costs too much
+_WINOGRAD_WEIGHTS = 1 << 17  # in_channels * out_channels: from here on, "winograd" is slower than "im2col"
 _TOEPLITZ_ENTRIES = 1 << 14  # entries of the matrix: up to here one product costs less than copying windows
 _TOEPLITZ_IMAGES = 64  # images of a batch: up to here, more of them allow a larger matrix, which is built once a batch
 
