@@ -69,7 +69,7 @@ def affine_of_two(
 ) -> Array:
     """Return ((x - mean) slope + dy + shift) factor, an affine map of the two arrays x and dy.
 
-    With ``overwrite_dy`` it may be written to dy, which saves half of the memory traffic.
+    With ``overwrite_dy`` it may be written to dy, which saves memory traffic.
     """
     dtype = np.result_type(x, mean, slope, dy, shift, factor)
     in_place = overwrite_dy and dy.flags.c_contiguous and dy.dtype == dtype

@@ -352,7 +352,7 @@ def test_the_methods_grid_tells_where_the_choice_is_worst(scripts, monkeypatch, 
 def test_the_methods_grid_covers_small_and_large_and_every_method(scripts):
     methods = scripts("bench.methods")
     grid = list(methods.shapes())
-    for field, ends in [("kernel", (1, 7)), ("stride", (1, 2)), ("side", (8, 64)), ("in_channels", (1, 256))]:
+    for field, ends in [("kernel", (1, 7)), ("stride", (1, 2)), ("side", (8, 224)), ("in_channels", (1, 512))]:
         values = {getattr(shape, field) for shape in grid}
         assert (min(values), max(values)) == ends
     small = methods.Shape(3, 1, 2, 2, 4, 1)

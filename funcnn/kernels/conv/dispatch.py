@@ -73,9 +73,7 @@ class Problem(NamedTuple):
     adjoint_x: bool
 
 
-_WINOGRAD_WEIGHTS = (
-    1 << 17
-)  # in_channels * out_channels: from here on, reading the 36 transformed planes costs too much
+_WINOGRAD_WEIGHTS = 1 << 17  # in_channels * out_channels: from here on, "winograd" is slower than "im2col"
 _TOEPLITZ_ENTRIES = 1 << 14  # entries of the matrix: up to here one product costs less than copying windows
 _TOEPLITZ_IMAGES = 64  # images of a batch: up to here, more of them allow a larger matrix, which is built once a batch
 
@@ -114,7 +112,7 @@ def many_tiles(p: Problem) -> bool:
     The tiles may cover at most 40 % more than the output. 16 tiles are enough; 32 where in_channels * out_channels is
     below 2**9 or above 2**15, since transforming the weights then takes a larger share of the time.
     """
-    if p.in_channels * p.out_channels >= _WINOGRAD_WEIGHTS:
+    if p.in_channels * p.out_channels >= _WINOGRAD_WEIGHTS:  # 36 planes of 512 kB or more, read anew for each chunk
         return False
     if p.exact or p.dtype != np.float32 or not applies("winograd", p.g, p.in_channels, p.out_channels, p.groups):
         return False

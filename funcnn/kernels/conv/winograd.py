@@ -58,7 +58,7 @@ _B = np.array(
 _G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 _A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 _TILE, _POSITIONS = 4, 6  # outputs and positions of a tile along an axis
-# ``scripts/bench --job vgg`` and ``scripts/bench --methods`` measure the following two again.
+# ``scripts/bench --job vgg`` and ``scripts/bench --methods`` measure the following constants again.
 
 # Tiles times channels of a chunk: larger chunks make fewer NumPy calls, the planes of smaller ones stay in the cache.
 _CHUNK = 1 << 13
