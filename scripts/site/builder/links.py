@@ -49,6 +49,8 @@ def _link(sphinx: Any, node: Any, contnode: nodes.Element, entry: Any) -> nodes.
 
 
 def _is_foreign(target: str) -> bool:
+    if target.startswith("funcnn "):
+        return True  # a command line
     return target.split(".")[0] in OTHER_PACKAGES or target in PHRASES or hasattr(builtins, target.split(".")[0])
 
 

@@ -13,7 +13,7 @@ import funcnn
 from builder import docstrings
 
 # packages whose public names are those that they list; their modules are how they are arranged
-LISTED = ("ops", "losses", "layers", "combinators", "optim", "data", "estimators", "onnx")
+LISTED = ("ops", "losses", "layers", "combinators", "optim", "data", "estimators", "onnx", "show")
 COMMAND = "funcnn.cli"
 
 
@@ -74,7 +74,7 @@ def _module_page(name: str, module: ModuleType, home: dict[Any, str]) -> str:
 
 def _entry(thing: Any, name: str) -> list[str]:
     if inspect.isclass(thing):
-        return [f".. autoclass:: {name}", "   :members:", "   :inherited-members: tuple, object"]
+        return [f".. autoclass:: {name}", "   :members:", "   :inherited-members: tuple, dict, object"]
     if inspect.isfunction(thing) or inspect.isbuiltin(thing):
         return [f".. autofunction:: {name}"]
     return [f".. py:data:: {name}", "", f"   ``{thing!r}``"]
