@@ -5,7 +5,8 @@
 `random_shift`, `random_flip`, `random_crop`, `cutout`, `mixup`, `jitter` and `random_scale` augment a batch at random,
 by a key; `Examplewise` declares that a function of your own treats examples one by one. `pad_series` makes one array of
 series of unequal length. A `Source` is read in parts, such as a memory map; `Mapped` prepares its rows when they are
-read, and `Selected` is some of them. Only image files (Pillow) and the built-in sets (scikit-learn) need more than NumPy.
+read, and `Selected` is some of them. Only image files (Pillow) and the built-in sets (scikit-learn) need more than
+NumPy.
 """
 
 from funcnn.data.augmentation import (
