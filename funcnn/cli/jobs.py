@@ -12,11 +12,13 @@ import signal
 import sys
 import sysconfig
 import time
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from funcnn import extras
+from funcnn.data_parallel import cores
 
 # Variables in which launchers tell a process the number of ranks and its own rank: those of MPICH and its descendants
 # (Intel MPI, MVAPICH), Open MPI, and Slurm's srun.
@@ -41,9 +43,10 @@ class Place(NamedTuple):
 
 def place() -> Place:
     """Return the place of this process, as its launcher has told it."""
-    for size, rank in _LAUNCHERS:
-        if int(os.environ.get(size, "1")) > 1:
-            return Place(int(os.environ.get(rank, "0")), int(os.environ[size]))
+    for variables in _LAUNCHERS:
+        size, rank = (os.environ.get(name, "") for name in variables)
+        if size.isdecimal() and int(size) > 1:
+            return Place(int(rank) if rank.isdecimal() else 0, int(size))
     return Place(0, 1)
 
 
@@ -60,8 +63,8 @@ def communicator(processes: int | None) -> Any:
     ImportError
         If mpi4py or an MPI is missing.
     ValueError
-        If the launcher has started another number, or belongs to another MPI than mpi4py's, so that each process is
-        alone in a job of its own.
+        If more ranks are asked for than there are cores; if the launcher has started another number, or belongs to
+        another MPI than mpi4py's, so that each process is alone in a job of its own.
     """
     size = place().size
     if size == 1:
@@ -74,7 +77,9 @@ def communicator(processes: int | None) -> Any:
             _start(processes or 1)
         return None
     try:
-        from mpi4py import MPI
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of mpi4py, about the variables of another MPI: an error below
+            from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise _missing(str(error).partition("\n")[0]) from None
     if MPI.COMM_WORLD.Get_size() != size:
@@ -90,6 +95,11 @@ def communicator(processes: int | None) -> Any:
 def _start(processes: int) -> NoReturn:
     """Replace this process by an mpiexec that starts the same command ``processes`` times."""
     launcher = mpiexec()
+    if processes > (most := max(2, cores())):  # two to try it with
+        raise ValueError(
+            f"--processes {processes} must be at most {most} on this machine of {cores()} cores: a process that waits "
+            "keeps its core busy"
+        )
     program = ["-m", "funcnn"] if Path(sys.argv[0]).name == "__main__.py" else [sys.argv[0]]
     command = [launcher, "-n", str(processes), sys.executable, *program, *sys.argv[1:]]
     sys.stdout.flush()

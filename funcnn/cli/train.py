@@ -590,7 +590,7 @@ def check_image_options(
     """Refuse options that say how images are read and resized, where none are."""
     if skip_broken and not dataset.names:
         raise UsageError(f"--skip-broken leaves out image files; --data {run.data} has none")
-    if fit and dataset.x.ndim == 2:
+    if fit and len(dataset.x.shape) == 2:
         raise UsageError(f"--fit says how images are resized; --data {run.data} has none")
     if fit and not (dataset.names or run.image_size or in_shape):
         raise UsageError(

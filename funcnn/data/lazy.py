@@ -77,18 +77,36 @@ def take(source: Source, rows: slice | Array) -> Array:
     array
         The rows in the order of the indices.
 
+    Raises
+    ------
+    ValueError
+        If the source returns another number of rows, or rows of another shape than it has.
+
     Examples
     --------
     >>> take(np.array([[0.0], [10.0], [20.0]]), np.array([2, 0, 2])).ravel()
     array([20.,  0., 20.])
     """
-    if isinstance(rows, slice) or isinstance(source, np.ndarray | Mapped | Selected):
+    if isinstance(source, np.ndarray | Mapped | Selected):
         return np.asarray(source[rows])
+    if isinstance(rows, slice):
+        return _read(source, rows, len(range(*rows.indices(len(source)))))
     distinct, places = np.unique(np.asarray(rows, np.int64), return_inverse=True)
     first, end = (int(distinct[0]), int(distinct[-1]) + 1) if len(distinct) else (0, 0)
     # neighbours by a slice: h5py reads it at once, and indices one by one
-    read = np.asarray(source[first:end] if end - first == len(distinct) else source[distinct])
+    read = _read(source, slice(first, end) if end - first == len(distinct) else distinct, len(distinct))
     return read if np.array_equal(places, np.arange(len(read))) else read[places]
+
+
+def _read(source: Source, rows: slice | Array, n: int) -> Array:
+    """Return what a source of somebody else's has at n rows, if it is what its shape says."""
+    read = np.asarray(source[rows])
+    if read.shape != (n, *source.shape[1:]):
+        raise ValueError(
+            f"{type(source).__name__}: {n} rows were to be read of the source of shape {tuple(source.shape)} and "
+            f"length {len(source)}, and it returned {read.shape}"
+        )
+    return read
 
 
 class Mapped:

@@ -185,6 +185,21 @@ def test_the_launcher_of_another_mpi_is_refused(monkeypatch):
         jobs.communicator(None)
 
 
+def test_more_processes_than_cores_are_refused(monkeypatch):
+    monkeypatch.setattr(jobs, "mpiexec", lambda: "mpiexec")
+    monkeypatch.setattr(jobs, "cores", lambda: 3)
+    with pytest.raises(ValueError, match="--processes 4 must be at most 3 on this machine of 3 cores"):
+        jobs.communicator(4)
+
+
+@needs_mpi
+def test_the_variables_of_another_mpi_are_one_line():
+    launcher = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}
+    failed = run("train", "--data", "iris", "--model", "mlp", env=ENVIRONMENT | launcher)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("funcnn train: the launcher has started 2") and failed.stderr.count("\n") == 1
+
+
 def test_another_number_than_the_launchers_is_refused(monkeypatch):
     launched(monkeypatch, modules=mpi_that_sees(2))
     with pytest.raises(ValueError, match="--processes 3 contradicts the launcher, which has started 2"):
@@ -199,6 +214,8 @@ def test_another_number_than_the_launchers_is_refused(monkeypatch):
         ({"PMI_SIZE": "4", "PMI_RANK": "3"}, (3, 4)),
         ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}, (1, 2)),
         ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "5"}, (5, 8)),
+        ({"PMI_SIZE": "", "PMI_RANK": "0"}, (0, 1)),
+        ({"PMI_SIZE": "many", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": ""}, (0, 2)),
         ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, (0, 1)),  # in a batch script, before srun
     ],
 )

@@ -78,6 +78,11 @@ def test_images_decoded_by_the_batch_train_the_same_model_as_those_in_memory(fol
     assert_same(trained(folder, "images", "none"), trained(folder, "images", "memory"))
 
 
+def test_images_decoded_by_the_batch_are_cropped(folder):
+    result = commands.run("train", "--data", "images", "--cache", "none", "--fit", "crop", *OPTIONS, cwd=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_models_are_used_on_all_of_them(folder):
     trained(folder, "arrays", "none")
     evaluated, predicted = [], []

@@ -40,6 +40,17 @@ def test_a_function_that_does_not_map_rows_is_named_with_both_shapes():
         x[:4]
 
 
+@pytest.mark.parametrize("returned", [lambda rows: rows[:-1], lambda rows: rows[:, :2], lambda rows: rows[:, :, None]])
+@pytest.mark.parametrize("rows", [slice(3, 7), np.array([9, 3, 4])])
+def test_a_source_that_returns_other_rows_than_its_shape_says_is_named(returned, rows):
+    class Lying(Strict):
+        def __getitem__(self, rows):
+            return returned(super().__getitem__(rows))
+
+    with pytest.raises(ValueError, match=r"^Lying: [34] rows .* of shape \(20, 3\) and length 20, and it returned \("):
+        take(Lying(ROWS), rows)
+
+
 def test_blocks_are_all_rows_in_order():
     wide = np.arange(3 * 200_000).reshape(3, -1)
     for source in (wide, Strict(wide)):
