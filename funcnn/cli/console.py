@@ -115,6 +115,8 @@ def _run(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)  # whatever PYTHONWARNINGS says: neither lost nor a traceback
             warnings.showwarning = lambda message, *_, **__: _print_warning(f"{path}: warning: {message}")
+            if jobs.place().size > 1 and path not in (name, f"{name} train"):
+                raise UsageError("runs in one process: only train is a job of several")
             code = command.main(list(arguments), prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):

@@ -148,6 +148,9 @@ def open(
     path = Path(source)
     if is_folder_of_arrays(path):
         path /= "x.npy"
+    if (path / "x.npy").is_file() and not any(inside.is_dir() for inside in path.iterdir()):
+        found = ", ".join(sorted(inside.name for inside in path.iterdir()))
+        raise ValueError(f"{path}: a folder of arrays has x.npy and y.npy, and may have classes.npy; found {found}")
     if path.is_dir():
         return _folder(path, image_size, channels, min_classes, fit, skip_broken, cache)
     if path.exists() and not path.is_file():

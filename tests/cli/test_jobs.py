@@ -15,7 +15,7 @@ from commands import ENVIRONMENT, run, start_on_a_terminal
 from mpi import MPIEXEC, needs_mpi
 
 from funcnn import checkpoint
-from funcnn.cli import jobs
+from funcnn.cli import jobs, main
 
 # Rank 1 fails in step 3 in the way that the first argument says; rank 0 then waits for it. An error is the command's to
 # report; for the others, the run of `killed_run` is imported sooner.
@@ -223,3 +223,13 @@ def test_launchers(monkeypatch, variables, expected):
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     assert jobs.place() == expected
+
+
+@pytest.mark.parametrize("rank, lines", [("0", 1), ("1", 0)])
+def test_other_commands_run_in_one_process(monkeypatch, capsys, rank, lines):
+    for variable in ("PMI_RANK", "MPI_LOCALRANKID"):
+        monkeypatch.setenv(variable, rank)
+    monkeypatch.setenv("PMI_SIZE", "2")
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "model.safetensors", "digits"])
+    assert capsys.readouterr().err.count("only train is a job of several") == lines

@@ -304,3 +304,10 @@ def test_damaged_files_of_arrays(tmp_path, content, message):
         np.save(tmp_path / "x.npy", content, allow_pickle=True)
     with pytest.raises(ValueError, match=rf"x\.npy: {message}"):
         data.open(tmp_path / "x.npy")
+
+
+def test_a_folder_of_arrays_without_labels_is_no_folder_of_images(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 2)))
+    np.save(tmp_path / "labels.npy", np.zeros(3))
+    with pytest.raises(ValueError, match=r"has x\.npy and y\.npy.*; found labels\.npy, x\.npy"):
+        data.open(tmp_path)
