@@ -114,7 +114,7 @@ def fitted(x=X32, **changes):
 
 def epochs():
     # on threads as on ranks, however small the batches: a prediction, too, is divided
-    training.over_ranks = functools.partial(data_parallel.over_ranks, min_work=0)
+    training.loop.over_ranks = functools.partial(data_parallel.over_ranks, min_work=0)
     data_parallel._MIN_WORK = 1000
     wanted, got = list(fitted(threads=COMM.size)), list(fitted(comm=COMM, threads=1))
     assert len(got) == 2
@@ -130,7 +130,7 @@ def epochs():
 
 
 def each_rank_reads_and_augments_its_own_rows():
-    training.over_ranks = functools.partial(data_parallel.over_ranks, min_work=0)
+    training.loop.over_ranks = functools.partial(data_parallel.over_ranks, min_work=0)
     shift = functools.partial(data.random_shift, fraction=0.5)
     source, options = Strict(X32), {"mix": None, "validation": None, "metrics": None}
     got = list(fitted(source, comm=COMM, threads=1, augment=shift, **options))

@@ -156,7 +156,7 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
         Examples
         --------
         >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]), [0.0, 1.0, 2.0, 3.0]
-        >>> net = ConvNetRegressor(channels=(4,), random_state=0).fit(X, y)
+        >>> net = ConvNetRegressor(random_state=0).fit(X, y)
         >>> net.predict(X).round()
         array([0., 1., 2., 3.])
         """
@@ -178,7 +178,7 @@ class ConvNetRegressor(RegressorMixin, BaseConvNet):  # type: ignore[misc]
         Examples
         --------
         >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]), np.arange(4.0) * 1e-200
-        >>> ConvNetRegressor(channels=(4,), random_state=0).fit(X, y).score(X, y) > 0.9
+        >>> ConvNetRegressor(random_state=0).fit(X, y).score(X, y) > 0.9
         True
         """
         outputs, targets = self._outputs(X), self._targets(y)

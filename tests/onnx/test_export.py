@@ -380,7 +380,10 @@ def test_model(name):
     assert proto.opset_import[0].version == 17 and proto.producer_name == "funcnn"
     assert come_back(model, in_shape, proto) == (name != "fine_tuned")  # frozen parameters come back as parameters
     agree(from_onnx(proto), in_shape)
-    assert "BatchNormalization" not in {node.op_type for node in agree(model, in_shape).graph.node}
+    # one of a shortcut, or of joined branches, has no convolution of its own before it
+    alone = {"inception_time": 3, "resnet1d": 1}.get(name, 0)
+    operators = [node.op_type for node in agree(model, in_shape).graph.node]
+    assert operators.count("BatchNormalization") == alone
 
 
 def test_a_network_of_padded_series():

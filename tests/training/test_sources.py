@@ -98,7 +98,7 @@ def test_each_shard_reads_and_augments_its_own_rows(shards, reads):
 
 
 def test_training_on_shards_augments_what_whole_batches_augment(monkeypatch):
-    monkeypatch.setattr(training, "over_ranks", partial(over_ranks, min_work=0))
+    monkeypatch.setattr(training.loop, "over_ranks", partial(over_ranks, min_work=0))
     for augment in (data.random_shift, partial(data.random_crop, size=4, padding=1), data.jitter):
         for threads in (1, 3):
             by_rows = fit(Strict(X), LABELS, augment=augment, threads=threads, metrics={"accuracy": metrics.accuracy})
@@ -111,7 +111,7 @@ def test_training_on_shards_augments_what_whole_batches_augment(monkeypatch):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_augmentation_by_rows_that_makes_nan_is_named_with_the_example(threads, monkeypatch):
-    monkeypatch.setattr(training, "over_ranks", partial(over_ranks, min_work=0))
+    monkeypatch.setattr(training.loop, "over_ranks", partial(over_ranks, min_work=0))
     spoil = Examplewise(lambda key, x: np.where(x == X[17, 0, 0, 0], np.float32("nan"), x))
     with pytest.raises(ValueError, match=r"the augmented x has nan at example 17$"):
         fit(X, LABELS, augment=spoil, threads=threads)
