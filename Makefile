@@ -26,9 +26,9 @@ train: $(VENV)/cli.installed  ## Train the default network
 	@$(VENV)/bin/python scripts/train.py $(ARGS)
 
 # One process per core, and therefore one BLAS thread in each. Neighbours stay in one process, which makes what they share
-# once; whatever the environment says, Python keeps what it compiled for the many processes that the tests start.
+# once.
 test: $(VENV)/test.installed  ## Run the tests
-	@OPENBLAS_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 soak: $(VENV)/test.installed  ## Kill training many times
 	@FUNCNN_KILLS=200 $(VENV)/bin/python -m pytest tests/test_killed.py $(ARGS)

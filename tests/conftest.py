@@ -1,6 +1,13 @@
-"""What tests have counted, said once more at the end of the run."""
+"""What tests have counted, said once more at the end of the run, and what the processes that they start share."""
+
+import os
+import sys
 
 import pytest
+
+# Whatever the environment says, Python keeps what it compiled: else each process that a test starts compiles all of it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 LINES = pytest.StashKey[list[str]]()
 
