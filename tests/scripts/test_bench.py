@@ -45,8 +45,9 @@ def jobs(scripts):
     return scripts("bench.jobs")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def app(scripts):
+    """Return the module of the command, here already before it is run in copies of this process."""
     return scripts("bench.app")
 
 
