@@ -102,7 +102,7 @@ def test_weights_count_as_repeats():
 
 
 def test_early_stopping_puts_the_best_parameters_back():
-    x, x_val, y, y_val = train_test_split(DIGITS, LABELS, test_size=300, random_state=0, stratify=LABELS)
+    x, x_val, y, y_val = train_test_split(DIGITS[:900], LABELS[:900], test_size=300, random_state=0, stratify=LABELS[:900])
     net = ConvNetClassifier(**{**SMALL, "max_iter": 40}, early_stopping=True, n_iter_no_change=2, tol=0.01)
     net.fit(x, y, X_val=x_val, y_val=y_val)
     assert net.n_iter_ == len(net.loss_curve_) == len(net.validation_scores_) < 40
@@ -165,11 +165,11 @@ def test_partial_fit_continues():
 
 
 def test_partial_fit_and_warm_start_after_fit():
-    net = ConvNetClassifier(**SMALL, warm_start=True).fit(DIGITS, LABELS)
+    net = ConvNetClassifier(**SMALL, warm_start=True).fit(DIGITS[:400], LABELS[:400])
     first = net.loss_curve_[-1]
-    assert net.fit(DIGITS, LABELS).loss_curve_[-1] < first
+    assert net.fit(DIGITS[:400], LABELS[:400]).loss_curve_[-1] < first
     before = net.params_["0_conv2d"]["w"].copy()
-    assert not np.array_equal(net.partial_fit(DIGITS, LABELS).params_["0_conv2d"]["w"], before)
+    assert not np.array_equal(net.partial_fit(DIGITS[:400], LABELS[:400]).params_["0_conv2d"]["w"], before)
 
 
 def test_html_shows_the_network():

@@ -66,7 +66,7 @@ def test_grid_search_in_processes():
 
 def test_other_company():
     x, y = DIGITS[:300], LABELS[:300]
-    net = ConvNetClassifier(**{**SMALL, "max_iter": 30, "channels": (8,), "hidden_layer_sizes": (32,)})
+    net = ConvNetClassifier(**{**SMALL, "max_iter": 12, "channels": (8,), "hidden_layer_sizes": (32,)})
     assert CalibratedClassifierCV(net, cv=2).fit(x, y).predict_proba(x).shape == (300, 10)
     assert VotingClassifier([("net", net), ("svc", SVC())]).fit(x, y).score(x, y) > 0.9
     importance = permutation_importance(net.fit(x, y), x, y, n_repeats=1, random_state=0).importances_mean

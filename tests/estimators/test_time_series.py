@@ -26,7 +26,7 @@ def own(in_shape, outputs):
 
 def tiny(in_shape, outputs):
     """A network as the default, so small that scikit-learn's checks take seconds."""
-    return models.fcn(outputs, channels=(12, 12), kernel_sizes=(9, 5))
+    return models.fcn(outputs, channels=(8, 8), kernel_sizes=(5, 3))
 
 
 def waves(n, length, channels=2, seed=0):
