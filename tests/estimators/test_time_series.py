@@ -40,7 +40,7 @@ def waves(n, length, channels=2, seed=0):
 X, Y = waves(24, 16)
 UNEQUAL = [x[:, : 9 + i % 8] for i, x in enumerate(X)]
 CHECKED = [
-    TimeSeriesConvClassifier(tiny, max_iter=20, learning_rate_init=0.03, threads=1),
+    TimeSeriesConvClassifier(tiny, max_iter=12, learning_rate_init=0.05, threads=1),
     TimeSeriesConvRegressor(tiny, max_iter=40, learning_rate_init=0.03, alpha=0.0, threads=1),
 ]
 
