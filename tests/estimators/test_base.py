@@ -102,7 +102,8 @@ def test_weights_count_as_repeats():
 
 
 def test_early_stopping_puts_the_best_parameters_back():
-    x, x_val, y, y_val = train_test_split(DIGITS[:900], LABELS[:900], test_size=300, random_state=0, stratify=LABELS[:900])
+    few, labels = DIGITS[:900], LABELS[:900]
+    x, x_val, y, y_val = train_test_split(few, labels, test_size=300, random_state=0, stratify=labels)
     net = ConvNetClassifier(**{**SMALL, "max_iter": 40}, early_stopping=True, n_iter_no_change=2, tol=0.01)
     net.fit(x, y, X_val=x_val, y_val=y_val)
     assert net.n_iter_ == len(net.loss_curve_) == len(net.validation_scores_) < 40
