@@ -139,7 +139,8 @@ def is_detected(copy: Path, mutant: Mutant) -> bool:
 
 def passes(copy: Path, tests: list[str]) -> bool:
     """Return whether the tests pass on a copy of the project."""
-    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
+    # nothing compiled is kept: Python knows it by time and size, which two mutants of one second may share
+    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONPYCACHEPREFIX": os.devnull, "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     try:
         run = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=TIMEOUT, check=False)
