@@ -1,15 +1,15 @@
 """Estimators as ONNX graphs, compared with themselves in onnxruntime."""
 
 import numpy as np
+import onnxruntime
 import pytest
+import skl2onnx
 from sklearn.datasets import load_digits
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from funcnn.estimators import ConvNetClassifier, ConvNetRegressor
 from funcnn.layer import parameterless
-
-onnxruntime = pytest.importorskip("onnxruntime")
 
 DIGITS, LABELS = load_digits(return_X_y=True)
 DIGITS, LABELS = DIGITS[:200], LABELS[:200]
@@ -83,7 +83,6 @@ def test_a_layer_of_the_users_own_is_refused():
     ids=["classes", "names", "multilabel", "numbers"],
 )
 def test_pipelines_convert_with_skl2onnx(estimator, y, opset):
-    skl2onnx = pytest.importorskip("skl2onnx")
     pipe = make_pipeline(MinMaxScaler(), estimator(**SMALL)).fit(DIGITS, y)
     x = DIGITS.astype(np.float32)
     *_, outputs = run(skl2onnx.to_onnx(pipe, x[:1], target_opset=opset), x, "X")

@@ -5,7 +5,9 @@ import sys
 
 import commands
 import numpy as np
+import onnxruntime
 import pytest
+import skl2onnx
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -78,7 +80,6 @@ def with_nan(x, time):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_onnx_graph_computes_the_same_of_raw_series(tmp_path, name):
-    onnxruntime = pytest.importorskip("onnxruntime")
     net, x, y = CASES[name]
     proto = net.fit(x, y).to_onnx(tmp_path / "net.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
@@ -91,7 +92,6 @@ def test_the_onnx_graph_computes_the_same_of_raw_series(tmp_path, name):
 
 
 def test_a_missing_value_within_a_series_is_no_padding():
-    onnxruntime = pytest.importorskip("onnxruntime")
     net = TimeSeriesConvClassifier(narrow, **QUICK).fit(UNEQUAL, Y)
     session = onnxruntime.InferenceSession(net.to_onnx().SerializeToString(), providers=["CPUExecutionProvider"])
     raw = with_nan(UNEQUAL, 16).astype(np.float32)
@@ -101,7 +101,6 @@ def test_a_missing_value_within_a_series_is_no_padding():
 
 
 def test_pipelines_of_rows_convert_with_skl2onnx():
-    skl2onnx, onnxruntime = pytest.importorskip("skl2onnx"), pytest.importorskip("onnxruntime")
     rows = X[:, 0].astype(np.float32)
     pipe = make_pipeline(StandardScaler(), TimeSeriesConvClassifier(own, **QUICK)).fit(rows, Y)
     proto = skl2onnx.to_onnx(pipe, rows[:1], target_opset=17).SerializeToString()
