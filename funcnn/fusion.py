@@ -225,6 +225,18 @@ def _on_both_axes(option: Any, value: Any) -> bool:
     return bool(option == value or option == (value, value))
 
 
+def _rectified_in_place(y: Array, last_op: str, *, with_relu: bool) -> Callable[[Any], Array]:
+    """Apply ReLU to an array that the caller has made, if a run has one, and return the VJP of the run's last op."""
+    shape, dtype = y.shape, y.dtype
+    relu_output = rectify(y, out=y) if with_relu else None
+
+    def last_vjp(dy: Any) -> Array:
+        dy = checks.cotangent(last_op, dy, shape, dtype)
+        return dy if relu_output is None else rectify_adjoint(relu_output, dy)
+
+    return last_vjp
+
+
 def _relu_max_pool(relu: str, pool: str, options: Mapping[str, Any]) -> Fused:
     options = {name: value for name, value in options.items() if name != "keep_input"}
 
@@ -281,13 +293,10 @@ def _batch_norm_max_pool(
             raise
         stats = None if train else state[first]
         y, norm_vjp, stats = batch_norm_max_pool(params[first], x, pooled, stats=stats, eps=eps)
-        shape, dtype = y.shape, y.dtype
-        relu_output = rectify(y, out=y) if with_relu else None
+        last_vjp = _rectified_in_place(y, last_op, with_relu=with_relu)
 
         def batch_norm_max_pool_vjp(dy: Any, input_gradient: bool) -> tuple[Tree, Array | None]:
-            dy = checks.cotangent(last_op, dy, shape, dtype)
-            if relu_output is not None:
-                dy = rectify_adjoint(relu_output, dy)
+            dy = last_vjp(dy)
             dparams, dx = norm_vjp(dy, input_gradient=input_gradient)
             return {first: dparams, **{name: {} for name in others}}, dx
 
@@ -330,13 +339,10 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], last_op: str
             return None
         maxima, argmax = correlate_max(x, w, g, method, return_argmax=train)
         y = add_bias(maxima, b)
-        shape, dtype = y.shape, y.dtype
-        relu_output = rectify(y, out=y) if with_relu else None
+        last_vjp = _rectified_in_place(y, last_op, with_relu=with_relu)
 
         def conv_max_pool_vjp(dy: Any, input_gradient: bool) -> tuple[Tree, Array | None]:
-            dy = checks.cotangent(last_op, dy, shape, dtype)
-            if relu_output is not None:
-                dy = rectify_adjoint(relu_output, dy)
+            dy = last_vjp(dy)
             # In evaluation, the VJP is seldom called, so the argmax is computed here instead of in every forward call.
             positions = argmax if argmax is not None else correlate_max(x, w, g, method, return_argmax=True)[1]
             assert positions is not None
