@@ -30,6 +30,9 @@ _LAUNCHERS = (
 _LOCAL_RANKS = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")  # among those of its machine
 # Set in the processes that `_start` starts: they start no more, where a launcher does not tell them how many they are.
 _STARTED = "FUNCNN_PROCESSES"
+# Seconds for the launcher to print what a rank has written: what it has not read when a rank aborts or exits is lost.
+# The next rank goes on a second later.
+_FORWARDING = 0.4
 # Threads of a BLAS: ranks on the cores of one machine have one each.
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
@@ -157,14 +160,18 @@ def reports() -> bool:
     if place().size == 1:
         return True
     if not _connected():
-        return all(os.environ.get(variable, "0") == "0" for variable in _LOCAL_RANKS)
-    time.sleep(min(place().rank, 10) / 2)
+        first = all(os.environ.get(variable, "0") == "0" for variable in _LOCAL_RANKS)
+        if not first:
+            time.sleep(1)
+        return first
+    time.sleep(min(place().rank, 5))
     return True
 
 
 def abort(code: int) -> None:
     """End the job with this exit code, at once; nothing if this process is alone."""
     if place().size > 1 and _connected():
+        time.sleep(_FORWARDING)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI has something to say about it, too
         sys.modules["mpi4py.MPI"].COMM_WORLD.Abort(code)
 
