@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn.kernels.caching import cached_arrays
+from funcnn.kernels.rectifier import rectify
 from funcnn.tree import Array
 
 # NumPy's loops run over the last axis, slowly if it is short, so both routines make longer rows of several positions.
@@ -21,10 +22,17 @@ _FOLDED_SUM_CHANNELS = 16  # ... if there are fewer channels than these
 _CACHED_ONES = 4096  # entries of a vector of ones: up to here, allocating takes longer than using it
 
 
-def add_bias(y: Array, b: Array | None) -> Array:
-    """Return y + b, with b (C,) along the last axis; writes to ``y``, which the caller must have allocated."""
-    if b is None:
-        return y
+def add_bias(y: Array, b: Array | None, relu: bool = False) -> Array:
+    """Return y + b, with b (C,) along the last axis; with ``relu``, max(y + b, 0).
+
+    It writes to ``y``, which the caller must have allocated.
+    """
+    if b is not None:
+        y = _add_bias(y, b)
+    return rectify(y, out=y) if relu else y
+
+
+def _add_bias(y: Array, b: Array) -> Array:
     if b.dtype != y.dtype and np.result_type(y, b) != y.dtype:
         return y + b
     channels = len(b)

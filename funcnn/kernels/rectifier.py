@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnn.kernels.caching import cached_arrays
+from funcnn.kernels.selection import compilable
 from funcnn.tree import Array
 
 
@@ -18,6 +19,7 @@ def rectify(x: Array, out: Array | None = None) -> Array:
     return np.asarray(x.clip(*_bounds(x.dtype), out))
 
 
+@compilable
 def rectify_adjoint(y: Array, dy: Array) -> Array:
     """Return dy where y, the positive part, is above 0, and 0 elsewhere."""
     if y.dtype.kind != "f":

@@ -116,7 +116,7 @@ def conv(
     g, chosen = _plan(
         x.shape, x.dtype, w.shape, None if b is None else b.shape, stride, padding, dilation, groups, method
     )
-    y = add_bias(correlate(x, w, g, groups, chosen), b)
+    y = correlate(x, w, g, groups, chosen, b)
     shape, dtype = y.shape, y.dtype
 
     def conv_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from funcnn.kernels.bias import add_bias
 from funcnn.kernels.geometry import Geometry
+from funcnn.kernels.selection import compilable
 from funcnn.kernels.windows import pad
 from funcnn.tree import Array
 
@@ -23,7 +25,8 @@ _CHUNK_BYTES = 1 << 17  # of a chunk, the larger of x and y: larger chunks make 
 _ROW = 1 << 11  # numbers of a row, unless a single position has more
 
 
-def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
+@compilable
+def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
     out_channels, positions = w.shape[-1], _positions(g.out[-1], w.shape[-1])
     y = np.empty((len(x), *g.out, out_channels), np.result_type(x, w))
@@ -37,9 +40,10 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
                 np.einsum(*operands, out=rows[chunk])
             else:
                 rows[chunk] += np.einsum(*operands)
-    return y
+    return add_bias(y, b, relu)
 
 
+@compilable
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
     out_channels, positions = dy.shape[-1], _positions(g.out[-1], dy.shape[-1])

@@ -226,10 +226,21 @@ _ROUTINES: dict[str, Any] = {
 }
 
 
-def correlate(x: Array, w: Array, g: Geometry, groups: int, method: str = "auto") -> Array:
-    """Return y[n, o] = sum over taps k of x[n, o*stride + k*dilation - lo] @ w[k], group by group."""
+def correlate(
+    x: Array,
+    w: Array,
+    g: Geometry,
+    groups: int,
+    method: str = "auto",
+    b: Array | None = None,
+    relu: bool = False,
+) -> Array:
+    """Return y[n, o] = b + sum over taps k of x[n, o*stride + k*dilation - lo] @ w[k], group by group.
+
+    With ``relu``, return max(y, 0).
+    """
     method = _chosen(method, g, x.shape[-1], w.shape[-1], groups, x)
-    return _ROUTINES[method].correlate(x, w, g, groups)
+    return _ROUTINES[method].correlate(x, w, g, groups, b, relu)
 
 
 def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int, method: str = "auto") -> Array:

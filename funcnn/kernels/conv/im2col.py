@@ -10,8 +10,10 @@ import math
 
 import numpy as np
 
+from funcnn.kernels.bias import add_bias
 from funcnn.kernels.caching import cached_arrays
 from funcnn.kernels.geometry import Geometry
+from funcnn.kernels.selection import compilable
 from funcnn.kernels.windows import pad, windows
 from funcnn.tree import Array
 
@@ -33,21 +35,23 @@ _SMALL_PRODUCT = 1_000_000
 _NARROW_RESULT = 8
 
 
-def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
+@compilable
+def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
     matrix, shape, dtype = _grouped_matrix(w, groups), (x.shape[0], *g.out, w.shape[-1]), np.result_type(x, w)
     parts = chunks(x.shape[0], g, x.shape[-1] * dtype.itemsize, w.nbytes)
     if groups == 1 and len(parts) == 1:
-        return blocked_matmul(_im2col(x, g, 1)[0], matrix[0]).reshape(shape)
+        return add_bias(blocked_matmul(_im2col(x, g, 1)[0], matrix[0]).reshape(shape), b, relu)
     y = np.empty(shape, dtype)
     for chunk in parts:
         if groups == 1:
             blocked_matmul(_im2col(x[chunk], g, 1)[0], matrix[0], y[chunk].reshape(-1, w.shape[-1]))
         else:
             np.matmul(_im2col(x[chunk], g, groups), matrix, out=_by_group(y[chunk], groups))
-    return y
+    return add_bias(y, b, relu)
 
 
+@compilable
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
     in_channels, out_channels = x.shape[-1] // groups, dy.shape[-1] // groups

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from funcnn.kernels.bias import add_bias
 from funcnn.kernels.conv import im2col, toeplitz
 from funcnn.kernels.geometry import Geometry
+from funcnn.kernels.selection import compilable
 from funcnn.tree import Array
 
 # The cost model of `_length`; ``scripts/bench --methods`` measures again whether its choices are the fastest.
@@ -27,16 +29,18 @@ COPY = 33  # multiply-adds that take as long as copying one number
 _ROW = 500  # multiply-adds: the fixed cost of adding one row of positions to dx
 
 
-def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
+@compilable
+def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
     in_channels, out_channels = w.shape[-2:]
     length = _length(g, in_channels, out_channels)
     blocks, within_block = _geometries(g, length)
     weights = toeplitz.matrix(w, within_block).reshape(*blocks.window, in_channels, length * out_channels)
     y = im2col.correlate(x, weights, blocks, 1)
-    return _join_blocks(y, g, out_channels)
+    return add_bias(_join_blocks(y, g, out_channels), b, relu)
 
 
+@compilable
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
     in_channels, out_channels = x.shape[-1], dy.shape[-1]

@@ -39,8 +39,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from funcnn.kernels.bias import add_bias
 from funcnn.kernels.geometry import Geometry
 from funcnn.kernels.pooling import first_argmax, maximum
+from funcnn.kernels.selection import compilable
 from funcnn.kernels.windows import view
 from funcnn.tree import Array
 
@@ -68,12 +70,13 @@ _MANY_CHANNELS, _LARGE_CHUNK = 1 << 8, 1 << 14
 _RUN = 1 << 8
 
 
-def correlate(x: Array, w: Array, g: Geometry, groups: int) -> Array:
+@compilable
+def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
     y = np.empty((len(x), *g.out, w.shape[-1]), np.result_type(x, w))
     for images, rows, tiles in _tiles(x, w, g):
         _write_tiles(tiles, y[images], rows)
-    return y
+    return add_bias(y, b, relu)
 
 
 def correlate_max(x: Array, w: Array, g: Geometry, return_argmax: bool) -> tuple[Array, Array | None]:
@@ -94,6 +97,7 @@ def correlate_max(x: Array, w: Array, g: Geometry, return_argmax: bool) -> tuple
     return y, argmax
 
 
+@compilable
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
     in_channels, out_channels = x.shape[-1], dy.shape[-1]

@@ -1,0 +1,75 @@
+"""Matrix products within compiled routines, by the BLAS that SciPy brings.
+
+`gemm` calls it by its address, which is an argument: a constant would be compiled in, and be wrong in the next process
+that loads the routine from the cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import get_cython_function_address, intrinsic
+
+# A routine gets the address for its dtype: ``GEMM[x.dtype]``.
+GEMM = {
+    np.dtype(np.float32): get_cython_function_address("scipy.linalg.cython_blas", "sgemm"),
+    np.dtype(np.float64): get_cython_function_address("scipy.linalg.cython_blas", "dgemm"),
+}
+_N, _T = ord("N"), ord("T")
+
+
+@intrinsic
+def _call(typingctx, address, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+    """Call a Fortran routine: all numbers are passed by reference, arrays by the addresses of their first entries."""
+    given = (address, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+    signature = types.void(
+        types.intp, types.uint8, types.uint8, types.int32, types.int32, types.int32, alpha, types.intp, types.int32,
+        types.intp, types.int32, alpha, types.intp, types.int32,
+    )  # fmt: skip
+    assert len(given) == len(signature.args)
+
+    def codegen(context: Any, builder: Any, _: Any, args: Any) -> Any:
+        address, *values = args
+        pointers = []
+        for value, kind in zip(values, signature.args[1:], strict=True):
+            if kind == types.intp:
+                pointers.append(builder.inttoptr(value, cgutils.voidptr_t))
+            else:
+                pointers.append(builder.bitcast(cgutils.alloca_once_value(builder, value), cgutils.voidptr_t))
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t] * len(pointers))
+        builder.call(builder.inttoptr(address, kind.as_pointer()), pointers)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@njit(nogil=True, error_model="numpy")
+def gemm(address, a, transpose_a, b, transpose_b, beta, c):  # type: ignore[no-untyped-def]
+    """Write a b + beta c to c; a and b are transposed first if said so.
+
+    All are matrices of one dtype whose rows are contiguous; the rows may be apart. With ``beta`` 0, c is not read.
+    """
+    rows, depth = (a.shape[1], a.shape[0]) if transpose_a else (a.shape[0], a.shape[1])
+    inner, columns = (b.shape[1], b.shape[0]) if transpose_b else (b.shape[0], b.shape[1])
+    size = a.itemsize
+    # a BLAS reads matrices by columns: what it is given as b and a is their transpose, and so is the product
+    if rows != c.shape[0] or columns != c.shape[1] or depth != inner:
+        raise ValueError("gemm: the shapes do not fit")
+    if (a.shape[1] > 1 and a.strides[1] != size) or (b.shape[1] > 1 and b.strides[1] != size):
+        raise ValueError("gemm: the rows of a factor are not contiguous")
+    if c.shape[1] > 1 and c.strides[1] != size:
+        raise ValueError("gemm: the rows of the result are not contiguous")
+    if rows == 0 or columns == 0:
+        return
+    one = c.dtype.type(1)
+    _call(
+        address, np.uint8(_T if transpose_b else _N), np.uint8(_T if transpose_a else _N),
+        np.int32(columns), np.int32(rows), np.int32(depth), one,
+        b.ctypes.data, np.int32(max(b.strides[0] // size, b.shape[1], 1)),
+        a.ctypes.data, np.int32(max(a.strides[0] // size, a.shape[1], 1)), one * beta,
+        c.ctypes.data, np.int32(max(c.strides[0] // size, c.shape[1], 1)),
+    )  # fmt: skip

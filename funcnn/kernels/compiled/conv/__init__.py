@@ -1,0 +1,1 @@
+"""Compiled convolution: one file per method, as in `funcnn.kernels.conv`."""
