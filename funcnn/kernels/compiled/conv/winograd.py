@@ -1,0 +1,336 @@
+"""Twins of `funcnn.kernels.conv.winograd`: a whole convolution, or adjoint, is one call.
+
+A segment is some neighbouring tiles in a row of tiles, a chunk is some segments. The routines go from chunk to chunk,
+whose 36 planes, each (tiles, channels), stay in the cache. A transform m d m^T is a loop along the height and one along
+the width, over all tiles and channels of a segment at once: a line of x is first copied so that position left + q + 4t
+is at (q, t, channel) for q = 0 to 3, with zeros outside of x. Then the positions at one place in the tiles of a segment
+are contiguous.
+
+Scratch is flat, with rows at constant distances: so the compiler knows that rows do not overlap, and vectorises loops
+that write several. An index as `u` of it, which is never negative, spares the test for a negative one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from funcnn.blas import one_thread
+from funcnn.kernels.compiled.blas import GEMM, gemm
+from funcnn.kernels.compiled.routines import routine, same_floats
+from funcnn.kernels.geometry import Geometry
+from funcnn.tree import Array
+
+_MAX_CHANNELS = 1 << 11
+_PLANE = (1 << 14) + 16  # distance of planes and of lines; a power of two would share few places of the cache
+_ROW = _MAX_CHANNELS + 16  # distance of the rows of a block, some tiles whose outputs are computed at once
+_BLOCK = 1 << 9  # tiles times channels of a block
+_LINE = 1 << 12  # positions times channels of a line: longer rows of tiles are split into several segments
+_CHUNK = 1 << 12  # tiles times channels of a chunk
+_MIN_TILES = 8  # of a chunk
+_WORK = 1_000_000  # multiply-adds of a product: up to here OpenBLAS copies no factor
+# exact in both dtypes; Python's numbers would make float64 of float32
+_2, _4, _5, _6, _8, _12, _24 = (np.float32(factor) for factor in (2, 4, 5, 6, 8, 12, 24))
+u = np.uint64
+_NO_ARGMAX = np.empty((0, 0, 0, 0), np.uint8)
+
+
+def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
+    """See `funcnn.kernels.conv.winograd.correlate`."""
+    if not _computes(g, x, w, b):
+        return NotImplemented
+    y = np.empty((len(x), *g.out, w.shape[-1]), x.dtype)
+    _correlate_to(x, _NO_ARGMAX, w, g, b, relu, y, _NO_ARGMAX)
+    return y
+
+
+def correlate_max(x: Array, w: Array, g: Geometry, return_argmax: bool) -> tuple[Array, Array | None]:
+    """See `funcnn.kernels.conv.winograd.correlate_max`."""
+    if not _computes(g, x, w):
+        return NotImplemented  # type: ignore[return-value]
+    shape = (len(x), *(o // 2 for o in g.out), w.shape[-1])
+    y, argmax = np.empty(shape, x.dtype), np.empty(shape, np.uint8)
+    _correlate_to(x, _NO_ARGMAX, w, g, None, False, y, argmax)
+    return y, argmax if return_argmax else None
+
+
+def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
+    """See `funcnn.kernels.conv.winograd.correlate_adjoint_w`."""
+    if not _computes(g, x, dy):
+        return NotImplemented
+    in_channels, out_channels = x.shape[-1], dy.shape[-1]
+    dweights = np.zeros((36, in_channels, out_channels), x.dtype)
+    dw = np.empty((3, 3, in_channels, out_channels), x.dtype)
+    with one_thread:
+        _correlate_adjoint_w(
+            GEMM[x.dtype], np.ascontiguousarray(x), np.ascontiguousarray(dy), _NO_ARGMAX, *_plan(len(x), g, x, dy),
+            dweights,
+        )  # fmt: skip
+        _transform_dweights(dweights.reshape(36, -1), dw.reshape(9, -1))
+    return dw
+
+
+def _computes(g: Geometry, x: Array, y: Array, b: Array | None = None) -> bool:
+    """Return whether all arrays are of one dtype, and neither empty nor of too many channels."""
+    channels = x.shape[-1], y.shape[-1]
+    return same_floats(x, y, b) and x.size > 0 and y.size > 0 and 0 not in g.out and max(channels) <= _MAX_CHANNELS
+
+
+def _correlate_to(
+    x: Array, argmax: Array, w: Array, g: Geometry, b: Array | None, relu: bool, y: Array, y_argmax: Array
+) -> None:
+    in_channels, out_channels = w.shape[-2:]
+    weights = np.empty((36, in_channels, out_channels), x.dtype)
+    b = np.zeros(out_channels, x.dtype) if b is None else np.ascontiguousarray(b)
+    low = x.dtype.type(0 if relu else -np.inf)
+    with one_thread:
+        _transform_weights(np.ascontiguousarray(w).reshape(9, -1), weights.reshape(36, -1))
+        _correlate(
+            GEMM[x.dtype], np.ascontiguousarray(x), argmax, weights, b, low, *_plan(len(x), g, x, y), y, y_argmax
+        )
+
+
+def _plan(n: int, g: Geometry, x: Array, y: Array) -> tuple[int, int, int, int, int, int, int]:
+    """Return the padding before x, the rows of tiles, their segments, a segment's tiles, and a chunk's segments."""
+    channels = max(x.shape[-1], y.shape[-1])
+    rows, columns = (-(-o // 4) for o in g.out)
+    parts = -(-columns // max(1, _LINE // (4 * channels) - 1))
+    tiles = -(-columns // parts)
+    chunk = max(1, _CHUNK // (tiles * channels), -(-_MIN_TILES // tiles))
+    return g.padding[0][0], g.padding[1][0], n, rows, parts, tiles, min(chunk, n * rows * parts)
+
+
+@njit
+def _bt(d0, d1, d2, d3, d4, d5):  # type: ignore[no-untyped-def]
+    """Return B^T d."""
+    even, odd, even2, odd2 = d4 - _4 * d2, d3 - _4 * d1, d4 - d2, _2 * (d3 - d1)
+    return _4 * d0 - _5 * d2 + d4, even + odd, even - odd, even2 + odd2, even2 - odd2, _4 * d1 - _5 * d3 + d5
+
+
+@njit
+def _a(u0, u1, u2, u3):  # type: ignore[no-untyped-def]
+    """Return A u."""
+    even, odd, even2, odd2 = u0 + u2, u1 + u3, u0 + _4 * u2, _2 * (u1 + _4 * u3)
+    return u0, even + odd, even - odd, even2 + odd2, even2 - odd2, u3
+
+
+@njit
+def _at(m0, m1, m2, m3, m4, m5):  # type: ignore[no-untyped-def]
+    """Return A^T m."""
+    even, odd, even2, odd2 = m1 + m2, m1 - m2, m3 + m4, _2 * (m3 - m4)
+    return m0 + even + even2, odd + odd2, even + _4 * even2, odd + _4 * odd2 + m5
+
+
+@njit
+def _g(w0, w1, w2):  # type: ignore[no-untyped-def]
+    """Return G w."""
+    even, even2, odd2 = w0 + w2, w0 + _4 * w2, _2 * w1
+    return w0 / _4, -(even + w1) / _6, (w1 - even) / _6, (even2 + odd2) / _24, (even2 - odd2) / _24, w2
+
+
+@njit
+def _gt(u0, u1, u2, u3, u4, u5):  # type: ignore[no-untyped-def]
+    """Return G^T u."""
+    even, odd, even2, odd2 = (u1 + u2) / _6, (u2 - u1) / _6, u3 + u4, u3 - u4
+    return u0 / _4 - even + even2 / _24, odd + odd2 / _12, even2 / _6 - even + u5
+
+
+@njit
+def _bt_rows(count, d, o0, o1, o2, o3, o4, o5, v, at):  # type: ignore[no-untyped-def]
+    """Write B^T d to six rows of v, where d are the rows of d that begin at the offsets."""
+    for i in range(count):
+        d0, d1, d2, d3, d4, d5 = _bt(
+            d[u(o0 + i)], d[u(o1 + i)], d[u(o2 + i)], d[u(o3 + i)], d[u(o4 + i)], d[u(o5 + i)]
+        )
+        k = at + i
+        v[u(k)], v[u(k + _PLANE)], v[u(k + 2 * _PLANE)] = d0, d1, d2
+        v[u(k + 3 * _PLANE)], v[u(k + 4 * _PLANE)], v[u(k + 5 * _PLANE)] = d3, d4, d5
+
+
+@njit
+def _a_rows(count, d, o0, o1, o2, o3, v, at):  # type: ignore[no-untyped-def]
+    """Write A d to six rows of v."""
+    for i in range(count):
+        d0, d1, d2, d3, d4, d5 = _a(d[u(o0 + i)], d[u(o1 + i)], d[u(o2 + i)], d[u(o3 + i)])
+        k = at + i
+        v[u(k)], v[u(k + _PLANE)], v[u(k + 2 * _PLANE)] = d0, d1, d2
+        v[u(k + 3 * _PLANE)], v[u(k + 4 * _PLANE)], v[u(k + 5 * _PLANE)] = d3, d4, d5
+
+
+@njit
+def _at_rows(count, d, at, step, v, to):  # type: ignore[no-untyped-def]
+    """Write A^T d to four rows of v, where d are the rows of d that begin ``step`` apart."""
+    for i in range(count):
+        k = at + i
+        y0, y1, y2, y3 = _at(
+            d[u(k)], d[u(k + step)], d[u(k + 2 * step)], d[u(k + 3 * step)], d[u(k + 4 * step)], d[u(k + 5 * step)]
+        )
+        k = to + i
+        v[u(k)], v[u(k + _ROW)], v[u(k + 2 * _ROW)], v[u(k + 3 * _ROW)] = y0, y1, y2, y3
+
+
+@njit
+def _max_rows(count, z, at, maxima, argmax, to):  # type: ignore[no-untyped-def]
+    """Write the maximum over four rows of z, those of a 2x2 window, and its index: of the first one, or of a NaN."""
+    for i in range(count):
+        best, index = z[u(at + i)], np.uint8(0)
+        for k in range(1, 4):
+            value = z[u(at + (k // 2 * 4 + k % 2) * _ROW + i)]
+            larger = best == best and not value <= best
+            best, index = (value, np.uint8(k)) if larger else (best, index)
+        maxima[u(to + i)], argmax[u(to + i)] = best, index
+
+
+@njit
+def _load(x, argmax, n, h, left, tiles, line, at):  # type: ignore[no-untyped-def]
+    """Copy line h of image n: position left + q + 4t to (q, t) of (4, tiles) in line[at:], zeros outside of x.
+
+    With an ``argmax``, x has one number for each 2x2 window, which is at this position of it, with zeros elsewhere.
+    """
+    zero, channels = x.dtype.type(0), x.shape[3]
+    side = 2 if argmax.size > 0 else 1
+    for q in range(4):
+        for t in range(tiles):
+            w = left + q + 4 * t
+            to = at + (q * tiles + t) * channels
+            if h < 0 or h >= side * x.shape[1] or w < 0 or w >= side * x.shape[2]:
+                for c in range(channels):
+                    line[u(to + c)] = zero
+            elif side == 1:
+                for c in range(channels):
+                    line[u(to + c)] = x[n, h, w, c]
+            else:
+                k = np.uint8(2 * (h % 2) + w % 2)
+                for c in range(channels):
+                    line[u(to + c)] = x[n, h // 2, w // 2, c] if argmax[n, h // 2, w // 2, c] == k else zero
+
+
+@njit
+def _input_planes(x, argmax, n, top, left, tiles, line, down, planes, at):  # type: ignore[no-untyped-def]
+    """Write B^T d B of a segment's tiles to the planes, from ``at`` on."""
+    run, part = tiles * x.shape[3], (tiles + 1) * x.shape[3]
+    for r in range(6):
+        _load(x, argmax, n, top + r, left, tiles + 1, line, r * _PLANE)
+    _bt_rows(4 * part, line, 0, _PLANE, 2 * _PLANE, 3 * _PLANE, 4 * _PLANE, 5 * _PLANE, down, 0)
+    for r in range(6):
+        d, nxt = r * _PLANE, r * _PLANE + x.shape[3]
+        _bt_rows(run, down, d, d + part, d + 2 * part, d + 3 * part, nxt, nxt + part, planes, 6 * r * _PLANE + at)
+
+
+@njit
+def _output_planes(dy, argmax, n, top, left, tiles, line, down, planes, at):  # type: ignore[no-untyped-def]
+    """Write A dy A^T of a segment's tiles to the planes, from ``at`` on."""
+    run = tiles * dy.shape[3]
+    for r in range(4):
+        _load(dy, argmax, n, top + r, left, tiles, line, r * _PLANE)
+    _a_rows(4 * run, line, 0, _PLANE, 2 * _PLANE, 3 * _PLANE, down, 0)
+    for r in range(6):
+        d = r * _PLANE
+        _a_rows(run, down, d, d + run, d + 2 * run, d + 3 * run, planes, 6 * d + at)
+
+
+@njit
+def _plane(planes, k, tiles, channels):  # type: ignore[no-untyped-def]
+    return planes[k * _PLANE : k * _PLANE + tiles * channels].reshape(tiles, channels)
+
+
+_PLAN = "intp, intp, intp, intp, intp, intp, intp"
+
+
+@routine(
+    f"void(intp, T[:,:,:,::1], uint8[:,:,:,::1], T[:,:,::1], T[::1], T, {_PLAN}, T[:,:,:,::1], uint8[:,:,:,::1])"
+)
+def _correlate(
+    address: int, x: Array, x_argmax: Array, weights: Array, b: Array, low: Any, above: int, before: int, count: int,
+    rows: int, parts: int, tiles: int, chunk: int, y: Array, y_argmax: Array,
+) -> None:  # fmt: skip
+    _, in_channels, out_channels = weights.shape
+    dtype, count = x.dtype, count * rows * parts
+    line, down, planes = np.empty(6 * _PLANE, dtype), np.empty(6 * _PLANE, dtype), np.empty(36 * _PLANE, dtype)
+    products, half, outputs = np.empty(36 * _PLANE, dtype), np.empty(24 * _ROW, dtype), np.empty(16 * _ROW, dtype)
+    maxima, argmax = np.empty(4 * _ROW, dtype), np.empty(4 * _ROW, np.uint8)
+    side = 2 if y_argmax.size > 0 else 4  # outputs of a tile
+    block, rows_at_once = max(1, _BLOCK // out_channels), max(1, _WORK // (in_channels * out_channels))
+    for first in range(0, count, chunk):
+        last = min(first + chunk, count)
+        for s in range(first, last):
+            top, left, at = 4 * (s // parts % rows) - above, 4 * (s % parts) * tiles - before, (s - first) * tiles
+            _input_planes(x, x_argmax, s // (rows * parts), top, left, tiles, line, down, planes, at * in_channels)
+        total = (last - first) * tiles
+        for k in range(36):
+            v, m = _plane(planes, k, total, in_channels), _plane(products, k, total, out_channels)
+            for i in range(0, total, rows_at_once):
+                gemm(address, v[i : i + rows_at_once], False, weights[k], False, 0, m[i : i + rows_at_once])
+        for start in range(0, total, block):
+            stop = min(start + block, total)
+            size = (stop - start) * out_channels
+            for k in range(6):
+                _at_rows(size, products, k * _PLANE + start * out_channels, 6 * _PLANE, half, 4 * k * _ROW)
+            for p in range(4):
+                _at_rows(size, half, p * _ROW, 4 * _ROW, outputs, 4 * p * _ROW)
+            if side == 2:
+                for k in range(4):
+                    _max_rows(size, outputs, (k // 2 * 8 + k % 2 * 2) * _ROW, maxima, argmax, k * _ROW)
+            z = maxima if side == 2 else outputs
+            for t in range(start, stop):
+                s = first + t // tiles
+                n, top, left = s // (rows * parts), side * (s // parts % rows), side * (s % parts * tiles + t % tiles)
+                for h in range(top, min(top + side, y.shape[1])):
+                    for w in range(left, min(left + side, y.shape[2])):
+                        at = (side * (h - top) + w - left) * _ROW + (t - start) * out_channels
+                        for c in range(out_channels):
+                            value = z[u(at + c)] + b[c]
+                            y[n, h, w, c] = low if value < low else value
+                        if side == 2:
+                            for c in range(out_channels):
+                                y_argmax[n, h, w, c] = argmax[u(at + c)]
+
+
+@routine(f"void(intp, T[:,:,:,::1], T[:,:,:,::1], uint8[:,:,:,::1], {_PLAN}, T[:,:,::1])")
+def _correlate_adjoint_w(
+    address: int, x: Array, dy: Array, argmax: Array, above: int, before: int, count: int, rows: int, parts: int,
+    tiles: int, chunk: int, dweights: Array,
+) -> None:  # fmt: skip
+    _, in_channels, out_channels = dweights.shape
+    dtype, count = x.dtype, count * rows * parts
+    line, down, planes = np.empty(6 * _PLANE, dtype), np.empty(6 * _PLANE, dtype), np.empty(36 * _PLANE, dtype)
+    dproducts, none = np.empty(36 * _PLANE, dtype), argmax[:0]
+    for first in range(0, count, chunk):
+        last = min(first + chunk, count)
+        for s in range(first, last):
+            n, top, left, at = s // (rows * parts), 4 * (s // parts % rows), 4 * (s % parts) * tiles, (s - first) * tiles
+            _input_planes(x, none, n, top - above, left - before, tiles, line, down, planes, at * in_channels)
+            _output_planes(dy, argmax, n, top, left, tiles, line, down, dproducts, at * out_channels)
+        total = (last - first) * tiles
+        for k in range(36):
+            v, m = _plane(planes, k, total, in_channels), _plane(dproducts, k, total, out_channels)
+            gemm(address, v, True, m, False, 1, dweights[k])
+
+
+@routine("void(T[:,::1], T[:,::1])")
+def _transform_weights(w: Array, weights: Array) -> None:
+    """Write G w G^T of each matrix w, (9, I * O), to (36, I * O)."""
+    half = np.empty((6, 3), w.dtype)
+    for i in range(w.shape[1]):
+        for k in range(3):
+            half[0, k], half[1, k], half[2, k], half[3, k], half[4, k], half[5, k] = _g(w[k, i], w[3 + k, i], w[6 + k, i])
+        for r in range(6):
+            j = 6 * r
+            weights[j, i], weights[j + 1, i], weights[j + 2, i], weights[j + 3, i], weights[j + 4, i], weights[j + 5, i] = _g(
+                half[r, 0], half[r, 1], half[r, 2]
+            )
+
+
+@routine("void(T[:,::1], T[:,::1])")
+def _transform_dweights(dweights: Array, dw: Array) -> None:
+    """Write G^T u G of each matrix u, (36, I * O), to (9, I * O)."""
+    half = np.empty((3, 6), dw.dtype)
+    for i in range(dw.shape[1]):
+        for k in range(6):
+            half[0, k], half[1, k], half[2, k] = _gt(
+                dweights[k, i], dweights[6 + k, i], dweights[12 + k, i], dweights[18 + k, i], dweights[24 + k, i], dweights[30 + k, i]
+            )
+        for r in range(3):
+            dw[3 * r, i], dw[3 * r + 1, i], dw[3 * r + 2, i] = _gt(half[r, 0], half[r, 1], half[r, 2], half[r, 3], half[r, 4], half[r, 5])
