@@ -2,7 +2,7 @@
 
 `funcnn.combinators.serial` calls `segments` once, to split its layers into segments; `funcnn.combinators.graph` does so
 for each chain of layers whose outputs nothing else reads. Most segments are a single layer.
-Three patterns of layers, recognised by their ops, become a fused segment:
+Patterns of layers, recognised by their ops, become a fused segment:
 
 - ReLU followed by max pooling. The maximum of max(x, 0) is max(maximum, 0), so pooling is computed first, and ReLU on
   its smaller output. The VJP is the same: where the maximum is above 0, its position is the same in x and in max(x, 0);
@@ -11,6 +11,7 @@ Three patterns of layers, recognised by their ops, become a fused segment:
   positions of a window by the same amount, so it is added after pooling: y = max(b + max over the window of x * w, 0).
   The VJP sends dy, where y > 0, to the position of the maximum; db is the sum of these dy, and dw and dx are those of
   the convolution (`funcnn.kernels.conv.conv_pool`).
+- Batch normalisation followed by ReLU, which is applied in place.
 - Batch normalisation followed by max pooling, with or without a ReLU after either of them. Where all scales are above
   0, the maxima are taken first, so that fewer numbers are normalised (`funcnn.ops.normalization`).
 
@@ -34,7 +35,7 @@ from funcnn.kernels.geometry import geometry, to_tuple
 from funcnn.kernels.rectifier import rectify, rectify_adjoint
 from funcnn.keys import Key, fold_in
 from funcnn.layer import LOCATED, Layer, OpForward, add_location, op_and_options, pull_back
-from funcnn.ops.normalization import batch_norm_max_pool
+from funcnn.ops.normalization import fused_batch_norm
 from funcnn.tree import Array, Tree
 
 __all__ = ["Segment", "segments"]
@@ -184,17 +185,18 @@ def match_fused(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Fus
     layer_ops, options = [op for op, _ in pairs], [options for _, options in pairs]
     if layer_ops[:2] == [ops.relu, ops.max_pool]:
         return 2, _relu_max_pool(names[0], names[1], options[1])
+    is_norm = layer_ops[:1] == [ops.batch_norm] and options[0]["stats"] is None
     if layer_ops[1:2] != [ops.max_pool] and layer_ops[1:] != [ops.relu, ops.max_pool]:
+        if is_norm and layer_ops[1:2] == [ops.relu]:
+            return 2, _batch_norm(tuple(names[:2]), layers[0], with_relu=True)
         return 1, None
     with_relu, pool = ops.relu in layer_ops[1:], layer_ops.index(ops.max_pool)
     length = 3 if with_relu else 2
     fused_names, last = tuple(names[:length]), "relu" if layer_ops[length - 1] is ops.relu else "max_pool"
     if layer_ops[0] is ops.conv and _is_plain_conv2d(options[0]) and _is_2x2(options[pool]):
         return length, _conv_max_pool(fused_names, options[0], last, with_relu=with_relu)
-    if layer_ops[0] is ops.batch_norm and options[0]["stats"] is None:
-        return length, _batch_norm_max_pool(
-            fused_names, layers[0], names[pool], options[pool], last, with_relu=with_relu
-        )
+    if is_norm:
+        return length, _batch_norm(fused_names, layers[0], (names[pool], options[pool]), last, with_relu=with_relu)
     return 1, None
 
 
@@ -262,16 +264,23 @@ def _relu_max_pool(relu: str, pool: str, options: Mapping[str, Any]) -> Fused:
     return fused
 
 
-def _batch_norm_max_pool(
-    names: tuple[str, ...], norm: Layer, pool: str, pool_options: Mapping[str, Any], last_op: str, *, with_relu: bool
+def _batch_norm(
+    names: tuple[str, ...],
+    norm: Layer,
+    pool: tuple[str, Mapping[str, Any]] | None = None,
+    last_op: str = "relu",
+    *,
+    with_relu: bool,
 ) -> Fused:
     first, *others = names
     next_state = norm.forward.next_state if isinstance(norm.forward, OpForward) else None
     eps = op_and_options(norm)[1]["eps"]
 
     def applies(params: Tree, x: Array, state: Tree) -> bool:
-        """Return whether all scales are above 0 and no layer would raise an error, pooling aside."""
-        if not isinstance(x, np.ndarray) or x.ndim < 3 or x.dtype.kind != "f" or x.size < 2 * x.shape[-1]:
+        """Return whether all scales are above 0, which pooling needs, and no layer would raise an error but pooling."""
+        if not isinstance(x, np.ndarray) or x.ndim < 2 or x.dtype.kind != "f" or x.size < 2 * x.shape[-1]:
+            return False
+        if pool is not None and x.ndim < 3:
             return False
         if not all(is_empty(params[n]) and is_empty(state[n]) for n in others):
             return False
@@ -281,27 +290,29 @@ def _batch_norm_max_pool(
             if not all(isinstance(leaf, np.ndarray) and leaf.shape == x.shape[-1:] for leaf in tree.values()):
                 return False
         scale, bias = params[first]["scale"], params[first]["bias"]
-        return eps >= 0 and scale.dtype == bias.dtype == x.dtype and bool((scale > 0).all())
+        return eps >= 0 and scale.dtype == bias.dtype == x.dtype and (pool is None or bool((scale > 0).all()))
 
     def fused(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, FusedVjp, Tree] | None:
         if next_state is None or not applies(params, x, state):
             return None
-        try:
-            pooled = ops.max_pool(x, **{**pool_options, "keep_input": not train})
-        except LOCATED as error:
-            add_location(error, pool)
-            raise
+        pooled = None
+        if pool is not None:
+            try:
+                pooled = ops.max_pool(x, **{**pool[1], "keep_input": not train})
+            except LOCATED as error:
+                add_location(error, pool[0])
+                raise
         stats = None if train else state[first]
-        y, norm_vjp, stats = batch_norm_max_pool(params[first], x, pooled, stats=stats, eps=eps)
-        last_vjp = _rectified_in_place(y, last_op, with_relu=with_relu)
+        y, norm_vjp, stats = fused_batch_norm(params[first], x, pooled, relu=with_relu, stats=stats, eps=eps)
+        shape, dtype = y.shape, y.dtype
 
-        def batch_norm_max_pool_vjp(dy: Any, input_gradient: bool) -> tuple[Tree, Array | None]:
-            dy = last_vjp(dy)
+        def batch_norm_vjp(dy: Any, input_gradient: bool) -> tuple[Tree, Array | None]:
+            dy = checks.cotangent(last_op, dy, shape, dtype)
             dparams, dx = norm_vjp(dy, input_gradient=input_gradient)
             return {first: dparams, **{name: {} for name in others}}, dx
 
         of_norm = next_state(state[first], stats) if train else state[first]
-        return y, batch_norm_max_pool_vjp, {first: of_norm, **{name: {} for name in others}}
+        return y, batch_norm_vjp, {first: of_norm, **{name: {} for name in others}}
 
     return fused
 

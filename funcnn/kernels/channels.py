@@ -8,12 +8,14 @@ to longer rows of several neighbouring positions, and the per-channel arguments 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from funcnn.kernels.bias import channel_sum
+from funcnn.kernels.rectifier import rectify, rectify_adjoint
+from funcnn.kernels.selection import compilable
 from funcnn.tree import Array, Tree
 
 # ``scripts/bench --job bnnet`` measures both again.
@@ -21,12 +23,20 @@ _BLOCK_BYTES = 1 << 19  # of x: larger blocks make fewer NumPy calls, smaller on
 _ROW = 1 << 13  # numbers of a row, at most: longer rows make faster loops, but the repeated arguments cost as much
 
 
+@compilable
+def channel_moments(x: Array) -> tuple[Array, Array]:
+    """Return the mean and the (biased) variance over all axes but the last; 0 if there are no numbers."""
+    count = max(x.size // max(x.shape[-1], 1), 1)
+    mean = channel_sum(x) / count
+    return mean, centred_product_sum(x, mean) / count
+
+
 def centred_product_sum(x: Array, mean: Array, dy: Array | None = None) -> Array:
     """Return sum (x - mean) dy over all axes but the last; without ``dy``, sum (x - mean)^2."""
     channels = x.shape[-1]
-    rows = _long_rows(x)
+    rows = long_rows(x)
     dy_rows = None if dy is None else dy.reshape(rows.shape)
-    mean = _repeat_channels(mean, rows)
+    mean = repeat_channels(mean, rows)
     dtype = x.dtype if dy is None else np.result_type(x, dy)
     total = np.zeros(rows.shape[1], dtype)
     work = np.empty((min(len(rows), _block_rows(rows)), rows.shape[1]), dtype)
@@ -39,18 +49,37 @@ def centred_product_sum(x: Array, mean: Array, dy: Array | None = None) -> Array
     return total if total.size == channels else channel_sum(total.reshape(total.size // channels, channels))
 
 
-def affine(x: Array, mean: Array, factor: Array, shift: Array) -> Array:
-    """Return (x - mean) factor + shift."""
+@compilable
+def affine(x: Array, mean: Array, factor: Array, shift: Array, relu: bool = False) -> Array:
+    """Return (x - mean) factor + shift; with ``relu``, its positive part."""
     y = np.empty(x.shape, np.result_type(x, mean, factor, shift))
-    rows = _long_rows(x)
+    rows = long_rows(x)
     y_rows = y.reshape(rows.shape)
-    mean, factor, shift = (_repeat_channels(v, rows) for v in (mean, factor, shift))
+    mean, factor, shift = (repeat_channels(v, rows) for v in (mean, factor, shift))
     for block in _blocks(rows):
         part = y_rows[block]
         np.subtract(rows[block], mean, out=part)
         part *= factor
         part += shift
-    return y
+    return rectify(y, out=y) if relu else y
+
+
+@compilable
+def affine_adjoint(
+    x: Array, mean: Array, factor: Array, shift: Array, y: Array | None, dy: Array
+) -> tuple[Array, Array, Callable[[Array, Array], Array]]:
+    """Return sum (x - mean) dy, sum dy, and ``combine``.
+
+    ``combine(slope, offset)`` returns ((x - mean) slope + dy + offset) factor. If y is given, the result of `affine`
+    with ``relu``, all of them take 0 in place of dy where y is not above 0.
+    """
+    own = y is not None
+    dy = dy if y is None else rectify_adjoint(y, dy)
+
+    def combine(slope: Array, offset: Array) -> Array:
+        return affine_of_two(x, mean, slope, dy, offset, factor, own)
+
+    return centred_product_sum(x, mean, dy), channel_sum(dy), combine
 
 
 def normalization_affine(params: Tree, stats: Tree, eps: float, dtype: np.dtype[Any]) -> tuple[Array, Array]:
@@ -64,8 +93,9 @@ def normalization_affine(params: Tree, stats: Tree, eps: float, dtype: np.dtype[
         return factor, params["bias"] - mean * factor
 
 
+@compilable
 def affine_of_two(
-    x: Array, mean: Array, slope: Array, dy: Array, shift: Array, factor: Array, *, overwrite_dy: bool = False
+    x: Array, mean: Array, slope: Array, dy: Array, shift: Array, factor: Array, overwrite_dy: bool = False
 ) -> Array:
     """Return ((x - mean) slope + dy + shift) factor, an affine map of the two arrays x and dy.
 
@@ -74,9 +104,9 @@ def affine_of_two(
     dtype = np.result_type(x, mean, slope, dy, shift, factor)
     in_place = overwrite_dy and dy.flags.c_contiguous and dy.dtype == dtype
     dx = dy if in_place else np.empty(x.shape, dtype)
-    rows = _long_rows(x)
+    rows = long_rows(x)
     dy_rows, dx_rows = dy.reshape(rows.shape), dx.reshape(rows.shape)
-    mean, slope, shift, factor = (_repeat_channels(v, rows) for v in (mean, slope, shift, factor))
+    mean, slope, shift, factor = (repeat_channels(v, rows) for v in (mean, slope, shift, factor))
     work = np.empty((min(len(rows), _block_rows(rows)), rows.shape[1]), dtype)
     for block in _blocks(rows):
         part, centred = dx_rows[block], work[: block.stop - block.start]
@@ -88,14 +118,14 @@ def affine_of_two(
     return dx
 
 
-def _long_rows(x: Array) -> Array:
-    """Reshape x to a matrix whose rows hold several positions, a power of two; one position if x is small."""
+def long_rows(x: Array, row: int = _ROW) -> Array:
+    """Reshape x to a matrix of up to ``row`` columns: several positions, a power of two; one position if x is small."""
     channels, positions = x.shape[-1], math.prod(x.shape[:-1])
-    fold = math.gcd(positions, 1 << ((_ROW // channels).bit_length() - 1)) if x.size > _ROW >= channels else 1
+    fold = math.gcd(positions, 1 << ((row // channels).bit_length() - 1)) if x.size > row >= channels else 1
     return x.reshape(positions // fold, fold * channels)
 
 
-def _repeat_channels(v: Array, rows: Array) -> Array:
+def repeat_channels(v: Array, rows: Array) -> Array:
     """Repeat v (C,) once for each position of a row."""
     if v.size == rows.shape[1]:
         return v

@@ -18,7 +18,8 @@ import numpy as np
 
 from funcnn import checks
 from funcnn.kernels.bias import channel_sum
-from funcnn.kernels.channels import affine, affine_of_two, centred_product_sum
+from funcnn.kernels.channels import affine, affine_adjoint, affine_of_two, channel_moments
+from funcnn.kernels.rectifier import rectify_adjoint
 from funcnn.sharding import current_shard
 from funcnn.tree import Array, Tree
 
@@ -55,7 +56,7 @@ def batch_norm(
     With given statistics, they do not, and dx = r dz. The code computes dx from dscale and dbias: as n M[dz] = scale
     dbias and n M[dz z] = scale dscale, and z = (x - mean) r,
 
-        dx = (-(x - mean) r dscale / n + dy - dbias / n) r scale        (`affine_of_two`)
+        dx = (-(x - mean) r dscale / n + dy - dbias / n) r scale        (`affine_adjoint`)
 
     S. Ioffe and C. Szegedy, Batch Normalization, 2015 (arXiv:1502.03167).
 
@@ -68,23 +69,27 @@ def batch_norm(
     >>> batch_norm(params, np.array([[4.0]]), stats=stats, eps=0.0)[0]
     array([[9.]])
     """
-    return batch_norm_max_pool(params, x, stats=stats, eps=eps)
+    return fused_batch_norm(params, x, stats=stats, eps=eps)
 
 
-def batch_norm_max_pool(
+def fused_batch_norm(
     params: Tree,
     x: Array,
     pooled: tuple[Array, Callable[[Any], Array]] | None = None,
     *,
+    relu: bool = False,
     stats: Tree | None,
     eps: float,
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]], Tree]:
-    """Batch normalisation, followed by max pooling if ``pooled`` is given: ``max_pool(x)``, the maxima and their VJP.
+    """Batch normalisation, followed by max pooling, ReLU, or both.
 
-    All ``scale`` must then be above 0. Normalisation keeps the order of the values of a channel, so that the maxima of
-    y are the normalised maxima of x, at the same positions. So y, dscale and dbias are those of `batch_norm` with the
-    maxima in place of x, although the statistics are those of x; and dx is that of `batch_norm` with max pooling's VJP
-    of dy in place of dy. (Where rounding makes different values of x equal in y, the position stays that in x.)
+    ``pooled`` is ``max_pool(x)``, the maxima and their VJP. All ``scale`` must then be above 0. Normalisation keeps the
+    order of the values of a channel, so that the maxima of y are the normalised maxima of x, at the same positions. So
+    y, dscale and dbias are those of `batch_norm` with the maxima in place of x, although the statistics are those of x;
+    and dx is that of `batch_norm` with max pooling's VJP of dy in place of dy. (Where rounding makes different values
+    of x equal in y, the position stays that in x.)
+
+    ReLU comes last; x must then be real. Its VJP replaces dy by 0 where y is 0.
     """
     scale, bias = checks.leaves("batch_norm", params, ("scale", "bias"))
     x = _check_channels("batch_norm", x, scale, bias)
@@ -92,9 +97,7 @@ def batch_norm_max_pool(
     count = x.size // max(x.shape[-1], 1)
     gather = current_shard().gather
     if stats is None:
-        mean = channel_sum(x) / max(count, 1)
-        var = centred_product_sum(x, mean) / max(count, 1)
-        count, mean, var = _combine_stats(*gather(np.array(count), mean, var))
+        count, mean, var = _combine_stats(*gather(np.array(count), *channel_moments(x)))
         if count < 2:
             raise ValueError(
                 f"batch_norm: statistics need at least 2 values in each channel, x {x.shape} has "
@@ -108,23 +111,29 @@ def batch_norm_max_pool(
         used = stats
         mean, var = (a.astype(x.real.dtype, copy=False) for a in (mean, var))
     r = 1 / np.sqrt(var + eps)
+    factor = r * scale
     maxima, max_pool_vjp = (x, None) if pooled is None else pooled
-    y = affine(maxima, mean, r * scale, bias)
-    dtype = y.dtype
+    y = affine(maxima, mean, factor, bias, relu)
+    shape, dtype, relu_output = y.shape, y.dtype, y if relu else None
 
     def batch_norm_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
-        dy = checks.cotangent("batch_norm", dy, maxima.shape, dtype)
-        dparams = {"scale": centred_product_sum(maxima, mean, dy) * r, "bias": channel_sum(dy)}
+        dy, masked_by = checks.cotangent("batch_norm", dy, shape, dtype), relu_output
+        if masked_by is not None and (max_pool_vjp is not None or stats is not None):
+            dy, masked_by = rectify_adjoint(masked_by, dy), None
+        centred, dbias, combine = affine_adjoint(maxima, mean, factor, bias, masked_by, dy)
+        dparams = {"scale": centred * r, "bias": dbias}
         if not input_gradient:
             return dparams, None
         if max_pool_vjp is not None:
             dy = max_pool_vjp(dy)  # a new array
         if stats is not None:
-            return dparams, dy * (r * scale)
+            return dparams, dy * factor
         # dparams are this shard's, but dx depends, through the statistics, on the sums over the whole batch
-        dscale, dbias = (_sum_of_shards(a) for a in gather(dparams["scale"], dparams["bias"]))
-        slope, shift, own = -r * dscale / count, -dbias / count, max_pool_vjp is not None
-        return dparams, affine_of_two(x, mean, slope, dy, shift, r * scale, overwrite_dy=own)
+        dscale, dbias = (_sum_of_shards(a) for a in gather(dparams["scale"], dbias))
+        slope, offset = -r * dscale / count, -dbias / count
+        if max_pool_vjp is not None:
+            return dparams, affine_of_two(x, mean, slope, dy, offset, factor, True)
+        return dparams, combine(slope, offset)
 
     return y, batch_norm_vjp, used
 

@@ -17,7 +17,7 @@ def rectify_adjoint(y: Array, dy: Array) -> Array:
     return dx
 
 
-@routine("void(T[::1], T[::1], T[::1])")
+@routine("void(R[::1], R[::1], T[::1])")
 def _rectify_adjoint(y: Array, dy: Array, dx: Array) -> None:
     zero = dy.dtype.type(0)
     for i in range(len(dx)):

@@ -1,0 +1,173 @@
+"""Twins of `funcnn.kernels.channels`.
+
+As there, x is a matrix whose rows hold several positions, and the per-channel arguments are repeated to match, so that
+the inner loops are long and run over neighbouring numbers. Sums are taken of blocks of rows that fit in the cache, then over the
+blocks in float64, which makes float32's sums more accurate than NumPy's pairwise ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from funcnn.kernels.channels import long_rows, repeat_channels
+from funcnn.kernels.compiled.routines import routine, same_floats
+from funcnn.tree import Array
+
+_ROW = 1 << 9  # numbers of a row, at most: the repeated arguments stay in the first cache
+_BLOCK = 1 << 15  # numbers of a block: what is read twice stays in the second cache
+
+
+def channel_moments(x: Array) -> Any:
+    """See `funcnn.kernels.channels.channel_moments`."""
+    if not same_floats(x):
+        return NotImplemented
+    channels = x.shape[-1]
+    moments = np.zeros((2, channels))
+    if x.size:
+        _moments(_rows(x), channels, moments)
+    mean, var = moments.astype(x.dtype)
+    return mean, var
+
+
+def affine(x: Array, mean: Array, factor: Array, shift: Array, relu: bool = False) -> Array:
+    """See `funcnn.kernels.channels.affine`."""
+    if not same_floats(x, mean, factor, shift):
+        return NotImplemented
+    y, rows = np.empty(x.shape, x.dtype), _rows(x)
+    mean, factor, shift = _repeated(rows, mean, factor, shift)
+    _affine(rows, mean, factor, shift, relu, y.reshape(rows.shape))
+    return y
+
+
+def affine_adjoint(x: Array, mean: Array, factor: Array, shift: Array, y: Array | None, dy: Array) -> Any:
+    """See `funcnn.kernels.channels.affine_adjoint`. Where y was 0 is computed again, which saves reading y."""
+    if not same_floats(x, mean, factor, shift, dy):
+        return NotImplemented
+    channels, relu, rows = x.shape[-1], y is not None, _rows(x)
+    dy_rows = np.ascontiguousarray(dy).reshape(rows.shape)
+    mean, factor, shift = _repeated(rows, mean, factor, shift)
+    sums = np.zeros((2, channels))
+    if x.size:
+        _adjoint_sums(rows, mean, factor, shift, relu, dy_rows, sums)
+    centred, total = sums.astype(x.dtype)
+
+    def combine(slope: Array, offset: Array) -> Array:
+        dx = np.empty(x.shape, x.dtype)
+        slope, offset = _repeated(rows, slope, offset)
+        _combine(rows, mean, factor, shift, relu, dy_rows, slope, offset, dx.reshape(rows.shape))
+        return dx
+
+    return centred, total, combine
+
+
+def affine_of_two(
+    x: Array, mean: Array, slope: Array, dy: Array, shift: Array, factor: Array, overwrite_dy: bool = False
+) -> Array:
+    """See `funcnn.kernels.channels.affine_of_two`. It never writes to dy: a loop that may would not be vectorised."""
+    if not same_floats(x, mean, slope, dy, shift, factor):
+        return NotImplemented
+    dx, rows = np.empty(x.shape, x.dtype), _rows(x)
+    mean, slope, shift, factor = _repeated(rows, mean, slope, shift, factor)
+    dy_rows = np.ascontiguousarray(dy).reshape(rows.shape)
+    _combine(rows, mean, factor, factor, False, dy_rows, slope, shift, dx.reshape(rows.shape))
+    return dx
+
+
+def _rows(x: Array) -> Array:
+    return long_rows(np.ascontiguousarray(x), _ROW)
+
+
+def _repeated(rows: Array, *per_channel: Array) -> list[Array]:
+    return [np.ascontiguousarray(repeat_channels(v, rows)) for v in per_channel]
+
+
+@routine("void(R[:,::1], intp, float64[:,::1])")
+def _moments(x: Array, channels: int, moments: Array) -> None:
+    rows, row = x.shape
+    step = max(8, _BLOCK // row)
+    total, squares, centre = np.empty(row, x.dtype), np.empty(row, x.dtype), np.empty(row, x.dtype)
+    for start in range(0, rows, step):
+        stop = min(start + step, rows)
+        before, count = start * (row // channels), (stop - start) * (row // channels)
+        total[:] = 0
+        for i in range(start, stop):
+            for j in range(row):
+                total[j] += x[i, j]
+        for c in range(channels):
+            mean = 0.0
+            for j in range(c, row, channels):
+                mean += total[j]
+            mean /= count
+            for j in range(c, row, channels):
+                centre[j] = mean
+            # combine the means of the blocks before and of this one, and their squared deviations from both
+            change = mean - moments[0, c]
+            moments[0, c] += change * count / (before + count)
+            moments[1, c] += change * change * (before / (before + count)) * count
+        squares[:] = 0
+        for i in range(start, stop):
+            for j in range(row):
+                squares[j] += (x[i, j] - centre[j]) ** 2
+        for j in range(row):
+            moments[1, j % channels] += squares[j]
+    for c in range(channels):
+        moments[1, c] /= rows * (row // channels)
+
+
+@routine("void(R[:,::1], R[::1], R[::1], R[::1], boolean, T[:,::1])")
+def _affine(x: Array, mean: Array, factor: Array, shift: Array, relu: bool, y: Array) -> None:
+    rows, row = x.shape
+    zero = x.dtype.type(0)
+    for i in range(rows):
+        if relu:
+            for j in range(row):
+                v = (x[i, j] - mean[j]) * factor[j] + shift[j]
+                y[i, j] = zero if v <= 0 else v
+        else:
+            for j in range(row):
+                y[i, j] = (x[i, j] - mean[j]) * factor[j] + shift[j]
+
+
+@routine("void(R[:,::1], R[::1], R[::1], R[::1], boolean, R[:,::1], float64[:,::1])")
+def _adjoint_sums(x: Array, mean: Array, factor: Array, shift: Array, relu: bool, dy: Array, sums: Array) -> None:
+    rows, row = x.shape
+    channels = sums.shape[1]
+    zero = x.dtype.type(0)
+    step = max(8, _BLOCK // row)
+    centred, total = np.empty(row, x.dtype), np.empty(row, x.dtype)
+    for start in range(0, rows, step):
+        centred[:] = 0
+        total[:] = 0
+        for i in range(start, min(start + step, rows)):
+            if relu:
+                for j in range(row):
+                    d = x[i, j] - mean[j]
+                    v = dy[i, j] if d * factor[j] + shift[j] > 0 else zero
+                    centred[j] += d * v
+                    total[j] += v
+            else:
+                for j in range(row):
+                    centred[j] += (x[i, j] - mean[j]) * dy[i, j]
+                    total[j] += dy[i, j]
+        for j in range(row):
+            sums[0, j % channels] += centred[j]
+            sums[1, j % channels] += total[j]
+
+
+@routine("void(R[:,::1], R[::1], R[::1], R[::1], boolean, R[:,::1], R[::1], R[::1], T[:,::1])")
+def _combine(
+    x: Array, mean: Array, factor: Array, shift: Array, relu: bool, dy: Array, slope: Array, offset: Array, dx: Array
+) -> None:
+    rows, row = x.shape
+    zero = x.dtype.type(0)
+    for i in range(rows):
+        if relu:
+            for j in range(row):
+                d = x[i, j] - mean[j]
+                v = dy[i, j] if d * factor[j] + shift[j] > 0 else zero
+                dx[i, j] = (d * slope[j] + v + offset[j]) * factor[j]
+        else:
+            for j in range(row):
+                dx[i, j] = ((x[i, j] - mean[j]) * slope[j] + dy[i, j] + offset[j]) * factor[j]
