@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -42,16 +43,28 @@ class _OneThread:
         with self._lock:
             self._callers += 1
             if self._callers == 1:
-                numbers = ((library, library.get_num_threads()) for library in _libraries())
-                self._before = [(library, number) for library, number in numbers if number != 1]
-                for library, _ in self._before:
-                    library.set_num_threads(1)
+                self._limit(_libraries())
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._callers = max(self._callers - 1, 0)  # 0 in a child process that was forked within the block
             if self._callers == 0:
                 self._restore()
+
+    def find_libraries(self) -> None:
+        """Look for libraries that were loaded meanwhile, and limit them as well if this is within a block."""
+        with self._lock:
+            known = {library.filepath for library in _libraries()}
+            _libraries.cache_clear()
+            if self._callers:
+                self._limit(library for library in _libraries() if library.filepath not in known)
+
+    def _limit(self, libraries: Iterable[Any]) -> None:
+        numbers = [(library, library.get_num_threads()) for library in libraries]
+        limited = [(library, number) for library, number in numbers if number != 1]
+        self._before += limited
+        for library, _ in limited:
+            library.set_num_threads(1)
 
     def _restore(self) -> None:
         for library, number in self._before:
@@ -82,7 +95,7 @@ def description() -> dict[str, Any]:
 
     The number, ``blas_threads``, is left out where it is not known.
     """
-    # SciPy may have brought a second library, which NumPy does not use.
+    # SciPy may have brought a second library, which NumPy does not use: compiled kernels do.
     for library in sorted(_libraries(), key=lambda library: ("numpy" not in library.filepath, library.filepath)):
         names = (library.internal_api, library.version, getattr(library, "architecture", None))
         return {"blas": " ".join(name for name in names if name), "blas_threads": 1}

@@ -29,6 +29,7 @@ import numpy as np
 import funcnn
 from funcnn import blas, checks, extras, files, keys, models, tree
 from funcnn.combinators import map_layers
+from funcnn.kernels import selection
 from funcnn.layer import Layer
 from funcnn.stopping import BestEpoch
 from funcnn.training import EpochPlan, TrainState
@@ -536,13 +537,14 @@ _NUMBERS = {"f": "floats", "i": "ints", "u": "ints"}
 
 
 def versions() -> dict[str, Any]:
-    """Return the versions of the software that a run's exact results depend on, and the BLAS with its threads.
+    """Return what a run's exact results depend on: versions of the software, the kernels, the BLAS with its threads.
 
     Returns
     -------
     dict of str and int
-        ``funcnn``, ``numpy``, ``python``, ``processor``, ``blas``; with threadpoolctl installed, ``blas`` names the
-        processor type of its routines. ``blas_threads`` is how many threads it has in training, if that is known.
+        ``funcnn``, ``numpy``, ``python``, ``processor``, ``kernels``, ``blas``; with threadpoolctl installed, ``blas``
+        names the processor type of its routines. ``kernels`` are those that compute large arrays now, "numpy" or
+        "compiled". ``blas_threads`` is how many threads the BLAS has in training, if that is known.
 
     Examples
     --------
@@ -554,6 +556,7 @@ def versions() -> dict[str, Any]:
         "numpy": np.__version__,
         "python": platform.python_version(),
         "processor": platform.machine(),
+        "kernels": selection.current(),
     }
     return found | blas.description()
 

@@ -22,6 +22,7 @@ import numpy as np
 from funcnn import blas, checks, tree
 from funcnn.combinators import map_layers
 from funcnn.data.lazy import Selected, Source, as_source, take
+from funcnn.kernels import selection
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, pull_back
 from funcnn.process_groups import ALONE, ProcessGroup, digest, process_group, stack_all
@@ -49,6 +50,10 @@ _MIN_WORK = 14e6
 # entry is written and read several times. Measured together with `_MIN_WORK`, by the same commands.
 _WORK_PER_ENTRY = 100
 _SHAPES = 1024  # of x, for which a decision is kept
+# The work of a run, in multiply-adds as above, from which on it compiles the kernels, which takes some 20 s. On two
+# cores, NumPy's kernels do 0.7e11 to 1.7e11 a second: this run takes them one to two minutes, of which compiled kernels
+# save a fifth to a half. To measure it again, compare the jobs above with FUNCNN_KERNELS=numpy and compiled.
+_COMPILE_WORK = 1e13
 
 
 def cores() -> int:
@@ -198,6 +203,8 @@ def over_ranks(
     _check_grad_fn("over_ranks", grad_fn)
     checks.count("over_ranks", "threads", threads)
     group = process_group("over_ranks", comm)
+    if group.size > 1:
+        selection.agree(group.gather)
     return _over_shards(grad_fn, threads, group, sync_batch_stats, min_work)
 
 
@@ -402,11 +409,39 @@ def _choose_threads(
     return threads if threads == 1 or blas.can_limit() else 1
 
 
-_WORK: WeakKeyDictionary[Callable[..., Any], dict[tuple[int, ...], float]] = WeakKeyDictionary()
+def prepare_kernels(model: Layer, params: Tree, state: Tree, x: Source, batch_size: int, passes: int) -> None:
+    """Compile the kernels before a run, if they have not been, and its work is worth it.
+
+    Parameters
+    ----------
+    model, params, state
+    x : array or source (N, ...)
+        All examples.
+    batch_size : int
+    passes : int
+        How often each example goes through the model: a step of training counts three times, forward and for two
+        gradients.
+    """
+    if passes < 1 or not len(x) or not selection.may_compile():
+        return
+    # compiled kernels compute none of the smaller arrays
+    least = selection.MIN_SIZE / min(batch_size, len(x))
+    work = sum(work for work, entries in _layer_work(model, params, state, x) if entries >= least)
+    if work * len(x) * passes >= _COMPILE_WORK:
+        selection.prepare()
+
+
+_WORK: WeakKeyDictionary[Callable[..., Any], dict[tuple[int, ...], list[tuple[float, int]]]] = WeakKeyDictionary()
 
 
 def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> float:
-    """Return an estimate of a model's work per example, as the mean over its layers, in multiply-adds.
+    """Return an estimate of a model's work per example, as the mean over its layers, in multiply-adds."""
+    work = [work for work, _ in _layer_work(model, params, state, x)]
+    return sum(work) / max(len(work), 1)
+
+
+def _layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> list[tuple[float, int]]:
+    """Return an estimate of each layer's work per example, in multiply-adds, and the entries of its output.
 
     A layer's work is its multiply-adds, plus `_WORK_PER_ENTRY` for each entry of its output. One forward pass of a
     single example shows the layers' shapes, or of the whole batch if the model cannot compute one; the result is cached
@@ -417,9 +452,9 @@ def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> floa
         work_by_shape = _WORK.setdefault(model.forward, {})
     except TypeError:  # not all callables support weak references
         work_by_shape = {}
-    mean_work = work_by_shape.get(x.shape[1:])
-    if mean_work is None:
-        work: list[float] = []
+    found = work_by_shape.get(x.shape[1:])
+    if found is None:
+        work: list[tuple[float, int]] = []
 
         def count_work(path: str, layer: Layer) -> Layer:
             def forward(params: Tree, x: Any, state: Tree, **options: Any) -> Any:
@@ -427,7 +462,8 @@ def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> floa
                 out_shape = np.shape(result[0])[1:]
                 # several arrays are not multiplied by params
                 in_shape = () if isinstance(x, tuple) else np.shape(x)[1:]
-                work.append(multiply_adds(layer, params, in_shape, out_shape) + _WORK_PER_ENTRY * math.prod(out_shape))
+                entries = math.prod(out_shape)
+                work.append((multiply_adds(layer, params, in_shape, out_shape) + _WORK_PER_ENTRY * entries, entries))
                 return result
 
             return layer._replace(forward=forward)
@@ -443,8 +479,8 @@ def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> floa
                 )  # the error of the batch, if it has one
         if len(work_by_shape) >= _SHAPES:
             work_by_shape.clear()
-        mean_work = work_by_shape[x.shape[1:]] = sum(work) / max(len(work), 1)
-    return mean_work  # not looked up again: another thread may have cleared the cache
+        found = work_by_shape[x.shape[1:]] = work
+    return found  # not looked up again: another thread may have cleared the cache
 
 
 def _sum(first: Array, *others: Array) -> Array:

@@ -9,6 +9,9 @@ import pytest
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# Which kernels compute must not depend on what this machine has compiled before.
+os.environ.setdefault("FUNCNN_KERNELS", "numpy")
+
 LINES = pytest.StashKey[list[str]]()
 
 

@@ -1,8 +1,10 @@
 """The BLAS has one thread while this library computes, and as many as before afterwards."""
 
+import functools
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -169,3 +171,19 @@ with blas.one_thread:
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout == "()\n"
+
+
+def test_a_library_that_is_loaded_within_a_block_is_limited_and_restored(monkeypatch):
+    found = blas._libraries()
+    monkeypatch.setattr(blas, "_libraries", functools.cache(lambda: tuple(libraries)))
+    libraries = [*found[:1]]
+    late = SimpleNamespace(filepath="late", threads=4, get_num_threads=lambda: late.threads)
+    late.set_num_threads = lambda n: setattr(late, "threads", n)
+    with blas.one_thread:
+        libraries.append(late)
+        blas.one_thread.find_libraries()
+        assert late.threads == 1 and blas_threads() == {1}
+    assert late.threads == 4
+    with blas.one_thread:
+        assert late.threads == 1
+    assert late.threads == 4

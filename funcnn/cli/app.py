@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import funcnn
-from funcnn.cli import evaluate, export, inspect, predict, show, train
+from funcnn.cli import compile, evaluate, export, inspect, predict, show, train
 
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -34,6 +34,7 @@ for name, module in (
     ("predict", predict),
     ("inspect", inspect),
     ("export", export),
+    ("compile", compile),
 ):
     app.command(name, help=module.__doc__)(module.main)
 app.add_typer(show.app, name="show")

@@ -21,6 +21,7 @@ from funcnn.cli.recipes import RECIPES, ModelName, OptimizerName, ScheduleName, 
 from funcnn.data import BUILTIN, Dataset, Mapped, Selected, Source, Splits
 from funcnn.data.examples import warn_of_other_range, warn_of_other_scale
 from funcnn.data.lazy import blocks, extent
+from funcnn.kernels import selection
 from funcnn.layer import Layer
 from funcnn.predictor import Predictor
 from funcnn.training import TrainState
@@ -135,10 +136,27 @@ def read_checkpoint(path: Path) -> tuple[Path, Checkpoint]:
     for error in unreadable:
         console.warn(f"{error}; resuming from the one before, {path}")
     before, now = saved.description.get("versions") or {}, checkpoint.versions()
-    changed = [f"{name} {before[name]}, now {now.get(name)}" for name in before if before[name] != now.get(name)]
+    warn_of_other_versions({name: (before[name], now.get(name)) for name in before if name != "kernels"})
+    return path, saved
+
+
+def warn_of_other_versions(versions: dict[str, tuple[Any, Any]]) -> None:
+    """Warn where what a run began with is not what it goes on with, both given by name."""
+    changed = [f"{name} {before}, now {now}" for name, (before, now) in versions.items() if before != now]
     if changed:
         console.warn(f"the last bits may differ from those of an unbroken run, which began with {'; '.join(changed)}")
-    return path, saved
+
+
+def with_kernels(initial: Checkpoint) -> Checkpoint:
+    """Return the first state of a run with the kernels that compute it in its description, or warn of others.
+
+    It is known from the first step on: a long run compiles its kernels before.
+    """
+    versions, now = initial.description.get("versions") or {}, selection.current()
+    if initial.train_state.step > 0:
+        warn_of_other_versions({"kernels": (versions.get("kernels", now), now)})
+        return initial
+    return initial._replace(description={**initial.description, "versions": {**versions, "kernels": now}})
 
 
 def _check_run(description: dict[str, Any]) -> None:

@@ -234,6 +234,8 @@ def checkpoints_of(run: Run, initial: Checkpoint, records: Iterator[Step | Epoch
     history = list(initial.history)
     current = initial._replace(history=history)
     for record in records:
+        if current.train_state is initial.train_state:
+            current = runs.with_kernels(current)
         current = current._replace(train_state=record.train_state)
         if isinstance(record, Epoch):
             history.append(epoch_row(record))

@@ -7,46 +7,60 @@ what it does not compute, such as complex numbers: then NumPy computes it.
 "numpy"
     NumPy's kernels compute everything.
 "compiled"
-    The twins compute whatever they can.
+    The twins compute whatever they can. They are compiled first, unless they have been: that takes some 20 s.
 "auto"
-    The twins compute arrays of `MIN_SIZE` entries and more, where numba is installed.
+    The twins compute arrays of `MIN_SIZE` entries and more, where numba and SciPy are installed and the twins have been
+    compiled, as by ``funcnn compile``. A long run compiles them (`prepare`), a short one never waits for that. If they
+    cannot be loaded or kept, NumPy's kernels compute, after a warning.
 
 `use_kernels` sets it for a block, the environment variable FUNCNN_KERNELS for a process.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
+import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, wraps
+from types import ModuleType
 from typing import Any, TypeVar
+
+from funcnn import streams
+from funcnn.kernels import compilation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+__all__ = ["agree", "compilable", "current", "may_compile", "prepare", "use_kernels"]
+
 CHOICES = ("auto", "numpy", "compiled")
 MIN_SIZE = 1 << 16  # entries of a kernel's first array: from here on, "auto" takes compiled kernels
-_OF_PROCESS = os.environ.get("FUNCNN_KERNELS", "auto")
-_CHOICE: ContextVar[str] = ContextVar("kernels", default=_OF_PROCESS)
-
-
-def active(size: int) -> bool:
-    """Return whether compiled kernels are to compute an array of ``size`` entries, where they can."""
-    choice = _CHOICE.get()
-    return choice == "compiled" or (choice == "auto" and size >= MIN_SIZE)
+_VARIABLE = "FUNCNN_KERNELS"
+_COMPILING = "funcnn: compiling the kernels, once: some 20 s (funcnn compile does it ahead)"
+_CHOICE: ContextVar[str | None] = ContextVar("kernels", default=None)
 
 
 def compilable(kernel: F) -> F:
-    """Let a kernel's compiled twin compute it, where that is `active` for the size of the first argument."""
-    module, name = kernel.__module__.replace("funcnn.kernels", "funcnn.kernels.compiled", 1), kernel.__name__
+    """Let a kernel's compiled twin compute it, where that is chosen for the size of the first argument.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.kernels.rectifier import rectify_adjoint  # is decorated
+    >>> rectify_adjoint(np.array([0.0, 3.0]), np.array([5.0, 5.0]))
+    array([0., 5.])
+    """
+    module, name = kernel.__module__, kernel.__name__
 
     @wraps(kernel)
     def chosen(x: Any, *args: Any) -> Any:
-        if active(x.size) and (twin := _twin(module, name)) is not None:
-            y = twin(x, *args)
-            if y is not NotImplemented:
+        choice = _CHOICE.get() or _choice_of_process()
+        if choice != "numpy" and (choice == "compiled" or x.size >= MIN_SIZE):
+            twin = getattr(_TWINS.get(choice).get(module), name, None)
+            if twin is not None and (y := twin(x, *args)) is not NotImplemented:
                 return y
         return kernel(x, *args)
 
@@ -55,7 +69,35 @@ def compilable(kernel: F) -> F:
 
 @contextmanager
 def use_kernels(choice: str) -> Iterator[None]:
-    """Choose the kernels of a block: "numpy", "compiled" or "auto"."""
+    """Choose the kernels of a block, for this thread and those that compute for it.
+
+    Parameters
+    ----------
+    choice : str
+        "numpy", "compiled" or "auto".
+
+    Raises
+    ------
+    ValueError
+        If it is another.
+    ImportError
+        For "compiled", if numba or SciPy (extra ``fast``) is missing or cannot be used.
+    OSError
+        For "compiled", if what is compiled cannot be kept.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import ops
+    >>> x = np.ones((1, 8, 8, 2))
+    >>> with use_kernels("numpy"):
+    ...     y, vjp = ops.max_pool(x, 2)
+    >>> current() in ("numpy", "compiled")
+    True
+    """
+    _check(choice, "use_kernels")
+    if choice == "compiled":
+        _TWINS.get(choice)
     token = _CHOICE.set(choice)
     try:
         yield
@@ -63,9 +105,159 @@ def use_kernels(choice: str) -> Iterator[None]:
         _CHOICE.reset(token)
 
 
+def current() -> str:
+    """Return which kernels compute large arrays: "numpy" or "compiled".
+
+    Examples
+    --------
+    >>> with use_kernels("numpy"):
+    ...     current()
+    'numpy'
+    """
+    choice = _choice()
+    return choice if choice != "auto" else "compiled" if _TWINS.usable() else "numpy"
+
+
+def may_compile() -> bool:
+    """Return whether `prepare` would compile the twins for a run that is long enough.
+
+    Examples
+    --------
+    >>> with use_kernels("numpy"):
+    ...     may_compile()
+    False
+    """
+    return _choice() == "auto" and not _TWINS.usable() and not _TWINS.failed and compilation.is_installed()
+
+
+def prepare() -> None:
+    """Compile the twins before a run that is long enough, where "auto" has not found them compiled.
+
+    A line on stderr says so, since it takes a while.
+
+    Examples
+    --------
+    >>> with use_kernels("numpy"):  # nothing to do
+    ...     prepare()
+    """
+    if may_compile():
+        _TWINS.compile()
+
+
+def agree(gather: Callable[[Any], list[Any]]) -> None:
+    """Let several processes use the same kernels: NumPy's, unless all have the others.
+
+    Parameters
+    ----------
+    gather : callable
+        As of `funcnn.process_groups.ProcessGroup`.
+
+    Raises
+    ------
+    ValueError
+        If "compiled" was chosen for this process, and NumPy's for another.
+
+    Examples
+    --------
+    >>> with use_kernels("numpy"):
+    ...     agree(lambda value: [value])
+    """
+    choice = _choice()
+    kernels = gather(current() if choice != "auto" or _TWINS.get(choice) else "numpy")
+    if len({*kernels}) > 1:
+        if choice == "compiled":
+            others = ", ".join(str(rank) for rank, other in enumerate(kernels) if other != "compiled")
+            raise ValueError(f"compiled kernels are chosen, but rank {others} computes with NumPy's")
+        _TWINS.give_up()
+
+
+def _choice() -> str:
+    return _CHOICE.get() or _choice_of_process()
+
+
 @cache
-def _twin(module: str, name: str) -> Callable[..., Any] | None:
-    try:
-        return getattr(importlib.import_module(module), name)
-    except ImportError:
-        return None
+def _choice_of_process() -> str:
+    choice = os.environ.get(_VARIABLE) or "auto"
+    _check(choice, _VARIABLE)
+    return choice
+
+
+def _check(choice: Any, where: str) -> None:
+    if choice not in CHOICES:
+        raise ValueError(f"{where}: kernels must be one of {', '.join(CHOICES)}, not {choice!r}")
+
+
+class _Twins:
+    """The twins of the process: its modules, once they are loaded. There is one instance.
+
+    "auto" decides once, so that the results of a process do not depend on what others compile meanwhile; `compile`
+    decides anew.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.modules: dict[str, ModuleType] = {}
+        self.decided = self.compiled = self.failed = False
+
+    def usable(self) -> bool:
+        """Return whether "auto" takes the twins, as far as is known without loading them."""
+        if not self.decided:
+            with self.lock:
+                self.compiled = self.compiled or compilation.is_compiled()
+                self.decided = True
+        return self.compiled and not self.failed
+
+    def get(self, choice: str) -> dict[str, ModuleType]:
+        """Return the modules by the names of the kernels' modules; none where "auto" does not take them."""
+        if choice == "compiled":
+            return self.modules or self._load()
+        if self.usable():
+            try:
+                return self.modules or self._load()
+            except (ImportError, OSError) as error:
+                self._fail(error)
+        return {}
+
+    def compile(self) -> None:
+        """Compile and load the twins for "auto", unless another thread or process has compiled them meanwhile."""
+        with self.lock:
+            if not compilation.is_compiled():
+                print(_COMPILING, file=streams.guard(sys.stderr), flush=True)
+            try:
+                self._load()
+                self.decided = self.compiled = True
+            except (ImportError, OSError) as error:
+                self._fail(error)
+
+    def give_up(self) -> None:
+        """Leave everything to NumPy in "auto"."""
+        self.decided = self.failed = True
+
+    def _load(self) -> dict[str, ModuleType]:
+        with self.lock:  # the first thread compiles or loads them, others wait
+            if not self.modules:
+                try:
+                    self.modules = compilation.load()
+                except (ImportError, OSError):
+                    raise
+                except Exception as error:  # whatever a broken numba raises
+                    (line, *_) = str(error).splitlines() or [repr(error)]
+                    raise ImportError(f"numba fails to compile: {line}") from error
+            return self.modules
+
+    def _fail(self, error: Exception) -> None:
+        with self.lock:
+            if not self.failed:
+                self.give_up()
+                warnings.warn(f"NumPy's kernels compute, without the compiled ones: {error}", stacklevel=2)
+
+
+_TWINS = _Twins()
+
+
+def _after_fork() -> None:
+    _TWINS.lock = threading.RLock()  # another thread may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -14,9 +14,10 @@ from funcnn import blas, checks, html, keys, optim, tree
 from funcnn.data import batches
 from funcnn.data.examplewise import Augmentation, augment_sources
 from funcnn.data.lazy import Selected, Source, as_source, take
-from funcnn.data_parallel import cores, map_batches, over_ranks
+from funcnn.data_parallel import cores, map_batches, over_ranks, prepare_kernels
 from funcnn.divergence import diverged
 from funcnn.gradients import value_and_grad
+from funcnn.kernels import selection
 from funcnn.kernels.allocator import keep_freed_memory
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, output
@@ -99,6 +100,9 @@ def predict(
     group = process_group("predict", comm)
     threads = _number_of_threads("predict", threads, group)
     keep_freed_memory()
+    prepare_kernels(model, params, state, x, batch_size, passes=1)
+    if group.size > 1:
+        selection.agree(group.gather)
 
     def outputs(examples: Array) -> Array:
         return output(model, params, examples, state)
@@ -575,7 +579,7 @@ def fit(
     group = process_group("fit", comm)
     threads = _number_of_threads("fit", threads, group)
     _check_ranks(group, first, f"{epochs} epochs of {len(x)} examples in batches of {batch_size}")
-    grad_fn = over_ranks(value_and_grad(model, loss), comm, threads)
+    whole_grad_fn = value_and_grad(model, loss)
 
     def batches_of(train_state: TrainState) -> list[tuple[Array, float]]:
         """Return (indices, total weight) for each batch of the epoch, without batches of total weight 0."""
@@ -603,6 +607,9 @@ def fit(
             )
 
     def records(train_state: TrainState) -> Generator[Step | Epoch, None, None]:
+        passes = 3 * (epochs - train_state.epoch)
+        prepare_kernels(model, train_state.params, train_state.state, x, batch_size, passes)
+        grad_fn = over_ranks(whole_grad_fn, comm, threads)
         augmented = None if augment is None else augment_sources(augment, x)
         while train_state.epoch < epochs:
             number, started, seconds = train_state.epoch + 1, time.perf_counter(), 0.0

@@ -14,11 +14,14 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 
+from funcnn.blas import one_thread
+
 # A routine gets the address for its dtype: ``GEMM[x.dtype]``.
 GEMM = {
     np.dtype(np.float32): get_cython_function_address("scipy.linalg.cython_blas", "sgemm"),
     np.dtype(np.float64): get_cython_function_address("scipy.linalg.cython_blas", "dgemm"),
 }
+one_thread.find_libraries()  # SciPy has just brought its own
 _N, _T = ord("N"), ord("T")
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 
+from funcnn.kernels import compilation
 from funcnn.tree import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,7 +39,15 @@ def routine(*signatures: str, reassociate: bool = False) -> Callable[[F], F]:
     """
     fastmath = {"contract", "reassoc"} if reassociate else {"contract"}
     types = [_typed(signature, dtype) for dtype in _DTYPES for signature in signatures]
-    return njit(types, cache=True, nogil=True, error_model="numpy", fastmath=fastmath)
+
+    def compiled(function: F) -> F:
+        before, config.CACHE_DIR = config.CACHE_DIR, str(compilation.folder())
+        try:
+            return njit(types, cache=True, nogil=True, error_model="numpy", fastmath=fastmath)(function)
+        finally:
+            config.CACHE_DIR = before
+
+    return compiled
 
 
 def _typed(signature: str, dtype: str) -> str:

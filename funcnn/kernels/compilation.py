@@ -1,0 +1,208 @@
+"""Compiling the kernels' twins (`funcnn.kernels.compiled`) with numba, and keeping them for later processes.
+
+What is compiled is kept among the user's caches, or where NUMBA_CACHE_DIR says, in a folder whose name is a digest of
+all that it depends on: the twins' sources, the versions of numba, NumPy and Python, and the processor. So nothing
+outdated is ever loaded. A file in it, written at the end, tells that all twins are there: numba, whose import takes a
+third of a second, is not asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import pkgutil
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from funcnn import extras, files
+
+__all__ = ["Compilation", "compile_all", "folder", "is_compiled", "is_installed", "load"]
+
+_PACKAGE = "funcnn.kernels.compiled"
+_COMPLETE = "complete"  # the file that is written when all twins are compiled
+_KEPT = 16  # folders: of other versions, and of other copies of this library
+
+
+class Compilation(NamedTuple):
+    """What `compile_all` has done.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the compiled twins are kept.
+    modules : int
+    seconds : float
+        0 if they had been compiled before.
+
+    Examples
+    --------
+    >>> Compilation(Path("kernels"), 9, 18.5).seconds
+    18.5
+    """
+
+    folder: Path
+    modules: int
+    seconds: float
+
+
+def is_installed() -> bool:
+    """Return whether numba and SciPy, the extra ``fast``, are installed. They are not imported.
+
+    Examples
+    --------
+    >>> isinstance(is_installed(), bool)
+    True
+    """
+    return find_spec("numba") is not None and find_spec("scipy") is not None
+
+
+@cache
+def folder() -> Path:
+    """Return the folder that keeps the compiled twins of these sources, versions and processor.
+
+    Raises
+    ------
+    ImportError
+        If numba is not installed.
+    OSError
+        If the user has no folder for caches.
+
+    Examples
+    --------
+    >>> is_installed() and len(folder().name)
+    16
+    """
+    sources = Path(__file__).with_name("compiled")
+    numba = find_spec("numba")
+    if numba is None or numba.origin is None:
+        raise ImportError("No module named 'numba'")
+    digest = hashlib.blake2b(digest_size=8)
+    for path in [*sorted(sources.rglob("*.py")), Path(numba.origin).with_name("_version.py")]:
+        digest.update(path.read_bytes())
+    options = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_"))  # such as NUMBA_BOUNDSCHECK
+    instructions = np.show_config(mode="dicts")["SIMD Extensions"]
+    digest.update(repr((str(sources), np.__version__, sys.version, platform.machine(), instructions, options)).encode())
+    return _caches() / digest.hexdigest()
+
+
+def _caches() -> Path:
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        return Path(chosen, "funcnn")
+    by_system = {"win32": ("LOCALAPPDATA", "~/AppData/Local"), "darwin": ("", "~/Library/Caches")}
+    variable, default = by_system.get(sys.platform, ("XDG_CACHE_HOME", "~/.cache"))
+    try:
+        return Path(os.environ.get(variable) or default).expanduser() / "funcnn" / "kernels"
+    except RuntimeError as error:  # a user without a home
+        raise OSError(str(error)) from None
+
+
+def is_compiled() -> bool:
+    """Return whether all twins have been compiled before, without importing numba.
+
+    Examples
+    --------
+    >>> isinstance(is_compiled(), bool)
+    True
+    """
+    if not is_installed():
+        return False
+    with suppress(OSError):
+        # numba reads from no folder that it cannot write to
+        return (folder() / _COMPLETE).is_file() and os.access(folder(), os.W_OK)
+    return False
+
+
+def compile_all(progress: Callable[[str, int, int], None] | None = None) -> Compilation:
+    """Compile all twins, unless they are compiled, and import them.
+
+    If another process is compiling them, wait for it.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        ``progress(module, done, modules)``, called before each module is compiled.
+
+    Returns
+    -------
+    Compilation
+
+    Raises
+    ------
+    ImportError
+        If numba or SciPy is missing, or does not fit this Python or NumPy.
+    OSError
+        If the folder cannot be written, naming it.
+
+    Examples
+    --------
+    >>> compile_all().modules  # doctest: +SKIP
+    9
+    """
+    try:
+        for package in ("numba", "scipy"):
+            importlib.import_module(package)
+    except ImportError as error:  # also where they do not fit this Python or NumPy
+        raise extras.missing("compiled kernels need numba and SciPy", "fast", error) from None
+    names = _names()
+    while not is_compiled():
+        try:
+            with files.locked(folder()):
+                started = time.perf_counter()
+                for done, name in enumerate(names):
+                    if progress:
+                        progress(name, done, len(names))
+                    importlib.import_module(name)
+                files.write_atomic(folder() / _COMPLETE, "")
+                _remove_old()
+                return Compilation(folder(), len(names), time.perf_counter() - started)
+        except BlockingIOError:  # another process is at it
+            time.sleep(0.1)
+    for name in names:
+        importlib.import_module(name)
+    return Compilation(folder(), len(names), 0.0)
+
+
+def load() -> dict[str, ModuleType]:
+    """Import all modules of twins and return them by the names of the modules whose kernels they are the twins of.
+
+    Examples
+    --------
+    >>> load()["funcnn.kernels.rectifier"]  # doctest: +SKIP
+    <module 'funcnn.kernels.compiled.rectifier' ...>
+    """
+    compile_all()
+    return {name.replace(_PACKAGE, "funcnn.kernels"): sys.modules[name] for name in _names()}
+
+
+@cache
+def _names() -> list[str]:
+    """Return the names of all modules of twins, without importing any but the packages."""
+
+    def names(path: Path, package: str) -> Iterator[str]:
+        for info in pkgutil.iter_modules([str(path)]):
+            if info.ispkg:
+                yield from names(path / info.name, f"{package}.{info.name}")
+            else:
+                yield f"{package}.{info.name}"
+
+    return sorted(names(Path(__file__).with_name("compiled"), _PACKAGE))
+
+
+def _remove_old() -> None:
+    """Keep a number of folders, the newest: a version that is no longer used leaves one behind."""
+    with suppress(OSError):
+        others = sorted(folder().parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in others[_KEPT:]:
+            shutil.rmtree(path, ignore_errors=True)

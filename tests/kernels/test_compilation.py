@@ -1,0 +1,91 @@
+"""Where compiled kernels are kept, and when they are compiled anew."""
+
+import os
+import sys
+import threading
+
+import pytest
+
+from funcnn import extras, files
+from funcnn.kernels import compilation
+
+pytest.importorskip("numba", reason="the extra fast is not installed")
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path, monkeypatch):
+    """A folder of caches of its own, and two modules that take no time to compile."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "caches"))
+    monkeypatch.setattr(compilation, "_names", lambda: ["colorsys", "stringprep"])
+    compilation.folder.cache_clear()
+    yield tmp_path / "caches" / "funcnn"
+    compilation.folder.cache_clear()
+
+
+def test_they_are_compiled_once(caches):
+    assert not compilation.is_compiled()
+    steps = []
+    first = compilation.compile_all(lambda *step: steps.append(step))
+    assert steps == [("colorsys", 0, 2), ("stringprep", 1, 2)]
+    assert first.folder.parent == caches and first.modules == 2 and first.seconds > 0
+    assert compilation.is_compiled()
+    again = compilation.compile_all(lambda *step: steps.append(step))
+    assert again == first._replace(seconds=0) and len(steps) == 2
+    assert list(compilation.load()) == ["colorsys", "stringprep"]
+
+
+def test_an_interrupted_compilation_is_not_taken_for_a_whole_one(monkeypatch):
+    def interrupt(module, done, modules):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compilation.compile_all(interrupt)
+    assert not compilation.is_compiled()
+    assert compilation.compile_all().seconds > 0
+
+
+def test_while_another_process_compiles_them_they_are_waited_for():
+    with files.locked(compilation.folder()):
+        waiting = threading.Thread(target=compilation.compile_all)
+        waiting.start()
+        files.write_atomic(compilation.folder() / "complete", "")  # what the other one ends with
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize(("variable", "value"), [("NUMBA_BOUNDSCHECK", "1"), ("NUMBA_CPU_NAME", "generic")])
+def test_what_changes_the_code_changes_the_folder(monkeypatch, variable, value):
+    before = compilation.folder()
+    monkeypatch.setenv(variable, value)
+    compilation.folder.cache_clear()
+    assert compilation.folder() != before
+
+
+def test_another_version_of_numpy_has_another_folder(monkeypatch):
+    before = compilation.folder()
+    monkeypatch.setattr(compilation.np, "__version__", "9.9")
+    compilation.folder.cache_clear()
+    assert compilation.folder() != before
+
+
+def test_folders_of_old_versions_are_removed(caches):
+    for number in range(20):
+        (caches / f"old{number}").mkdir(parents=True)
+        os.utime(caches / f"old{number}", (number, number))
+    compilation.compile_all()
+    assert {path.name for path in caches.iterdir()} == {compilation.folder().name} | {f"old{n}" for n in range(5, 20)}
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_error_that_names_it(caches):
+    caches.parent.mkdir()
+    caches.touch()
+    with pytest.raises(OSError, match=str(caches)):
+        compilation.compile_all()
+
+
+def test_without_numba_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert not compilation.is_installed() and not compilation.is_compiled()
+    with pytest.raises(ImportError, match=r"^compiled kernels need numba and SciPy: ") as raised:
+        compilation.compile_all()
+    assert extras.install("fast") in str(raised.value)
