@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from funcnn.tree import Array
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DTYPES = ("float32", "float64")
+_MAX_AXES = 8  # of an array that is only read
 
 
 def routine(*signatures: str, reassociate: bool = False) -> Callable[[F], F]:
@@ -21,8 +23,9 @@ def routine(*signatures: str, reassociate: bool = False) -> Callable[[F], F]:
     Parameters
     ----------
     *signatures : str
-        Types of the result and the arguments, as numba writes them, with T for float32 and float64: "void(T[:,::1],
-        T[::1])". Numba refuses other types, so a routine is never given an array of another dtype, rank or contiguity
+        Types of the result and the arguments, as numba writes them, with T for float32 and float64: "void(R[:,::1],
+        T[::1])". R is an array of T that is only read; numba takes no array that NumPy forbids to write to for
+        another. Numba refuses other types, so a routine is never given an array of another dtype, rank or contiguity
         than it was compiled for. Shapes are the caller's to check.
     reassociate : bool
         Sums may be taken in another order than written, so that they are vectorised. The order is the same in each run.
@@ -34,11 +37,20 @@ def routine(*signatures: str, reassociate: bool = False) -> Callable[[F], F]:
         rounds once; NaN and infinities keep their meaning.
     """
     fastmath = {"contract", "reassoc"} if reassociate else {"contract"}
-    types = [signature.replace("T", dtype) for dtype in _DTYPES for signature in signatures]
+    types = [_typed(signature, dtype) for dtype in _DTYPES for signature in signatures]
     return njit(types, cache=True, nogil=True, error_model="numpy", fastmath=fastmath)
+
+
+def _typed(signature: str, dtype: str) -> str:
+    """Write a dtype for T, and what R stands for as numba writes it."""
+    for axes in range(1, _MAX_AXES + 1):
+        read_only = f"Array({dtype}, {axes}, 'C', readonly=True)"
+        signature = signature.replace(f"R[{':,' * (axes - 1)}::1]", read_only)
+    return re.sub(r"\bT\b", dtype, signature)
 
 
 def same_floats(*arrays: Array | None) -> bool:
     """Return whether all arrays, those that are None aside, are of one dtype that routines are compiled for."""
-    given = [a.dtype for a in arrays if a is not None]
-    return given[0] in (np.float32, np.float64) and all(dtype == given[0] for dtype in given)
+    given = [a for a in arrays if a is not None]
+    dtype = given[0].dtype
+    return dtype in (np.float32, np.float64) and all(a.dtype == dtype and a.flags.aligned for a in given)
