@@ -1,0 +1,115 @@
+"""Vectors of 64 bytes: neighbouring numbers of an array that routines keep in a register, over a loop of any length.
+
+LLVM makes vectors of an innermost loop by itself, but loads and stores its sums in each turn of the loop around it.
+`LANES` numbers make a vector: 16 of float32, 8 of float64. A processor with shorter registers takes several for one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+LANES = {np.dtype(np.float32): 16, np.dtype(np.float64): 8}
+_CHECKED = bool(numba.config.BOUNDSCHECK)
+
+
+class Vector(types.Type):  # type: ignore[misc]
+    """The type of a vector of numbers of one dtype."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype, self.lanes = dtype, 512 // dtype.bitwidth
+        super().__init__(f"Vector({dtype}, {self.lanes})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, vector: Vector) -> None:
+        scalar = ir.FloatType() if vector.dtype == types.float32 else ir.DoubleType()
+        super().__init__(manager, vector, ir.VectorType(scalar, vector.lanes))
+
+
+def _pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Return the address of entry ``args[1]`` of the array ``args[0]``, counted as if it were flat."""
+    data = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0]).data
+    vector = context.get_value_type(Vector(signature.args[0].dtype))
+    return builder.bitcast(builder.gep(data, [args[1]]), vector.as_pointer())
+
+
+@intrinsic
+def _load(typingctx, a, i):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_pointer(context, builder, signature, args), align=a.dtype.bitwidth // 8)
+
+    return Vector(a.dtype)(a, types.intp), codegen
+
+
+@intrinsic
+def _store(typingctx, a, i, v):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _pointer(context, builder, signature, args), align=a.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, v), codegen
+
+
+@intrinsic
+def splat(typingctx, x):  # type: ignore[no-untyped-def]
+    """Return the vector whose numbers are all x."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = context.get_value_type(signature.return_type)
+        one = builder.insert_element(ir.Constant(kind, ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), None)
+        return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), lanes)
+
+    return Vector(x)(x), codegen
+
+
+@intrinsic
+def add_product(typingctx, total, x, y):  # type: ignore[no-untyped-def]
+    """Return total + x y, rounded once."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = args[0].type
+        name = f"llvm.fma.v{kind.count}f{total.dtype.bitwidth}"
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
+        return builder.call(fma, (args[1], args[2], args[0]))
+
+    return total(total, x, y), codegen
+
+
+@intrinsic
+def positive(typingctx, x):  # type: ignore[no-untyped-def]
+    """Return 0 where x <= 0, and x elsewhere."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        zero = ir.Constant(args[0].type, None)
+        return builder.select(builder.fcmp_ordered("<=", args[0], zero), zero, args[0])
+
+    return x(x), codegen
+
+
+@njit(nogil=True, error_model="numpy")
+def load(a, i):  # type: ignore[no-untyped-def]
+    """Return the vector that starts at entry i of a contiguous array, counted as if it were flat."""
+    _check(a, i)
+    return _load(a, i)
+
+
+@njit(nogil=True, error_model="numpy")
+def store(a, i, v):  # type: ignore[no-untyped-def]
+    """Write a vector to the entries i and following of a contiguous array, counted as if it were flat."""
+    _check(a, i)
+    _store(a, i, v)
+
+
+@njit(nogil=True, error_model="numpy")
+def _check(a, i):  # type: ignore[no-untyped-def]
+    if _CHECKED and not 0 <= i <= a.size - 64 // a.itemsize:
+        raise IndexError("a vector is out of bounds")

@@ -1,0 +1,49 @@
+"""The compiled methods of convolution give what NumPy's give, at odd sizes and at the edges of vectors and blocks."""
+
+import numpy as np
+import pytest
+from arrays import normal
+
+from funcnn.kernels.conv import depthwise
+from funcnn.kernels.geometry import geometry
+from funcnn.kernels.selection import use_kernels
+
+pytest.importorskip("numba")
+
+DEPTHWISE = [  # images, size, input channels, multiplier, kernel, stride, padding, dilation
+    (2, (9, 7), 16, 1, 3, 1, 1, 1),
+    (1, (5, 11), 33, 1, (1, 5), (2, 1), ((0, 0), (3, 0)), (1, 2)),
+    (3, (6,), 9, 2, 4, 2, 5, 2),
+    (2, (3, 4, 5), 17, 1, 2, 1, "same", 1),
+    (1, (2, 2), 24, 1, 5, 1, 4, 1),
+    (0, (4, 4), 16, 1, 3, 1, 1, 1),
+]
+
+
+def kernels_agree(kernel, *args):
+    """Call a kernel by NumPy and compiled; the results are equal to rounding, and the arguments are not written to."""
+    for a in args:
+        if isinstance(a, np.ndarray):
+            a.flags.writeable = False
+    with use_kernels("numpy"):
+        expected = kernel(*args)
+    with use_kernels("compiled"):
+        result = kernel(*args)
+    assert result.dtype == expected.dtype and result.shape == expected.shape and result.flags.writeable
+    limit = 1e-12 if expected.dtype == np.float64 else 1e-5
+    np.testing.assert_allclose(result, expected, rtol=0, atol=limit * max(1, abs(expected).max(initial=0)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", DEPTHWISE, ids=str)
+def test_depthwise(case, dtype):
+    n, size, channels, multiplier, kernel, stride, padding, dilation = case
+    g = geometry("conv", size, kernel, stride=stride, padding=padding, dilation=dilation)
+    x, w, b = (
+        normal(*shape).astype(dtype)
+        for shape in ((n, *size, channels), (*g.window, 1, channels * multiplier), (channels * multiplier,))
+    )
+    dy = normal(n, *g.out, channels * multiplier).astype(dtype)
+    kernels_agree(depthwise.correlate, x, w, g, channels)
+    kernels_agree(depthwise.correlate, x[..., ::-1], w, g, channels, b, True)
+    kernels_agree(depthwise.correlate_adjoint_w, x, dy, g, channels)
