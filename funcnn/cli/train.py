@@ -351,14 +351,15 @@ def main(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write losses and accuracies to this file, a line of JSON after each epoch.",
+            help="Write losses and accuracies to this file after each epoch: JSON lines (.jsonl), JSON (.json) or a "
+            "table (.csv).",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
     history_steps: Annotated[
         bool,
         typer.Option(
-            "--history-steps", help="Write a line to the history after each step, too.", rich_help_panel=OUTPUT
+            "--history-steps", help="Write a record to the history after each step, too.", rich_help_panel=OUTPUT
         ),
     ] = False,
     as_json: Annotated[

@@ -290,7 +290,7 @@ def test_a_killed_run_is_resumed_exactly_past_a_damaged_checkpoint(tmp_path):
 
     (tmp_path / "thesis.tex").write_text("years of work\n")
     mistaken = run("--resume", "kept", "--history", "thesis.tex", cwd=tmp_path)
-    assert mistaken.returncode == 1 and "thesis.tex is not a history of a run: line 1" in mistaken.stderr
+    assert mistaken.returncode == 2 and "--history thesis.tex: the name of a history ends in .jsonl" in mistaken.stderr
     assert (tmp_path / "thesis.tex").read_text() == "years of work\n"
 
     rest = run(
