@@ -257,7 +257,7 @@ def content(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
 
 
 def csv_line(record: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Return a record as one line of CSV; empty are names that it lacks and numbers that are not finite.
+    r"""Return a record as one line of CSV; empty are names that it lacks and numbers that are not finite.
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ def csv_line(record: Mapping[str, Any], names: Sequence[str]) -> str:
     Examples
     --------
     >>> csv_line({"loss": 0.5, "epoch": 3}, ["epoch", "accuracy", "loss"])
-    '3,,0.5\\n'
+    '3,,0.5\n'
     """
     line = io.StringIO()
     if names:
