@@ -54,14 +54,15 @@ lint: $(VENV)/lint.installed  ## Check style and types
 mutants: $(VENV)/test.installed  ## Count how many changes of the mathematics the tests detect
 	@$(VENV)/bin/python scripts/mutation $(ARGS)
 
-# Both are the same bytes for the same commit: hatchling writes no times of its own.
 site: $(VENV)/site.installed  ## Build the site; a warning is an error
 	@$(VENV)/bin/python scripts/site/builder $(ARGS)
 
-dist: $(VENV)/dist.installed  ## Build the wheel and the source distribution
+# Both are the same bytes for the same commit: hatchling writes no times of its own.
+dist: $(VENV)/dist.installed $(VENV)/test.installed  ## Build the wheel and the source distribution
 	@rm -rf dist
 	@$(VENV)/bin/python -m build
 	@$(VENV)/bin/python -m twine check --strict dist/*
+	@$(VENV)/bin/python scripts/check_dist.py dist
 
 clean:  ## Remove the virtual environment, builds and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -50,7 +50,7 @@ from funcnn.gradients import value_and_grad
 from funcnn.kernels.conv.dispatch import exact
 from funcnn.layer import Layer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Layer",

@@ -1,4 +1,4 @@
-"""The history of a run: a record of each epoch, and optionally of each step, as JSON lines and as CSV."""
+"""The history of a run: a record of each epoch, and optionally of each step, as JSON lines, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from funcnn import extras, html, optim
 from funcnn.files import write_atomic
 from funcnn.training import Epoch
 
-__all__ = ["History", "epoch_row", "json_line", "read"]
+__all__ = ["History", "content", "csv_line", "epoch_row", "file_format", "json_line", "read"]
+
+FORMATS = {".jsonl": "JSON lines", ".json": "JSON", ".csv": "CSV"}  # by the end of a file's name
+JSON_END = "\n]\n"  # of the array in a JSON file; the next record is written over it
 
 
 class History(list[dict[str, Any]]):
@@ -65,11 +69,14 @@ class History(list[dict[str, Any]]):
         Parameters
         ----------
         path : path
-            Ends in .csv for CSV with a line of names; in anything else for JSON lines, as ``funcnn train --history``
-            writes them and `read` reads them. Numbers that are not finite are empty, or null.
+            Ends in .jsonl for JSON lines, in .json for an array of the same records, in .csv for a table with a line of
+            names; ``funcnn train --history`` writes the same files, and `read` reads them. Numbers that are not finite
+            are null, or empty.
 
         Raises
         ------
+        ValueError
+            If the name ends in anything else.
         OSError
             If the file cannot be written, naming it.
 
@@ -84,15 +91,9 @@ class History(list[dict[str, Any]]):
         1,0.7,
         2,0.5,0.6
         """
-        lines = [json_line({"record": "epoch", **row}) + "\n" for row in self]
-        write_atomic(Path(path), self._csv() if Path(path).suffix.lower() == ".csv" else "".join(lines))
-
-    def _csv(self) -> str:
-        file = io.StringIO()
-        writer = csv.DictWriter(file, self._names(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(finite(row) for row in self)
-        return file.getvalue()
+        suffix = file_format(path)
+        rows = list(self) if suffix == ".csv" else [{"record": "epoch", **row} for row in self]
+        write_atomic(Path(path), content(rows, suffix))
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the losses with Matplotlib.
@@ -134,11 +135,8 @@ class History(list[dict[str, Any]]):
         axes.legend()
         return axes
 
-    def _names(self) -> list[str]:
-        return list(dict.fromkeys(name for row in self for name in row))
-
     def _repr_html_(self) -> str:
-        names = self._names()
+        names = names_of(self)
         return html.table(names, [[row.get(name, "") for name in names] for row in self])
 
 
@@ -196,43 +194,169 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read(path: str | os.PathLike[str]) -> History:
-    """Read the JSON lines of a history.
+def names_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names in records, in the order of their first occurrence."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def file_format(path: str | os.PathLike[str]) -> str:
+    """Return the end of a history's name in lower case, which says how the file is written.
 
     Parameters
     ----------
     path : path
-        If there is no such file, the history is empty. An unfinished last line is left out.
+
+    Returns
+    -------
+    str
+        ".jsonl", ".json" or ".csv".
+
+    Raises
+    ------
+    ValueError
+        If the name ends in anything else.
+
+    Examples
+    --------
+    >>> file_format("runs/First.CSV")
+    '.csv'
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        ends = [f"{end} ({name})" for end, name in FORMATS.items()]
+        raise ValueError(f"{path}: the name of a history ends in {', '.join(ends[:-1])} or {ends[-1]}")
+    return suffix
+
+
+def content(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
+    """Return the content of a file of records.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+    suffix : str
+        As `file_format` returns it.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> print(content([{"epoch": 1, "loss": 0.7}, {"epoch": 2}], ".json"), end="")
+    [
+    {"epoch": 1, "loss": 0.7},
+    {"epoch": 2}
+    ]
+    """
+    if suffix == ".csv":
+        names = names_of(rows)
+        return "".join([csv_line({name: name for name in names}, names), *(csv_line(row, names) for row in rows)])
+    lines = [json_line(row) for row in rows]
+    return "[\n" + ",\n".join(lines) + JSON_END if suffix == ".json" else "".join(line + "\n" for line in lines)
+
+
+def csv_line(record: Mapping[str, Any], names: Sequence[str]) -> str:
+    r"""Return a record as one line of CSV; empty are names that it lacks and numbers that are not finite.
+
+    Parameters
+    ----------
+    record : dict
+    names : sequence of str
+        The columns.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> csv_line({"loss": 0.5, "epoch": 3}, ["epoch", "accuracy", "loss"])
+    '3,,0.5\n'
+    """
+    line = io.StringIO()
+    if names:
+        csv.writer(line, lineterminator="\n").writerow([finite(record.get(name)) for name in names])
+    return line.getvalue()
+
+
+def read(path: str | os.PathLike[str]) -> History:
+    """Read a history from a file of one of the formats of `History.save`.
+
+    Parameters
+    ----------
+    path : path
+        If there is no such file, the history is empty. An unfinished last record is left out.
 
     Returns
     -------
     History
-        Each row has its ``record``, "epoch" or "step".
+        Each row has its ``record``, "epoch" or "step". What is empty in CSV is left out.
 
     Raises
     ------
     ValueError, OSError
-        If the file is not a history, or cannot be read.
+        If the name ends in something else, or the file is not a history, or cannot be read.
 
     Examples
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     History([{"epoch": 1, "step": 9, "loss": 0.7}]).save(f"{folder}/run.jsonl")
-    ...     read(f"{folder}/run.jsonl")
+    ...     History([{"epoch": 1, "step": 9, "loss": 0.7}]).save(f"{folder}/run.csv")
+    ...     read(f"{folder}/run.csv")
     [{'record': 'epoch', 'epoch': 1, 'step': 9, 'loss': 0.7}]
     """
     path = Path(path)
+    suffix = file_format(path)
     if not path.exists():
         return History()
-    rows, lines = History(), path.read_text(encoding="utf-8", errors="replace").split("\n")
-    beginning = '{"record": '
-    if not lines[-1].startswith(beginning[: len(lines[-1])]):
-        raise ValueError(f"{path} is not a history of a run: line {len(lines)} has no record and step")
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            row = json.loads(line)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    parse, unit = _PARSERS[suffix]
+    rows = History()
+    try:
+        for row in parse(text):
             rows.append({**row, "record": str(row["record"]), "step": int(row["step"])})
-        except (ValueError, LookupError, TypeError):
-            raise ValueError(f"{path} is not a history of a run: line {number} has no record and step") from None
+    except (ValueError, LookupError, TypeError, RecursionError, csv.Error):
+        raise ValueError(f"{path} is not a history of a run: {unit} {len(rows) + 1} has no record and step") from None
     return rows
+
+
+def _json_lines(text: str) -> Iterator[dict[str, Any]]:
+    *lines, rest = text.split("\n")
+    for line in lines:
+        yield json.loads(line)
+    beginning = '{"record": '
+    if not rest.startswith(beginning[: len(rest)]):
+        raise ValueError("the last line is no record")
+
+
+def _json_records(text: str) -> Iterator[dict[str, Any]]:
+    try:
+        rows = json.loads(text)
+    except ValueError:  # the last record is unfinished
+        rows = json.loads(text.rpartition(",\n")[0] + JSON_END)
+    if not isinstance(rows, list):
+        raise TypeError("not an array")
+    yield from rows
+
+
+def _csv_rows(text: str) -> Iterator[dict[str, Any]]:
+    whole, newline, _ = text.rpartition("\n")
+    table = csv.DictReader(io.StringIO(whole, newline=""), strict=True)
+    if text and not (newline and "step" in (table.fieldnames or ())):
+        raise ValueError("no line of names")
+    for row in table:
+        if None in row:
+            raise ValueError("more cells than names")
+        yield {"record": "epoch"} | {name: _from_cell(cell) for name, cell in row.items() if cell}
+
+
+def _from_cell(cell: str) -> int | float | str:
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(cell)
+    return cell
+
+
+# How a file is parsed, and what an error counts.
+_PARSERS = {".jsonl": (_json_lines, "line"), ".json": (_json_records, "record"), ".csv": (_csv_rows, "row")}

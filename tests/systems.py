@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import shutil
+import signal
 import sys
 
 import pytest
@@ -15,6 +17,17 @@ def needs(name):
 def needs_module(name):
     """Return the mark of a test that needs a module of the standard library."""
     return pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"{name} is missing on {sys.platform}")
+
+
+def needs_signal(name):
+    """Return the mark of a test that needs a signal."""
+    return pytest.mark.skipif(not hasattr(signal, name), reason=f"{name} is missing on {sys.platform}")
+
+
+def needs_shell(*devices):
+    """Return the mark of a test that needs bash, and devices such as /dev/full."""
+    missing = [*([] if shutil.which("bash") else ["bash"]), *(path for path in devices if not os.path.exists(path))]
+    return pytest.mark.skipif(bool(missing), reason=f"{' and '.join(missing)} missing on {sys.platform}")
 
 
 def terminal():

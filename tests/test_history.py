@@ -35,12 +35,57 @@ def test_a_run_is_recorded_epoch_by_epoch():
     assert History.of([epoch])[0] == run[-1]
 
 
-def test_json_lines_are_read_back_and_can_be_continued_by_the_command(tmp_path):
-    History(ROWS).save(tmp_path / "run.jsonl")
-    rows = history.read(tmp_path / "run.jsonl")
-    assert rows == [{"record": "epoch", **ROWS[0]}, {"record": "epoch", **ROWS[1], "loss": None}]
-    rows.save(tmp_path / "again.jsonl")
-    assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "run.jsonl").read_bytes()
+@pytest.mark.parametrize("suffix", history.FORMATS)
+def test_what_is_saved_is_read_back_and_saved_again_as_the_same_bytes(tmp_path, suffix):
+    rows = [*ROWS[:1], {"epoch": 2, "step": 6, "loss": 1 / 3, "note": 'a "b", c', "seconds": 2.0}]
+    History(rows).save(tmp_path / f"run{suffix}")
+    read = history.read(tmp_path / f"run{suffix}")
+    assert read == [{"record": "epoch", **row} for row in rows]
+    assert [type(value) for value in read[1].values()] == [str, int, int, float, str, float]
+    History(rows).save(tmp_path / f"again{suffix}")
+    assert (tmp_path / f"again{suffix}").read_bytes() == (tmp_path / f"run{suffix}").read_bytes()
+    assert history.read(tmp_path / f"missing{suffix}") == []
+
+
+def test_what_is_not_finite_is_null_in_json_and_left_out_in_csv(tmp_path):
+    for suffix, row in {".jsonl": {**ROWS[1], "loss": None}, ".json": {**ROWS[1], "loss": None}}.items():
+        History(ROWS).save(tmp_path / f"run{suffix}")
+        assert history.read(tmp_path / f"run{suffix}")[1] == {"record": "epoch", **row}
+    History(ROWS).save(tmp_path / "run.csv")
+    assert "loss" not in history.read(tmp_path / "run.csv")[1]
+
+
+@pytest.mark.parametrize("suffix", history.FORMATS)
+def test_an_unfinished_last_record_is_left_out(tmp_path, suffix):
+    path = tmp_path / f"run{suffix}"
+    History(ROWS).save(path)
+    whole = path.read_text()
+    second = whole.rindex("2,") if suffix == ".csv" else whole.rindex("{")
+    for end in range(second + 1, len(whole) - len("\n]\n")):
+        path.write_text(whole[:end])
+        assert [row["step"] for row in history.read(path)] == [3]
+
+
+@pytest.mark.parametrize("suffix", history.FORMATS)
+@pytest.mark.parametrize(
+    "text", ["years of work\n", "years of work", "[1, 2]", '{"epoch": 1}\n', "epoch,loss\n1,2\n", "[" * 99999]
+)
+def test_other_files_are_no_histories(tmp_path, suffix, text):
+    path = tmp_path / f"thesis{suffix}"
+    path.write_text(text)
+    with pytest.raises(
+        ValueError, match=rf"thesis{suffix} is not a history of a run: (line|record|row) 1 has no record"
+    ):
+        history.read(path)
+
+
+def test_the_name_says_the_format(tmp_path):
+    for name in ("run", "run.txt", "run.csv.gz"):
+        with pytest.raises(
+            ValueError, match=r"the name of a history ends in \.jsonl \(JSON lines\), \.json \(JSON\) or \.csv"
+        ):
+            History(ROWS).save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_csv_has_a_column_for_each_name_and_nothing_for_what_is_not_finite(tmp_path):

@@ -32,6 +32,14 @@ def test_import_brings_numpy_and_no_other_third_party_module():
     assert after - before == {"funcnn", "numpy"}
 
 
+def test_the_version_is_that_of_the_changelog_and_of_the_citation():
+    root = Path(__file__).parent.parent
+    changelog, citation = ((root / name).read_text(encoding="utf-8") for name in ("CHANGELOG.md", "CITATION.cff"))
+    newest = re.findall(r"^## \[(\d.*)\] - (\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE)[0]
+    cited = [re.findall(rf"^{name}: (.*)$", citation, re.MULTILINE) for name in ("version", "date-released")]
+    assert newest[0] == funcnn.__version__ and cited == [[newest[0]], [newest[1]]]
+
+
 # each floor may import from its own and those before it
 FLOORS = [
     {"tree", "keys", "initializers", "sharding", "blas", "checks", "files", "extras", "characters", "streams", "html"},

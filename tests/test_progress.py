@@ -51,6 +51,7 @@ def test_the_line_of_an_epoch_is_printed_before_it_is_yielded(capsys):
     assert lines(capsys) == []
 
 
+@systems.needs_shell("/dev/full")
 @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", ">&- 2>&-", "| true"])
 def test_training_goes_on_where_stderr_cannot_be_written(redirection, tmp_path):
     program = "from test_progress import *; list(with_progress(epochs(3), 3)); open('done', 'x').close()"

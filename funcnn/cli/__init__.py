@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         from funcnn.cli import app, console
     except KeyboardInterrupt:  # importing takes a moment
-        if jobs.place().rank == 0:  # one of several processes says so
+        if jobs.rank_and_size().rank == 0:  # one of several processes says so
             print("funcnn: interrupted", file=sys.stderr)
         sys.exit(130)
     console.run(app.app, "funcnn", arguments)

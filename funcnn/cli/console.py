@@ -58,9 +58,9 @@ def run(app: typer.Typer, name: str | None = None, arguments: Sequence[str] | No
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     streams.occupy_descriptors()
     stdout, stderr = streams.guard(sys.stdout, _results_lost), streams.guard(sys.stderr)
-    if jobs.place().size > 1:
+    if jobs.rank_and_size().size > 1:
         jobs.handle_signals()
-    if jobs.place().rank:
+    if jobs.rank_and_size().rank:
         stdout = streams.guard(None)
     with redirect_stdout(stdout), redirect_stderr(stderr), _interrupted_by("SIGHUP"), _interrupted_by("SIGTERM"):
         try:
@@ -115,7 +115,7 @@ def _run(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)  # whatever PYTHONWARNINGS says: neither lost nor a traceback
             warnings.showwarning = lambda message, *_, **__: _print_warning(f"{path}: warning: {message}")
-            if jobs.place().size > 1 and path not in (name, f"{name} train"):
+            if jobs.rank_and_size().size > 1 and path not in (name, f"{name} train"):
                 raise UsageError("runs in one process: only train is a job of several")
             code = command.main(list(arguments), prog_name=name, standalone_mode=False)
         sys.stdout.flush()
@@ -165,7 +165,7 @@ def _print_error(message: str) -> None:
 
 
 def _print_warning(message: str) -> None:
-    if jobs.place().rank == 0:
+    if jobs.rank_and_size().rank == 0:
         print(visible(message), file=sys.stderr)
 
 

@@ -1,16 +1,17 @@
-"""The history of a run: a file with a line of JSON for each epoch and, optionally, for each step."""
+"""The history of a run: a file with a record of each epoch and, optionally, of each step."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from funcnn import optim
 from funcnn.checkpoint import Checkpoint
 from funcnn.files import write_atomic
-from funcnn.history import json_line, read
+from funcnn.history import JSON_END, content, csv_line, file_format, json_line, names_of, read
 
 __all__ = ["HistoryWriter", "history_writer"]
 
@@ -21,9 +22,9 @@ class HistoryWriter(NamedTuple):
     Attributes
     ----------
     write : callable
-        ``write(current)``: add the line of the epoch or step that has led to this checkpoint.
+        ``write(current)``: add the record of the epoch or step that has led to this checkpoint.
     flush : callable
-        ``flush()``: leave no line in memory.
+        ``flush()``: leave no record in memory.
     """
 
     write: Callable[[Checkpoint], None]
@@ -37,11 +38,11 @@ def history_writer(path: Path | None, steps: bool, initial: Checkpoint) -> Itera
     Parameters
     ----------
     path : Path, optional
-        Without it nothing is written.
+        Its name ends in .jsonl, .json or .csv. Without it nothing is written.
     steps : bool
-        Write a line for each step, too.
+        Write a record of each step, too.
     initial : Checkpoint
-        Where the run starts. If it resumes, the file keeps its lines up to this checkpoint and loses the later ones,
+        Where the run starts. If it resumes, the file keeps its records up to this checkpoint and loses the later ones,
         which the run will write again.
 
     Raises
@@ -57,14 +58,31 @@ def history_writer(path: Path | None, steps: bool, initial: Checkpoint) -> Itera
         step_rows = [row for row in read(path) if row["record"] == "step"]
         rows += [row for row in step_rows if row["step"] <= initial.train_state.step]
     rows.sort(key=lambda row: (row["step"], row["record"] == "epoch"))
-    write_atomic(path, "".join(json_line(row) + "\n" for row in rows))
+    suffix, names = file_format(path), names_of(rows)
+    write_atomic(path, content(rows, suffix))
     try:
-        with open(path, "a", encoding="utf-8") as file:
+        with open(path, "r+b") as file:
+            file.seek(0, os.SEEK_END)
+
+            def append(row: dict[str, Any]) -> None:
+                if suffix == ".jsonl":
+                    file.write((json_line(row) + "\n").encode())
+                elif new := [name for name in row if name not in names]:  # the table gets a column
+                    names.extend(new)
+                    file.flush()
+                    rows = [*read(path), row]
+                    file.seek(0)
+                    file.write(content(rows, suffix).encode())
+                elif suffix == ".csv":
+                    file.write(csv_line(row, names).encode())
+                else:
+                    file.seek(-len(JSON_END), os.SEEK_END)
+                    file.write((",\n" + json_line(row) + JSON_END).encode())
 
             def write(current: Checkpoint) -> None:
                 train_state = current.train_state
                 if not len(train_state.losses):  # an epoch has just ended
-                    file.write(json_line({"record": "epoch", **current.history[-1]}) + "\n")
+                    append({"record": "epoch", **current.history[-1]})
                     file.flush()
                 elif steps:
                     row = {
@@ -74,7 +92,7 @@ def history_writer(path: Path | None, steps: bool, initial: Checkpoint) -> Itera
                         "loss": float(train_state.losses[-1]),
                         "learning_rate": optim.learning_rate(train_state.opt_state),
                     }
-                    file.write(json_line(row) + "\n")
+                    append(row)
 
             yield HistoryWriter(write, file.flush)
     except OSError as error:

@@ -37,20 +37,20 @@ _FORWARDING = 0.4
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
-class Place(NamedTuple):
-    """The place of this process in a job: its rank, and the number of ranks; 0 and 1 if it is alone."""
+class RankAndSize(NamedTuple):
+    """The rank of this process in its job, and the number of ranks; 0 and 1 if it is alone."""
 
     rank: int
     size: int
 
 
-def place() -> Place:
-    """Return the place of this process, as its launcher has told it."""
+def rank_and_size() -> RankAndSize:
+    """Return rank and size as the launcher of this process has told them."""
     for variables in _LAUNCHERS:
         size, rank = (os.environ.get(name, "") for name in variables)
         if size.isdecimal() and int(size) > 1:
-            return Place(int(rank) if rank.isdecimal() else 0, int(size))
-    return Place(0, 1)
+            return RankAndSize(int(rank) if rank.isdecimal() else 0, int(size))
+    return RankAndSize(0, 1)
 
 
 def communicator(processes: int | None) -> Any:
@@ -69,7 +69,7 @@ def communicator(processes: int | None) -> Any:
         If more ranks are asked for than there are cores; if the launcher has started another number, or belongs to
         another MPI than mpi4py's, so that each process is alone in a job of its own.
     """
-    size = place().size
+    size = rank_and_size().size
     if size == 1:
         if _STARTED in os.environ:
             raise ValueError(
@@ -134,7 +134,7 @@ def handle_signals() -> None:
 
     On a terminal it comes twice, from there and from the launcher.
     """
-    if place().rank == 0:
+    if rank_and_size().rank == 0:
         signal.signal(signal.SIGINT, _interrupt_once)
         return
     ignore_interrupts()
@@ -157,20 +157,20 @@ def reports() -> bool:
 
     The first rank to report ends the job. Before they are connected, the first of each machine reports.
     """
-    if place().size == 1:
+    if rank_and_size().size == 1:
         return True
     if not _connected():
         first = all(os.environ.get(variable, "0") == "0" for variable in _LOCAL_RANKS)
         if not first:
             time.sleep(1)
         return first
-    time.sleep(min(place().rank, 5))
+    time.sleep(min(rank_and_size().rank, 5))
     return True
 
 
 def abort(code: int) -> None:
     """End the job with this exit code, at once; nothing if this process is alone."""
-    if place().size > 1 and _connected():
+    if rank_and_size().size > 1 and _connected():
         time.sleep(_FORWARDING)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI has something to say about it, too
         sys.modules["mpi4py.MPI"].COMM_WORLD.Abort(code)
@@ -178,7 +178,7 @@ def abort(code: int) -> None:
 
 def abort_at_exit(code: int) -> None:
     """End the job with this exit code when this process exits, which may print a traceback before."""
-    if place().size > 1 and _connected():
+    if rank_and_size().size > 1 and _connected():
         from mpi4py.run import set_abort_status
 
         set_abort_status(code)

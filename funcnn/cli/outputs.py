@@ -101,9 +101,15 @@ def check_history(path: Path, saved: Checkpoint | None) -> None:
 
     Raises
     ------
+    UsageError
+        If the name does not end as that of a history.
     ValueError
         If the file exists and is something else.
     """
+    try:
+        history.file_format(path)
+    except ValueError as error:
+        raise UsageError(f"--history {error}") from None
     rows = [row for row in history.read(path) if row["record"] == "epoch"]
     if saved:
         losses = {row["epoch"]: row["loss"] for row in saved.history}

@@ -220,15 +220,14 @@ def open_both(model: Path, data: str, skip_broken: bool) -> tuple[Predictor, Dat
 
 
 def records(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a run from a model, or from a file of --history, which begins with a brace."""
+    """Read the records of a run from a model, or from a file that ends as those of --history."""
     try:
-        with open(path, "rb") as file:
-            is_history = file.read(1) == b"{"
+        open(path, "rb").close()
     except IsADirectoryError:  # of checkpoints
-        is_history = False
+        pass
     except OSError as error:
         raise OSError(f"cannot read {path}: {error.strerror or error}") from None
-    rows = history.read(path) if is_history else predictor.load(path).history
+    rows = history.read(path) if path.suffix.lower() in history.FORMATS else predictor.load(path).history
     if not measures(rows):
         raise ValueError(f"{path} has no history of loss or accuracy")
     return rows

@@ -351,14 +351,15 @@ def main(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write losses and accuracies to this file, a line of JSON after each epoch.",
+            help="Write losses and accuracies to this file after each epoch: JSON lines (.jsonl), JSON (.json) or a "
+            "table (.csv).",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
     history_steps: Annotated[
         bool,
         typer.Option(
-            "--history-steps", help="Write a line to the history after each step, too.", rich_help_panel=OUTPUT
+            "--history-steps", help="Write a record to the history after each step, too.", rich_help_panel=OUTPUT
         ),
     ] = False,
     as_json: Annotated[
@@ -367,7 +368,7 @@ def main(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the results.", rich_help_panel=OUTPUT)] = False,
 ) -> None:
     comm = jobs.communicator(processes)
-    ranks = jobs.place()
+    ranks = jobs.rank_and_size()
     if ranks.size > 1 and threads is None:
         threads = 1
     given = {
@@ -686,7 +687,7 @@ def cross_validate(
     run: Run, dataset: Dataset, folds: int, as_json: bool, quiet: bool, beginning: Beginning | None, comm: Any
 ) -> None:
     """Train once for each fold, and report on all."""
-    log, confusions = console.logger(quiet or jobs.place().rank > 0), []
+    log, confusions = console.logger(quiet or jobs.rank_and_size().rank > 0), []
     for i, splits in enumerate(runs.fold_splits(dataset.labels, folds), start=1):
         network, initial = runs.start(run, dataset, splits, beginning)
         runs.warn_of_other_pixels(dataset.x, dataset.full_scale, initial.description["preprocessing"], run.data)
@@ -731,7 +732,7 @@ def resume_command(source: Path, context: typer.Context, known: dict[str, Any]) 
         The run's own options, as its checkpoint has them. These need not be given again.
     """
     words = [*console.invocation("train"), "--resume", str(source)]
-    ranks = jobs.place()
+    ranks = jobs.rank_and_size()
     if ranks.size > 1 and context.params["processes"] is None:
         words = ["mpiexec", "-n", str(ranks.size), *words]
     for option in context.command.params:

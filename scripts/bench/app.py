@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -148,6 +149,8 @@ def main(
             found = {"overhead": measure_overhead(console, rounds, len(available_cores()))}
             options = [option, *_option("rounds", rounds)]
     else:
+        if not hasattr(os, "killpg"):
+            raise ValueError(f"processes of frameworks cannot be measured on {sys.platform}: they need a POSIX system")
         results = measure_jobs(console, job or [], framework or list(Framework), effort)
         failed = [
             f"{f} ({name})" for name, outcomes in results.items() for f, o in outcomes.items() if o.status == "failed"

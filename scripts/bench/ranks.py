@@ -119,12 +119,12 @@ def time_steps(name: str, threads: int, seconds: float, rounds: int, comm: Any) 
 def main() -> None:
     name, threads, seconds, rounds = sys.argv[1:]
     comm = None
-    if launching.place().size > 1:
+    if launching.rank_and_size().size > 1:
         from mpi4py import MPI
 
         comm = MPI.COMM_WORLD
     found = time_steps(name, int(threads), float(seconds), int(rounds), comm)
-    if launching.place().rank == 0:
+    if launching.rank_and_size().rank == 0:
         print(json.dumps(found))
 
 

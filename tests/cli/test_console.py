@@ -69,6 +69,7 @@ def rows_folder(tmp_path_factory):
     return folder
 
 
+@systems.needs_shell("/dev/full")
 @pytest.mark.parametrize(
     ("redirection", "code", "reason"),
     [
@@ -97,6 +98,7 @@ def test_a_run_survives_streams_that_cannot_be_written(tmp_path, redirection, co
     assert checkpoint.load(tmp_path / "net.safetensors").train_state.epoch == 2
 
 
+@systems.needs_shell("/dev/full")
 @pytest.mark.parametrize("command", OTHERS.values(), ids=OTHERS)
 def test_results_that_cannot_be_written_are_a_failure_in_one_line(rows_folder, command):
     name = " ".join(("funcnn", *command[: 1 + (command[0] == "show")]))
@@ -196,6 +198,7 @@ def test_a_lack_of_memory_is_one_line(monkeypatch, message):
     assert (code, errors) == (1, f"funcnn train: {message or 'out of memory'} (in layer 1_dense)\n")
 
 
+@systems.needs_shell()
 @pytest.mark.parametrize("name", ["plain", "it's", "my file", "a\nb", "a\x1b[31m'b\\", "caf\udce9", "é\u202e"])
 def test_a_command_to_paste_leads_to_the_file_whatever_its_name(name):
     line = console.shell_command(["printf", "%s", name])

@@ -222,7 +222,7 @@ def test_another_number_than_the_launchers_is_refused(monkeypatch):
 def test_launchers(monkeypatch, variables, expected):
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
-    assert jobs.place() == expected
+    assert jobs.rank_and_size() == expected
 
 
 @pytest.mark.parametrize("rank, lines", [("0", 1), ("1", 0)])

@@ -56,7 +56,8 @@ def test_data_are_never_replaced(folder, capsys, option, alias):
         (("--data", "photos", "--checkpoints", "photos/run"), 2, "is among the data of --data photos"),
         (("--output", "notes.txt"), 1, "notes.txt exists and is not a model of funcnn"),
         (("--output", "hard.npz"), 1, "hard.npz exists and is not a model of funcnn"),
-        (("--history", "notes.txt"), 1, "notes.txt is not a history of a run: line 1"),
+        (("--history", "notes.txt"), 2, "--history notes.txt: the name of a history ends in .jsonl (JSON lines)"),
+        (("--history", "notes.csv"), 1, "notes.csv is not a history of a run: row 1 has no record and step"),
         (("--output", "run/step-000000008.safetensors"), 1, "has the name of a checkpoint of a run"),
         (("--output", "run/step-000000009.safetensors"), 1, "has the name of a checkpoint of a run"),
         (("--output", "copy.safetensors"), 1, "copy.safetensors is a checkpoint from which a run can be resumed"),
@@ -66,7 +67,8 @@ def test_data_are_never_replaced(folder, capsys, option, alias):
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_what_would_lose_something_is_refused_before_any_work(folder, capsys, options, code, message):
-    (folder / "notes.txt").write_text("years of work")
+    for name in ("notes.txt", "notes.csv"):
+        (folder / name).write_text("years of work")
     (folder / "copy.safetensors").write_bytes((folder / "run" / "step-000000008.safetensors").read_bytes())
     before = contents(folder)
     with pytest.raises(SystemExit) as ended:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,10 +199,11 @@ def test_ctrl_c_writes_a_checkpoint_and_prints_the_command_that_resumes(start, e
     assert sum(row["record"] == "step" for row in rows(tmp_path / "h.jsonl")) == epochs * 20
 
 
+@systems.needs_shell()
 def test_a_reader_that_has_seen_enough_is_no_error():
     process = subprocess.Popen(
         f"{sys.executable} -m funcnn train --model seed --epochs 1 --quiet | true; echo ${{PIPESTATUS[0]}}",
-        shell=True, executable="/bin/bash", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        shell=True, executable=shutil.which("bash"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
     )  # fmt: skip
     _, errors = process.communicate(timeout=60)
     assert "Traceback" not in errors and "BrokenPipe" not in errors
@@ -269,6 +271,7 @@ def rows(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@systems.needs_signal("SIGKILL")
 def test_a_killed_run_is_resumed_exactly_past_a_damaged_checkpoint(tmp_path):
     options = ("--model", "mlp", "--dropout", 0.3, "--early-stopping", 50, "--quiet", "--history-steps")
     uninterrupted = run(*options, "--output", "a.safetensors", "--history", "a.jsonl", cwd=tmp_path)
@@ -290,7 +293,7 @@ def test_a_killed_run_is_resumed_exactly_past_a_damaged_checkpoint(tmp_path):
 
     (tmp_path / "thesis.tex").write_text("years of work\n")
     mistaken = run("--resume", "kept", "--history", "thesis.tex", cwd=tmp_path)
-    assert mistaken.returncode == 1 and "thesis.tex is not a history of a run: line 1" in mistaken.stderr
+    assert mistaken.returncode == 2 and "--history thesis.tex: the name of a history ends in .jsonl" in mistaken.stderr
     assert (tmp_path / "thesis.tex").read_text() == "years of work\n"
 
     rest = run(

@@ -24,6 +24,7 @@ from funcnn.cli.recipes import RECIPES, ModelName
 from funcnn.summary import summary
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench"
+pytestmark = systems.needs("killpg")  # the benchmark starts and ends groups of processes
 SHORT = ("--rounds", 2, "--processes", 1, "--seconds-per-round", 0.005)
 FUNCNN_ONLY = ("--framework", "funcnn", *SHORT)
 run = partial(commands.run, program=(SCRIPT,))
