@@ -32,9 +32,9 @@ from builder.docstrings import ROOT
 from builder.figures import FIGURES
 
 FENCE = re.compile(r"^```\{(derivation|code|gradient|drawing|counts)\} (.*)\n```$", re.MULTILINE)
-LINK = re.compile(r"\]\((?P<target>[\w./-]+\.md|gallery/\w+\.py)(?P<anchor>#[\w-]+)?\)")
+LINK = re.compile(r"\]\((?P<target>[\w./-]+\.md|[./]*gallery/\w+\.(?:py|rst))(?P<anchor>#[\w-]+)?\)")
 # files of the repository that are pages of the site
-ELSEWHERE = {"README.md": "start.md", "CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.md"}
+ELSEWHERE = {"README.md": "readme.md", "CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.md"}
 SITE = PurePosixPath("scripts/site")
 
 
@@ -59,7 +59,9 @@ def expanded(path: str, text: str) -> str:
 
 def _page(path: str) -> str:
     """Return the file of the page in the site, for that in the repository."""
-    return ELSEWHERE.get(path) or PurePosixPath(path).relative_to(SITE).as_posix().replace(".py", ".rst")
+    if path in ELSEWHERE:
+        return ELSEWHERE[path]
+    return PurePosixPath(path).relative_to(SITE).as_posix().replace(".py", ".rst").replace("GALLERY_HEADER", "index")
 
 
 def _derivation(name: str) -> str:
