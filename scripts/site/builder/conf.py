@@ -51,6 +51,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "reset_modules": (),
     "capture_repr": ("_repr_html_", "__repr__"),
+    "ignore_repr_types": r"funcnn\.show\.picture\.Picture",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
