@@ -18,12 +18,12 @@ import pytest
 import typer
 from documents import blocks, paste
 
-from funcnn import history, models, predictor
+from funcnn import combinators, history, losses, models, ops, predictor
 from funcnn.cli import app as command_line
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "scripts" / "site"
-PAGES = sorted(path.name for path in SITE.glob("*.md"))
+PAGES = sorted(path.relative_to(SITE).as_posix() for folder in (".", "start") for path in (SITE / folder).glob("*.md"))
 MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / "scripts").rglob("*.md")])
 NAMES = [path.relative_to(ROOT).as_posix() for path in MARKDOWN]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
@@ -49,6 +49,35 @@ def run_page(name, directory):
 def test_every_page_is_in_the_index():
     index = (SITE / "index.md").read_text(encoding="utf-8")
     assert [name for name in PAGES if name != "index.md" and f"({name})" not in index] == []
+
+
+DERIVED = {
+    name
+    for page in (SITE / "gradients").glob("*.md")
+    for name in re.findall(r"^```\{(?:derivation|gradient)\} ([\w.]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+}
+WITHOUT_GRADIENT = {"map_layers", "split", "split_points"}  # combinators that are no layers
+
+
+@pytest.mark.parametrize("package", [ops, losses, combinators], ids=lambda package: package.__name__)
+def test_every_gradient_is_derived_on_a_page(package):
+    public = {f"{package.__name__}.{name}" for name in package.__all__ if name not in WITHOUT_GRADIENT}
+    assert public - DERIVED == set()
+
+
+def test_every_page_of_derivations_is_in_their_index():
+    index = (SITE / "gradients" / "index.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\w+$", index.partition("{toctree}")[2], re.MULTILINE)
+    assert sorted([*listed, "index"]) == sorted(path.stem for path in (SITE / "gradients").glob("*.md"))
+
+
+def test_the_first_network(tmp_path):
+    after, printed = run_page("start/python.md", tmp_path)
+    assert printed[0].startswith("(1797, 8, 8, 1)") and printed[1].startswith("(10,) {'0_conv2d'")
+    before, stepped = map(float, re.findall(r"\d\.\d+", printed[2]))
+    assert stepped < before
+    assert float(re.search(r"8: .* ([\d.]+)%", printed[3])[1]) > 93
+    assert after["logits"].shape == (359, 10) and "0_conv2d/w" in printed[5]
 
 
 def test_training(tmp_path):
@@ -140,7 +169,8 @@ def test_speed(tmp_path):
 def test_every_page_with_python_is_run():
     with_python = {name.removesuffix(".md") for name in PAGES if blocks(SITE / name, "python")}
     assert with_python == {
-        "training", "predictor", "estimators", "time_series", "features", "layers", "pictures", "proof", "speed",
+        "start/python", "training", "predictor", "estimators", "time_series", "features", "layers", "pictures", "proof",
+        "speed",
     }  # fmt: skip
 
 

@@ -29,7 +29,8 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
 
     Notes
     -----
-    Every branch takes x, so dx is the sum of the branches' dx.
+    The VJP of the join gives each branch its dy. Every branch takes x, a copy of the same array, and the adjoint of a
+    copy is a sum: dx is the sum of the branches' dx.
 
     Examples
     --------
@@ -114,6 +115,14 @@ def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
     Returns
     -------
     Layer
+
+    Notes
+    -----
+    Both get the same dy, as the join is a sum. With the identity as the shortcut, y = x + f(x) and
+
+        dx = dy + J_f^T dy
+
+    so dy arrives at the input of a stack of such blocks whatever the bodies make of it.
 
     Examples
     --------

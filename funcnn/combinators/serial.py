@@ -28,6 +28,13 @@ def serial(*layers: Layer) -> Layer:
 
     Notes
     -----
+    For y = f(x) and z = g(y) with the Jacobians J_f and J_g, a change dx changes z by J_g J_f dx, and
+
+        <dz, J_g J_f dx> = <J_f^T J_g^T dz, dx>
+
+    So the VJP of the last layer comes first and gets dz; what it returns is the dy of the layer before it. On the way,
+    each layer's VJP returns its dparams as well.
+
     Neighbouring convolution, batch normalisation, max pooling and ReLU layers may be fused: computed by one routine,
     with the same results up to rounding (`funcnn.fusion`).
 

@@ -1,8 +1,9 @@
 """Losses: ``value, vjp = loss(predictions, targets, *, sample_weight=None)``, and ``dpredictions = vjp(1.0)``.
 
 The value is the weighted mean of the examples' losses, sum(w * l) / sum(w). So an example of weight k counts as much as
-k copies of it, and one of weight 0 does not count, even if its predictions are NaN or infinite. The cotangent of an
-example's loss is dvalue * w / sum(w). Targets and weights are not differentiated.
+k copies of it, and one of weight 0 does not count, even if its predictions are NaN or infinite. The value is linear in
+the examples' losses, so the cotangent of an example's loss is dvalue * w / sum(w). The docstrings derive the rest: how
+the loss l of one example changes with its predictions. Targets and weights are not differentiated.
 
 For classification, predictions are (N, ..., C) and targets are integer labels (N, ...) or probabilities (N, ..., C);
 ``class_weight`` and ``ignore_index`` change w, ``label_smoothing`` changes the targets. For the other losses,

@@ -220,7 +220,7 @@ def cross_entropy(
 
     Notes
     -----
-    dl/dprobs_c = -t_c / probs_c.
+    log' is the reciprocal, so dl/dprobs_c = -t_c / probs_c.
 
     Examples
     --------

@@ -30,7 +30,8 @@ def mse(
 
     Notes
     -----
-    de^2 = 2 e de.
+    d(e^2) = 2 e de, and e changes as the prediction does. So an error's cotangent is 2 e times that of its example's
+    loss, divided by the number of errors that the example's mean is over.
 
     Examples
     --------

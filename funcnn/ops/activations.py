@@ -1,7 +1,8 @@
 """Elementwise functions.
 
 Each is ``y, vjp = f(x)`` with ``dx = vjp(dy)``: x is an array of floats of any shape (a TypeError otherwise), and y, dy
-and dx have its shape. The notes give the derivative, dx = dy f'(x). At a kink it is that of the left-hand branch.
+and dx have its shape. The notes give the derivative. As y[i] = f(x[i]) changes by f'(x[i]) dx[i] to first order, the
+pairing is sum_i dy[i] f'(x[i]) dx[i], so dx = dy f'(x), entry by entry. At a kink it is that of the left-hand branch.
 PyTorch takes the right-hand branch's at the upper kink of clip, relu6, hard_tanh, hard_sigmoid and hard_swish, and
 agrees elsewhere. The slopes of `prelu` are parameters; its docstring describes its arguments.
 """
@@ -52,7 +53,11 @@ def relu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 
 def leaky_relu(x: Array, slope: float = 0.01) -> tuple[Array, Callable[[Any], Array]]:
-    """Leaky rectified linear unit: x where x > 0, else slope * x, so that dx is dy there, else slope * dy.
+    """Leaky rectified linear unit: x where x > 0, else slope * x.
+
+    Notes
+    -----
+    Both branches are lines, so dx = dy where x > 0, else slope * dy.
 
     Examples
     --------
@@ -96,7 +101,9 @@ def prelu(params: Tree, x: Array) -> tuple[Array, Callable[..., tuple[Tree, Arra
 
     Notes
     -----
-    dx = dy where x > 0, else slope * dy; dslope = the sum of x dy over all x <= 0 that the slope belongs to.
+    Where x > 0, y changes by dx, and elsewhere, by d(slope x) = slope dx + x dslope. So dx = dy where x > 0, else
+    slope * dy, and dslope is the sum of x dy over all x <= 0 that the slope belongs to.
+
     K. He et al., Delving Deep into Rectifiers, 2015 (arXiv:1502.01852).
 
     Examples
@@ -127,7 +134,10 @@ def tanh(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    tanh' = 1 - tanh^2, so dx = dy (1 - y^2).
+    With s = (exp(x) - exp(-x))/2 and c = (exp(x) + exp(-x))/2, y = s / c, s' = c and c' = s. The quotient rule gives
+    y' = (c^2 - s^2)/c^2 = 1 - y^2, which needs y alone:
+
+        dx = dy (1 - y^2)
 
     Examples
     --------
@@ -148,8 +158,12 @@ def sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    With e = exp(-|x|) <= 1, y is 1 / (1 + e) for x >= 0 and e / (1 + e) for x < 0. The derivative y (1 - y) is
-    e / (1 + e)^2 on both sides.
+    The derivative is exp(-x) / (1 + exp(-x))^2 = y (1 - y). With e = exp(-|x|) <= 1, y is 1 / (1 + e) for x >= 0 and
+    e / (1 + e) for x < 0; on both sides y (1 - y) is
+
+        dx = dy e / (1 + e)^2
+
+    which keeps its digits where y is nearly 1.
 
     Examples
     --------
@@ -173,7 +187,8 @@ def relu6(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    dx = dy where 0 < x <= 6, else 0. A. Krizhevsky, Convolutional Deep Belief Networks on CIFAR-10, 2010.
+    A constant does not change, so dx = dy where 0 < x <= 6, else 0.
+    A. Krizhevsky, Convolutional Deep Belief Networks on CIFAR-10, 2010.
 
     Examples
     --------
@@ -192,7 +207,11 @@ def relu6(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 
 def hard_tanh(x: Array) -> tuple[Array, Callable[[Any], Array]]:
-    """The tangent line of tanh at 0, clipped to [-1, 1]; dx = dy where -1 < x <= 1, else 0.
+    """The tangent line of tanh at 0, clipped to [-1, 1].
+
+    Notes
+    -----
+    dx = dy where -1 < x <= 1, else 0.
 
     Examples
     --------
@@ -281,7 +300,7 @@ def hard_swish(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    dx = dy (x/3 + 1/2) where -3 < x <= 3, dy where x > 3, else 0.
+    Between the kinks y = x^2/6 + x/2, so dx = dy (x/3 + 1/2) where -3 < x <= 3, dy where x > 3, else 0.
     A. Howard et al., Searching for MobileNetV3, 2019 (arXiv:1905.02244).
 
     Examples
@@ -306,7 +325,9 @@ def elu(x: Array, alpha: float = 1.0) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    dx = dy where x > 0, else dy alpha exp(x).
+    exp is its own derivative, so dx = dy where x > 0, else dy alpha exp(x). At 0 the branches have the slopes 1 and
+    alpha.
+
     D. Clevert et al., Fast and Accurate Deep Network Learning by Exponential Linear Units, 2015 (arXiv:1511.07289).
 
     Examples
@@ -336,7 +357,8 @@ def celu(x: Array, alpha: float = 1.0) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    dx = dy where x > 0, else dy exp(x / alpha).
+    dx = dy where x > 0, else dy exp(x / alpha), as alpha cancels: at 0 both branches have the slope 1.
+
     J. Barron, Continuously Differentiable Exponential Linear Units, 2017 (arXiv:1704.07483).
 
     Examples
@@ -424,7 +446,11 @@ def silu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    With s = sigmoid(x): dx = dy (s + x s (1 - s)).
+    With s = sigmoid(x) and s' = s (1 - s), the product rule gives
+
+        dx = dy (s + x s (1 - s))
+
+    In the code, the second term is the sigmoid's own VJP of x.
     S. Elfwing et al., Sigmoid-Weighted Linear Units, 2017 (arXiv:1702.03118).
 
     Examples
@@ -449,8 +475,8 @@ def softplus(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    Computed as max(x, 0) + log(1 + exp(-|x|)); the derivative is the sigmoid. PyTorch returns x itself above a
-    threshold, by default 20.
+    Computed as max(x, 0) + log(1 + exp(-|x|)). The derivative exp(x) / (1 + exp(x)) is the sigmoid. PyTorch returns x
+    itself above a threshold, by default 20.
 
     Examples
     --------
@@ -472,7 +498,7 @@ def log_sigmoid(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    Computed as min(x, 0) - log(1 + exp(-|x|)); the derivative is sigmoid(-x).
+    Computed as min(x, 0) - log(1 + exp(-|x|)). The derivative exp(-x) / (1 + exp(-x)) is sigmoid(-x).
 
     Examples
     --------
@@ -494,7 +520,10 @@ def mish(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    With t = tanh(softplus(x)) and softplus' = sigmoid: dx = dy (t + x (1 - t^2) sigmoid(x)).
+    With t = tanh(softplus(x)), tanh' = 1 - tanh^2 and softplus' = sigmoid, the product and the chain rule give
+
+        dx = dy (t + x (1 - t^2) sigmoid(x))
+
     D. Misra, Mish, 2019 (arXiv:1908.08681).
 
     Examples
@@ -519,7 +548,9 @@ def softsign(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    dx = dy / (1 + |x|)^2.
+    |x| has the derivative sign(x), and (1 + |x| - x sign(x)) / (1 + |x|)^2 is 1 / (1 + |x|)^2. So
+
+        dx = dy / (1 + |x|)^2
 
     Examples
     --------

@@ -21,7 +21,7 @@ _quiet = np.errstate(divide="ignore", over="ignore", invalid="ignore", under="ig
 
 
 def negative(x: Array) -> tuple[Array, Callable[[Any], Array]]:
-    """Return -x; dx = -dy.
+    """Return -x; d(-x) = -dx, so dx = -dy.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def negative(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 @_quiet
 def exp(x: Array) -> tuple[Array, Callable[[Any], Array]]:
-    """Exponential function; dx = dy y, as exp is its own derivative.
+    """Exponential function. It is its own derivative, so dx = dy y.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def log(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
 @_quiet
 def sqrt(x: Array) -> tuple[Array, Callable[[Any], Array]]:
-    """Square root of x >= 0; dx = dy / (2 y), which is infinite at 0.
+    """Square root of x >= 0. As y^2 = x, 2 y y' = 1, so dx = dy / (2 y), which is infinite at 0.
 
     Examples
     --------

@@ -36,6 +36,11 @@ def add(*xs: Array, broadcast: bool = False) -> tuple[Array, Callable[[Any], Any
     vjp : callable
         ``vjp(dy) -> (dy, ..., dy)``, one for each of ``xs``.
 
+    Notes
+    -----
+    y changes by dx_1 + dx_2 + ..., and <dy, dx_1 + dx_2 + ...> = <dy, dx_1> + <dy, dx_2> + ..., so each cotangent is
+    dy. The adjoint of a sum is a copy.
+
     Examples
     --------
     >>> y, vjp = add(np.array([1.0]), np.array([2.0]))
@@ -68,6 +73,11 @@ def concat(*xs: Array, axis: int = -1) -> tuple[Array, Callable[[Any], Any]]:
     y : array
     vjp : callable
         ``vjp(dy) -> (dx, ...)``: for each of ``xs``, the slice of dy at its position in y.
+
+    Notes
+    -----
+    Each number of y is a copy of one number of one array. So the pairing is a sum over the arrays, of each one's part
+    of dy with its own change: dx is that part.
 
     Examples
     --------
@@ -104,6 +114,11 @@ def multiply(*xs: Array, broadcast: bool = False) -> tuple[Array, Callable[[Any]
     vjp : callable
         ``vjp(dy) -> (dx, ...)``: for each of ``xs``, dy times the product of the others.
 
+    Notes
+    -----
+    By the product rule, d(a b) = b da + a db entry by entry, so <dy, d(a b)> = <dy b, da> + <dy a, db>. With more
+    factors, each change has all the others as its factor. y / x would be their product, but not where x is 0.
+
     Examples
     --------
     >>> y, vjp = multiply(np.array([2.0]), np.array([3.0]))
@@ -127,7 +142,7 @@ def multiply(*xs: Array, broadcast: bool = False) -> tuple[Array, Callable[[Any]
 
 
 def subtract(a: Array, b: Array, *, broadcast: bool = False) -> tuple[Array, Callable[[Any], Any]]:
-    """Difference of two arrays; the VJP is (dy, -dy).
+    """Difference of two arrays. <dy, da - db> = <dy, da> + <-dy, db>, so the VJP is (dy, -dy).
 
     Parameters
     ----------
@@ -164,7 +179,8 @@ def divide(a: Array, b: Array, *, broadcast: bool = False) -> tuple[Array, Calla
 
     Notes
     -----
-    d(a/b) = da/b - (a/b) db/b, so the VJP is (dy/b, -dy y/b).
+    a = y b, so by the product rule, da is b times the change of y plus y db: the change of y is da/b - y db/b. Pairing
+    dy with it gives the VJP (dy/b, -dy y/b).
 
     Examples
     --------
@@ -199,6 +215,11 @@ def maximum(*xs: Array, broadcast: bool = False) -> tuple[Array, Callable[[Any],
     vjp : callable
         ``vjp(dy) -> (dx, ...)``: for each of ``xs``, dy where y is its entry, else 0. Ties go to the first.
 
+    Notes
+    -----
+    Near numbers without ties, y is the entry of one array, and stays that of the same array for small changes: this
+    array gets dy there, the others 0.
+
     Examples
     --------
     >>> y, vjp = maximum(np.array([1.0, 5.0]), np.array([2.0, 5.0]))
@@ -222,6 +243,10 @@ def minimum(*xs: Array, broadcast: bool = False) -> tuple[Array, Callable[[Any],
     y : array
     vjp : callable
         As that of `maximum`.
+
+    Notes
+    -----
+    dx is dy where y is the array's entry, else 0, as for `maximum`.
 
     Examples
     --------
@@ -247,6 +272,12 @@ def matmul(a: Array, b: Array, *, broadcast: bool = False) -> tuple[Array, Calla
     y : array (N, ..., I, J)
     vjp : callable
         ``vjp(dy) -> (dy b^T, a^T dy)``
+
+    Notes
+    -----
+    The differential of y = a b is da b + a db, and for matrices <u, v w> = <u w^T, v> = <v^T u, w>, so
+
+        <dy, da b + a db> = <dy b^T, da> + <a^T dy, db>
 
     Examples
     --------

@@ -2,8 +2,10 @@
 
 Each op takes x (N, ...) of floats and ``axes``, an int or several, which count from the batch axis 0 and must not
 contain it: examples do not depend on each other. They are removed from y, or have size 1 with ``keepdims=True``. A
-wrong axis is a ValueError, an array of other numbers a TypeError. In the formulas of dx, E(dy) is dy repeated along the
-axes.
+wrong axis is a ValueError, an array of other numbers a TypeError.
+
+Sums and means are linear. If y is the sum, <dy, sum of dx> = sum of dy dx over all entries of x, where each dy is the
+factor of all entries that it sums: dx = E(dy), with E(dy) for dy repeated along the axes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
 """Rearrange the entries of an array, or repeat some of them.
 
-Each op returns y and ``vjp(dy) -> dx``. x must be an array of floats (else a TypeError). The ops on images need x
-(N, S..., C) with one to three spatial axes (else a ValueError), and raise a TypeError or ValueError for a wrong option.
+Each op returns y and ``vjp(dy) -> dx``. Each number of y is a copy of one number of x, or constant. In the pairing of
+dy with the change of y, the factor of a number of x is therefore the sum of the dy at its copies, and that is its dx:
+also where there is one copy, or none.
+
+x must be an array of floats (else a TypeError). The ops on images need x (N, S..., C) with one to three spatial axes
+(else a ValueError), and raise a TypeError or ValueError for a wrong option.
 """
 
 from __future__ import annotations
@@ -60,6 +64,8 @@ def flatten(x: Array) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
+    The entries and their order are the same, so dx is dy in the shape of x.
+
     Here the channels are the last axis and vary fastest; in PyTorch they are the first axis of an image and vary
     slowest. Weights from PyTorch of a dense layer after `flatten` therefore need their rows reordered.
 
@@ -94,12 +100,15 @@ def reshape(x: Array, shape: Sequence[int]) -> tuple[Array, Callable[[Any], Arra
     -------
     y : array (N, *shape)
     vjp : callable
-        dx is dy in the shape of x.
 
     Raises
     ------
     ValueError
         If an example of ``x`` has another number of entries.
+
+    Notes
+    -----
+    The entries and their order are the same, so dx is dy in the shape of x.
 
     Examples
     --------
@@ -134,12 +143,15 @@ def transpose(x: Array, axes: Sequence[int]) -> tuple[Array, Callable[[Any], Arr
     -------
     y : array (N, ...)
     vjp : callable
-        dx is dy with its axes in the order of x again.
 
     Raises
     ------
     ValueError
         If ``axes`` is not a permutation of the axes of ``x`` that begins with 0.
+
+    Notes
+    -----
+    A permutation of the entries, so dx is dy with its axes in the order of x again: by the inverse permutation.
 
     Examples
     --------
@@ -174,12 +186,15 @@ def broadcast_to(x: Array, shape: Sequence[int]) -> tuple[Array, Callable[[Any],
     y : array (N, *shape)
         A read-only view of x.
     vjp : callable
-        dx is the sum of dy over the repetitions.
 
     Raises
     ------
     ValueError
         If ``shape`` does not fit.
+
+    Notes
+    -----
+    Every repetition is a copy, so dx is the sum of dy over the repetitions (`sum_to`).
 
     Examples
     --------
@@ -215,12 +230,15 @@ def crop(x: Array, bounds: Sequence[tuple[int, int | None, int]]) -> tuple[Array
     y : array (N, ...)
         A view of x.
     vjp : callable
-        dx is dy where y was cut out, 0 elsewhere.
 
     Raises
     ------
     ValueError
         If ``bounds`` are not those of ``x``.
+
+    Notes
+    -----
+    What is kept is copied once, the rest not at all: dx is dy where y was cut out, 0 elsewhere.
 
     Examples
     --------
@@ -334,7 +352,7 @@ def upsample(x: Array, factor: PerAxis) -> tuple[Array, Callable[[Any], Array]]:
 
     Notes
     -----
-    dx at a position is the sum of dy over its copies.
+    Every position has prod(factor) copies, a block of y. dx is the sum of dy over the block.
 
     Examples
     --------

@@ -10,7 +10,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import funcnn  # noqa: E402
-from builder import docstrings, formulas, links  # noqa: E402
+from builder import docstrings, formulas, links, names  # noqa: E402
 
 project = "funcnn"
 author = "the authors of funcnn"
@@ -51,6 +51,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "reset_modules": (),
     "capture_repr": ("_repr_html_", "__repr__"),
+    "ignore_repr_types": r"funcnn\.show\.picture\.Picture",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
@@ -91,4 +92,5 @@ def setup(sphinx: Any) -> None:
     sphinx.add_html_math_renderer("mathml", (_inline, None), (_display, None))
     sphinx.connect("autodoc-process-docstring", _formulas, priority=400)
     sphinx.connect("autodoc-skip-member", _skip_foreign)
+    sphinx.add_transform(names.Names)
     sphinx.connect("missing-reference", links.missing_reference)

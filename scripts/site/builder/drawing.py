@@ -80,7 +80,7 @@ def curves(
         return bottom - (value - low) / ((high - low) or 1) * (bottom - top)
 
     elements = [line(left, bottom, right, bottom, width=1), line(left, top, left, bottom, width=1)]
-    for value in np.linspace(low, high, 4):
+    for value in np.linspace(low, high, 4) if log else round_numbers(low, high):
         shown = f"{10**value:.3g}" if log else f"{value:.3g}"
         elements.append(text(left - 6, up(value) + 4, shown, anchor="end", size=11))
     elements += [
@@ -91,6 +91,13 @@ def curves(
         elements.append(f'<polyline points="{points}" fill="none" stroke="{COLOURS[i]}" stroke-width="2"/>')
         elements.append(text(left + 8 + i * (right - left) / len(ys), 14, name, anchor="start", colour=COLOURS[i]))
     return Drawing(width, height, tuple(elements), title)
+
+
+def round_numbers(low: float, high: float) -> Array:
+    """Return the multiples of 1, 2 or 5 times a power of ten in a range: three to seven of them."""
+    power = 10.0 ** np.floor(np.log10((high - low) / 3 or 1.0))
+    step = next(power * k for k in (5, 2, 1) if power * k * 3 <= (high - low or 3 * power) * (1 + 1e-9))
+    return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step + 0.0  # not -0
 
 
 def sticks(values: Array, title: str, *, width: int = 240, height: int = 110, colour: str = COLOURS[1]) -> Drawing:
@@ -112,4 +119,5 @@ def stacked(drawings: Mapping[str, Drawing], title: str) -> Drawing:
         elements.append(text(0, below + 14, caption, anchor="start", size=13))
         elements.append(f'<g transform="translate(0,{below + 24:g})">{"".join(drawing.elements)}</g>')
         below += drawing.height + 40
-    return Drawing(max(drawing.width for drawing in drawings.values()), below, tuple(elements), title)
+    widths = [max(drawing.width, 7 * len(caption)) for caption, drawing in drawings.items()]
+    return Drawing(max(widths), below, tuple(elements), title)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from builder.drawing import COLOURS, Drawing, box, curves, line, stacked, sticks, text, tiles
+from builder.drawing import COLOURS, Array, Drawing, box, curves, line, stacked, sticks, text, tiles
 from funcnn import losses, ops
 from funcnn.kernels.conv import toeplitz
 from funcnn.kernels.geometry import geometry
@@ -84,14 +86,74 @@ def mean_terms() -> Drawing:
     }, "the gradient of ten values of a channel, in the order of the values")  # fmt: skip
 
 
-def activations() -> Drawing:
-    """Four activations and their derivatives, by their own VJPs."""
-    x = np.linspace(-4, 4, 161)
-    fs = {f.__name__: f(x) for f in (ops.relu, ops.gelu, ops.silu, ops.tanh)}
+def kinked() -> Drawing:
+    """Activations of several branches and their derivatives."""
+    return _with_derivatives(np.linspace(-4, 8, 241), (ops.relu, ops.elu, ops.hard_swish, ops.relu6))
+
+
+def smooth() -> Drawing:
+    """Smooth activations and their derivatives."""
+    return _with_derivatives(np.linspace(-4, 4, 161), (ops.tanh, ops.sigmoid, ops.gelu, ops.mish))
+
+
+def _with_derivatives(x: Array, ops_of_x: tuple[Callable[..., Any], ...]) -> Drawing:
+    """Draw activations and what their own VJPs make of dy = 1."""
+    fs = {f.__name__: f(x) for f in ops_of_x}
     return stacked({
         "y": curves(x, {name: y for name, (y, _) in fs.items()}, "four activations"),
         "dx for dy = 1": curves(x, {name: vjp(np.ones_like(x)) for name, (_, vjp) in fs.items()}, "their derivatives"),
     }, "activations and their derivatives")  # fmt: skip
+
+
+def errors() -> Drawing:
+    """The losses of an error, and their derivatives."""
+    e = np.linspace(-3, 3, 121)
+    each = {
+        f.__name__: [f(np.array([error]), np.zeros(1)) for error in e] for f in (losses.mse, losses.mae, losses.huber)
+    }
+    return stacked({
+        "the loss of an error e": curves(
+            e, {name: np.array([value for value, _ in pairs]) for name, pairs in each.items()}, "losses"
+        ),
+        "its derivative": curves(
+            e, {name: np.array([vjp(1.0)[0] for _, vjp in pairs]) for name, pairs in each.items()}, "derivatives"
+        ),
+    }, "squared, absolute and Huber's loss of an error")  # fmt: skip
+
+
+def resize_matrix() -> Drawing:
+    """The matrix that resizes a row of 5 positions to 12: what it makes of the unit vectors."""
+    rows = np.eye(5)[:, :, None]
+    forward, vjp = ops.resize(rows, 12)
+    backward = np.stack([vjp(np.broadcast_to(unit[:, None], forward.shape))[0, :, 0] for unit in np.eye(12)], axis=1)
+    return stacked({
+        "R: a row for each position of y, a column for each of x": tiles(forward[:, :, 0].T[None], "R", side=240),
+        "what the VJP multiplies dy by: the transpose": tiles(backward[None], "R^T", side=240)._replace(height=110),
+    }, "the matrix of a resizing, and that of its VJP")  # fmt: skip
+
+
+def chain() -> Drawing:
+    """Two layers in sequence beside a shortcut: what is computed forward, and what comes back."""
+    forward = _chain(COLOURS[1], {200: "f", 360: "g", 480: "+"}, {40: "x", 280: "f(x)", 425: "z", 560: "y"})
+    vjps = {100: "+", 200: "vjp of f", 360: "vjp of g"}
+    back = _chain(COLOURS[0], vjps, {40: "dx", 135: "J_f^T J_g^T dy", 280: "J_g^T dy", 560: "dy"})
+    return stacked({
+        "forward, from left to right: z = g(f(x)), y = x + z": forward,
+        "backward, from right to left: what was copied is added up, what was added up is copied": back,
+    }, "y = x + g(f(x)), and its gradient")  # fmt: skip
+
+
+def _chain(colour: str, boxes: Mapping[int, str], labels: Mapping[int, str]) -> Drawing:
+    """Draw a line with boxes and labels at some places, and the shortcut from 100 to 480."""
+    around = [(100, 60), (100, 14), (480, 14), (480, 60)]
+    elements = [line(*a, *b, colour=colour, width=2) for a, b in pairwise(around)]
+    elements.append(line(20, 60, 580, 60, colour=colour, width=2))
+    for place, words in boxes.items():
+        width = 30 if words == "+" else 70
+        elements.append(box(place - width / 2, 45, width, 30, fill="var(--color-background-primary, white)"))
+        elements.append(text(place, 64, words))
+    elements += [text(place, 92, words, size=11, colour=colour) for place, words in labels.items()]
+    return Drawing(600, 104, tuple(elements), "")
 
 
 def probabilities() -> Drawing:
@@ -107,4 +169,7 @@ def probabilities() -> Drawing:
     }, "the gradient of a cross-entropy")  # fmt: skip
 
 
-FIGURES = {f.__name__: f for f in (windows, toeplitz_matrix, ties, mean_terms, activations, probabilities)}
+FIGURES = {
+    f.__name__: f
+    for f in (windows, toeplitz_matrix, ties, mean_terms, kinked, smooth, probabilities, errors, resize_matrix, chain)
+}

@@ -1,7 +1,8 @@
-"""What a name in single backticks in a docstring links to.
+"""What a name in single backticks links to.
 
 Sphinx resolves the names that have an entry in the reference as they are written there. The other names must at least
 exist in Python: they stand without a link if they have no entry, such as a private function of the same file.
+On the pages in Markdown, `builder.names` finds the names; words there may be names of anything else, too.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ def missing_reference(sphinx: Any, env: Any, node: Any, contnode: nodes.Element)
         return None
     domain = env.get_domain("py")
     target = node["reftarget"].partition("(")[0]
+    if node.get("may_be_unknown"):
+        entry = _only(target, domain.objects)
+        return contnode if entry is None else _link(sphinx, node, contnode, entry)
     written = DOCSTRING_OF.search(node.source or getattr(node.parent, "source", None) or "")
     owner = written[1] if written else ""
     thing = _find(target, [owner, node.get("py:module")], domain.objects)
@@ -41,6 +45,16 @@ def missing_reference(sphinx: Any, env: Any, node: Any, contnode: nodes.Element)
         if entry is not None:
             return _link(sphinx, node, contnode, entry)
     return contnode
+
+
+def _only(target: str, entries: dict[str, Any]) -> Any:
+    """Return the entry of the only function or class of a name; if there are several, of the op or loss among them."""
+    found = [
+        name for name in entries
+        if name.rpartition(".")[2] == target and entries[name].objtype in ("function", "class", "exception", "data")
+    ]  # fmt: skip
+    found = found if len(found) == 1 else [name for name in found if name.startswith(("funcnn.ops.", "funcnn.losses."))]
+    return entries[found[0]] if found else None
 
 
 def _link(sphinx: Any, node: Any, contnode: nodes.Element, entry: Any) -> nodes.Element:

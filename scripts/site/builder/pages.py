@@ -1,13 +1,17 @@
 """The pages as Sphinx reads them: copies of those in scripts/site, with what they quote from the code filled in.
 
 In a page, fences stand for what is elsewhere. The first shows what the docstring of an op says that it computes,
-and the derivation; the second functions of a file, without their docstrings unless it is a test; the third a figure;
-the fourth the numbers of tests in a report of pytest::
+and the derivation; the second functions of a file, without their docstrings unless it is a test; the third both, under
+a heading, with other functions of the op's file; the fourth a figure; the fifth the numbers of tests in a report of
+pytest::
 
     ```{derivation} funcnn.ops.dense
     ```
 
     ```{code} funcnn/ops/dense.py dense _outer_sum
+    ```
+
+    ```{gradient} funcnn.ops.dense _outer_sum
     ```
 
     ```{drawing} windows
@@ -27,10 +31,10 @@ from builder import counts, docstrings
 from builder.docstrings import ROOT
 from builder.figures import FIGURES
 
-FENCE = re.compile(r"^```\{(derivation|code|drawing|counts)\} (.*)\n```$", re.MULTILINE)
-LINK = re.compile(r"\]\((?P<target>[\w./-]+\.md|gallery/\w+\.py)(?P<anchor>#[\w-]+)?\)")
+FENCE = re.compile(r"^```\{(derivation|code|gradient|drawing|counts)\} (.*)\n```$", re.MULTILINE)
+LINK = re.compile(r"\]\((?P<target>[\w./-]+\.md|[./]*gallery/\w+\.(?:py|rst))(?P<anchor>#[\w-]+)?\)")
 # files of the repository that are pages of the site
-ELSEWHERE = {"README.md": "start.md", "CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.md"}
+ELSEWHERE = {"README.md": "readme.md", "CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.md"}
 SITE = PurePosixPath("scripts/site")
 
 
@@ -55,18 +59,27 @@ def expanded(path: str, text: str) -> str:
 
 def _page(path: str) -> str:
     """Return the file of the page in the site, for that in the repository."""
-    return ELSEWHERE.get(path) or PurePosixPath(path).relative_to(SITE).as_posix().replace(".py", ".rst")
+    if path in ELSEWHERE:
+        return ELSEWHERE[path]
+    return PurePosixPath(path).relative_to(SITE).as_posix().replace(".py", ".rst").replace("GALLERY_HEADER", "index")
 
 
 def _derivation(name: str) -> str:
+    return "\n".join([f"{{py:obj}}`{name.removeprefix('funcnn.')} <{name}>`", "", _docstring(name)])
+
+
+def _docstring(name: str) -> str:
     thing = docstrings.resolve(name)
-    lines = [
-        f".. currentmodule:: {getattr(thing, '__module__', name)}",
-        "",
-        f":py:obj:`{name.removeprefix('funcnn.')} <{name}>`",
-        "",
-    ]
-    return "\n".join(["`````{eval-rst}", *lines, *docstrings.derivation(thing), "`````"])
+    lines = [f".. currentmodule:: {getattr(thing, '__module__', name)}", "", *docstrings.derivation(thing)]
+    return "\n".join(["`````{eval-rst}", *lines, "`````"])
+
+
+def _gradient(arguments: str) -> str:
+    name, *others = arguments.split()
+    thing = docstrings.resolve(name)
+    path = f"{thing.__module__.replace('.', '/')}.py"
+    heading = f"## {{py:obj}}`{thing.__name__} <{name}>`"
+    return "\n".join([heading, "", _docstring(name), "", _code(" ".join([path, thing.__name__, *others]))])
 
 
 def _code(arguments: str) -> str:
@@ -79,4 +92,10 @@ def _drawing(name: str) -> str:
     return "\n".join(["`````{raw} html", FIGURES[name]()._repr_html_(), "`````"])
 
 
-QUOTATIONS = {"derivation": _derivation, "code": _code, "drawing": _drawing, "counts": counts.table}
+QUOTATIONS = {
+    "derivation": _derivation,
+    "code": _code,
+    "gradient": _gradient,
+    "drawing": _drawing,
+    "counts": counts.table,
+}

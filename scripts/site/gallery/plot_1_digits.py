@@ -6,48 +6,69 @@ Train the default network on scikit-learn's digits, look at the run, and use wha
 """
 
 # %%
-# The data are 1797 images of 8x8 pixels. A fifth is kept for the end.
+# The data are 1797 images of 8x8 pixels, from 0 to 1, with their labels. A fifth is kept for the end.
 import numpy as np
-from builder.drawing import curves, tiles
+from builder.drawing import tiles
 
-from funcnn import data, losses, metrics, models, optim, training
+from funcnn import data, losses, metrics, models, optim, predictor, show, training
 
-x, labels = data.digits()
+digits = data.open("digits")
+x, labels = digits.x, digits.labels
 test, train = data.split(len(x), [0.2], key=(0,))
+print(f"{len(train)} images to learn from, {len(test)} to test with, {x.shape[1:]} each")
 tiles(x[:16, :, :, 0], "sixteen digits", captions=[str(label) for label in labels[:16]])
 
 # %%
-# Epochs come from an iterator, so what happens in between is code of the loop.
+# The network is two convolutions, each with a maximum over windows of 2x2 and a ReLU, and two dense layers.
 model = models.convnet(10)
-epochs = 6
-optimizer = optim.adamw(optim.one_cycle(8e-3, epochs * -(-len(train) // 32)), weight_decay=0.05)
-history = []
+print(model)
+
+# %%
+# A step of training takes a batch of 32 images, computes the gradient of their loss, and moves the parameters against
+# it: by Adam's rule, with a rate that rises and falls again within the run, and weights that decay a little. Each image
+# is shifted by up to a pixel at random, so that the network does not learn where a digit lies. ``fit`` takes these steps
+# and yields a record after each epoch, a pass over all images; what happens in between is code of the loop.
+n_epochs, steps_per_epoch = 6, -(-len(train) // 32)
+optimizer = optim.adamw(optim.one_cycle(8e-3, n_epochs * steps_per_epoch), weight_decay=0.05)
+epochs = []
 for epoch in training.fit(
     model,
     losses.softmax_cross_entropy,
     optimizer,
     x[train],
     labels[train],
-    epochs=epochs,
+    epochs=n_epochs,
     batch_size=32,
     key=(0,),
     augment=data.random_shift,
     validation=(x[test], labels[test]),
     metrics={"accuracy": metrics.accuracy, "loss": lambda outputs, y: losses.softmax_cross_entropy(outputs, y)[0]},
 ):
-    history.append((epoch.loss, epoch.validation["loss"]))
-    print(f"{epoch.epoch}: loss {epoch.loss:.3f}, accuracy on the test images {epoch.validation['accuracy']:.4f}")
+    epochs.append(epoch)
+    print(f"{epoch.epoch}: loss {epoch.loss:.3f}, right on the test images {epoch.validation['accuracy']:.4f}")
 
 # %%
-# Loss of the training images, with their random shifts, and of the test images.
-of_training, of_test = np.array(history).T
-curves(np.arange(1.0, epochs + 1), {"training": of_training, "test": of_test}, "loss by epoch", log=True)
+# The loss of the training images is that with dropout and shifts, and while the network still learns: it is above that
+# of the test images.
+show.curves(epochs)
 
 # %%
-# What it gets wrong:
+# A trained network with its preprocessing and the names of its classes is a `Predictor`, which can be saved to a file.
+# Its pictures are those of the command ``funcnn show``. What does it get wrong? A row for each true class:
 params, state = epoch.train_state.params, epoch.train_state.state
-predicted = training.predict(model, params, state, x[test]).argmax(axis=1)
-wrong = test[predicted != labels[test]]
-print(f"{len(wrong)} of {len(test)} wrong")
-names = [f"{labels[i]}, read as {p}" for i, p in zip(wrong, predicted[predicted != labels[test]], strict=True)]
-tiles(x[wrong, :, :, 0], "the mistakes", captions=names, side=88) if len(wrong) else None
+description = predictor.describe(
+    {"name": "convnet", "arguments": {"outputs": 10}}, (8, 8, 1), digits.classes, full_scale=digits.full_scale
+)
+trained = predictor.from_description(description, params, state)
+held_out = data.Dataset(x[test], labels[test], digits.classes, full_scale=digits.full_scale)
+show.confusion(trained, held_out)
+
+# %%
+# The mistakes of which it was most sure. Some of them, one would have to ask the writer about.
+show.mistakes(trained, held_out)
+
+# %%
+# Raw images, as someone else has them, with pixels from 0 to 16:
+raw = np.round(16 * x[test[:3], :, :, 0])
+print(trained.predict(raw), "are", labels[test[:3]])
+print(trained.predict_proba(raw).max(axis=1).round(3))

@@ -5,41 +5,50 @@ What a network has learned
 Kernels, feature maps, and the pixels that drive a decision. All of it comes from the VJPs of the layers.
 """
 
-from builder.drawing import tiles
+from funcnn import attribution, data, intermediates, losses, models, optim, predictor, show, training
 
-from funcnn import attribution, data, intermediates, losses, models, optim, training
-
-x, labels = data.digits()
+digits = data.open("digits")
 model = models.convnet(10)
 *_, epoch = training.fit(
-    model, losses.softmax_cross_entropy, optim.adam(2e-3), x, labels, epochs=3, batch_size=32, key=(0,)
+    model, losses.softmax_cross_entropy, optim.adam(2e-3), digits.x, digits.labels, epochs=3, batch_size=32, key=(0,)
 )
 params, state = epoch.train_state.params, epoch.train_state.state
+description = predictor.describe(
+    {"name": "convnet", "arguments": {"outputs": 10}}, (8, 8, 1), digits.classes, full_scale=digits.full_scale
+)
+trained = predictor.from_description(description, params, state)
 
 # %%
-# The kernels of the first convolution; blue is negative.
-w = params["0_conv2d"]["w"]
-tiles(w[:, :, 0, :].transpose(2, 0, 1)[:16], "kernels", side=48)
+# The kernels of the first convolution: each is laid on every place of the image, and answers where the image is bright
+# under its red and dark under its blue weights. Many have found edges and strokes of some direction.
+show.kernels(trained)
 
 # %%
-# What they make of an eight:
-maps = intermediates.activations(model, params, state, x[8:9])
+# What becomes of an eight, layer by layer. The maps get smaller and more numerous; at the end there is a number for each
+# digit, and their softmax are the probabilities.
+show.features(trained, digits, 8)
+
+# %%
+# The numbers behind the picture are arrays, by the paths of the layers:
+maps = intermediates.activations(model, params, state, digits.x[8:9])
 print({path: output.shape for path, output in maps.items()})
-tiles(maps["0_conv2d"][0].transpose(2, 0, 1)[:16], "feature maps", side=64)
 
 # %%
-# Which pixels drive the decision: the image, the gradient of the score, gradient times input, and Grad-CAM.
-examples = x[[3, 8, 27]]
-saliency = attribution.input_gradient(model, params, state, examples)
-evidence = attribution.gradient_times_input(model, params, state, examples)
-where = attribution.grad_cam(model, params, state, examples, "2_relu")
-tiles(examples[..., 0], "the images")
+# Which pixels drive the decision. *gradient*: how the score of the digit changes with each pixel. *gradient x input*:
+# what each pixel contributes, if the network were linear. *Grad-CAM*: where the last maps speak for the digit, which is
+# as coarse as these maps, 2x2 here.
+show.attribution(trained, digits, [3, 8, 27])
 
 # %%
-tiles(saliency[..., 0], "the gradient of the score")
+# Grad-CAM of an earlier layer has more pixels and less meaning:
+show.attribution(trained, digits, [3, 8, 27], methods=["grad-cam"], layer="2_relu")
 
 # %%
-tiles(evidence[..., 0], "gradient times input")
+# Each is one function of arrays. The gradient of the score is the VJP of the whole network, of the unit vector of a
+# class:
+saliency = attribution.input_gradient(model, params, state, digits.x[[3, 8, 27]])
+print(saliency.shape, "largest:", abs(saliency).max(axis=(1, 2, 3)).round(2))
 
 # %%
-tiles(where, "Grad-CAM")
+# Do units die, do signals vanish or explode on their way? ``dead`` are units that are 0 for every example.
+show.statistics(trained, digits)

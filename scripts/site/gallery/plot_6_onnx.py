@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from builder.drawing import tiles
 
-from funcnn import data, frozen, layers, losses, models, optim, serial, training
+from funcnn import data, frozen, layers, losses, models, optim, serial, show, training
 from funcnn.onnx import from_onnx, to_onnx
 
 x, labels = data.digits()
@@ -46,9 +46,15 @@ ways = {
     "all of it": (serial(body, layers.dense(2)), 1e-3),
     "from nothing": (models.convnet(2), 1e-3),
 }
+runs = {}
 for name, (model, rate) in ways.items():
-    *_, epoch = training.fit(
-        model, losses.softmax_cross_entropy, optim.adam(rate), x[few], odd[few], epochs=30, batch_size=5, key=(0,)
-    )
-    outputs = training.predict(model, epoch.train_state.params, epoch.train_state.state, x[rest])
+    loss, optimizer = losses.softmax_cross_entropy, optim.adam(rate)
+    epochs = list(training.fit(model, loss, optimizer, x[few], odd[few], epochs=30, batch_size=5, key=(0,)))
+    last = epochs[-1].train_state
+    outputs = training.predict(model, last.params, last.state, x[rest])
     print(f"{name}: {np.mean(outputs.argmax(axis=1) == odd[rest]):.3f} right of {len(rest)}")
+    runs[name] = epochs
+
+# %%
+# All three learn the twenty examples by heart. What they know of other images is what the body brought.
+show.curves(runs, log=True)
