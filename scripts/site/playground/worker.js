@@ -129,9 +129,9 @@ const commands = {
   draw({ strokes }) {
     const image = JSON.parse(playground.image_of_json(JSON.stringify(strokes)));
     if (strokes.length) shown = image;
-    if (!run) return { image };
+    if (!run) return { image, shown };
     const answer = strokes.length ? JSON.parse(playground.probabilities(run, JSON.stringify(image))) : {};
-    return { image, ...answer, ...view() };
+    return { image, shown, ...answer, ...view() };
   },
   save({ format }) {
     const proxy = playground[format](run);
