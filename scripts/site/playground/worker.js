@@ -79,7 +79,7 @@ async function load() {
   const { wheel } = await (await get("page.json", `The wheel of funcnn is not beside this page. ${lost}`)).json();
   const content = await get(wheel, `The wheel of funcnn is not beside this page. ${lost}`);
   python.unpackArchive(await content.arrayBuffer(), "wheel");
-  for (const name of ["standins.py", "playground.py"]) {
+  for (const name of ["standins.py", "drawing.py", "playground.py"]) {
     python.FS.writeFile(name, await (await get(name, lost)).text());
   }
   python.FS.writeFile("digits.npz", new Uint8Array(await (await get("digits.npz", lost)).arrayBuffer()));
@@ -94,8 +94,11 @@ async function load() {
 
 // --- what the page asks for ----------------------------------------------------------------------------------------
 
-// A Python error ends in the line that says what is wrong.
-const reason = (error) => String(error.message ?? error).trim().split("\n").pop().replace(/^\w+(\.\w+)*Error: /, "");
+// Of a Python error the line that says what is wrong, after the traceback, whose lines are indented.
+function reason(error) {
+  const lines = String(error.message ?? error).split("\n");
+  return lines.findLast((line) => /^[\w.]+: /.test(line)) ?? lines[0];
+}
 
 function keep(next) {
   if (run && run !== next) run.destroy();
