@@ -231,7 +231,7 @@ def _lock(handle: int) -> bool:
             import msvcrt
 
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
+        elif sys.platform != "emscripten":  # in a browser there is no other process, and no module fcntl
             import fcntl
 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

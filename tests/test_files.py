@@ -24,6 +24,13 @@ def test_text_and_bytes_replace_what_was_there(path):
     assert path.read_text() == "a str for a path"
 
 
+def test_a_browser_which_has_no_fcntl_writes_as_well(path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "emscripten")
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    files.write_atomic(path, "all of it")
+    assert path.read_text() == "all of it"
+
+
 def test_file_permissions_follow_the_umask(path):
     before = os.umask(0o027)
     try:
