@@ -19,6 +19,7 @@ from numba import njit
 
 from funcnn.blas import one_thread
 from funcnn.kernels.compiled.blas import GEMM, gemm
+from funcnn.kernels.compiled.conv.volumes import bias_or_zeros
 from funcnn.kernels.compiled.routines import routine, same_floats
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
@@ -29,73 +30,82 @@ _MAX_CHANNELS = 1 << 11
 _PLANE, _ROW = (1 << 14) + 160, _MAX_CHANNELS + 160
 _DOWN = 6 * _PLANE + 80  # where the six lines of B^T d or A dy begin, after the lines d or dy
 _BLOCK = 1 << 9  # tiles times channels of a block
-_LINE = 1 << 12  # positions times channels of a line: longer rows of tiles are split into several segments
+_LINE = 1 << 13  # positions times channels of a line: longer rows of tiles are split into several segments
 _CHUNK = 1 << 12  # tiles times channels of a chunk
 _MIN_TILES = 8  # of a chunk
 _WORK = 1_000_000  # multiply-adds of a product: up to here OpenBLAS copies no factor
 # exact in both dtypes; Python's numbers would make float64 of float32
 _2, _4, _5, _6, _8, _12, _24 = (np.float32(factor) for factor in (2, 4, 5, 6, 8, 12, 24))
 u = np.uint64
-_NO_ARGMAX = np.empty((0, 0, 0, 0), np.uint8)
+NO_ARGMAX = np.empty((0, 0, 0, 0), np.uint8)
 
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
-    """See `funcnn.kernels.conv.winograd.correlate`."""
-    if not _computes(g, x, w, b):
+    """See `funcnn.kernels.conv.dispatch.correlate`."""
+    if not computes(g, x, w, b):
         return NotImplemented
     y = np.empty((len(x), *g.out, w.shape[-1]), x.dtype)
-    _correlate_to(x, _NO_ARGMAX, w, g, b, relu, y, _NO_ARGMAX)
+    correlate_to(x, NO_ARGMAX, w, g, b, relu, y, NO_ARGMAX)
     return y
 
 
-def correlate_max(x: Array, w: Array, g: Geometry, return_argmax: bool) -> tuple[Array, Array | None]:
-    """See `funcnn.kernels.conv.winograd.correlate_max`."""
-    if not _computes(g, x, w):
-        return NotImplemented  # type: ignore[return-value]
+def correlate_max(
+    x: Array, w: Array, g: Geometry, return_argmax: bool, b: Array | None = None
+) -> tuple[Array, Array | None]:
+    """See `funcnn.kernels.conv.conv_pool.correlate_max`."""
     shape = (len(x), *(o // 2 for o in g.out), w.shape[-1])
+    if not computes(g, x, w, b) or 0 in shape:
+        return NotImplemented
     y, argmax = np.empty(shape, x.dtype), np.empty(shape, np.uint8)
-    _correlate_to(x, _NO_ARGMAX, w, g, None, False, y, argmax)
+    correlate_to(x, NO_ARGMAX, w, g, b, False, y, argmax)
     return y, argmax if return_argmax else None
 
 
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
-    """See `funcnn.kernels.conv.winograd.correlate_adjoint_w`."""
-    if not _computes(g, x, dy):
-        return NotImplemented
-    in_channels, out_channels = x.shape[-1], dy.shape[-1]
-    dweights = np.zeros((36, in_channels, out_channels), x.dtype)
-    dw = np.empty((3, 3, in_channels, out_channels), x.dtype)
-    with one_thread:
-        _correlate_adjoint_w(
-            GEMM[x.dtype], np.ascontiguousarray(x), np.ascontiguousarray(dy), _NO_ARGMAX, *_plan(len(x), g, x, dy),
-            dweights,
-        )  # fmt: skip
-        _transform_dweights(dweights.reshape(-1), dw.reshape(9, -1))
-    return dw
+    """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
+    return adjoint_w(x, dy, NO_ARGMAX, g) if computes(g, x, dy) else NotImplemented
 
 
-def _computes(g: Geometry, x: Array, y: Array, b: Array | None = None) -> bool:
+def computes(g: Geometry, x: Array, y: Array, b: Array | None = None) -> bool:
     """Return whether all arrays are of one dtype, and neither empty nor of too many channels."""
     channels = x.shape[-1], y.shape[-1]
     return same_floats(x, y, b) and x.size > 0 and y.size > 0 and 0 not in g.out and max(channels) <= _MAX_CHANNELS
 
 
-def _correlate_to(
-    x: Array, argmax: Array, w: Array, g: Geometry, b: Array | None, relu: bool, y: Array, y_argmax: Array
+def correlate_to(
+    x: Array, x_argmax: Array, w: Array, g: Geometry, b: Array | None, relu: bool, y: Array, y_argmax: Array
 ) -> None:
+    """Write the convolution to y; or with a ``y_argmax`` its maxima over 2x2 windows, and to that their positions.
+
+    With an ``x_argmax``, x has one number for each 2x2 window of the input, with zeros at its other positions.
+    """
     in_channels, out_channels = w.shape[-2:]
     weights = np.empty((36, in_channels, out_channels), x.dtype)
-    b = np.zeros(out_channels, x.dtype) if b is None else np.ascontiguousarray(b)
     low = x.dtype.type(0 if relu else -np.inf)
     with one_thread:
         _transform_weights(np.ascontiguousarray(w).reshape(-1), weights.reshape(36, -1))
         _correlate(
-            GEMM[x.dtype], np.ascontiguousarray(x), argmax, weights, b, low, *_plan(len(x), g, x, y), y, y_argmax
-        )
+            GEMM[x.dtype], np.ascontiguousarray(x), np.ascontiguousarray(x_argmax), weights,
+            bias_or_zeros(b, out_channels, x.dtype), low, *_plan(len(x), g, x, y), y, y_argmax,
+        )  # fmt: skip
+
+
+def adjoint_w(x: Array, dy: Array, argmax: Array, g: Geometry) -> Array:
+    """Return dw. With an ``argmax``, dy has one number for each 2x2 window, with zeros at its other positions."""
+    in_channels, out_channels = x.shape[-1], dy.shape[-1]
+    dweights = np.zeros((36, in_channels, out_channels), x.dtype)
+    dw = np.empty((3, 3, in_channels, out_channels), x.dtype)
+    with one_thread:
+        _correlate_adjoint_w(
+            GEMM[x.dtype], np.ascontiguousarray(x), np.ascontiguousarray(dy), NO_ARGMAX,
+            np.ascontiguousarray(argmax), *_plan(len(x), g, x, dy), dweights,
+        )  # fmt: skip
+        _transform_dweights(dweights.reshape(-1), dw.reshape(9, -1))
+    return dw
 
 
 def _plan(n: int, g: Geometry, x: Array, y: Array) -> tuple[int, int, int, int, int, int, int]:
-    """Return the padding before x, the rows of tiles, their segments, a segment's tiles, and a chunk's segments."""
+    """Return the padding before x, the images, rows of tiles, their segments, a segment's tiles, a chunk's segments."""
     channels = max(x.shape[-1], y.shape[-1])
     rows, columns = (-(-o // 4) for o in g.out)
     parts = -(-columns // max(1, _LINE // (4 * channels) - 1))
@@ -260,12 +270,11 @@ def _plane(planes, k, tiles, channels):  # type: ignore[no-untyped-def]
     return planes[k * _PLANE : k * _PLANE + tiles * channels].reshape(tiles, channels)
 
 
+_ARGMAX = "Array(uint8, 4, 'C', readonly=True)"
 _PLAN = "intp, intp, intp, intp, intp, intp, intp"
 
 
-@routine(
-    f"void(intp, T[:,:,:,::1], uint8[:,:,:,::1], T[:,:,::1], T[::1], T, {_PLAN}, T[:,:,:,::1], uint8[:,:,:,::1])"
-)
+@routine(f"void(intp, R[:,:,:,::1], {_ARGMAX}, T[:,:,::1], R[::1], T, {_PLAN}, T[:,:,:,::1], u1[:,:,:,::1])")
 def _correlate(
     address: int, x: Array, x_argmax: Array, weights: Array, b: Array, low: Any, above: int, before: int, count: int,
     rows: int, parts: int, tiles: int, chunk: int, y: Array, y_argmax: Array,
@@ -312,20 +321,20 @@ def _correlate(
                                 y_argmax[n, h, w, c] = argmax[u(at + c)]
 
 
-@routine(f"void(intp, T[:,:,:,::1], T[:,:,:,::1], uint8[:,:,:,::1], {_PLAN}, T[:,:,::1])")
+@routine(f"void(intp, R[:,:,:,::1], R[:,:,:,::1], {_ARGMAX}, {_ARGMAX}, {_PLAN}, T[:,:,::1])")
 def _correlate_adjoint_w(
-    address: int, x: Array, dy: Array, argmax: Array, above: int, before: int, count: int, rows: int, parts: int,
+    address: int, x: Array, dy: Array, x_argmax: Array, argmax: Array, above: int, before: int, count: int, rows: int, parts: int,
     tiles: int, chunk: int, dweights: Array,
 ) -> None:  # fmt: skip
     _, in_channels, out_channels = dweights.shape
     dtype, count = x.dtype, count * rows * parts
     lines, planes = np.empty(12 * _PLANE, dtype), np.empty(36 * _PLANE, dtype)
-    dproducts, none = np.empty(36 * _PLANE, dtype), argmax[:0]
+    dproducts = np.empty(36 * _PLANE, dtype)
     for first in range(0, count, chunk):
         last = min(first + chunk, count)
         for s in range(first, last):
             n, top, left, at = s // (rows * parts), 4 * (s // parts % rows), 4 * (s % parts) * tiles, (s - first) * tiles
-            _input_planes(x, none, n, top - above, left - before, tiles, lines, planes, at * in_channels)
+            _input_planes(x, x_argmax, n, top - above, left - before, tiles, lines, planes, at * in_channels)
             _output_planes(dy, argmax, n, top, left, tiles, lines, dproducts, at * out_channels)
         total = (last - first) * tiles
         for k in range(36):
@@ -333,7 +342,7 @@ def _correlate_adjoint_w(
             gemm(address, v, True, m, False, 1, dweights[k])
 
 
-@routine("void(T[::1], T[:,::1])")
+@routine("void(R[::1], T[:,::1])")
 def _transform_weights(w: Array, weights: Array) -> None:
     """Write G w G^T of each 3x3 matrix w, (9 * I * O), to (36, I * O)."""
     count = weights.shape[1]
