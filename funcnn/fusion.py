@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from funcnn import checks, ops
-from funcnn.kernels.bias import add_bias, channel_sum
+from funcnn.kernels.bias import channel_sum
 from funcnn.kernels.conv.conv_pool import adjoints, choose_conv_pool, correlate_max
 from funcnn.kernels.conv.dispatch import AUTO_METHODS, preference
 from funcnn.kernels.geometry import geometry, to_tuple
@@ -348,8 +348,7 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], last_op: str
         method = choose_conv_pool(g, len(x), *w.shape[2:], x.dtype, exact=chosen == "exact")
         if method is None:
             return None
-        maxima, argmax = correlate_max(x, w, g, method, return_argmax=train)
-        y = add_bias(maxima, b)
+        y, argmax = correlate_max(x, w, g, method, b, return_argmax=train)
         last_vjp = _rectified_in_place(y, last_op, with_relu=with_relu)
 
         def conv_max_pool_vjp(dy: Any, input_gradient: bool) -> tuple[Tree, Array | None]:

@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from funcnn.kernels.bias import add_bias
 from funcnn.kernels.conv import im2col, row_blocks, toeplitz, winograd
 from funcnn.kernels.conv.dispatch import choose, correlate_adjoint_w, correlate_adjoint_x
 from funcnn.kernels.geometry import Geometry, geometry
 from funcnn.kernels.pooling import first_argmax, maximum, scatter_argmax
+from funcnn.kernels.selection import compilable
 from funcnn.tree import Array
 
 _SIDE = 2  # of a pooling window
@@ -46,10 +48,12 @@ def choose_conv_pool(
     return method if method in ("row_blocks", "winograd") else None
 
 
-def correlate_max(x: Array, w: Array, g: Geometry, method: str, *, return_argmax: bool) -> tuple[Array, Array | None]:
-    """Return the maxima y (N, out // 2..., O) and, with ``return_argmax``, their positions 0 to 3 in the windows."""
+def correlate_max(
+    x: Array, w: Array, g: Geometry, method: str, b: Array | None = None, *, return_argmax: bool
+) -> tuple[Array, Array | None]:
+    """Return y = b + maxima, (N, out // 2..., O), and, with ``return_argmax``, their positions 0 to 3 in the windows."""
     if method == "winograd":
-        return winograd.correlate_max(x, w, g, return_argmax)
+        return winograd.correlate_max(x, w, g, return_argmax, b)
     blocks, within_block = _geometries(g, *w.shape[-2:])
     weights = toeplitz.matrix(w, within_block, even_first=True).reshape(*blocks.window, w.shape[-2], -1)
     outputs = im2col.correlate(x, weights, blocks, 1)
@@ -57,7 +61,7 @@ def correlate_max(x: Array, w: Array, g: Geometry, method: str, *, return_argmax
     taps = [outputs[..., k * positions : (k + 1) * positions] for k in range(4)]
     maxima = maximum(taps)
     argmax = _join_blocks(first_argmax(taps, maxima), g, w.shape[-1]) if return_argmax else None
-    return _join_blocks(maxima, g, w.shape[-1]), argmax
+    return add_bias(_join_blocks(maxima, g, w.shape[-1]), b), argmax
 
 
 def adjoints(
@@ -78,10 +82,7 @@ def adjoints(
     adjoints that are not fused.
     """
     if method == "winograd":
-        shape = (len(dy), *g.out, dy.shape[-1])
-        dz = scatter_argmax(argmax, dy, _pool_geometry(g), (0, 1), shape)
-        dw = correlate_adjoint_w(x, dz, g, 1, preference)
-        return dw, correlate_adjoint_x(dz, w, g, 1, preference) if input_gradient else None
+        return adjoints_of_tiles(x, w, dy, argmax, g, input_gradient, preference)
     in_channels, out_channels = w.shape[-2:]
     blocks, within_block = _geometries(g, in_channels, out_channels)
     dy, argmax = (_split_into_blocks(a, blocks, within_block) for a in (dy, argmax))
@@ -94,6 +95,16 @@ def adjoints(
     if not input_gradient:
         return dw, None
     return dw, row_blocks.adjoint_x_of_blocks(dz, toeplitz.matrix(w, within_block, even_first=True), g, blocks)
+
+
+@compilable
+def adjoints_of_tiles(
+    x: Array, w: Array, dy: Array, argmax: Array, g: Geometry, input_gradient: bool, preference: str
+) -> tuple[Array, Array | None]:
+    """Return the same as `adjoints`, for "winograd"."""
+    dz = scatter_argmax(argmax, dy, _pool_geometry(g), (0, 1), (len(dy), *g.out, dy.shape[-1]))
+    dw = correlate_adjoint_w(x, dz, g, 1, preference)
+    return dw, correlate_adjoint_x(dz, w, g, 1, preference) if input_gradient else None
 
 
 @lru_cache(maxsize=256)

@@ -79,7 +79,10 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
     return add_bias(y, b, relu)
 
 
-def correlate_max(x: Array, w: Array, g: Geometry, return_argmax: bool) -> tuple[Array, Array | None]:
+@compilable
+def correlate_max(
+    x: Array, w: Array, g: Geometry, return_argmax: bool, b: Array | None = None
+) -> tuple[Array, Array | None]:
     """See `funcnn.kernels.conv.conv_pool.correlate_max`.
 
     A tile has four pooling windows. ``tiles[i::2, j::2]`` holds position (i, j) of all windows, so the maximum is an
@@ -94,7 +97,7 @@ def correlate_max(x: Array, w: Array, g: Geometry, return_argmax: bool) -> tuple
         _write_tiles(maxima, y[images], rows)
         if argmax is not None:
             _write_tiles(first_argmax(taps, maxima), argmax[images], rows)
-    return y, argmax
+    return add_bias(y, b), argmax
 
 
 @compilable

@@ -19,81 +19,93 @@ from numba import njit
 
 from funcnn.blas import one_thread
 from funcnn.kernels.compiled.blas import GEMM, gemm
+from funcnn.kernels.compiled.conv.volumes import bias_or_zeros
 from funcnn.kernels.compiled.routines import routine, same_floats
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
 _MAX_CHANNELS = 1 << 11
-_PLANE = (1 << 14) + 16  # distance of planes and of lines; a power of two would share few places of the cache
-_ROW = _MAX_CHANNELS + 16  # distance of the rows of a block, some tiles whose outputs are computed at once
+# Distances of planes and lines, and of the rows of a block. They are no multiples of 4,096 bytes: a processor takes a
+# read for one of what was just written if the addresses are equal modulo that, and waits.
+_PLANE, _ROW = (1 << 14) + 160, _MAX_CHANNELS + 160
+_DOWN = 6 * _PLANE + 80  # where the six lines of B^T d or A dy begin, after the lines d or dy
 _BLOCK = 1 << 9  # tiles times channels of a block
-_LINE = 1 << 12  # positions times channels of a line: longer rows of tiles are split into several segments
+_LINE = 1 << 13  # positions times channels of a line: longer rows of tiles are split into several segments
 _CHUNK = 1 << 12  # tiles times channels of a chunk
 _MIN_TILES = 8  # of a chunk
 _WORK = 1_000_000  # multiply-adds of a product: up to here OpenBLAS copies no factor
 # exact in both dtypes; Python's numbers would make float64 of float32
 _2, _4, _5, _6, _8, _12, _24 = (np.float32(factor) for factor in (2, 4, 5, 6, 8, 12, 24))
 u = np.uint64
-_NO_ARGMAX = np.empty((0, 0, 0, 0), np.uint8)
+NO_ARGMAX = np.empty((0, 0, 0, 0), np.uint8)
 
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
-    """See `funcnn.kernels.conv.winograd.correlate`."""
-    if not _computes(g, x, w, b):
+    """See `funcnn.kernels.conv.dispatch.correlate`."""
+    if not computes(g, x, w, b):
         return NotImplemented
     y = np.empty((len(x), *g.out, w.shape[-1]), x.dtype)
-    _correlate_to(x, _NO_ARGMAX, w, g, b, relu, y, _NO_ARGMAX)
+    correlate_to(x, NO_ARGMAX, w, g, b, relu, y, NO_ARGMAX)
     return y
 
 
-def correlate_max(x: Array, w: Array, g: Geometry, return_argmax: bool) -> tuple[Array, Array | None]:
-    """See `funcnn.kernels.conv.winograd.correlate_max`."""
-    if not _computes(g, x, w):
-        return NotImplemented  # type: ignore[return-value]
+def correlate_max(
+    x: Array, w: Array, g: Geometry, return_argmax: bool, b: Array | None = None
+) -> tuple[Array, Array | None]:
+    """See `funcnn.kernels.conv.conv_pool.correlate_max`."""
     shape = (len(x), *(o // 2 for o in g.out), w.shape[-1])
+    if not computes(g, x, w, b) or 0 in shape:
+        return NotImplemented
     y, argmax = np.empty(shape, x.dtype), np.empty(shape, np.uint8)
-    _correlate_to(x, _NO_ARGMAX, w, g, None, False, y, argmax)
+    correlate_to(x, NO_ARGMAX, w, g, b, False, y, argmax)
     return y, argmax if return_argmax else None
 
 
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
-    """See `funcnn.kernels.conv.winograd.correlate_adjoint_w`."""
-    if not _computes(g, x, dy):
-        return NotImplemented
-    in_channels, out_channels = x.shape[-1], dy.shape[-1]
-    dweights = np.zeros((36, in_channels, out_channels), x.dtype)
-    dw = np.empty((3, 3, in_channels, out_channels), x.dtype)
-    with one_thread:
-        _correlate_adjoint_w(
-            GEMM[x.dtype], np.ascontiguousarray(x), np.ascontiguousarray(dy), _NO_ARGMAX, *_plan(len(x), g, x, dy),
-            dweights,
-        )  # fmt: skip
-        _transform_dweights(dweights.reshape(36, -1), dw.reshape(9, -1))
-    return dw
+    """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
+    return adjoint_w(x, dy, NO_ARGMAX, g) if computes(g, x, dy) else NotImplemented
 
 
-def _computes(g: Geometry, x: Array, y: Array, b: Array | None = None) -> bool:
+def computes(g: Geometry, x: Array, y: Array, b: Array | None = None) -> bool:
     """Return whether all arrays are of one dtype, and neither empty nor of too many channels."""
     channels = x.shape[-1], y.shape[-1]
     return same_floats(x, y, b) and x.size > 0 and y.size > 0 and 0 not in g.out and max(channels) <= _MAX_CHANNELS
 
 
-def _correlate_to(
-    x: Array, argmax: Array, w: Array, g: Geometry, b: Array | None, relu: bool, y: Array, y_argmax: Array
+def correlate_to(
+    x: Array, x_argmax: Array, w: Array, g: Geometry, b: Array | None, relu: bool, y: Array, y_argmax: Array
 ) -> None:
+    """Write the convolution to y; or with a ``y_argmax`` its maxima over 2x2 windows, and to that their positions.
+
+    With an ``x_argmax``, x has one number for each 2x2 window of the input, with zeros at its other positions.
+    """
     in_channels, out_channels = w.shape[-2:]
     weights = np.empty((36, in_channels, out_channels), x.dtype)
-    b = np.zeros(out_channels, x.dtype) if b is None else np.ascontiguousarray(b)
     low = x.dtype.type(0 if relu else -np.inf)
     with one_thread:
-        _transform_weights(np.ascontiguousarray(w).reshape(9, -1), weights.reshape(36, -1))
+        _transform_weights(np.ascontiguousarray(w).reshape(-1), weights.reshape(36, -1))
         _correlate(
-            GEMM[x.dtype], np.ascontiguousarray(x), argmax, weights, b, low, *_plan(len(x), g, x, y), y, y_argmax
-        )
+            GEMM[x.dtype], np.ascontiguousarray(x), np.ascontiguousarray(x_argmax), weights,
+            bias_or_zeros(b, out_channels, x.dtype), low, *_plan(len(x), g, x, y), y, y_argmax,
+        )  # fmt: skip
+
+
+def adjoint_w(x: Array, dy: Array, argmax: Array, g: Geometry) -> Array:
+    """Return dw. With an ``argmax``, dy has one number for each 2x2 window, with zeros at its other positions."""
+    in_channels, out_channels = x.shape[-1], dy.shape[-1]
+    dweights = np.zeros((36, in_channels, out_channels), x.dtype)
+    dw = np.empty((3, 3, in_channels, out_channels), x.dtype)
+    with one_thread:
+        _correlate_adjoint_w(
+            GEMM[x.dtype], np.ascontiguousarray(x), np.ascontiguousarray(dy), NO_ARGMAX,
+            np.ascontiguousarray(argmax), *_plan(len(x), g, x, dy), dweights,
+        )  # fmt: skip
+        _transform_dweights(dweights.reshape(-1), dw.reshape(9, -1))
+    return dw
 
 
 def _plan(n: int, g: Geometry, x: Array, y: Array) -> tuple[int, int, int, int, int, int, int]:
-    """Return the padding before x, the rows of tiles, their segments, a segment's tiles, and a chunk's segments."""
+    """Return the padding before x, the images, rows of tiles, their segments, a segment's tiles, a chunk's segments."""
     channels = max(x.shape[-1], y.shape[-1])
     rows, columns = (-(-o // 4) for o in g.out)
     parts = -(-columns // max(1, _LINE // (4 * channels) - 1))
@@ -172,6 +184,27 @@ def _at_rows(count, d, at, step, v, to):  # type: ignore[no-untyped-def]
 
 
 @njit
+def _g_rows(count, d, o0, o1, o2, v, at):  # type: ignore[no-untyped-def]
+    """Write G d to six rows of v."""
+    for i in range(count):
+        d0, d1, d2, d3, d4, d5 = _g(d[u(o0 + i)], d[u(o1 + i)], d[u(o2 + i)])
+        k = at + i
+        v[u(k)], v[u(k + _ROW)], v[u(k + 2 * _ROW)] = d0, d1, d2
+        v[u(k + 3 * _ROW)], v[u(k + 4 * _ROW)], v[u(k + 5 * _ROW)] = d3, d4, d5
+
+
+@njit
+def _gt_rows(count, d, at, step, v, to):  # type: ignore[no-untyped-def]
+    """Write G^T d to three rows of v, where d are the rows of d that begin ``step`` apart."""
+    for i in range(count):
+        k = at + i
+        y0, y1, y2 = _gt(
+            d[u(k)], d[u(k + step)], d[u(k + 2 * step)], d[u(k + 3 * step)], d[u(k + 4 * step)], d[u(k + 5 * step)]
+        )
+        v[u(to + i)], v[u(to + i + _ROW)], v[u(to + i + 2 * _ROW)] = y0, y1, y2
+
+
+@njit
 def _max_rows(count, z, at, maxima, argmax, to):  # type: ignore[no-untyped-def]
     """Write the maximum over four rows of z, those of a 2x2 window, and its index: of the first one, or of a NaN."""
     for i in range(count):
@@ -208,27 +241,28 @@ def _load(x, argmax, n, h, left, tiles, line, at):  # type: ignore[no-untyped-de
 
 
 @njit
-def _input_planes(x, argmax, n, top, left, tiles, line, down, planes, at):  # type: ignore[no-untyped-def]
+def _input_planes(x, argmax, n, top, left, tiles, lines, planes, at):  # type: ignore[no-untyped-def]
     """Write B^T d B of a segment's tiles to the planes, from ``at`` on."""
     run, part = tiles * x.shape[3], (tiles + 1) * x.shape[3]
     for r in range(6):
-        _load(x, argmax, n, top + r, left, tiles + 1, line, r * _PLANE)
-    _bt_rows(4 * part, line, 0, _PLANE, 2 * _PLANE, 3 * _PLANE, 4 * _PLANE, 5 * _PLANE, down, 0)
+        _load(x, argmax, n, top + r, left, tiles + 1, lines, r * _PLANE)
+    _bt_rows(4 * part, lines, 0, _PLANE, 2 * _PLANE, 3 * _PLANE, 4 * _PLANE, 5 * _PLANE, lines, _DOWN)
     for r in range(6):
-        d, nxt = r * _PLANE, r * _PLANE + x.shape[3]
-        _bt_rows(run, down, d, d + part, d + 2 * part, d + 3 * part, nxt, nxt + part, planes, 6 * r * _PLANE + at)
+        d, to = _DOWN + r * _PLANE, 6 * r * _PLANE + at
+        after = d + x.shape[3]  # the next tile
+        _bt_rows(run, lines, d, d + part, d + 2 * part, d + 3 * part, after, after + part, planes, to)
 
 
 @njit
-def _output_planes(dy, argmax, n, top, left, tiles, line, down, planes, at):  # type: ignore[no-untyped-def]
+def _output_planes(dy, argmax, n, top, left, tiles, lines, planes, at):  # type: ignore[no-untyped-def]
     """Write A dy A^T of a segment's tiles to the planes, from ``at`` on."""
     run = tiles * dy.shape[3]
     for r in range(4):
-        _load(dy, argmax, n, top + r, left, tiles, line, r * _PLANE)
-    _a_rows(4 * run, line, 0, _PLANE, 2 * _PLANE, 3 * _PLANE, down, 0)
+        _load(dy, argmax, n, top + r, left, tiles, lines, r * _PLANE)
+    _a_rows(4 * run, lines, 0, _PLANE, 2 * _PLANE, 3 * _PLANE, lines, _DOWN)
     for r in range(6):
-        d = r * _PLANE
-        _a_rows(run, down, d, d + run, d + 2 * run, d + 3 * run, planes, 6 * d + at)
+        d = _DOWN + r * _PLANE
+        _a_rows(run, lines, d, d + run, d + 2 * run, d + 3 * run, planes, 6 * r * _PLANE + at)
 
 
 @njit
@@ -236,19 +270,18 @@ def _plane(planes, k, tiles, channels):  # type: ignore[no-untyped-def]
     return planes[k * _PLANE : k * _PLANE + tiles * channels].reshape(tiles, channels)
 
 
+_ARGMAX = "Array(uint8, 4, 'C', readonly=True)"
 _PLAN = "intp, intp, intp, intp, intp, intp, intp"
 
 
-@routine(
-    f"void(intp, T[:,:,:,::1], uint8[:,:,:,::1], T[:,:,::1], T[::1], T, {_PLAN}, T[:,:,:,::1], uint8[:,:,:,::1])"
-)
+@routine(f"void(intp, R[:,:,:,::1], {_ARGMAX}, T[:,:,::1], R[::1], T, {_PLAN}, T[:,:,:,::1], u1[:,:,:,::1])")
 def _correlate(
     address: int, x: Array, x_argmax: Array, weights: Array, b: Array, low: Any, above: int, before: int, count: int,
     rows: int, parts: int, tiles: int, chunk: int, y: Array, y_argmax: Array,
 ) -> None:  # fmt: skip
     _, in_channels, out_channels = weights.shape
     dtype, count = x.dtype, count * rows * parts
-    line, down, planes = np.empty(6 * _PLANE, dtype), np.empty(6 * _PLANE, dtype), np.empty(36 * _PLANE, dtype)
+    lines, planes = np.empty(12 * _PLANE, dtype), np.empty(36 * _PLANE, dtype)
     products, half, outputs = np.empty(36 * _PLANE, dtype), np.empty(24 * _ROW, dtype), np.empty(16 * _ROW, dtype)
     maxima, argmax = np.empty(4 * _ROW, dtype), np.empty(4 * _ROW, np.uint8)
     side = 2 if y_argmax.size > 0 else 4  # outputs of a tile
@@ -257,7 +290,7 @@ def _correlate(
         last = min(first + chunk, count)
         for s in range(first, last):
             top, left, at = 4 * (s // parts % rows) - above, 4 * (s % parts) * tiles - before, (s - first) * tiles
-            _input_planes(x, x_argmax, s // (rows * parts), top, left, tiles, line, down, planes, at * in_channels)
+            _input_planes(x, x_argmax, s // (rows * parts), top, left, tiles, lines, planes, at * in_channels)
         total = (last - first) * tiles
         for k in range(36):
             v, m = _plane(planes, k, total, in_channels), _plane(products, k, total, out_channels)
@@ -288,49 +321,55 @@ def _correlate(
                                 y_argmax[n, h, w, c] = argmax[u(at + c)]
 
 
-@routine(f"void(intp, T[:,:,:,::1], T[:,:,:,::1], uint8[:,:,:,::1], {_PLAN}, T[:,:,::1])")
+@routine(f"void(intp, R[:,:,:,::1], R[:,:,:,::1], {_ARGMAX}, {_ARGMAX}, {_PLAN}, T[:,:,::1])")
 def _correlate_adjoint_w(
-    address: int, x: Array, dy: Array, argmax: Array, above: int, before: int, count: int, rows: int, parts: int,
+    address: int, x: Array, dy: Array, x_argmax: Array, argmax: Array, above: int, before: int, count: int, rows: int, parts: int,
     tiles: int, chunk: int, dweights: Array,
 ) -> None:  # fmt: skip
     _, in_channels, out_channels = dweights.shape
     dtype, count = x.dtype, count * rows * parts
-    line, down, planes = np.empty(6 * _PLANE, dtype), np.empty(6 * _PLANE, dtype), np.empty(36 * _PLANE, dtype)
-    dproducts, none = np.empty(36 * _PLANE, dtype), argmax[:0]
+    lines, planes = np.empty(12 * _PLANE, dtype), np.empty(36 * _PLANE, dtype)
+    dproducts = np.empty(36 * _PLANE, dtype)
     for first in range(0, count, chunk):
         last = min(first + chunk, count)
         for s in range(first, last):
             n, top, left, at = s // (rows * parts), 4 * (s // parts % rows), 4 * (s % parts) * tiles, (s - first) * tiles
-            _input_planes(x, none, n, top - above, left - before, tiles, line, down, planes, at * in_channels)
-            _output_planes(dy, argmax, n, top, left, tiles, line, down, dproducts, at * out_channels)
+            _input_planes(x, x_argmax, n, top - above, left - before, tiles, lines, planes, at * in_channels)
+            _output_planes(dy, argmax, n, top, left, tiles, lines, dproducts, at * out_channels)
         total = (last - first) * tiles
         for k in range(36):
             v, m = _plane(planes, k, total, in_channels), _plane(dproducts, k, total, out_channels)
             gemm(address, v, True, m, False, 1, dweights[k])
 
 
-@routine("void(T[:,::1], T[:,::1])")
+@routine("void(R[::1], T[:,::1])")
 def _transform_weights(w: Array, weights: Array) -> None:
-    """Write G w G^T of each matrix w, (9, I * O), to (36, I * O)."""
-    half = np.empty((6, 3), w.dtype)
-    for i in range(w.shape[1]):
+    """Write G w G^T of each 3x3 matrix w, (9 * I * O), to (36, I * O)."""
+    count = weights.shape[1]
+    half, block = np.empty(18 * _ROW, w.dtype), np.empty(6 * _ROW, w.dtype)
+    for start in range(0, count, _BLOCK):
+        size = min(_BLOCK, count - start)
         for k in range(3):
-            half[0, k], half[1, k], half[2, k], half[3, k], half[4, k], half[5, k] = _g(w[k, i], w[3 + k, i], w[6 + k, i])
+            o = k * count + start
+            _g_rows(size, w, o, o + 3 * count, o + 6 * count, half, 6 * k * _ROW)
         for r in range(6):
-            j = 6 * r
-            weights[j, i], weights[j + 1, i], weights[j + 2, i], weights[j + 3, i], weights[j + 4, i], weights[j + 5, i] = _g(
-                half[r, 0], half[r, 1], half[r, 2]
-            )
+            _g_rows(size, half, r * _ROW, (6 + r) * _ROW, (12 + r) * _ROW, block, 0)
+            for k in range(6):
+                for i in range(size):
+                    weights[6 * r + k, start + i] = block[u(k * _ROW + i)]
 
 
-@routine("void(T[:,::1], T[:,::1])")
+@routine("void(T[::1], T[:,::1])")
 def _transform_dweights(dweights: Array, dw: Array) -> None:
-    """Write G^T u G of each matrix u, (36, I * O), to (9, I * O)."""
-    half = np.empty((3, 6), dw.dtype)
-    for i in range(dw.shape[1]):
+    """Write G^T u G of each 6x6 matrix u, (36 * I * O), to (9, I * O)."""
+    count = dw.shape[1]
+    half, block = np.empty(18 * _ROW, dw.dtype), np.empty(3 * _ROW, dw.dtype)
+    for start in range(0, count, _BLOCK):
+        size = min(_BLOCK, count - start)
         for k in range(6):
-            half[0, k], half[1, k], half[2, k] = _gt(
-                dweights[k, i], dweights[6 + k, i], dweights[12 + k, i], dweights[18 + k, i], dweights[24 + k, i], dweights[30 + k, i]
-            )
+            _gt_rows(size, dweights, k * count + start, 6 * count, half, 3 * k * _ROW)
         for r in range(3):
-            dw[3 * r, i], dw[3 * r + 1, i], dw[3 * r + 2, i] = _gt(half[r, 0], half[r, 1], half[r, 2], half[r, 3], half[r, 4], half[r, 5])
+            _gt_rows(size, half, r * _ROW, 3 * _ROW, block, 0)
+            for k in range(3):
+                for i in range(size):
+                    dw[3 * r + k, start + i] = block[u(k * _ROW + i)]

@@ -1,0 +1,29 @@
+"""Twins of `funcnn.kernels.conv.conv_pool`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from funcnn.kernels.compiled.conv import winograd
+from funcnn.kernels.geometry import Geometry
+from funcnn.tree import Array
+
+
+def adjoints_of_tiles(
+    x: Array, w: Array, dy: Array, argmax: Array, g: Geometry, input_gradient: bool, preference: str
+) -> tuple[Array, Array | None]:
+    """See `funcnn.kernels.conv.conv_pool.adjoints_of_tiles`.
+
+    The cotangent of the convolution's output is not stored: the tiles are read from dy and the argmax. dx is the
+    correlation of that cotangent with the weights, flipped and with their channels swapped.
+    """
+    if not (winograd.computes(g, x, dy) and winograd.computes(g, w, dy)):
+        return NotImplemented
+    dw = winograd.adjoint_w(x, dy, argmax, g)
+    if not input_gradient:
+        return dw, None
+    back = Geometry(g.out, g.window, g.stride, tuple((2 - lo, 2 - hi) for lo, hi in g.padding), g.dilation, g.size)
+    dx = np.empty(x.shape, x.dtype)
+    flipped = w[::-1, ::-1].swapaxes(-1, -2)
+    winograd.correlate_to(dy, argmax, flipped, back, None, False, dx, winograd.NO_ARGMAX)
+    return dw, dx
