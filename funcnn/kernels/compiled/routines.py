@@ -26,8 +26,8 @@ def routine(*signatures: str, reassociate: bool = False) -> Callable[[F], F]:
     *signatures : str
         Types of the result and the arguments, as numba writes them, with T for float32 and float64: "void(R[:,::1],
         T[::1])". R is an array of T that is only read: only for these numba takes one that NumPy forbids to write to,
-        or that is not aligned in memory. Numba refuses other types, so a routine is never given an array of another dtype,
-        rank or contiguity than it was compiled for. Shapes are the caller's to check.
+        or that is not aligned in memory. Numba refuses other types, so a routine is never given an array of another
+        dtype, rank or contiguity than it was compiled for. Shapes are the caller's to check.
     reassociate : bool
         Sums may be taken in another order than written, so that they are vectorised. The order is the same in each run.
 
