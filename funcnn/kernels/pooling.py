@@ -7,14 +7,81 @@ row-major order: the first row that holds the maximum, and the first column in t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
 from funcnn.kernels.caching import cached_arrays
 from funcnn.kernels.geometry import Geometry
+from funcnn.kernels.selection import compilable
+from funcnn.kernels.windows import crop, pad
 from funcnn.tree import Array
+
+# Positions of a window: up to here, disjoint windows are pooled over all axes in one pass, larger ones axis by axis,
+# which compares fewer numbers but stores intermediate maxima. ``scripts/bench --job digits32`` measures it again.
+_SINGLE_PASS_WINDOW = 16
+
+
+class Argmax(NamedTuple):
+    """Where the maxima of one pass over an array of ``shape`` are: `window_argmax` over ``axes``."""
+
+    axes: tuple[int, ...]
+    argmax: Array
+    shape: tuple[int, ...]
+
+
+@compilable
+def max_pool(x: Array, g: Geometry, return_argmax: bool = True) -> tuple[Array, list[Argmax]]:
+    """Return each window's maximum, and if wanted the argmax of each pass over x padded with -inf, else []."""
+    y = pad(x, g.padding, -math.inf)
+    argmaxes = []
+    for axes in _passes(g):
+        before = y
+        # for real numbers, the order of the axes does not change the maxima, and starting with whole rows is faster
+        for a in axes if x.dtype.kind == "f" else reversed(axes):
+            y = max_along(y, g, a)
+        if return_argmax:
+            argmaxes.append(Argmax(axes, window_argmax(before, y, g, axes), before.shape))
+    return y, argmaxes
+
+
+@compilable
+def max_pool_adjoint(dy: Array, argmaxes: list[Argmax], g: Geometry) -> Array:
+    """Add each dy to the position of its window's maximum, which `max_pool` returned."""
+    for axes, argmax, shape in reversed(argmaxes):
+        dy = scatter_argmax(argmax, dy, g, axes, shape)
+    return crop(dy, g.padding)
+
+
+@lru_cache(maxsize=1024)
+def _passes(g: Geometry) -> list[tuple[int, ...]]:
+    """Return for each pass the axes to pool over."""
+    every_axis = tuple(range(len(g.size)))
+    # large windows take fewer maxima axis by axis, and windows that overlap share those along an axis
+    axis_by_axis = math.prod(g.window) > _SINGLE_PASS_WINDOW or not no_overlap(g, every_axis)
+    return [(a,) for a in reversed(every_axis)] if axis_by_axis else [every_axis]
+
+
+@compilable
+def window_sums(x: Array, g: Geometry) -> Array:
+    """Return each window's sum of x padded with zeros."""
+    y = pad(x, g.padding)
+    for a in range(len(g.size)):
+        y = sum_along(y, g, a)
+    return y
+
+
+@compilable
+def window_sums_adjoint(dy: Array, g: Geometry) -> Array:
+    """Add each dy to every position of its window."""
+    for a in reversed(range(len(g.size))):
+        lo, hi = g.padding[a]
+        dy = sum_along_adjoint((*dy.shape[: a + 1], g.size[a] + lo + hi, *dy.shape[a + 2 :]), dy, g, a)
+    return crop(dy, g.padding)
 
 
 def max_along(x: Array, g: Geometry, a: int) -> Array:
@@ -67,8 +134,9 @@ def first_argmax(taps: list[Array], maxima: Array, outside: Sequence[Iterable[tu
     return argmax
 
 
+@compilable
 def scatter_argmax(argmax: Array, dy: Array, g: Geometry, axes: tuple[int, ...], x_shape: tuple[int, ...]) -> Array:
-    """Add each dy to the position of its window that `window_argmax` returned."""
+    """Add each dy to the position of its window that `window_argmax` returned, in zeros of ``x_shape``."""
     disjoint = no_overlap(g, axes)
     # disjoint windows of as many positions as x has cover it
     covered = disjoint and all(g.window[a] * g.out[a] == x_shape[a + 1] for a in axes)

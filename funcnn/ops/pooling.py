@@ -22,16 +22,12 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks
+from funcnn.kernels import pooling as kernel
 from funcnn.kernels.bias import example_channel_sums
 from funcnn.kernels.caching import cached_arrays
 from funcnn.kernels.geometry import Geometry, Padding, PerAxis, cached_by_shapes, check_growth, geometry, per_axis
-from funcnn.kernels.pooling import max_along, no_overlap, scatter_argmax, sum_along, sum_along_adjoint, window_argmax
-from funcnn.kernels.windows import crop, pad
 from funcnn.tree import Array
 
-# Positions of a window: up to here, disjoint windows are pooled over all axes in one pass, larger ones axis by axis,
-# which compares fewer numbers but stores intermediate maxima. ``scripts/bench --job digits32`` measures it again.
-_SINGLE_PASS_WINDOW = 16
 # Positions of a padded image, where it is much larger than the image: each tap of a window costs a NumPy call.
 _PADDED_POSITIONS = 1 << 16
 
@@ -58,8 +54,8 @@ def max_pool(
     dilation : int or tuple of int, >= 1
     ceil_mode : bool
     keep_input : bool
-        The VJP keeps x and y, and computes each window's argmax when it is called, instead of keeping the argmax. This
-        is faster if the VJP is not called, as in evaluation.
+        The VJP keeps x, and computes each window's argmax when it is called, instead of keeping the argmax. This is
+        faster if the VJP is not called, as in evaluation.
 
     Returns
     -------
@@ -82,46 +78,26 @@ def max_pool(
     (array([3., 2.]), array([0., 1., 1., 0.]))
     """
     x = checks.images("max_pool", x)
-    g, passes = _passes(x.shape[1:-1], window, window if stride is None else stride, padding, dilation, ceil_mode)
-    y = pad(x, g.padding, -math.inf)
-    maxima = []
-    for axes in passes:
-        before = y
-        # for real numbers, the order of the axes does not change the maxima, and starting with whole rows is faster
-        for a in axes if x.dtype.kind == "f" else reversed(axes):
-            y = max_along(y, g, a)
-        maxima.append((axes, before, y))
+    g = _windows(x.shape[1:-1], window, window if stride is None else stride, padding, dilation, ceil_mode)
+    y, argmaxes = kernel.max_pool(x, g, not keep_input)
     shape, dtype = y.shape, y.dtype
-    argmaxes = [] if keep_input else _argmaxes(maxima, g)
-    if not keep_input:
-        maxima = []
+    kept = x if keep_input else None
 
     def max_pool_vjp(dy: Any) -> Array:
         dy = checks.cotangent("max_pool", dy, shape, dtype)
-        for axes, argmax, before_shape in reversed(argmaxes or _argmaxes(maxima, g)):
-            dy = scatter_argmax(argmax, dy, g, axes, before_shape)
-        return crop(dy, g.padding)
+        return kernel.max_pool_adjoint(dy, argmaxes if kept is None else kernel.max_pool(kept, g)[1], g)
 
     return y, max_pool_vjp
 
 
 @cached_by_shapes
-def _passes(
+def _windows(
     size: tuple[int, ...], window: PerAxis, stride: PerAxis, padding: Padding, dilation: PerAxis, ceil_mode: bool
-) -> tuple[Geometry, list[tuple[int, ...]]]:
-    """Check the options of `max_pool`; return its windows and, for each pass, the axes to pool over."""
+) -> Geometry:
+    """Check the options of `max_pool`."""
     g = geometry("max_pool", size, window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
     _window_counts("max_pool", g, ((0, 0),) * len(size))
-    every_axis = tuple(range(len(size)))
-    # large windows take fewer maxima axis by axis, and windows that overlap share those along an axis
-    axis_by_axis = math.prod(g.window) > _SINGLE_PASS_WINDOW or not no_overlap(g, every_axis)
-    return g, [(a,) for a in reversed(every_axis)] if axis_by_axis else [every_axis]
-
-
-def _argmaxes(
-    maxima: list[tuple[tuple[int, ...], Array, Array]], g: Geometry
-) -> list[tuple[tuple[int, ...], Array, tuple[int, ...]]]:
-    return [(axes, window_argmax(before, after, g, axes), before.shape) for axes, before, after in maxima]
+    return g
 
 
 def avg_pool(
@@ -180,20 +156,11 @@ def avg_pool(
     for along in counts:
         count = count[..., None] * along.astype(count.dtype)
     count = count[..., None]
-    padded = pad(x, g.padding)
-    sizes = []
-    y = padded
-    for a in range(len(g.size)):
-        sizes.append((a, y.shape))
-        y = sum_along(y, g, a)
-    y = y / count
+    y = kernel.window_sums(x, g) / count
     shape, dtype = y.shape, y.dtype
 
     def avg_pool_vjp(dy: Any) -> Array:
-        dy = checks.cotangent("avg_pool", dy, shape, dtype) / count
-        for a, size in reversed(sizes):
-            dy = sum_along_adjoint(size, dy, g, a)
-        return crop(dy, g.padding)
+        return kernel.window_sums_adjoint(checks.cotangent("avg_pool", dy, shape, dtype) / count, g)
 
     return y, avg_pool_vjp
 

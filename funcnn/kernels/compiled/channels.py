@@ -1,8 +1,8 @@
 """Twins of `funcnn.kernels.channels`.
 
 As there, x is a matrix whose rows hold several positions, and the per-channel arguments are repeated to match, so that
-the inner loops are long and run over neighbouring numbers. Sums are taken of blocks of rows that fit in the cache, then over the
-blocks in float64, which makes float32's sums more accurate than NumPy's pairwise ones.
+the inner loops are long and run over neighbouring numbers. Sums are taken of blocks of rows that fit in the cache, then
+over the blocks in float64, which makes float32's sums more accurate than NumPy's pairwise ones.
 """
 
 from __future__ import annotations

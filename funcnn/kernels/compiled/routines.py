@@ -25,9 +25,9 @@ def routine(*signatures: str, reassociate: bool = False) -> Callable[[F], F]:
     ----------
     *signatures : str
         Types of the result and the arguments, as numba writes them, with T for float32 and float64: "void(R[:,::1],
-        T[::1])". R is an array of T that is only read; numba takes no array that NumPy forbids to write to for
-        another. Numba refuses other types, so a routine is never given an array of another dtype, rank or contiguity
-        than it was compiled for. Shapes are the caller's to check.
+        T[::1])". R is an array of T that is only read: only for these numba takes one that NumPy forbids to write to,
+        or that is not aligned in memory. Numba refuses other types, so a routine is never given an array of another
+        dtype, rank or contiguity than it was compiled for. Shapes are the caller's to check.
     reassociate : bool
         Sums may be taken in another order than written, so that they are vectorised. The order is the same in each run.
 
@@ -53,13 +53,12 @@ def routine(*signatures: str, reassociate: bool = False) -> Callable[[F], F]:
 def _typed(signature: str, dtype: str) -> str:
     """Write a dtype for T, and what R stands for as numba writes it."""
     for axes in range(1, _MAX_AXES + 1):
-        read_only = f"Array({dtype}, {axes}, 'C', readonly=True)"
+        read_only = f"Array({dtype}, {axes}, 'C', readonly=True, aligned=False)"
         signature = signature.replace(f"R[{':,' * (axes - 1)}::1]", read_only)
     return re.sub(r"\bT\b", dtype, signature)
 
 
 def same_floats(*arrays: Array | None) -> bool:
     """Return whether all arrays, those that are None aside, are of one dtype that routines are compiled for."""
-    given = [a for a in arrays if a is not None]
-    dtype = given[0].dtype
-    return dtype in (np.float32, np.float64) and all(a.dtype == dtype and a.flags.aligned for a in given)
+    given = [a.dtype for a in arrays if a is not None]
+    return given[0] in (np.float32, np.float64) and all(dtype == given[0] for dtype in given)
