@@ -20,7 +20,7 @@ def adam_update(
     return results
 
 
-@routine("void(T[::1], T[::1], T[::1], T[::1], T[::1], T[::1], T, T, T, T, T, T)")
+@routine("void(R[::1], R[::1], R[::1], T[::1], T[::1], T[::1], T, T, T, T, T, T)")
 def _adam_update(g, m, v, update, new_m, new_v, b1, rest1, b2, rest2, eps, scale):  # type: ignore[no-untyped-def]
     for i in range(len(g)):
         new_m[i] = b1 * m[i] + rest1 * g[i]
@@ -39,7 +39,7 @@ def momentum_update(g: Array, m: Array, momentum: Array, scale: Array, nesterov:
     return results
 
 
-@routine("void(T[::1], T[::1], T[::1], T[::1], T, T, boolean)")
+@routine("void(R[::1], R[::1], T[::1], T[::1], T, T, boolean)")
 def _momentum_update(g, m, update, new_m, momentum, scale, nesterov):  # type: ignore[no-untyped-def]
     for i in range(len(g)):
         new_m[i] = momentum * m[i] + g[i]
