@@ -4,11 +4,13 @@ VENV ?= .venv
 ARGS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help train test soak parity pretrained notebook bench lint mutants site dist clean
+.PHONY: help train test proof bounds soak parity pretrained notebook bench lint mutants site dist clean
 
 help:  ## Show this help
 	@echo "make train   train the default network on the digits; with options: make train ARGS=\"--epochs 10\""
 	@echo "make test    run the tests"
+	@echo "make proof   run the proof of the mathematics with compiled kernels, as make test does at its end"
+	@echo "make bounds  run the tests of compiled kernels with bounds checks"
 	@echo "make soak    kill training at 200 moments instead of 30, and check that resuming loses nothing"
 	@echo "make parity  compare operations, losses and optimizers with PyTorch, run in aeon and sktime (installs them: gigabytes)"
 	@echo "make pretrained  compare networks that others trained with onnxruntime (downloads them: 0.2 gigabytes)"
@@ -29,6 +31,24 @@ train: $(VENV)/cli.installed  ## Train the default network
 # once.
 test: $(VENV)/test.installed  ## Run the tests
 	@OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+	@test -n "$(findstring tests/,$(ARGS))" || $(MAKE) --no-print-directory proof
+
+# What computes arrays is tested once more with compiled kernels, where numba can be installed. They are compiled before,
+# and not in each process.
+PROOF = tests/kernels tests/ops tests/layers tests/losses tests/optim tests/onnx tests/test_data_parallel.py \
+	tests/test_derivatives.py tests/test_fusion.py tests/test_fusion_batch_norm.py tests/test_folding.py \
+	tests/test_gradients.py tests/test_inference.py tests/test_layer.py tests/test_models.py
+proof: $(VENV)/test.installed  ## Run the proof of the mathematics with compiled kernels
+	@if $(VENV)/bin/python -c "import numba, scipy"; then \
+		$(VENV)/bin/python -m funcnn compile --quiet && OPENBLAS_NUM_THREADS=1 FUNCNN_KERNELS=compiled \
+			$(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal $(PROOF); \
+	else echo "make proof: skipped, compiled kernels need numba and SciPy, which this Python lacks"; fi
+
+# A routine that leaves its arrays shows as an error here, elsewhere as other numbers or a crash.
+bounds: $(VENV)/test.installed  ## Run the tests of compiled kernels with bounds checks
+	@NUMBA_BOUNDSCHECK=1 $(VENV)/bin/python -m funcnn compile --quiet
+	@NUMBA_BOUNDSCHECK=1 OPENBLAS_NUM_THREADS=1 FUNCNN_KERNELS=compiled $(VENV)/bin/python -m pytest \
+		--numprocesses auto --dist worksteal tests/kernels $(ARGS)
 
 soak: $(VENV)/test.installed  ## Kill training many times
 	@FUNCNN_KILLS=200 $(VENV)/bin/python -m pytest tests/test_killed.py $(ARGS)

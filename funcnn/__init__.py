@@ -48,6 +48,7 @@ from funcnn import (
 from funcnn.combinators import frozen, graph, residual, serial
 from funcnn.gradients import value_and_grad
 from funcnn.kernels.conv.dispatch import exact
+from funcnn.kernels.selection import use_kernels
 from funcnn.layer import Layer
 
 __version__ = "0.2.0"
@@ -79,5 +80,6 @@ __all__ = [
     "testing",
     "training",
     "tree",
+    "use_kernels",
     "value_and_grad",
 ]

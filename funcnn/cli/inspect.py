@@ -16,6 +16,7 @@ from funcnn.cli.console import results_console
 from funcnn.cli.options import AsJson, ModelFile
 from funcnn.data import describe_shape
 from funcnn.history import json_line
+from funcnn.kernels import selection
 from funcnn.pictures.tables import Column, FoldingTable
 from funcnn.predictor import Predictor
 from funcnn.profiling import LayerTime, layer_times
@@ -34,7 +35,8 @@ def main(
     if as_json:
         record = {"model": trained.description["model"], "data": trained.description["data"]}
         record |= {"versions": trained.description.get("versions"), "history": trained.history}
-        print(json_line({**record, "batch_size": batch_size, "layers": layers, "weights": weights}))
+        timed_by = {"batch_size": batch_size, "kernels": selection.current()}
+        print(json_line({**record, **timed_by, "layers": layers, "weights": weights}))
         return
     console = results_console()
     show_origin(console, trained)
@@ -150,6 +152,8 @@ def show_layers(console: Console, layers: list[dict[str, Any]], batch_size: int)
         Column("share", [f"{(row['forward_us'] + row['backward_us']) / total_time:.1%}" for row in rows]),
     ]
     title = f"Layers: multiply-adds and output of one example; time of a training step on a batch of {batch_size}"
+    if selection.current() == "compiled":
+        title += ", with compiled kernels"
     console.print(Text(title, "bold"))
     console.print(FoldingTable("layer", [row["layer"] for row in rows], columns))
     console.print()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnn.kernels.updates import adam_update
 from funcnn.optim.optimizer import Optimizer, as_arrays, check_range, check_rate
 from funcnn.optim.per_array import recurrence, running
 from funcnn.optim.schedules import Schedule
@@ -108,21 +109,8 @@ def _adam(
         factors = as_arrays(b1, 1 - b1, b2, 1 - b2, eps * bias, -rate * bias / (1 - b1**t))
 
         def adam_step(m: Array, v: Array, g: Array) -> tuple[Any, ...]:
-            # The formula of `adam` with three new arrays in all: allocating memory takes longer than the arithmetic.
-            # -rate m' / (sqrt(v') + eps) is scale * m / (sqrt(v) + eps * bias), with bias = sqrt(1 - b2^t).
-            b1_, one_minus_b1, b2_, one_minus_b2, scaled_eps, scale = factors(m.dtype)
-            work = np.asarray(one_minus_b1 * g)
-            m = b1_ * m
-            m += work
-            np.multiply(g, g, out=work)
-            work *= one_minus_b2
-            v = b2_ * v
-            v += work
-            np.sqrt(v, out=work)
-            work += scaled_eps
-            np.divide(m, work, out=work)
-            work *= scale
-            return work, m, v
+            # -rate m' / (sqrt(v') + eps) is scale * m / (sqrt(v) + eps * bias), with bias = sqrt(1 - b2^t)
+            return adam_update(g, m, v, *factors(m.dtype))
 
         return adam_step
 

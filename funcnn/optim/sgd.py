@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import numpy as np
 
 from funcnn import tree
-from funcnn.optim.optimizer import Optimizer, check_range, check_rate, current_rate, next_rate, rate_state, scaled
+from funcnn.kernels.updates import momentum_update
+from funcnn.optim.optimizer import (
+    Optimizer,
+    as_arrays,
+    check_range,
+    check_rate,
+    current_rate,
+    next_rate,
+    rate_state,
+    scaled,
+)
 from funcnn.optim.per_array import flushed
 from funcnn.optim.schedules import Schedule
 from funcnn.optim.weight_decay import add_params
@@ -68,10 +80,11 @@ def sgd(
             return scaled(-rate, grads), new_state
         if dampening and opt_state["step"] > 0:
             grads = tree.map(lambda g: (1 - dampening) * g, grads)
-        means = tree.map(lambda m, g: momentum * m + g, opt_state["momentum"], grads)
-        new_state["momentum"] = flushed(means, int(new_state["step"]))
-        if nesterov:
-            return tree.map(lambda g, m: -rate * (g + momentum * m), grads, new_state["momentum"]), new_state
-        return scaled(-rate, new_state["momentum"]), new_state
+        numbers = as_arrays(momentum, -rate)
+        results = tree.map(
+            lambda m, g: momentum_update(g, m, *numbers(m.dtype), nesterov), opt_state["momentum"], grads
+        )
+        new_state["momentum"] = flushed(tree.map(itemgetter(1), results), int(new_state["step"]))
+        return tree.map(itemgetter(0), results), new_state
 
     return Optimizer(init, update, "sgd", fresh=True)

@@ -33,6 +33,7 @@ from bench.sweep import measure_sweep
 from funcnn.cli.console import UsageError, results_console
 from funcnn.cli.outputs import check_outputs
 from funcnn.files import check_writable, write_atomic
+from funcnn.kernels.compilation import compile_all
 
 PROGRAM = ".venv/bin/python scripts/bench"
 
@@ -195,6 +196,8 @@ def measure_jobs(
 ) -> dict[str, dict[Framework, Outcome]]:
     """Measure the jobs one after the other and print a table of each; return the outcomes."""
     frameworks = list(dict.fromkeys(frameworks))
+    if Framework.funcnn_fast in frameworks and is_installed(Framework.funcnn_fast):
+        compile_all()
     results: dict[str, dict[Framework, Outcome]] = {}
     for name in measurements(chosen):
         able = [f for f in frameworks if does(f, name)]

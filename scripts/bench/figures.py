@@ -28,7 +28,7 @@ def circumstances(command: str) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """Return the processor, the number of cores, the operating system and the versions of the packages."""
     versions = {"python": platform.python_version(), "funcnn": funcnn.__version__}
-    for package in ("numpy", "torch", "jax", "jaxlib", "onnxruntime"):
+    for package in ("numpy", "numba", "torch", "jax", "jaxlib", "onnxruntime"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return {

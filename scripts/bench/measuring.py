@@ -31,6 +31,7 @@ class Framework(StrEnum):
     """Values of --framework."""
 
     funcnn = "funcnn"
+    funcnn_fast = "funcnn-fast"
     torch = "torch"
     torch_channels_last = "torch-channels-last"
     torch_compile = "torch-compile"
@@ -40,6 +41,7 @@ class Framework(StrEnum):
 
 PACKAGES = {
     Framework.funcnn: "numpy",
+    Framework.funcnn_fast: "numba",
     Framework.torch: "torch",
     Framework.torch_channels_last: "torch",
     Framework.torch_compile: "torch",
@@ -112,10 +114,11 @@ def worker_command(cores: str, framework: Framework, *arguments: str) -> list[st
     return [sys.executable, "-P", "-m", "bench.worker", cores, framework, *arguments]
 
 
-def worker_environment() -> dict[str, str]:
-    """Return the environment in which a worker finds this package."""
+def worker_environment(framework: Framework) -> dict[str, str]:
+    """Return the environment in which a worker finds this package, and funcnn the kernels that its name says."""
     path = filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")])
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    kernels = "auto" if framework is Framework.funcnn_fast else "numpy"
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "FUNCNN_KERNELS": kernels}
 
 
 @contextmanager
@@ -129,7 +132,7 @@ def worker(framework: Framework, cores: str) -> Iterator[Callable[[Any], Any]]:
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             worker_command(cores, framework, "serve", str(of_worker.fileno())),
-            env=worker_environment(),
+            env=worker_environment(framework),
             pass_fds=[of_worker.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -276,7 +279,7 @@ def cold_start(framework: Framework, seed: int, cores: str) -> tuple[float, int]
         start = time.perf_counter()
         process = subprocess.Popen(
             worker_command(cores, framework, "cold", str(seed), folder),
-            env=worker_environment(),
+            env=worker_environment(framework),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -15,8 +15,9 @@ from bench.report import COLD_START
 LABELS = {
     "processor": "processor", "cores": "cores", "system": "system", "blas": "BLAS of NumPy", "python": "Python",
     "funcnn": "funcnn", "numpy": "NumPy", "torch": "PyTorch", "jax": "JAX",
-    "jaxlib": "jaxlib", "onnxruntime": "onnxruntime",
+    "jaxlib": "jaxlib", "onnxruntime": "onnxruntime", "numba": "numba",
 }  # fmt: skip
+FAST = "funcnn-fast"
 
 
 def page(files: Sequence[dict[str, Any]]) -> str:
@@ -53,10 +54,16 @@ def of_jobs(figures: dict[str, Any]) -> Iterator[str]:
         "*Quartiles* are of all rounds; *process medians* are the lowest and the highest median of a process."
     )
     yield from _circumstances(figures)
-    rows = [row for name, outcomes in measured.items() if (row := _summary_row(name, outcomes))]
+    fast_measured = any(FAST in outcomes for outcomes in measured.values())
+    rows = [row for name, outcomes in measured.items() if (row := _summary_row(name, outcomes, fast_measured))]
     if rows:
         yield from ("", "### Summary", "", "Median times; a ratio above 1 means that funcnn is the fastest.", "")
-        yield from table(("job", "unit", "funcnn", "fastest other", "its time", "its time / funcnn's"), rows)
+        heads = ["job", "unit", "funcnn", "fastest other", "its time", "its time / funcnn's"]
+        if fast_measured:
+            heads[3:3] = [FAST]
+            heads.append(f"/ {FAST}'s")
+            yield from (f"*{FAST}* is funcnn with compiled kernels, the extra `fast`.", "")
+        yield from table(heads, rows)
     for name, outcomes in measured.items():
         yield from ("", f"### {name}", "", _description(name), "")
         yield from _job_table(name, outcomes)
@@ -83,14 +90,19 @@ def _time(name: str, us: float) -> str:
     return f"{us / 1e6:.2f}" if name == COLD_START else f"{us:,.0f}"
 
 
-def _summary_row(name: str, outcomes: dict[str, Any]) -> list[str] | None:
+def _summary_row(name: str, outcomes: dict[str, Any], fast_measured: bool) -> list[str] | None:
     others = {f: one for f, one in outcomes.items() if one.get("times_funcnn")}
+    fast = others.pop(FAST, None)
     if not others:
         return None
     fastest = min(others, key=lambda f: others[f]["times_funcnn"])
     own, its = (_time(name, outcomes[f]["median_us"]) for f in ("funcnn", fastest))
     unit = "s" if name == COLD_START else "µs"
-    return [name, unit, own, fastest, its, f"{others[fastest]['times_funcnn']:.2f}"]
+    row = [name, unit, own, fastest, its, f"{others[fastest]['times_funcnn']:.2f}"]
+    if fast_measured:
+        row[3:3] = [_time(name, fast["median_us"]) if fast else ""]
+        row.append(f"{others[fastest]['times_funcnn'] / fast['times_funcnn']:.2f}" if fast else "")
+    return row
 
 
 def _job_table(name: str, outcomes: dict[str, Any]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bench import jobs
 from bench.frameworks.with_funcnn import make_model, make_optimizer
-from bench.measuring import worker_environment
+from bench.measuring import Framework, worker_environment
 from funcnn import gradients, keys, losses, optim
 from funcnn.cli import jobs as launching
 from funcnn.data_parallel import over_ranks
@@ -80,7 +80,7 @@ def _measure(name: str, ranks: int, threads: int, rounds: int, seconds: float) -
     command = [sys.executable, "-m", "bench.ranks", name, str(threads), str(seconds), str(rounds)]
     if ranks > 1:
         command = [launching.mpiexec(), "-n", str(ranks), sys.executable, "-m", "mpi4py", *command[1:]]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, env=worker_environment())
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=worker_environment(Framework.funcnn))
     if run.returncode:
         raise ValueError(f"{ranks} ranks ({name}): {run.stderr.strip().splitlines()[-1:]}")
     found: dict[str, float] = json.loads(run.stdout)

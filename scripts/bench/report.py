@@ -47,15 +47,25 @@ def _time(seconds: float, cold: bool) -> str:
 def show_summary(console: Console, results: dict[str, dict[Framework, Outcome]]) -> None:
     """Print for each job the times of funcnn and of the fastest other framework."""
     rows = []
+    fast_measured = any(Framework.funcnn_fast in times_funcnn(outcomes) for outcomes in results.values())
     for name, outcomes in results.items():
         ratios, cold = times_funcnn(outcomes), name == COLD_START
+        fast = ratios.pop(Framework.funcnn_fast, None)
         if ratios:
             other = min(ratios, key=lambda f: ratios[f])
             own, its = (_time(outcomes[f].median(), cold) for f in (Framework.funcnn, other))
-            rows.append((name, own, other, its, f"{ratios[other]:.2f}"))
+            row = [name, own, other, its, f"{ratios[other]:.2f}"]
+            if fast_measured:
+                row[2:2] = [_time(outcomes[Framework.funcnn_fast].median(), cold) if fast else ""]
+                row.append(f"{ratios[other] / fast:.2f}" if fast else "")
+            rows.append(tuple(row))
     if rows:
+        heads = ["job", "funcnn", "fastest other", "its time", "its time / funcnn's"]
+        if fast_measured:
+            heads[2:2] = ["funcnn-fast"]
+            heads.append("/ funcnn-fast's")
         console.print("Medians; above 1, funcnn is the fastest", style="bold")
-        console.print(table(("job", "funcnn", "fastest other", "its time", "its time / funcnn's"), rows))
+        console.print(table(tuple(heads), rows))
 
 
 @contextmanager

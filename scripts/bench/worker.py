@@ -18,6 +18,7 @@ from typing import Any
 
 MODULES = {
     "funcnn": "with_funcnn",
+    "funcnn-fast": "with_funcnn",
     "torch": "with_torch",
     "torch-channels-last": "with_torch",
     "torch-compile": "with_torch",
@@ -59,6 +60,11 @@ def load_function(framework: str, name: str) -> Any:
         import torch
 
         return partial(function, memory_format=torch.channels_last)
+    if framework == "funcnn-fast" and name == "make_run":
+        from funcnn.kernels.selection import current, use_kernels
+
+        with use_kernels("compiled"):  # an error if they cannot be loaded, and not NumPy's times
+            assert current() == "compiled"
     return partial(function, compiled=True) if framework == "torch-compile" else function
 
 

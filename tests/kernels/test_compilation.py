@@ -16,6 +16,7 @@ pytest.importorskip("numba", reason="the extra fast is not installed")
 def caches(tmp_path, monkeypatch):
     """A folder of caches of its own, and two modules that take no time to compile."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "caches"))
+    monkeypatch.delenv("NUMBA_BOUNDSCHECK", raising=False)
     monkeypatch.setattr(compilation, "_names", lambda: ["colorsys", "stringprep"])
     compilation.folder.cache_clear()
     yield tmp_path / "caches" / "funcnn"

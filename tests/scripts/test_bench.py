@@ -106,10 +106,10 @@ def test_prediction_is_four_measurements(app):
 def test_a_framework_that_is_not_installed_is_named_and_the_others_are_measured(app, monkeypatch, capsys):
     monkeypatch.setattr(app, "is_installed", lambda framework: framework is app.Framework.funcnn)
     app.main(job=[app.JobName.seed], rounds=1, processes=1, seconds_per_round=0.005)
-    rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[3:8]]
+    rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[3:9]]
     assert rows[0][0] == "funcnn" and rows[0][1][0].isdigit()
     assert [(name, status.strip()) for name, status in rows[1:]] == [
-        (name, "not installed") for name in ("torch", "torch-channels-last", "torch-compile", "jax")
+        (name, "not installed") for name in ("funcnn-fast", "torch", "torch-channels-last", "torch-compile", "jax")
     ]
 
 
@@ -417,6 +417,37 @@ def test_a_page_shows_each_jobs_median_and_spread_and_how_to_measure_again(page)
     assert ["processor", r"A \| B"] in rows and ["date", "2026-11-27"] in rows and ["NumPy", "2.4"] in rows
     assert f"```sh\n{JOBS['command']}\n```\n" in text
     assert "training step" in text and "64 images of 8x8x1" in text
+
+
+FAST = {
+    "status": "ok", "median_us": 625.0, "best_us": 600.0, "times_funcnn": 0.5, "rounds_us": [[600.0, 650.0]],
+    "peak_bytes": [300_000_000],
+}  # fmt: skip
+
+
+def test_a_page_compares_others_with_compiled_kernels_as_well(page):
+    seed = JOBS["jobs"]["seed"] | {"funcnn-fast": FAST}
+    rows = rows_of(page([JOBS | {"jobs": JOBS["jobs"] | {"seed": seed}}]))
+    assert ["seed", "µs", "1,250", "625", "torch", "2,500", "2.00", "4.00"] in rows
+    assert ["funcnn-fast", "625", "612 to 638", "625 to 625", "600", "0.50", "300"] in rows
+
+
+def test_the_summary_compares_others_with_compiled_kernels_as_well(measuring, scripts, capsys):
+    report, frameworks = scripts("bench.report"), measuring.Framework
+    outcomes = {
+        frameworks.funcnn: measuring.Outcome("ok", "", [[4.0]]),
+        frameworks.funcnn_fast: measuring.Outcome("ok", "", [[2.0]]),
+        frameworks.torch: measuring.Outcome("ok", "", [[6.0]]),
+    }
+    report.show_summary(results_console(), {"cold start": outcomes})
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.split() == ["cold", "start", "4.00", "2.00", "torch", "6.00", "1.50", "3.00"]
+
+
+def test_each_name_of_funcnn_has_its_kernels(measuring):
+    frameworks = measuring.Framework
+    assert measuring.worker_environment(frameworks.funcnn)["FUNCNN_KERNELS"] == "numpy"
+    assert measuring.worker_environment(frameworks.funcnn_fast)["FUNCNN_KERNELS"] == "auto"
 
 
 def test_all_tables_of_a_page_are_rectangular_and_sections_are_in_the_order_of_the_files(page):
