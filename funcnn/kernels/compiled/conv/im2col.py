@@ -6,14 +6,13 @@ A block of outputs is finished while its numbers are in the cache. A window that
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numba import njit
 
 from funcnn.blas import one_thread
 from funcnn.kernels.compiled.blas import GEMM, gemm
-from funcnn.kernels.compiled.conv.volumes import as_volume, bias_or_zeros, tap_ranges, volume_geometry
+from funcnn.kernels.compiled.conv.volumes import as_volume, bias_or_zeros, tap_ranges, volume_geometry, writable
 from funcnn.kernels.compiled.routines import routine, same_floats
 from funcnn.kernels.compiled.vectors import LANES, load, splat, store
 from funcnn.kernels.geometry import Geometry
@@ -31,18 +30,7 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
     if groups > 1 or g.dilation[-1] > 1 or not same_floats(x, w, b):
         return NotImplemented
     y = np.empty((len(x), *g.out, w.shape[-1]), x.dtype)
-    rows, depth, out_channels = math.prod(y.shape[:-1]), math.prod(w.shape[:-1]), w.shape[-1]
-    block = _rows_of_block(rows, depth, out_channels, x.itemsize)
-    matrix, outputs = np.ascontiguousarray(w).reshape(depth, out_channels), y.reshape(rows, out_channels)
-    finish = (bias_or_zeros(b, out_channels, x.dtype), b is not None, relu)
-    with one_thread:
-        if _single_positions(g):
-            positions = np.ascontiguousarray(x).reshape(rows, depth)
-            _multiply(GEMM[x.dtype], positions, matrix, *finish, block, outputs)
-        else:
-            geometry = _geometry(g)
-            windows = _windows(block, depth, x.dtype)
-            _correlate(GEMM[x.dtype], as_volume(x), matrix, *finish, *geometry, LANES[x.dtype], windows, outputs)
+    _call(x, writable(w), y, g, bias_or_zeros(b, w.shape[-1], x.dtype), b is not None, relu, adjoint=False)
     return y
 
 
@@ -51,26 +39,28 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     if groups > 1 or g.dilation[-1] > 1 or not same_floats(x, dy):
         return NotImplemented
     dw = np.zeros((*g.window, x.shape[-1], dy.shape[-1]), x.dtype)
-    rows, depth, out_channels = math.prod(dy.shape[:-1]), math.prod(dw.shape[:-1]), dy.shape[-1]
-    block = _rows_of_block(rows, depth, out_channels, x.itemsize)
-    dy, total = np.ascontiguousarray(dy).reshape(rows, out_channels), dw.reshape(depth, out_channels)
-    with one_thread:
-        if _single_positions(g):
-            _add_products(GEMM[x.dtype], np.ascontiguousarray(x).reshape(rows, depth), dy, block, total)
-        else:
-            geometry = _geometry(g)
-            windows = _windows(block, depth, x.dtype)
-            _correlate_adjoint_w(GEMM[x.dtype], as_volume(x), dy, *geometry, LANES[x.dtype], windows, total)
+    _call(x, dw, writable(dy), g, bias_or_zeros(None, 0, x.dtype), False, False, adjoint=True)
     return dw
+
+
+def _call(x: Array, w: Array, y: Array, g: Geometry, b: Array, biased: bool, relu: bool, *, adjoint: bool) -> None:
+    rows, depth, out_channels = math.prod(y.shape[:-1]), math.prod(w.shape[:-1]), w.shape[-1]
+    block = _rows_of_block(rows, depth, out_channels, x.itemsize)
+    if _single_positions(g):
+        x, windows = x.reshape(1, 1, 1, rows, depth), np.empty((0, depth), x.dtype)
+    else:  # a last row for a vector's numbers in excess
+        windows = np.empty((block + -(-LANES[x.dtype] // max(depth, 1)), depth), x.dtype)
+    out = np.array((1,) * (3 - len(g.out)) + g.out)
+    with one_thread:
+        _correlate(
+            GEMM[x.dtype], as_volume(x), w.reshape(depth, out_channels), b, biased, relu, adjoint, volume_geometry(g),
+            tap_ranges(g), out, LANES[x.dtype], block, windows, y.reshape(rows, out_channels),
+        )  # fmt: skip
 
 
 def _single_positions(g: Geometry) -> bool:
     """Return whether each window is one position, and all positions are windows."""
     return all(k == s == 1 for k, s in zip(g.window, g.stride, strict=True)) and not any(map(any, g.padding))
-
-
-def _geometry(g: Geometry) -> tuple[Array, Array, Array]:
-    return volume_geometry(g), tap_ranges(g), np.array((1,) * (3 - len(g.out)) + g.out)
 
 
 def _rows_of_block(rows: int, depth: int, width: int, itemsize: int) -> int:
@@ -82,11 +72,6 @@ def _rows_of_block(rows: int, depth: int, width: int, itemsize: int) -> int:
     most = max(_FEWEST_ROWS, min(in_cache, small if small >= _FEWEST_ROWS else rows)) // _MULTIPLE * _MULTIPLE
     blocks = -(-rows // most)
     return min(rows, -(-rows // (blocks * _MULTIPLE)) * _MULTIPLE)
-
-
-def _windows(rows: int, depth: int, dtype: np.dtype[Any]) -> Array:
-    """Return the memory for the windows of a block, and at the end for the last vector's numbers in excess."""
-    return np.empty((rows + -(-LANES[dtype] // max(depth, 1)), depth), dtype)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -156,42 +141,31 @@ def _finish(y, b, biased, relu):  # type: ignore[no-untyped-def]
             numbers[i] = zero if numbers[i] <= 0 else numbers[i]
 
 
-@routine("void(intp, R[:,::1], R[:,::1], R[::1], b1, b1, i8, T[:,::1])")
-def _multiply(address: int, x: Array, w: Array, b: Array, biased: bool, relu: bool, block: int, y: Array) -> None:
-    for first in range(0, len(y), block):
-        end = min(first + block, len(y))
-        gemm(address, x[first:end], False, w, False, 0, y[first:end])
-        _finish(y[first:end], b, biased, relu)
+@njit(nogil=True, error_model="numpy")
+def _multiply(address, rows, w, outputs, adjoint):  # type: ignore[no-untyped-def]
+    if adjoint:
+        gemm(address, rows, True, outputs, False, 1, w)
+    else:
+        gemm(address, rows, False, w, False, 0, outputs)
 
 
-@routine("void(intp, R[:,:,:,:,::1], R[:,::1], R[::1], b1, b1, i8[:,::1], i8[:,::1], i8[::1], i8, T[:,::1], T[:,::1])")
+@routine(
+    "void(intp, R[:,:,:,:,::1], T[:,::1], R[::1], b1, b1, b1, i8[:,::1], i8[:,::1], i8[::1], i8, i8, T[:,::1],"
+    "T[:,::1])"
+)
 def _correlate(
-    address: int, x: Array, w: Array, b: Array, biased: bool, relu: bool, g: Array, ranges: Array, out: Array, lanes: int,
-    windows: Array, y: Array,
+    address: int, x: Array, w: Array, b: Array, biased: bool, relu: bool, adjoint: bool, g: Array, ranges: Array,
+    out: Array, lanes: int, block: int, windows: Array, y: Array,
 ) -> None:  # fmt: skip
+    """Write the outputs y of x and w; if ``adjoint``, add to w what it is multiplied by times y."""
     runs = np.empty(g[0, 1] * g[1, 1], np.int64)
-    block = len(windows) - (lanes + len(w) - 1) // max(len(w), 1)
+    positions = x.reshape(-1, x.shape[4])
     for first in range(0, len(y), block):
-        end = min(first + block, len(y))
-        _gather(x, g, ranges, out, first, end - first, runs, lanes, windows)
-        gemm(address, windows[: end - first], False, w, False, 0, y[first:end])
-        _finish(y[first:end], b, biased, relu)
-
-
-@routine("void(intp, R[:,::1], R[:,::1], i8, T[:,::1])")
-def _add_products(address: int, x: Array, dy: Array, block: int, dw: Array) -> None:
-    for first in range(0, len(dy), block):
-        end = min(first + block, len(dy))
-        gemm(address, x[first:end], True, dy[first:end], False, 1, dw)
-
-
-@routine("void(intp, R[:,:,:,:,::1], R[:,::1], i8[:,::1], i8[:,::1], i8[::1], i8, T[:,::1], T[:,::1])")
-def _correlate_adjoint_w(
-    address: int, x: Array, dy: Array, g: Array, ranges: Array, out: Array, lanes: int, windows: Array, dw: Array
-) -> None:
-    runs = np.empty(g[0, 1] * g[1, 1], np.int64)
-    block = len(windows) - (lanes + len(dw) - 1) // max(len(dw), 1)
-    for first in range(0, len(dy), block):
-        end = min(first + block, len(dy))
-        _gather(x, g, ranges, out, first, end - first, runs, lanes, windows)
-        gemm(address, windows[: end - first], True, dy[first:end], False, 1, dw)
+        outputs = y[first : first + block]
+        if len(windows) > 0:
+            _gather(x, g, ranges, out, first, len(outputs), runs, lanes, windows)
+            _multiply(address, windows[: len(outputs)], w, outputs, adjoint)
+        else:
+            _multiply(address, positions[first : first + block], w, outputs, adjoint)
+        if not adjoint:
+            _finish(outputs, b, biased, relu)

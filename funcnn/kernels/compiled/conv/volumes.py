@@ -42,3 +42,8 @@ def tap_ranges(g: Geometry) -> Array:
         ends = [min(window, max(first, -((start - size) // dilation))) for start, first in zip(starts, firsts, strict=True)]
         ranges.append(list(zip(starts, firsts, ends, strict=True)))
     return np.array([one for axis in ranges for one in axis]).reshape(-1, 3)
+
+
+def writable(a: Array) -> Array:
+    """Return a contiguous array that may be written to: ``a`` or a copy. Numba takes no other for some arguments."""
+    return np.require(a, requirements=("C", "W"))
