@@ -19,6 +19,8 @@ from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
 _SMALL_PRODUCT = 1_000_000  # multiply-adds: OpenBLAS has a faster routine for products up to about this size
+_LARGE_WEIGHTS = 1 << 18  # numbers: from here on, NumPy's BLAS is faster than SciPy's where there are ...
+_FEW_OUTPUTS = 512  # ... fewer outputs than these
 _FEWEST_ROWS = 48  # of a small product: with fewer rows than these, it is not faster
 _MULTIPLE = 16  # rows of which the products leave none over
 _BLOCK_BYTES = 1 << 19  # of a block's windows, which are to stay in a core's cache; more for weights larger than that ...
@@ -30,6 +32,8 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
     if groups > 1 or g.dilation[-1] > 1 or not same_floats(x, w, b):
         return NotImplemented
     y = np.empty((len(x), *g.out, w.shape[-1]), x.dtype)
+    if w.size >= _LARGE_WEIGHTS and y.size < _FEW_OUTPUTS * w.shape[-1]:
+        return NotImplemented
     _call(x, writable(w), y, g, bias_or_zeros(b, w.shape[-1], x.dtype), b is not None, relu, adjoint=False)
     return y
 
@@ -70,8 +74,7 @@ def _rows_of_block(rows: int, depth: int, width: int, itemsize: int) -> int:
     small = _SMALL_PRODUCT // (depth * width)
     in_cache = min(max(_BLOCK_BYTES, depth * width * itemsize), _LARGE_BLOCK_BYTES) // (depth * itemsize)
     most = max(_FEWEST_ROWS, min(in_cache, small if small >= _FEWEST_ROWS else rows)) // _MULTIPLE * _MULTIPLE
-    blocks = -(-rows // most)
-    return min(rows, -(-rows // (blocks * _MULTIPLE)) * _MULTIPLE)
+    return rows if rows < most + _MULTIPLE else -(-rows // (-(-rows // most) * _MULTIPLE)) * _MULTIPLE
 
 
 @njit(nogil=True, error_model="numpy")
