@@ -4,6 +4,9 @@
 for each chain of layers whose outputs nothing else reads. Most segments are a single layer.
 Patterns of layers, recognised by their ops, become a fused segment:
 
+- A convolution or dense layer followed by ReLU, unless max pooling follows. ReLU is applied to the outputs while they
+  are in the cache, or in place, so that one array less is kept for the VJP, which is that of the first layer at
+  dy where y > 0.
 - ReLU followed by max pooling. The maximum of max(x, 0) is max(maximum, 0), so pooling is computed first, and ReLU on
   its smaller output. The VJP is the same: where the maximum is above 0, its position is the same in x and in max(x, 0);
   elsewhere the gradient is 0.
@@ -35,6 +38,8 @@ from funcnn.kernels.geometry import geometry, to_tuple
 from funcnn.kernels.rectifier import rectify, rectify_adjoint
 from funcnn.keys import Key, fold_in
 from funcnn.layer import LOCATED, Layer, OpForward, add_location, op_and_options, pull_back
+from funcnn.ops.conv import conv_and_relu, depthwise_conv, depthwise_conv_and_relu
+from funcnn.ops.dense import dense_and_relu
 from funcnn.ops.normalization import fused_batch_norm
 from funcnn.tree import Array, Tree
 
@@ -43,6 +48,13 @@ __all__ = ["Segment", "segments"]
 # Entries of x: up to here, the checks of the fused convolution cost more time than fusion saves.
 # ``scripts/bench --job seed`` measures it again.
 _MIN_FUSED_SIZE = 1024
+
+# Linear ops, and what computes them with the ReLU of their output.
+WITH_RELU: dict[Any, Callable[..., Any]] = {
+    ops.conv: conv_and_relu,
+    depthwise_conv: depthwise_conv_and_relu,
+    ops.dense: dense_and_relu,
+}
 
 # ``fused(params, x, state, train) -> (y, vjp, state)`` gets the combinator's params and state. It returns None where
 # the first layer has to be computed alone. ``vjp(dy, input_gradient) -> (dparams, dx)``; dparams and the new state have
@@ -185,6 +197,8 @@ def match_fused(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Fus
     layer_ops, options = [op for op, _ in pairs], [options for _, options in pairs]
     if layer_ops[:2] == [ops.relu, ops.max_pool]:
         return 2, _relu_max_pool(names[0], names[1], options[1])
+    if layer_ops[0] in WITH_RELU and layer_ops[1:2] == [ops.relu] and layer_ops[2:] != [ops.max_pool]:
+        return 2, _linear_relu(names[0], names[1], WITH_RELU[layer_ops[0]], options[0])
     is_norm = layer_ops[:1] == [ops.batch_norm] and options[0]["stats"] is None
     if layer_ops[1:2] != [ops.max_pool] and layer_ops[1:] != [ops.relu, ops.max_pool]:
         if is_norm and layer_ops[1:2] == [ops.relu]:
@@ -237,6 +251,25 @@ def _rectified_in_place(y: Array, last_op: str, *, with_relu: bool) -> Callable[
         return dy if relu_output is None else rectify_adjoint(relu_output, dy)
 
     return last_vjp
+
+
+def _linear_relu(linear: str, relu: str, op: Callable[..., Any], options: Mapping[str, Any]) -> Fused:
+    def fused(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, FusedVjp, Tree] | None:
+        if not (is_empty(state[linear]) and is_empty(params[relu]) and is_empty(state[relu])):
+            return None
+        try:
+            y, vjp = op(params[linear], x, **options)
+        except LOCATED as error:
+            add_location(error, linear)
+            raise
+
+        def linear_relu_vjp(dy: Any, input_gradient: bool) -> tuple[Tree, Array | None]:
+            dparams, dx = vjp(dy, input_gradient=input_gradient)
+            return {linear: dparams, relu: {}}, dx
+
+        return y, linear_relu_vjp, {linear: {}, relu: {}}
+
+    return fused
 
 
 def _relu_max_pool(relu: str, pool: str, options: Mapping[str, Any]) -> Fused:

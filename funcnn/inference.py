@@ -4,7 +4,7 @@ A convolution or dense layer is one step together with the layers after it that 
 
 - Batch normalisation by the running statistics is factor y + shift. It is folded into the weights, unless these are
   more than the outputs: then it is applied to the output, in place.
-- ReLU is applied in place.
+- ReLU is applied to the outputs while they are in the cache, or in place.
 - Max pooling comes before the bias and ReLU, as max(y + b) = max(y) + b, which leaves these fewer numbers. Where it is
   fused with the convolution in training (`funcnn.fusion`), it is here, too, also after batch normalisation.
 
@@ -22,22 +22,19 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from funcnn import ops
-from funcnn.fusion import Fused, is_empty, match_fused
+from funcnn.fusion import WITH_RELU, Fused, is_empty, match_fused
 from funcnn.initializers import zeros
 from funcnn.kernels.bias import add_bias
 from funcnn.kernels.channels import normalization_affine
 from funcnn.kernels.rectifier import rectify
 from funcnn.keys import Key
 from funcnn.layer import LOCATED, Layer, OpForward, add_location, op_and_options, parametric
-from funcnn.ops.conv import depthwise_conv
 from funcnn.tree import Array, Tree
 
 __all__ = ["Step", "steps"]
 
 # ``step(params, x, state) -> y`` gets the combinator's params and state.
 Step: TypeAlias = Callable[[Tree, Any, Tree], Array]
-
-_LINEAR = (ops.conv, depthwise_conv, ops.dense)
 
 # Weights of each output channel for each position of x: up to so many, scaling the weights costs less than scaling the
 # output. `funcnn.training.predict` on one image of 224x224 by `funcnn.models.resnet` measures it again.
@@ -67,7 +64,7 @@ def steps(names: Sequence[str], layers: Sequence[Layer]) -> tuple[Step, ...]:
     found: list[Step] = []
     i = 0
     while i < len(layers):
-        if op_and_options(layers[i])[0] in _LINEAR:
+        if op_and_options(layers[i])[0] in WITH_RELU:
             length, step = _linear(names[i:], layers[i:])
         else:
             length, fused = match_fused(names[i : i + 3], layers[i : i + 3])
@@ -138,7 +135,7 @@ def _linear(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Step]:
     end += int(with_relu) + int(pool is not None)
     passive = [other for other in names[1:end] if other != norm]
     one_by_one = _one_by_one(names[:end], layers[:end])
-    op, options = pairs[0][0], {**pairs[0][1], "bias": False}
+    op, with_relu_op, options = pairs[0][0], WITH_RELU[pairs[0][0]], {**pairs[0][1], "bias": False}
     leaves = ("w", "b") if pairs[0][1]["bias"] else ("w",)
     assert op is not None
 
@@ -173,6 +170,10 @@ def _linear(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Step]:
                 return y_and_vjp[0]
         at = name
         try:
+            if factor is None and pool is None:
+                with_b = {"w": w} if b is None else {"w": w, "b": b}
+                rectified: Array = with_relu_op(with_b, x, **{**options, "bias": b is not None}, relu=with_relu)[0]
+                return rectified
             y: Array = op({"w": w}, x, **options)[0]
             if factor is not None:
                 y *= factor

@@ -10,7 +10,8 @@ from funcnn.combinators import map_layers, serial
 from funcnn.kernels.conv import conv_pool
 from funcnn.kernels.conv.dispatch import correlate
 from funcnn.kernels.geometry import geometry
-from funcnn.layers import avg_pool, conv2d, dense, flatten, max_pool, relu, tanh
+from funcnn.layer import op_and_options
+from funcnn.layers import avg_pool, conv2d, dense, depthwise_conv2d, flatten, max_pool, relu, tanh
 
 
 def unfused(model):
@@ -213,8 +214,40 @@ def test_any_layout_and_nothing_is_written(layout, channels, dtype):
         serial(conv2d(4, 3)._replace(forward=avg_pool(2).forward), max_pool(2)),
     ],
 )
-def test_what_is_not_fused(model):
-    assert segments_of(model)[0].fused is None
+def test_what_is_not_fused_with_pooling(model):
+    # a convolution and a ReLU are fused all the same
+    assert segments_of(model)[0].names == (("0_conv2d", "1_relu") if relu_comes_second(model) else ("0_conv2d",))
+
+
+def relu_comes_second(model):
+    return op_and_options(model.children[1])[0] is ops.relu
+
+
+LINEAR = {
+    "convolution": (conv2d(6, 3, stride=2), (9, 8, 3)),
+    "convolution without bias": (conv2d(5, (3, 1), padding=1, bias=False), (6, 7, 4)),
+    "depthwise convolution": (depthwise_conv2d(3), (6, 6, 5)),
+    "dense": (dense(7), (5,)),
+    "dense without bias": (dense(7, bias=False), (3, 5)),
+}
+
+
+@pytest.mark.parametrize("case", LINEAR)
+def test_linear_layer_and_relu(case):
+    layer, in_shape = LINEAR[case]
+    model = serial(layer, relu())
+    for dtype, tolerance in ((np.float64, 1e-11), (np.float32, 2e-5)):
+        compare(model, in_shape, 4, dtype, tolerance)
+    params, state = prepared(model, in_shape, np.float64)
+    x = normal(2, *in_shape).astype(np.complex128)
+    y, vjp, _ = model.forward(params, x, state, train=True)
+    assert np.array_equal(y, unfused(model).forward(params, x, state, train=True)[0])
+    with pytest.raises(ValueError, match="relu_vjp: dy") as caught:
+        vjp(y[:1])
+    assert caught.value.__notes__ == ["in layer 1_relu"]
+    x = np.full_like(x.real, np.nan)
+    y, vjp, _ = model.forward(params, x, state, train=True)
+    assert np.isnan(y).any() and not vjp(np.where(np.isnan(y), 1.0, 0.0))[1].any()  # no gradient where y is not above 0
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.complex64, np.complex128])

@@ -19,6 +19,7 @@ from funcnn.kernels.conv.dispatch import (
     preference,
 )
 from funcnn.kernels.geometry import Geometry, Padding, PerAxis, cached_by_shapes, geometry, transposed_geometry
+from funcnn.kernels.rectifier import rectify_adjoint
 from funcnn.tree import Array, Tree
 
 
@@ -110,17 +111,38 @@ def conv(
     >>> conv(depthwise, np.ones((1, 8, 8, 3)), groups=3)[0].shape
     (1, 6, 6, 6)
     """
+    return conv_and_relu(
+        params, x, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias, method=method,
+        relu=False,
+    )  # fmt: skip
+
+
+def conv_and_relu(
+    params: Tree,
+    x: Array,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    bias: bool = True,
+    method: str = "auto",
+    relu: bool = True,
+) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
+    """`conv`, and with ``relu`` the ReLU of its output: the numbers are rectified before another pass over memory."""
     w, b = checks.weights_and_bias("conv", params, bias)
     x = checks.floating("conv: x", x)
     method = preference(method)
     g, chosen = _plan(
         x.shape, x.dtype, w.shape, None if b is None else b.shape, stride, padding, dilation, groups, method
     )
-    y = correlate(x, w, g, groups, chosen, b)
-    shape, dtype = y.shape, y.dtype
+    y = correlate(x, w, g, groups, chosen, b, relu)
+    shape, dtype, outputs = y.shape, y.dtype, y if relu else None
 
     def conv_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
-        dy = checks.cotangent("conv", dy, shape, dtype)
+        dy = checks.cotangent("relu" if relu else "conv", dy, shape, dtype)
+        if outputs is not None:
+            dy = rectify_adjoint(outputs, dy)
         dparams: Tree = {"w": correlate_adjoint_w(x, dy, g, groups, chosen)}
         if b is not None:
             dparams["b"] = channel_sum(dy)
@@ -168,10 +190,28 @@ def depthwise_conv(
     method: str = "auto",
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
     """Depthwise convolution: `conv` with as many groups as x has channels."""
-    x = checks.images("conv", x)
-    return conv(
-        params, x, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1], bias=bias, method=method
+    return depthwise_conv_and_relu(
+        params, x, stride=stride, padding=padding, dilation=dilation, bias=bias, method=method, relu=False
     )
+
+
+def depthwise_conv_and_relu(
+    params: Tree,
+    x: Array,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    bias: bool = True,
+    method: str = "auto",
+    relu: bool = True,
+) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
+    """`depthwise_conv`, and with ``relu`` the ReLU of its output."""
+    x = checks.images("conv", x)
+    return conv_and_relu(
+        params, x, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1], bias=bias, method=method,
+        relu=relu,
+    )  # fmt: skip
 
 
 def conv_transpose(

@@ -8,6 +8,7 @@ from typing import Any
 
 from funcnn import checks
 from funcnn.kernels.bias import add_bias, channel_sum
+from funcnn.kernels.rectifier import rectify_adjoint
 from funcnn.tree import Array, Tree
 
 # Entries of a product's result: below this, `dot` is faster than `@`, since it has less overhead; above, `@` is faster.
@@ -69,6 +70,13 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
     >>> dparams["w"], dparams["b"], dx
     (array([[3., 3.]]), array([1., 1.]), array([[3.]]))
     """
+    return dense_and_relu(params, x, bias=bias, relu=False)
+
+
+def dense_and_relu(
+    params: Tree, x: Array, *, bias: bool = True, relu: bool = True
+) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
+    """`dense`, and with ``relu`` the ReLU of its output, written over it."""
     w, b = checks.weights_and_bias("dense", params, bias)
     x = checks.floating("dense: x", x)
     if w.ndim != 2 or (b is not None and b.shape != w.shape[1:]):
@@ -76,11 +84,13 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
         raise ValueError(f"dense: w must be (I, O) and b (O); got {got}")
     if x.ndim < 2 or x.shape[-1] != w.shape[0]:
         raise ValueError(f"dense: x has shape {x.shape}, but w {w.shape} takes (N, ..., {w.shape[0]})")
-    y = add_bias(_product(x, w), b)
-    shape, dtype = y.shape, y.dtype
+    y = add_bias(_product(x, w), b, relu)
+    shape, dtype, outputs = y.shape, y.dtype, y if relu else None
 
     def dense_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
-        dy = checks.cotangent("dense", dy, shape, dtype)
+        dy = checks.cotangent("relu" if relu else "dense", dy, shape, dtype)
+        if outputs is not None:
+            dy = rectify_adjoint(outputs, dy)
         dparams: Tree = {"w": _outer_sum(_rows(x), _rows(dy))}
         if b is not None:
             dparams["b"] = channel_sum(dy)

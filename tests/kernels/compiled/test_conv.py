@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from arrays import normal
 
-from funcnn.kernels.conv import depthwise
+from funcnn.kernels.conv import depthwise, im2col
 from funcnn.kernels.geometry import geometry
 from funcnn.kernels.selection import use_kernels
 
@@ -17,6 +17,21 @@ DEPTHWISE = [  # images, size, input channels, multiplier, kernel, stride, paddi
     (2, (3, 4, 5), 17, 1, 2, 1, "same", 1),
     (1, (2, 2), 24, 1, 5, 1, 4, 1),
     (0, (4, 4), 16, 1, 3, 1, 1, 1),
+]
+
+IM2COL = [  # images, size, input channels, output channels, kernel, stride, padding, dilation
+    (2, (9, 7), 3, 5, 3, 1, 1, 1),
+    (3, (12, 10), 6, 16, 5, 1, 0, 1),
+    (1, (15, 11), 3, 20, (7, 4), (2, 3), 3, 1),
+    (2, (30,), 7, 3, 4, 2, 5, 1),
+    (2, (3, 5, 4), 17, 2, 2, 1, "same", (2, 3, 1)),
+    (2, (2, 2), 1, 8, 5, 1, 4, 1),
+    (3, (7, 9), 13, 21, 1, 1, 0, 1),
+    (3, (7, 9), 13, 21, 1, 2, 0, 1),
+    (1, (40, 40), 32, 40, 3, 1, 1, 1),
+    (1, (6, 6), 2, 3, 3, 1, 1, 2),
+    (0, (4, 4), 2, 3, 3, 1, 1, 1),
+    (1, (4, 4), 0, 3, 3, 1, 1, 1),
 ]
 
 
@@ -47,3 +62,30 @@ def test_depthwise(case, dtype):
     kernels_agree(depthwise.correlate, x, w, g, channels)
     kernels_agree(depthwise.correlate, x[..., ::-1], w, g, channels, b, True)
     kernels_agree(depthwise.correlate_adjoint_w, x, dy, g, channels)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", IM2COL, ids=str)
+def test_im2col(case, dtype):
+    n, size, channels, out_channels, kernel, stride, padding, dilation = case
+    g = geometry("conv", size, kernel, stride=stride, padding=padding, dilation=dilation)
+    shapes = (n, *size, channels), (*g.window, channels, out_channels), (out_channels,), (n, *g.out, out_channels)
+    x, w, b, dy = (normal(*shape).astype(dtype) for shape in shapes)
+    kernels_agree(im2col.correlate, x, w, g, 1)
+    kernels_agree(im2col.correlate, x[::-1], w[..., ::-1], g, 1, b, True)
+    kernels_agree(im2col.correlate_adjoint_w, x, dy, g, 1)
+
+
+def test_infinity_and_nan_reach_the_outputs_that_read_them():
+    x = np.zeros((1, 6, 40, 16), np.float32)
+    x[0, 2, 5] = np.nan
+    x[0, 2, 20] = np.inf
+    g = geometry("conv", (6, 40), 3, padding=1)
+    for method, w, groups in (
+        (im2col, np.ones((3, 3, 16, 16), np.float32), 1),
+        (depthwise, np.ones((3, 3, 1, 16), np.float32), 16),
+    ):
+        with use_kernels("compiled"):
+            y = method.correlate(x, w, g, groups, None, True)
+        assert np.isnan(y[0, 1:4, 4:7]).all() and np.isnan(y).sum() == 9 * 16
+        assert np.isposinf(y[0, 1:4, 19:22]).all() and np.isinf(y).sum() == 9 * 16

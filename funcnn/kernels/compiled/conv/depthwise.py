@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from funcnn.kernels.compiled.conv.volumes import as_volume, bias_or_zeros, volume_geometry
+from funcnn.kernels.compiled.conv.volumes import as_volume, bias_or_zeros, tap_ranges, volume_geometry
 from funcnn.kernels.compiled.routines import routine, same_floats
 from funcnn.kernels.compiled.vectors import LANES, add_product, load, positive, store
 from funcnn.kernels.geometry import Geometry
@@ -24,7 +24,7 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
     y = np.empty((len(x), *g.out, out_channels), x.dtype)
     _correlate(
         as_volume(_channel_per_output(x, out_channels)), np.ascontiguousarray(w).reshape(-1, out_channels),
-        bias_or_zeros(b, out_channels, x.dtype), volume_geometry(g), relu, LANES[x.dtype], as_volume(y),
+        bias_or_zeros(b, out_channels, x.dtype), volume_geometry(g), tap_ranges(g), relu, LANES[x.dtype], as_volume(y),
     )  # fmt: skip
     return y
 
@@ -36,23 +36,15 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     out_channels = dy.shape[-1]
     dw = np.zeros((*g.window, 1, out_channels), x.dtype)
     x = as_volume(_channel_per_output(x, out_channels))
-    _correlate_adjoint_w(x, as_volume(dy), volume_geometry(g), LANES[x.dtype], dw.reshape(-1, out_channels))
+    _correlate_adjoint_w(
+        x, as_volume(dy), volume_geometry(g), tap_ranges(g), LANES[x.dtype], dw.reshape(-1, out_channels)
+    )
     return dw
 
 
 def _channel_per_output(x: Array, out_channels: int) -> Array:
     """Return x with one copy of a channel for each of its filters."""
     return x if x.shape[-1] == out_channels else np.repeat(x, out_channels // x.shape[-1], axis=-1)
-
-
-@njit(nogil=True, error_model="numpy")
-def _taps(o: int, g: Array) -> tuple[int, int, int]:
-    """Return the position that output o of an axis reads with tap 0, and the range of its taps that read no padding."""
-    size, window, stride, lo, dilation = g
-    start = o * stride - lo
-    first = 0 if start >= 0 else (dilation - 1 - start) // dilation
-    end = max(first, min(window, (size - start + dilation - 1) // dilation))
-    return start, first, end
 
 
 @njit(nogil=True, error_model="numpy")
@@ -68,25 +60,26 @@ def _offsets(d: tuple[int, int], h: tuple[int, int], w: tuple[int, int], g: Arra
     return taps
 
 
-@routine("void(R[:,:,:,:,::1], R[:,::1], R[::1], i8[:,::1], b1, i8, T[:,:,:,:,::1])")
-def _correlate(x: Array, w: Array, b: Array, g: Array, relu: bool, lanes: int, y: Array) -> None:
+@routine("void(R[:,:,:,:,::1], R[:,::1], R[::1], i8[:,::1], i8[:,::1], b1, i8, T[:,:,:,:,::1])")
+def _correlate(x: Array, w: Array, b: Array, g: Array, ranges: Array, relu: bool, lanes: int, y: Array) -> None:
     images, depth, height, width, channels = y.shape
     step = g[2, 2] * channels
+    of_row = ranges[depth + height :]
     of = np.empty((2, len(w)), np.int64)
     o = 0
     for n in range(images):
         for od in range(depth):
-            d, d_first, d_end = _taps(od, g[0])
+            d, d_range = ranges[od, 0], (ranges[od, 1], ranges[od, 2])
             for oh in range(height):
-                h, h_first, h_end = _taps(oh, g[1])
+                h, h_range = ranges[depth + oh, 0], (ranges[depth + oh, 1], ranges[depth + oh, 2])
                 ow, first, end, taps = 0, 0, -1, 0
                 while ow < width:
-                    v, v_first, v_end = _taps(ow, g[2])
-                    if v_first != first or v_end != end:
-                        first, end = v_first, v_end
-                        taps = _offsets((d_first, d_end), (h_first, h_end), (first, end), g, channels, of)
+                    v = of_row[ow, 0]
+                    if of_row[ow, 1] != first or of_row[ow, 2] != end:
+                        first, end = of_row[ow, 1], of_row[ow, 2]
+                        taps = _offsets(d_range, h_range, (first, end), g, channels, of)
                     start = (((n * g[0, 0] + d) * g[1, 0] + h) * g[2, 0] + v) * channels
-                    four = ow + 3 < width and _taps(ow + 3, g[2])[1:] == (first, end)
+                    four = ow + 3 < width and of_row[ow + 3, 1] == first and of_row[ow + 3, 2] == end
                     for block in range(0, channels, lanes):
                         c = min(block, channels - lanes)  # the last two vectors overlap
                         y0 = load(b, c)
@@ -109,26 +102,27 @@ def _correlate(x: Array, w: Array, b: Array, g: Array, relu: bool, lanes: int, y
                     o += 4 * channels if four else channels
 
 
-@routine("void(R[:,:,:,:,::1], R[:,:,:,:,::1], i8[:,::1], i8, T[:,::1])")
-def _correlate_adjoint_w(x: Array, dy: Array, g: Array, lanes: int, dw: Array) -> None:
+@routine("void(R[:,:,:,:,::1], R[:,:,:,:,::1], i8[:,::1], i8[:,::1], i8, T[:,::1])")
+def _correlate_adjoint_w(x: Array, dy: Array, g: Array, ranges: Array, lanes: int, dw: Array) -> None:
     images, depth, height, width, channels = dy.shape
     step = g[2, 2] * channels
+    of_row = ranges[depth + height :]
     of = np.empty((2, len(dw)), np.int64)
     whole = channels // lanes * lanes
     of_line = np.zeros_like(dw)  # sums of a line are added to dw, so that sums of many numbers stay accurate
     o = 0
     for n in range(images):
         for od in range(depth):
-            d, d_first, d_end = _taps(od, g[0])
+            d, d_range = ranges[od, 0], (ranges[od, 1], ranges[od, 2])
             for oh in range(height):
-                h, h_first, h_end = _taps(oh, g[1])
+                h, h_range = ranges[depth + oh, 0], (ranges[depth + oh, 1], ranges[depth + oh, 2])
                 ow = 0
                 while ow < width:
-                    v, first, end = _taps(ow, g[2])
+                    v, first, end = of_row[ow, 0], of_row[ow, 1], of_row[ow, 2]
                     last = ow + 1  # of the outputs of the line that have the same taps
-                    while last < width and _taps(last, g[2])[1:] == (first, end):
+                    while last < width and of_row[last, 1] == first and of_row[last, 2] == end:
                         last += 1
-                    taps = _offsets((d_first, d_end), (h_first, h_end), (first, end), g, channels, of)
+                    taps = _offsets(d_range, h_range, (first, end), g, channels, of)
                     start = (((n * g[0, 0] + d) * g[1, 0] + h) * g[2, 0] + v) * channels
                     for c in range(0, whole, lanes):
                         for t in range(taps):

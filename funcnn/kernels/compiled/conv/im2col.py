@@ -1,0 +1,174 @@
+"""Twins of `funcnn.kernels.conv.im2col`: windows are copied, multiplied, and finished with bias and ReLU, block by block.
+
+A block of outputs is finished while its numbers are in the cache. A window that is a single position is not copied.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from funcnn.blas import one_thread
+from funcnn.kernels.compiled.blas import GEMM, gemm
+from funcnn.kernels.compiled.conv.volumes import as_volume, bias_or_zeros, tap_ranges, volume_geometry, writable
+from funcnn.kernels.compiled.routines import routine, same_floats
+from funcnn.kernels.compiled.vectors import LANES, load, splat, store
+from funcnn.kernels.geometry import Geometry
+from funcnn.tree import Array
+
+_SMALL_PRODUCT = 1_000_000  # multiply-adds: OpenBLAS has a faster routine for products up to about this size
+_LARGE_WEIGHTS = 1 << 18  # numbers: from here on, NumPy's BLAS is faster than SciPy's where there are ...
+_FEW_OUTPUTS = 512  # ... fewer outputs than these
+_FEWEST_ROWS = 48  # of a small product: with fewer rows than these, it is not faster
+_MULTIPLE = 16  # rows of which the products leave none over
+_BLOCK_BYTES = 1 << 19  # of a block's windows, which are to stay in a core's cache; more for weights larger than that ...
+_LARGE_BLOCK_BYTES = 1 << 22  # ... but at most these, as each block reads all weights once
+
+
+def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
+    """See `funcnn.kernels.conv.dispatch.correlate`."""
+    if groups > 1 or g.dilation[-1] > 1 or not same_floats(x, w, b):
+        return NotImplemented
+    y = np.empty((len(x), *g.out, w.shape[-1]), x.dtype)
+    if w.size >= _LARGE_WEIGHTS and y.size < _FEW_OUTPUTS * w.shape[-1]:
+        return NotImplemented
+    _call(x, writable(w), y, g, bias_or_zeros(b, w.shape[-1], x.dtype), b is not None, relu, adjoint=False)
+    return y
+
+
+def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
+    """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
+    if groups > 1 or g.dilation[-1] > 1 or not same_floats(x, dy):
+        return NotImplemented
+    dw = np.zeros((*g.window, x.shape[-1], dy.shape[-1]), x.dtype)
+    _call(x, dw, writable(dy), g, bias_or_zeros(None, 0, x.dtype), False, False, adjoint=True)
+    return dw
+
+
+def _call(x: Array, w: Array, y: Array, g: Geometry, b: Array, biased: bool, relu: bool, *, adjoint: bool) -> None:
+    rows, depth, out_channels = math.prod(y.shape[:-1]), math.prod(w.shape[:-1]), w.shape[-1]
+    block = _rows_of_block(rows, depth, out_channels, x.itemsize)
+    if _single_positions(g):
+        x, windows = x.reshape(1, 1, 1, rows, depth), np.empty((0, depth), x.dtype)
+    else:  # a last row for a vector's numbers in excess
+        windows = np.empty((block + -(-LANES[x.dtype] // max(depth, 1)), depth), x.dtype)
+    out = np.array((1,) * (3 - len(g.out)) + g.out)
+    with one_thread:
+        _correlate(
+            GEMM[x.dtype], as_volume(x), w.reshape(depth, out_channels), b, biased, relu, adjoint, volume_geometry(g),
+            tap_ranges(g), out, LANES[x.dtype], block, windows, y.reshape(rows, out_channels),
+        )  # fmt: skip
+
+
+def _single_positions(g: Geometry) -> bool:
+    """Return whether each window is one position, and all positions are windows."""
+    return all(k == s == 1 for k, s in zip(g.window, g.stride, strict=True)) and not any(map(any, g.padding))
+
+
+def _rows_of_block(rows: int, depth: int, width: int, itemsize: int) -> int:
+    """Return how many of the rows are a block: a small product if possible, and windows that stay in the cache."""
+    if 0 in (rows, depth, width):
+        return 1
+    small = _SMALL_PRODUCT // (depth * width)
+    in_cache = min(max(_BLOCK_BYTES, depth * width * itemsize), _LARGE_BLOCK_BYTES) // (depth * itemsize)
+    most = max(_FEWEST_ROWS, min(in_cache, small if small >= _FEWEST_ROWS else rows)) // _MULTIPLE * _MULTIPLE
+    return rows if rows < most + _MULTIPLE else -(-rows // (-(-rows // most) * _MULTIPLE)) * _MULTIPLE
+
+
+@njit(nogil=True, error_model="numpy")
+def _gather(x, g, ranges, out, first, rows, runs, lanes, windows):  # type: ignore[no-untyped-def]
+    """Copy the windows of a block of outputs, from the given first one on, to the rows of a matrix.
+
+    A window's taps along the last axis are a run of numbers in x. A run is copied in whole vectors: the numbers in
+    excess are overwritten by the next run. What reads padding is 0.
+    """
+    zeros = splat(windows.dtype.type(0))
+    (depth, height, width), channels, columns = x.shape[1:4], x.shape[4], windows.shape[1]
+    length = g[2, 1] * channels  # of a run
+    excess = (length + lanes - 1) // lanes * lanes
+    for kd in range(g[0, 1]):
+        for kh in range(g[1, 1]):
+            runs[kd * g[1, 1] + kh] = (kd * g[0, 4] * height + kh * g[1, 4]) * width * channels
+    ow, o = first % out[2], first // out[2]
+    oh, o = o % out[1], o // out[1]
+    od, n = o % out[0], o // out[0]
+    m = 0
+    for _ in range(rows):
+        d, d_first, d_end = ranges[od, 0], ranges[od, 1], ranges[od, 2]
+        h, h_first, h_end = ranges[out[0] + oh, 0], ranges[out[0] + oh, 1], ranges[out[0] + oh, 2]
+        i = out[0] + out[1] + ow
+        w, w_first, w_end = ranges[i, 0], ranges[i, 1], ranges[i, 2]
+        start = (((n * depth + d) * height + h) * width + w) * channels
+        taps = (d_end - d_first) * (h_end - h_first) * (w_end - w_first)
+        if taps * channels == columns and start + runs[-1] + excess <= x.size:  # no padding
+            for t in range(len(runs)):
+                for i in range(0, length, lanes):
+                    store(windows, m + i, load(x, start + runs[t] + i))
+                m += length
+        else:
+            for kd in range(g[0, 1]):
+                for kh in range(g[1, 1]):
+                    for i in range(0, length, lanes):
+                        store(windows, m + i, zeros)
+                    if d_first <= kd < d_end and h_first <= kh < h_end:
+                        p, end = start + runs[kd * g[1, 1] + kh], w_end * channels
+                        whole = end - (end - w_first * channels) % lanes
+                        for i in range(w_first * channels, whole, lanes):
+                            store(windows, m + i, load(x, p + i))
+                        for i in range(whole, end):
+                            windows.flat[m + i] = x.flat[p + i]
+                    m += length
+        ow += 1
+        if ow == out[2]:
+            ow, oh = 0, oh + 1
+            if oh == out[1]:
+                oh, od = 0, od + 1
+                if od == out[0]:
+                    od, n = 0, n + 1
+
+
+@njit(nogil=True, error_model="numpy")
+def _finish(y, b, biased, relu):  # type: ignore[no-untyped-def]
+    """Add the bias to the rows of y, then apply ReLU."""
+    zero, channels = y.dtype.type(0), np.uint64(len(b))
+    if biased:
+        for r in range(len(y)):
+            row = y[r]
+            for c in range(channels):
+                row[c] += b[c]
+    if relu:
+        numbers = y.reshape(-1)
+        for i in range(len(numbers)):
+            numbers[i] = zero if numbers[i] <= 0 else numbers[i]
+
+
+@njit(nogil=True, error_model="numpy")
+def _multiply(address, rows, w, outputs, adjoint):  # type: ignore[no-untyped-def]
+    if adjoint:
+        gemm(address, rows, True, outputs, False, 1, w)
+    else:
+        gemm(address, rows, False, w, False, 0, outputs)
+
+
+@routine(
+    "void(intp, R[:,:,:,:,::1], T[:,::1], R[::1], b1, b1, b1, i8[:,::1], i8[:,::1], i8[::1], i8, i8, T[:,::1],"
+    "T[:,::1])"
+)
+def _correlate(
+    address: int, x: Array, w: Array, b: Array, biased: bool, relu: bool, adjoint: bool, g: Array, ranges: Array,
+    out: Array, lanes: int, block: int, windows: Array, y: Array,
+) -> None:  # fmt: skip
+    """Write the outputs y of x and w; if ``adjoint``, add to w what it is multiplied by times y."""
+    runs = np.empty(g[0, 1] * g[1, 1], np.int64)
+    positions = x.reshape(-1, x.shape[4])
+    for first in range(0, len(y), block):
+        outputs = y[first : first + block]
+        if len(windows) > 0:
+            _gather(x, g, ranges, out, first, len(outputs), runs, lanes, windows)
+            _multiply(address, windows[: len(outputs)], w, outputs, adjoint)
+        else:
+            _multiply(address, positions[first : first + block], w, outputs, adjoint)
+        if not adjoint:
+            _finish(outputs, b, biased, relu)
