@@ -26,8 +26,8 @@ print(model)
 # %%
 # A step of training takes a batch of 32 images, computes the gradient of their loss, and moves the parameters against
 # it: by Adam's rule, with a rate that rises and falls again within the run, and weights that decay a little. Each image
-# is shifted by up to a pixel at random, so that the network does not learn where a digit lies. ``fit`` takes these steps
-# and yields a record after each epoch, a pass over all images; what happens in between is code of the loop.
+# is shifted by up to a pixel at random, so that the network does not learn where a digit lies. ``fit`` takes these
+# steps and yields a record after each epoch, a pass over all images; what happens in between is code of the loop.
 n_epochs, steps_per_epoch = 6, -(-len(train) // 32)
 optimizer = optim.adamw(optim.one_cycle(8e-3, n_epochs * steps_per_epoch), weight_decay=0.05)
 epochs = []

@@ -24,8 +24,8 @@ trained = predictor.from_description(description, params, state)
 show.kernels(trained)
 
 # %%
-# What becomes of an eight, layer by layer. The maps get smaller and more numerous; at the end there is a number for each
-# digit, and their softmax are the probabilities.
+# What becomes of an eight, layer by layer. The maps get smaller and more numerous; at the end there is a number for
+# each digit, and their softmax are the probabilities.
 show.features(trained, digits, 8)
 
 # %%
