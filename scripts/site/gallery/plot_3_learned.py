@@ -20,7 +20,7 @@ trained = predictor.from_description(description, params, state)
 
 # %%
 # The kernels of the first convolution: each is laid on every place of the image, and answers where the image is bright
-# under its red and dark under its blue weights. Many have found edges and strokes of some direction.
+# under its red and dark under its blue weights. Some look for an edge or a stroke of one direction.
 show.kernels(trained)
 
 # %%
