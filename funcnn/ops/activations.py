@@ -414,9 +414,14 @@ def gelu(x: Array, approximate: bool = False) -> tuple[Array, Callable[[Any], Ar
 
     Notes
     -----
-    Phi(x) = (1 + erf(x / sqrt 2)) / 2 and Phi' = phi, the density, so dx = dy (Phi(x) + x phi(x)). The approximation
-    replaces erf(x / sqrt 2) by tanh(u), u = sqrt(2/pi) (x + 0.044715 x^3), and phi by half the derivative of tanh(u).
-    In the code, t is erf or tanh and slope its derivative, so Phi = (1 + t) / 2 and phi = slope / 2.
+    Phi(x) = (1 + erf(x / sqrt 2)) / 2, whose derivative is phi, the density. By the product rule,
+
+        dx = dy (Phi(x) + x phi(x))
+
+    The approximation replaces erf(x / sqrt 2) by tanh(u), u = sqrt(2/pi) (x + 0.044715 x^3), and phi by half the
+    derivative of tanh(u). In the code, t is erf or tanh and slope its derivative, so Phi = (1 + t) / 2 and
+    phi = slope / 2.
+
     D. Hendrycks and K. Gimpel, Gaussian Error Linear Units, 2016 (arXiv:1606.08415).
 
     Examples
@@ -451,6 +456,7 @@ def silu(x: Array) -> tuple[Array, Callable[[Any], Array]]:
         dx = dy (s + x s (1 - s))
 
     In the code, the second term is the sigmoid's own VJP of x.
+
     S. Elfwing et al., Sigmoid-Weighted Linear Units, 2017 (arXiv:1702.03118).
 
     Examples

@@ -105,7 +105,9 @@ def test_from_opening_to_97_percent(trained):
     assert "Paused" in trained.inner_text("#status")
     epochs = int(trained.inner_text("#epoch"))
     assert trained.locator("#epochs tr").count() == epochs
-    assert re.fullmatch(r"Loss: from [\d.]+ to [\d.]+ in \d+ epochs", trained.get_attribute("#loss-chart", "aria-label"))
+    assert re.fullmatch(
+        r"Loss: from [\d.]+ to [\d.]+ in \d+ epochs", trained.get_attribute("#loss-chart", "aria-label")
+    )
     assert re.fullmatch(r"Accuracy: from .* to .* %.*", trained.get_attribute("#accuracy-chart", "aria-label"))
 
 
@@ -200,7 +202,9 @@ def test_the_files_have_the_predictions_of_the_page(trained, tmp_path):
     assert json.loads(properties["classes"]) == loaded.classes
 
 
-@pytest.mark.parametrize("networks", [{"#channels": "4", "#kernel": "5", "#hidden": "16"}, {"#channels": "", "#hidden": ""}])
+@pytest.mark.parametrize(
+    "networks", [{"#channels": "4", "#kernel": "5", "#hidden": "16"}, {"#channels": "", "#hidden": ""}]
+)
 def test_other_layers(trained, networks, tmp_path):
     for control, value in networks.items():
         trained.select_option(control, value)
@@ -329,7 +333,9 @@ def test_nothing_overflows_and_all_text_has_contrast(page, scheme, width):
 
 def test_everything_has_a_name_and_can_be_reached_by_keyboard(page):
     snapshot = page.locator("body").aria_snapshot()
-    controls = re.findall(r"^\s*- (button|combobox|textbox|img|link|progressbar|application)(.*)$", snapshot, re.MULTILINE)
+    controls = re.findall(
+        r"^\s*- (button|combobox|textbox|img|link|progressbar|application)(.*)$", snapshot, re.MULTILINE
+    )
     assert len(controls) > 25
     assert [control for control in controls if not control[1].lstrip().startswith('"')] == []
     page.evaluate("document.activeElement.blur()")
@@ -353,7 +359,9 @@ def test_drawings_are_there_after_a_reload(page):
 
 
 def test_nothing_left_the_browser_and_nothing_failed(page, address, requests, errors):
-    assert {urlsplit(url).netloc for url in requests if not url.startswith(("data:", "blob:"))} == {urlsplit(address).netloc}
+    assert {urlsplit(url).netloc for url in requests if not url.startswith(("data:", "blob:"))} == {
+        urlsplit(address).netloc
+    }
     assert errors == []
 
 
@@ -386,7 +394,9 @@ def test_without_a_network(fresh, address_without_pyodide):
 
 
 def test_without_the_wheel(fresh, address):
-    fresh.context.route("**/*.whl", lambda route: route.continue_() if "numpy" in route.request.url else route.fulfill(status=404))
+    fresh.context.route(
+        "**/*.whl", lambda route: route.continue_() if "numpy" in route.request.url else route.fulfill(status=404)
+    )
     assert failure(fresh, address).startswith("The wheel of funcnn is not beside this page.")
 
 

@@ -1,6 +1,7 @@
 """The builder of the site, as far as it works without Sphinx."""
 
 import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -64,12 +65,33 @@ def test_code_is_quoted_without_docstrings():
     assert code("funcnn/ops/softmax.py", ["softmax"], docstrings=True) == inspect.getsource(softmax).rstrip()
     with pytest.raises(ValueError, match=r"softmax\.py has no sofmax"):
         code("funcnn/ops/softmax.py", ["sofmax"], docstrings=False)
+    vjp = code("funcnn/ops/softmax.py", ["softmax.softmax_vjp"], docstrings=False)
+    assert vjp.startswith("def softmax_vjp(dy: Any) -> Array:\n    dy = ") and vjp.count("return") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("funcnn.ops", ("funcnn.ops", True)),
+        ("training.fit(...)", ("funcnn.training.fit", True)),
+        ("check_vjp", ("check_vjp", False)),
+        ("ConvNetClassifier(max_iter=3)", ("ConvNetClassifier", False)),
+        ("epoch.train_state", ("", False)),
+        ("training.md", ("", False)),
+        ("--epochs", ("", False)),
+        ("epochs", ("", False)),
+    ],
+)
+def test_names_of_the_package_on_pages_must_exist_and_others_may(text, expected):
+    from builder.names import meaning
+
+    assert meaning(text) == expected
 
 
 def test_every_page_can_be_quoted_and_every_figure_drawn():
     from builder.pages import sources
 
     texts = sources()
-    assert {"index.md", "start.md", "changes.md", "gradients/conv.md"} <= texts.keys()
-    assert not [name for name, text in texts.items() if "{derivation}" in text or "{code} " in text]
+    assert {"index.md", "readme.md", "changes.md", "gradients/conv.md"} <= texts.keys()
+    assert not [name for name, text in texts.items() if re.search(r"\{(derivation|code|gradient|drawing)\} ", text)]
     assert "](/training.md)" in texts["index.md"] and "<svg" in texts["gradients/conv.md"]

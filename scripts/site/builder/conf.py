@@ -40,6 +40,7 @@ html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
+html_show_search_summary = False  # it is fetched, which a browser forbids for pages from files
 html_theme_options: dict[str, Any] = {"top_of_page_buttons": []}
 templates_path: list[str] = []
 
@@ -92,5 +93,5 @@ def setup(sphinx: Any) -> None:
     sphinx.add_html_math_renderer("mathml", (_inline, None), (_display, None))
     sphinx.connect("autodoc-process-docstring", _formulas, priority=400)
     sphinx.connect("autodoc-skip-member", _skip_foreign)
-    sphinx.add_transform(names.Names)
+    sphinx.connect("doctree-read", names.refer)
     sphinx.connect("missing-reference", links.missing_reference)

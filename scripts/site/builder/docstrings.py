@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,19 +85,23 @@ def resolve(name: str) -> Any:
 
 
 def code(path: str, names: list[str], *, docstrings: bool) -> str:
-    """Return the source of functions of a file, without their docstrings unless these are wanted."""
+    """Return the source of functions of a file, without their docstrings unless these are wanted.
+
+    ``graph.call`` names the function ``call`` inside of ``graph``.
+    """
     source = (ROOT / path).read_text(encoding="utf-8")
-    found = {node.name: node for node in _functions(ast.parse(source))}
+    found = dict(_functions(ast.parse(source)))
     missing = [name for name in names if name not in found]
     if missing:
         raise ValueError(f"{path} has no {', '.join(missing)}")
     return "\n\n".join(_lines(source.splitlines(), found[name], docstrings) for name in names)
 
 
-def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
-    for node in tree.body:
+def _functions(inside: ast.AST, outer: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
+    for node in ast.iter_child_nodes(inside):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            yield node
+            yield outer + node.name, node
+            yield from _functions(node, f"{outer}{node.name}.")
 
 
 def _lines(lines: list[str], node: ast.FunctionDef | ast.ClassDef, docstrings: bool) -> str:
@@ -105,4 +110,4 @@ def _lines(lines: list[str], node: ast.FunctionDef | ast.ClassDef, docstrings: b
     if ast.get_docstring(node) and not docstrings:
         begin, end = node.body[0].lineno - 1 - first, (node.body[0].end_lineno or 0) - first
         del kept[begin:end]
-    return "\n".join(kept)
+    return textwrap.dedent("\n".join(kept))

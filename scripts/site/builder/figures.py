@@ -134,26 +134,29 @@ def resize_matrix() -> Drawing:
 
 def chain() -> Drawing:
     """Two layers in sequence beside a shortcut: what is computed forward, and what comes back."""
-    forward = _chain(COLOURS[1], {200: "f", 360: "g", 480: "+"}, {40: "x", 280: "f(x)", 425: "z", 560: "y"})
-    vjps = {100: "+", 200: "vjp of f", 360: "vjp of g"}
-    back = _chain(COLOURS[0], vjps, {40: "dx", 135: "J_f^T J_g^T dy", 280: "J_g^T dy", 560: "dy"})
-    return stacked({
-        "forward, from left to right: z = g(f(x)), y = x + z": forward,
-        "backward, from right to left: what was copied is added up, what was added up is copied": back,
-    }, "y = x + g(f(x)), and its gradient")  # fmt: skip
+    forward = _chain(COLOURS[1], {150: "f", 260: "g", 350: "+"}, {20: "x", 205: "f(x)", 312: "z", 410: "y"})
+    vjps = {80: "+", 150: "vjp of f", 260: "vjp of g"}
+    back = _chain(COLOURS[0], vjps, {20: "dx", 205: "df", 312: "dy", 410: "dy"})
+    return stacked(
+        {
+            "forward, to the right: z = g(f(x)), y = x + z": forward,
+            "backward, to the left: copies are added up, sums copied": back,
+        },
+        "y = x + g(f(x)), and its gradient",
+    )
 
 
 def _chain(colour: str, boxes: Mapping[int, str], labels: Mapping[int, str]) -> Drawing:
-    """Draw a line with boxes and labels at some places, and the shortcut from 100 to 480."""
-    around = [(100, 60), (100, 14), (480, 14), (480, 60)]
+    """Draw a line with boxes and labels at some places, and the shortcut from 80 to 350."""
+    around = [(80, 60), (80, 14), (350, 14), (350, 60)]
     elements = [line(*a, *b, colour=colour, width=2) for a, b in pairwise(around)]
-    elements.append(line(20, 60, 580, 60, colour=colour, width=2))
+    elements.append(line(5, 60, 425, 60, colour=colour, width=2))
     for place, words in boxes.items():
-        width = 30 if words == "+" else 70
+        width = 30 if words == "+" else 64
         elements.append(box(place - width / 2, 45, width, 30, fill="var(--color-background-primary, white)"))
         elements.append(text(place, 64, words))
-    elements += [text(place, 92, words, size=11, colour=colour) for place, words in labels.items()]
-    return Drawing(600, 104, tuple(elements), "")
+    elements += [text(place, 92, words, colour=colour) for place, words in labels.items()]
+    return Drawing(430, 104, tuple(elements), "")
 
 
 def probabilities() -> Drawing:

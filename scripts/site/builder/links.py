@@ -50,8 +50,9 @@ def missing_reference(sphinx: Any, env: Any, node: Any, contnode: nodes.Element)
 def _only(target: str, entries: dict[str, Any]) -> Any:
     """Return the entry of the only function or class of a name; if there are several, of the op or loss among them."""
     found = [
-        name for name in entries
-        if name.rpartition(".")[2] == target and entries[name].objtype in ("function", "class", "exception", "data")
+        name for name, entry in entries.items()
+        if name.rpartition(".")[2] == target and not entry.aliased
+        and entry.objtype in ("function", "class", "exception", "data")
     ]  # fmt: skip
     found = found if len(found) == 1 else [name for name in found if name.startswith(("funcnn.ops.", "funcnn.losses."))]
     return entries[found[0]] if found else None

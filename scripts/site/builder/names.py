@@ -6,10 +6,6 @@ import pkgutil
 import re
 from typing import Any
 
-from docutils import nodes
-from sphinx import addnodes
-from sphinx.transforms import SphinxTransform
-
 import funcnn
 
 MODULES = {module.name for module in pkgutil.iter_modules(funcnn.__path__)}
@@ -19,38 +15,47 @@ SUFFIXES = (".csv", ".json", ".jsonl", ".md", ".npy", ".npz", ".onnx", ".py", ".
 HAS_OLD_NAMES = "changes"
 
 
-class Names(SphinxTransform):
-    """Make references of the literals that are names. Dotted names of the package must have a meaning."""
+def refer(sphinx: Any, document: Any) -> None:
+    """Make references of the literals of a page in Markdown that are names.
 
-    default_priority = 500
+    The dotted names of the package must have a meaning: otherwise, Sphinx warns. Others may be names of anything.
+    """
+    from docutils import nodes
+    from sphinx.addnodes import pending_xref
 
-    def apply(self, **_: Any) -> None:
-        """Replace the literals of a page in Markdown."""
-        name = self.env.current_document.docname
-        if not str(self.env.doc2path(name)).endswith(".md"):
-            return
-        for literal in list(self.document.findall(nodes.literal)):
-            text = literal.astext()
-            dotted, single = DOTTED.fullmatch(text), SINGLE.fullmatch(text)
-            inside_link = isinstance(literal.parent, nodes.reference | addnodes.pending_xref | nodes.title)
-            if inside_link or literal.get("classes"):
-                continue
-            if dotted and not text.endswith(SUFFIXES) and (target := _full(dotted[1])):
-                _refer(literal, target, name, must_exist=name != HAS_OLD_NAMES)
-            elif single:
-                _refer(literal, single[1], name, must_exist=False)
+    page = sphinx.env.current_document.docname
+    if not str(sphinx.env.doc2path(page)).endswith(".md"):
+        return
+    for literal in list(document.findall(nodes.literal)):
+        text = literal.astext()
+        inside_link = isinstance(literal.parent, nodes.reference | pending_xref | nodes.title)
+        if inside_link or literal.get("classes"):
+            continue
+        target, must_exist = meaning(text)
+        if not target:
+            continue
+        must_exist = must_exist and page != HAS_OLD_NAMES
+        options = {"refdomain": "py", "reftype": "obj", "refexplicit": True, "refwarn": must_exist, "refdoc": page}
+        reference = pending_xref("", reftarget=target, may_be_unknown=not must_exist, **options)
+        literal.parent.replace(literal, reference)
+        reference += literal
+
+
+def meaning(text: str) -> tuple[str, bool]:
+    """Return the name in the reference that words in backticks may mean, if any, and whether it must exist.
+
+    Examples
+    --------
+    >>> meaning("training.fit(...)"), meaning("check_vjp"), meaning("training.md"), meaning("epochs")
+    (('funcnn.training.fit', True), ('check_vjp', False), ('', False), ('', False))
+    """
+    dotted, single = DOTTED.fullmatch(text), SINGLE.fullmatch(text)
+    if dotted and not text.endswith(SUFFIXES) and (name := _full(dotted[1])):
+        return name, True
+    return single[1] if single else "", False
 
 
 def _full(name: str) -> str:
     """Return a dotted name from the package on, if it is one of the package."""
     first = name.partition(".")[0]
     return name if first == "funcnn" else f"funcnn.{name}" if first in MODULES else ""
-
-
-def _refer(literal: nodes.Node, target: str, page: str, *, must_exist: bool) -> None:
-    reference = addnodes.pending_xref(
-        "", refdomain="py", reftype="obj", reftarget=target, refexplicit=True, refwarn=must_exist, refdoc=page
-    )
-    reference["may_be_unknown"] = not must_exist
-    literal.parent.replace(literal, reference)
-    reference += literal

@@ -1,9 +1,9 @@
 """The pages as Sphinx reads them: copies of those in scripts/site, with what they quote from the code filled in.
 
-In a page, fences stand for what is elsewhere. The first shows what the docstring of an op says that it computes,
-and the derivation; the second functions of a file, without their docstrings unless it is a test; the third both, under
-a heading, with other functions of the op's file; the fourth a figure; the fifth the numbers of tests in a report of
-pytest::
+In a page, fences stand for what is elsewhere. The first shows what the docstring of an op says that it computes, and
+the derivation, for a function under a heading; the second functions of a file, without their docstrings unless it is a
+test; the third both, with other functions of the op's file; the fourth a figure; the fifth the numbers of tests in a
+report of pytest::
 
     ```{derivation} funcnn.ops.dense
     ```
@@ -23,6 +23,7 @@ pytest::
 
 from __future__ import annotations
 
+import inspect
 import posixpath
 import re
 from pathlib import PurePosixPath
@@ -65,21 +66,22 @@ def _page(path: str) -> str:
 
 
 def _derivation(name: str) -> str:
-    return "\n".join([f"{{py:obj}}`{name.removeprefix('funcnn.')} <{name}>`", "", _docstring(name)])
-
-
-def _docstring(name: str) -> str:
     thing = docstrings.resolve(name)
-    lines = [f".. currentmodule:: {getattr(thing, '__module__', name)}", "", *docstrings.derivation(thing)]
-    return "\n".join(["`````{eval-rst}", *lines, "`````"])
+    if inspect.ismodule(thing):
+        head = f"{{py:obj}}`{name.removeprefix('funcnn.')} <{name}>`"
+        scope = name
+    else:
+        head = f"## {{py:obj}}`{thing.__name__} <{name}>`"
+        scope = thing.__module__
+    lines = [f".. currentmodule:: {scope}", "", *docstrings.derivation(thing)]
+    return "\n".join([head, "", "`````{eval-rst}", *lines, "`````"])
 
 
 def _gradient(arguments: str) -> str:
     name, *others = arguments.split()
     thing = docstrings.resolve(name)
     path = f"{thing.__module__.replace('.', '/')}.py"
-    heading = f"## {{py:obj}}`{thing.__name__} <{name}>`"
-    return "\n".join([heading, "", _docstring(name), "", _code(" ".join([path, thing.__name__, *others]))])
+    return "\n".join([_derivation(name), "", _code(" ".join([path, thing.__name__, *others]))])
 
 
 def _code(arguments: str) -> str:

@@ -15,6 +15,7 @@ from builder import docstrings
 # packages whose public names are those that they list; their modules are how they are arranged
 LISTED = ("ops", "losses", "layers", "combinators", "optim", "data", "estimators", "onnx", "show")
 COMMAND = "funcnn.cli"
+COMPILED = "funcnn.kernels.compiled"  # twins of the kernels by the same names, which need the extra `fast`
 
 
 def modules() -> dict[str, ModuleType]:
@@ -22,7 +23,7 @@ def modules() -> dict[str, ModuleType]:
     names = [funcnn.__name__]
     for found in pkgutil.walk_packages(funcnn.__path__, "funcnn."):
         inside_listed = any(found.name.startswith(f"funcnn.{package}.") for package in LISTED)
-        if not inside_listed and not found.name.startswith((COMMAND, "funcnn.__main__")):
+        if not inside_listed and not found.name.startswith((COMMAND, COMPILED, "funcnn.__main__")):
             names.append(found.name)
     return {name: importlib.import_module(name) for name in names}
 

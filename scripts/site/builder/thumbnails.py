@@ -26,7 +26,12 @@ def scrape(_block: Any, block_vars: dict[str, Any], _gallery_conf: Any) -> str:
         file = _next_file(block_vars)
         narrow._replace(light=light).save(file)
         mode = "light" if light else "dark"
-        lines += [f".. image:: images/{file.name}", f"   :class: picture only-{mode}", f"   :alt: {_first_line(shown)}", ""]
+        lines += [
+            f".. image:: images/{file.name}",
+            f"   :class: picture only-{mode}",
+            f"   :alt: {_first_line(shown)}",
+            "",
+        ]
     return "\n".join(lines)
 
 

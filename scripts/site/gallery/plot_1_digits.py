@@ -19,15 +19,16 @@ print(f"{len(train)} images to learn from, {len(test)} to test with, {x.shape[1:
 tiles(x[:16, :, :, 0], "sixteen digits", captions=[str(label) for label in labels[:16]])
 
 # %%
-# The network is two convolutions, each with a maximum over windows of 2x2 and a ReLU, and two dense layers.
+# The network is two convolutions, each with a maximum over windows of 2x2 and a ReLU, and two dense layers. Dropout
+# sets a tenth of the numbers before these to 0 in training.
 model = models.convnet(10)
 print(model)
 
 # %%
 # A step of training takes a batch of 32 images, computes the gradient of their loss, and moves the parameters against
 # it: by Adam's rule, with a rate that rises and falls again within the run, and weights that decay a little. Each image
-# is shifted by up to a pixel at random, so that the network does not learn where a digit lies. ``fit`` takes these steps
-# and yields a record after each epoch, a pass over all images; what happens in between is code of the loop.
+# is shifted by up to a pixel at random, so that the network does not learn where a digit lies. ``fit`` takes these
+# steps and yields a record after each epoch, a pass over all images; what happens in between is code of the loop.
 n_epochs, steps_per_epoch = 6, -(-len(train) // 32)
 optimizer = optim.adamw(optim.one_cycle(8e-3, n_epochs * steps_per_epoch), weight_decay=0.05)
 epochs = []
@@ -69,6 +70,6 @@ show.mistakes(trained, held_out)
 
 # %%
 # Raw images, as someone else has them, with pixels from 0 to 16:
-raw = np.round(16 * x[test[:3], :, :, 0])
-print(trained.predict(raw), "are", labels[test[:3]])
+raw = np.round(16 * x[test[2:5], :, :, 0])
+print(trained.predict(raw), "are", labels[test[2:5]])
 print(trained.predict_proba(raw).max(axis=1).round(3))

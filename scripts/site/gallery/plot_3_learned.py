@@ -20,12 +20,12 @@ trained = predictor.from_description(description, params, state)
 
 # %%
 # The kernels of the first convolution: each is laid on every place of the image, and answers where the image is bright
-# under its red and dark under its blue weights. Many have found edges and strokes of some direction.
+# under its red and dark under its blue weights. Some look for an edge or a stroke of one direction.
 show.kernels(trained)
 
 # %%
-# What becomes of an eight, layer by layer. The maps get smaller and more numerous; at the end there is a number for each
-# digit, and their softmax are the probabilities.
+# What becomes of an eight, layer by layer. The maps get smaller and more numerous; at the end there is a number for
+# each digit, and their softmax are the probabilities.
 show.features(trained, digits, 8)
 
 # %%

@@ -18,24 +18,28 @@ model = models.convnet(10)
 params, state = epoch.train_state.params, epoch.train_state.state
 
 # %%
-# One pass gives the gradient of every example, each leaf with a leading axis N.
+# A framework that differentiates the loss of a batch has added up the examples before one can look at them. Here one
+# pass gives the gradient of every example: each leaf has a leading axis N.
 few = np.arange(256)
 grads = derivatives.per_example_gradients(model, losses.softmax_cross_entropy, params, state, x[few], labels[few])
 norms = np.sqrt(sum((leaf.reshape(len(few), -1) ** 2).sum(axis=1) for leaf in tree.leaves(grads)))
 print({path: leaf.shape for path, leaf in zip(tree.paths(grads), tree.leaves(grads), strict=True)})
 
 # %%
-# Few examples make most of the gradient: the norms of the largest forty.
+# Few examples make most of the gradient. The norms of the largest forty:
 order = np.argsort(-norms)
+print(f"the largest tenth has {norms[order[:26]].sum() / norms.sum():.0%} of the sum of all norms")
 sticks(norms[order[:40]], "norms of gradients", width=520)
 
 # %%
-# They are the hard ones:
+# They are the hard ones, and labels that one may doubt:
 tiles(x[order[:8], :, :, 0], "examples of large gradients", captions=[str(label) for label in labels[order[:8]]])
 
 # %%
-# Clipping each example's gradient before the mean bounds what any single one can do, as in private training:
+# Clipping each example's gradient to a norm of 0.1 before the mean bounds what any single one can do, as private
+# training needs it:
 clipped = tree.map(
     lambda leaf: (leaf * np.minimum(1, 0.1 / norms).reshape(-1, *[1] * (leaf.ndim - 1))).mean(axis=0), grads
 )
-print("norm of the mean:", tree.norm(tree.map(lambda leaf: leaf.mean(axis=0), grads)), "clipped:", tree.norm(clipped))
+mean = tree.map(lambda leaf: leaf.mean(axis=0), grads)
+print(f"norm of the mean: {tree.norm(mean):.3f}, clipped: {tree.norm(clipped):.3f}")

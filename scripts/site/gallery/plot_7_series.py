@@ -2,7 +2,8 @@
 Time series
 ===========
 
-A classifier of series of unequal lengths, as a scikit-learn estimator.
+A classifier of series of unequal lengths, as a scikit-learn estimator. What it has to find is local and may lie
+anywhere, which is what convolutions are for.
 """
 
 import numpy as np
@@ -25,13 +26,18 @@ def chirps(n):
     return series, rising
 
 
+# %%
+# Each series is an array (channels, time), and they may differ in length. Here they have one channel:
 x, y = chirps(120)
+print(x[0].shape, x[1].shape, y[:2])
 curves(np.arange(50.0), {"falls": x[0][0, :50], "rises": x[1][0, :50] + 6}, "a series of each class")
 
 # %%
+# Train on eighty, test on forty:
 clf = TimeSeriesConvClassifier(max_iter=15, random_state=0).fit(x[:80], y[:80])
 print("right:", clf.score(x[80:], y[80:]))
 
 # %%
-# Probabilities of the first three that it has not seen:
+# Probabilities of the first three that it has not seen, of falling and of rising:
+print(y[80:83])
 clf.predict_proba(x[80:83]).round(3)

@@ -2,7 +2,8 @@
 Grid search
 ===========
 
-The estimators are scikit-learn's: searches, pipelines and cross-validation take them as they are.
+The estimators are scikit-learn's: searches, pipelines and cross-validation take them as they are. To be quick, this one
+tries six settings with three epochs and 400 images; the accuracy is that of a beginning.
 """
 
 import numpy as np
@@ -20,7 +21,8 @@ search = GridSearchCV(ConvNetClassifier(max_iter=3, random_state=0), grid, cv=2)
 print(search.best_params_, f"{search.best_score_:.3f}")
 
 # %%
-# The mean accuracy in two folds, by the learning rate:
+# The mean accuracy in two folds, by the learning rate. Small batches take four times as many steps in three epochs, and
+# are further on:
 scores = search.cv_results_["mean_test_score"]
 sizes = np.array([params["batch_size"] for params in search.cv_results_["params"]])
 curves(
