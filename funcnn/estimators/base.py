@@ -50,23 +50,23 @@ _SMALL_SET = 1 << 12
 
 
 class Schedule(NamedTuple):
-    """The defaults of a training: ``epochs``, of at most ``most`` updates, unless those are fewer than 10."""
+    """The defaults of a training: ``epochs``, of at most ``most`` updates, unless those are ``least_epochs``."""
 
     alpha: float
     batch_size: int
     epochs: int
+    least_epochs: int
     least: int  # updates; more epochs if there are fewer
     most: int
 
     def epochs_of(self, steps: int) -> int:
         """Return the number of epochs of so many steps each."""
-        return max(_LEAST_EPOCHS, min(self.epochs, self.most // steps), -(-self.least // steps))
+        return max(self.least_epochs, min(self.epochs, self.most // steps), -(-self.least // steps))
 
 
 # scripts/compare_estimators.py measures both: tables take more epochs of larger batches, and more decay.
-_LEAST_EPOCHS = 10
-OF_IMAGES = Schedule(alpha=0.5, batch_size=32, epochs=10, least=450, most=450)
-_OF_TABLES = Schedule(alpha=1.0, batch_size=64, epochs=40, least=100, most=10_000)
+_OF_IMAGES = Schedule(alpha=0.5, batch_size=32, epochs=6, least_epochs=6, least=270, most=270)
+_OF_TABLES = Schedule(alpha=1.0, batch_size=64, epochs=40, least_epochs=10, least=100, most=10_000)
 # Examples (h, w) of which one side is below _LEAST_SIDE and the other this many times as long are series, not pictures.
 _LEAST_SIDE, _SERIES_RATIO = 16, 4
 
@@ -675,7 +675,7 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         return min(self._schedule().batch_size if self.batch_size == "auto" else int(self.batch_size), n)
 
     def _schedule(self) -> Schedule:
-        return OF_IMAGES if is_image(self.image_shape_) else _OF_TABLES
+        return _OF_IMAGES if is_image(self.image_shape_) else _OF_TABLES
 
     def _optimizer(self, steps: int | None) -> optim.Optimizer:
         """Make the optimizer, with a constant learning rate where the number of steps is not known."""

@@ -14,7 +14,7 @@ from funcnn.data import Mapped, Source, pad_series
 from funcnn.data.examplewise import Augmentation, Examplewise, is_examplewise
 from funcnn.data.series import as_series_list, check_finite_series, scale_series
 from funcnn.estimators import scaling
-from funcnn.estimators.base import OF_IMAGES, BaseConvNet, Schedule, TrainingData, shape_of
+from funcnn.estimators.base import BaseConvNet, Schedule, TrainingData, shape_of
 from funcnn.estimators.classifier import ConvNetClassifier
 from funcnn.estimators.network import Network, build
 from funcnn.estimators.regressor import ConvNetRegressor
@@ -33,6 +33,8 @@ _NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet1d": ("resnet1d", {}),
     "inception_time": ("inception_time", {}),
 }
+# scripts/time_series.py measures it.
+_OF_SERIES = Schedule(alpha=0.5, batch_size=32, epochs=10, least_epochs=10, least=450, most=450)
 # A shift is by up to this fraction of the series' length.
 _SHIFT = 0.05
 
@@ -187,7 +189,7 @@ class BaseTimeSeries(BaseConvNet):
     # --- parameters -------------------------------------------------------------------------------------------------
 
     def _schedule(self) -> Schedule:
-        return OF_IMAGES
+        return _OF_SERIES
 
     def _augment(self) -> Augmentation | None:
         if self.augment is None:
