@@ -163,7 +163,8 @@ def estimator_examples(path: Path, files: list[Path] | None, trained: Predictor)
     """Return names and raw examples of an estimator: the units of an image file are not those of its arrays."""
     if files is not None:
         raise ValueError(f"{path}: the estimator takes {estimator_input(trained)}, not image files")
-    known, names = trained.preprocessing, trained.description.get("estimator", {}).get("feature_names")
+    known, attributes = trained.preprocessing, trained.description.get("estimator", {}).get("attributes", {})
+    names = attributes.get("feature_names_in_", {}).get("array")  # its columns, if it was fitted on a DataFrame
     rows = known.get("image_shape", [0])[0] == 1 or (known.get("channels") == 1 and not known["masked"])
     if path.suffix.lower() in TABLE_SUFFIXES and not rows:
         raise ValueError(f"{path}: the estimator takes {estimator_input(trained)}, not rows of a table")
