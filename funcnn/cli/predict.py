@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from funcnn.characters import visible
@@ -22,7 +23,7 @@ from funcnn.cli.runs import warn_of_other_pixels
 from funcnn.data import open_array
 from funcnn.data.folders import describe_skipped, find_images
 from funcnn.data.images import check_broken, describe_shape, read_images
-from funcnn.data.sources import is_folder_of_arrays
+from funcnn.data.sources import is_folder_of_arrays, open_raw_array
 from funcnn.data.tables import SUFFIXES as TABLE_SUFFIXES
 from funcnn.history import json_line
 from funcnn.predictor import Predictor
@@ -49,6 +50,12 @@ def main(
     threads: Threads = None,
 ) -> None:
     trained, worthwhile = runtimes.load(model, runtime)
+    kind = trained.description["data"].get("kind", "classes")
+    if kind != "classes":
+        raise ValueError(
+            f"{model} is an estimator's, which predicts {kind}: predict in Python, by funcnn.predictor.load and predict"
+        )
+    units = {} if is_estimator(trained) else {"full_scale": 1.0}
     broken: dict[str, str] = {}
     arrays = [path / "x.npy" if is_folder_of_arrays(path) else path for path in inputs]
     known = [(path, files_of(path)) for path in arrays]  # errors come before the first line of results
@@ -64,7 +71,7 @@ def main(
             if (images if files else len(x)) >= worthwhile:
                 trained, worthwhile = trained.with_runtime("auto"), math.inf
             try:
-                probabilities = trained.predict_proba(x, full_scale=1, warn_of_range=False, threads=threads)
+                probabilities = trained.predict_proba(x, **units, warn_of_range=False, threads=threads)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
             if header:  # only now: nothing is printed where the first input has an error
@@ -116,6 +123,9 @@ def examples(
 ) -> Iterator[tuple[list[str], Array]]:
     """Yield names and examples, at most `BATCH` images at a time; note in ``broken`` which files cannot be read."""
     known = trained.preprocessing
+    if is_estimator(trained):
+        yield estimator_examples(path, files, trained)
+        return
     if files is None:
         if len(trained.in_shape) == 3 and path.suffix.lower() in TABLE_SUFFIXES:
             raise ValueError(f"{path}: the network takes {describe_shape(trained.in_shape)}, not rows of a table")
@@ -142,3 +152,36 @@ def examples(
             if not warned:  # of the first images that contradict the training alone
                 warned = warn_of_other_pixels(images.x, images.full_scale, known, str(path))
             yield [str(batch[i]) for i in images.read], images.x
+
+
+def is_estimator(trained: Predictor) -> bool:
+    """Return whether the model is a scikit-learn estimator's, which takes raw arrays as its `fit` did."""
+    return "offset" in trained.preprocessing
+
+
+def estimator_examples(path: Path, files: list[Path] | None, trained: Predictor) -> tuple[list[str], Array]:
+    """Return names and raw examples of an estimator: the units of an image file are not those of its arrays."""
+    if files is not None:
+        raise ValueError(f"{path}: the estimator takes {estimator_input(trained)}, not image files")
+    known, attributes = trained.preprocessing, trained.description.get("estimator", {}).get("attributes", {})
+    names = attributes.get("feature_names_in_", {}).get("array")  # its columns, if it was fitted on a DataFrame
+    rows = known.get("image_shape", [0])[0] == 1 or (known.get("channels") == 1 and not known["masked"])
+    if path.suffix.lower() in TABLE_SUFFIXES and not rows:
+        raise ValueError(f"{path}: the estimator takes {estimator_input(trained)}, not rows of a table")
+    x = np.asarray(open_raw_array(path, features=names))
+    return [f"{path}[{i}]" for i in range(len(x) if x.ndim else 0)], x
+
+
+def estimator_input(trained: Predictor) -> str:
+    """Describe what an estimator takes, and the files that hold it."""
+    known, arrays = trained.preprocessing, "an .npy file, or x of an .npz file"
+    if "masked" in known:
+        channels = known["channels"]
+        length = "of any length" if known["masked"] else f"of length {known['time']}"
+        shape = f"(n, {channels}, {'time' if known['masked'] else known['time']})"
+        return f"series of {channels} channel{'s' * (channels != 1)}, {length}: {shape} in {arrays}"
+    height, width, channels = known["image_shape"]
+    if height == 1:
+        return f"rows of {known['features']} numbers: a table, {arrays}"
+    shape = (height, width, channels)
+    return f"{describe_shape(shape)}, in the units of its training: {arrays}"

@@ -55,12 +55,23 @@ def pad_series(series: Sequence[Array], channels: int | None = None) -> Array:
 
 
 def as_series_list(X: Any) -> list[Array] | None:
-    """Return the arrays that X is a list of; None if it is none."""
+    """Return the arrays that X is a list of, or the lists of numbers of unequal length; None if it is neither."""
     if isinstance(X, np.ndarray) and not (X.dtype == object and X.ndim == 1):
         return None
     if not isinstance(X, list | tuple | np.ndarray) or not len(X):
         return None
+    if all(isinstance(entry, list | tuple) for entry in X):
+        X = [_as_numbers(i, entry) for i, entry in enumerate(X)]
     return list(X) if all(isinstance(entry, np.ndarray) and entry.ndim > 0 for entry in X) else None
+
+
+def _as_numbers(i: int, entry: Any) -> Array:
+    try:
+        array = np.asarray(entry)
+        # A missing value may be None.
+        return array.astype(np.float64) if array.dtype == object else array
+    except (ValueError, TypeError):
+        raise ValueError(f"X[{i}] must be a series of real numbers, its channels of one length") from None
 
 
 def check_finite_series(series: Sequence[Array] | Array) -> None:

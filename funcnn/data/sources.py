@@ -207,18 +207,24 @@ def open_array(
     >>> x.shape, float(x.max())
     ((2, 4, 4, 1), 1.0)
     """
+    raw = open_raw_array(path, features=features)
+    if Path(path).suffix.lower() in TABLE_SUFFIXES:
+        return raw
+    x, _ = examples_and_scale(raw, str(path), full_scale)
+    return x[:] if cache == "memory" else x
+
+
+def open_raw_array(path: str | os.PathLike[str], *, features: Sequence[str] | None = None) -> Any:
+    """Read the array that `open_array` reads, as the file has it."""
     path = Path(path)
     if path.suffix.lower() in TABLE_SUFFIXES:
         return read_table(path, features=features or None, target="").x
     if path.suffix.lower() == ".npy":
-        raw = map_npy(path)
-    else:
-        arrays, names = read_npz(path, ("x",))
-        if "x" not in arrays:
-            raise ValueError(f"{path}: needs an array x, and has {', '.join(names) or 'none'}")
-        raw = arrays["x"]
-    x, _ = examples_and_scale(raw, str(path), full_scale)
-    return x[:] if cache == "memory" else x
+        return map_npy(path)
+    arrays, names = read_npz(path, ("x",))
+    if "x" not in arrays:
+        raise ValueError(f"{path}: needs an array x, and has {', '.join(names) or 'none'}")
+    return arrays["x"]
 
 
 def is_folder_of_arrays(path: Path) -> bool:

@@ -50,23 +50,23 @@ _SMALL_SET = 1 << 12
 
 
 class Schedule(NamedTuple):
-    """The defaults of a training: ``epochs``, of at most ``most`` updates, unless those are fewer than 10."""
+    """The defaults of a training: ``epochs``, of at most ``most`` updates, unless those are ``least_epochs``."""
 
     alpha: float
     batch_size: int
     epochs: int
+    least_epochs: int
     least: int  # updates; more epochs if there are fewer
     most: int
 
     def epochs_of(self, steps: int) -> int:
         """Return the number of epochs of so many steps each."""
-        return max(_LEAST_EPOCHS, min(self.epochs, self.most // steps), -(-self.least // steps))
+        return max(self.least_epochs, min(self.epochs, self.most // steps), -(-self.least // steps))
 
 
 # scripts/compare_estimators.py measures both: tables take more epochs of larger batches, and more decay.
-_LEAST_EPOCHS = 10
-OF_IMAGES = Schedule(alpha=0.5, batch_size=32, epochs=10, least=450, most=450)
-_OF_TABLES = Schedule(alpha=1.0, batch_size=64, epochs=40, least=100, most=10_000)
+_OF_IMAGES = Schedule(alpha=0.5, batch_size=32, epochs=6, least_epochs=6, least=270, most=270)
+_OF_TABLES = Schedule(alpha=1.0, batch_size=64, epochs=40, least_epochs=10, least=100, most=10_000)
 # Examples (h, w) of which one side is below _LEAST_SIDE and the other this many times as long are series, not pictures.
 _LEAST_SIDE, _SERIES_RATIO = 16, 4
 
@@ -528,6 +528,14 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"X must be (n, features), (n, h, w) or (n, h, w, c), got shape {shape}")
         if not reset and math.prod(shape[1:]) != self.n_features_in_ and (*shape, 1)[:3] == self.image_shape_:
             raise ValueError(f"X is one image of shape {shape}; a batch of this one image is X[None]")
+        shapes = [np.shape(entry) for entry in X] if _is_list_of_arrays(X) else []
+        if len({*shapes}) > 1:
+            other = next(i for i, found in enumerate(shapes) if found != shapes[0])
+            series = type(self).__name__.replace("ConvNet", "TimeSeriesConv")
+            raise ValueError(
+                f"X has examples of unequal shapes, {shapes[0]} and {shapes[other]} (number {other}): resize images "
+                f"(funcnn.data.resize); series of unequal length are for {series}"
+            )
         found = _found_image_shape(shape)
         if found is not None:
             if not reset and found != self.image_shape_:
@@ -577,12 +585,13 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         """Raise an error that names the right call if examples of this shape are series, or have channels first."""
         meant = ""
         if len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > 4:
-            meant = f"has its {shape[0]} channels before {shape[1]}x{shape[2]} pixels: pass X.transpose(0, 2, 3, 1)"
+            channels = f"{shape[0]} channel{'s' * (shape[0] > 1)}"
+            meant = f"has its {channels} before {shape[1]}x{shape[2]} pixels: pass X.transpose(0, 2, 3, 1)"
         elif len(shape) == 2 and min(shape) < _LEAST_SIDE and max(shape) >= _SERIES_RATIO * min(shape):
             series = type(self).__name__.replace("ConvNet", "TimeSeriesConv")
             turned = "" if shape[0] < shape[1] else ".transpose(0, 2, 1)"
             meant = (
-                f"looks like series of {max(shape)} steps in {min(shape)} channels: "
+                f"looks like series of {max(shape)} steps in {min(shape)} channel{'s' * (min(shape) > 1)}: "
                 f"{series}().fit(X{turned}, y) takes those"
             )
         if meant:
@@ -675,7 +684,7 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         return min(self._schedule().batch_size if self.batch_size == "auto" else int(self.batch_size), n)
 
     def _schedule(self) -> Schedule:
-        return OF_IMAGES if is_image(self.image_shape_) else _OF_TABLES
+        return _OF_IMAGES if is_image(self.image_shape_) else _OF_TABLES
 
     def _optimizer(self, steps: int | None) -> optim.Optimizer:
         """Make the optimizer, with a constant learning rate where the number of steps is not known."""
@@ -770,6 +779,10 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _is_list_of_arrays(X: Any) -> bool:
+    return isinstance(X, list | tuple) and all(isinstance(entry, np.ndarray) for entry in X)
 
 
 def shape_of(X: Any) -> tuple[int, ...]:

@@ -35,7 +35,8 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     ----------
     channels : int, sequence of int or "auto"
         Output channels of each block of convolution, max pooling and activation; () for none, which makes a perceptron.
-        "auto" is (32, 64) for images of at least 8x8, and () for tables, whose neighbouring columns are unrelated.
+        "auto" is (32, 64) for images of at least 8x8, (16, 32, 64) from 16x16 on, and () for tables, whose neighbouring
+        columns are unrelated.
     kernel_size, pool : int or tuple of two
         Of the convolutions, which are padded to keep the size, and of the max pools. Neither is larger than what is
         left of the image where it is applied: rows, which are images of height 1, have kernels of height 1. An int for
@@ -73,7 +74,7 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     learning_rate_init : float > 0
         The highest learning rate.
     max_iter : int, optional
-        The maximum number of epochs. By default, of images 10, or as many as make 450 updates if that is more; of
+        The maximum number of epochs. By default, of images 6, or as many as make 270 updates if that is more; of
         tables 40, but no more than make 10,000 updates (or 10), and no fewer than make 100.
     shuffle : bool
         Whether each epoch has the examples in a new order.

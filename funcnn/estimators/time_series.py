@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from funcnn.data import Mapped, Source, pad_series
 from funcnn.data.examplewise import Augmentation, Examplewise, is_examplewise
 from funcnn.data.series import as_series_list, check_finite_series, scale_series
 from funcnn.estimators import scaling
-from funcnn.estimators.base import OF_IMAGES, BaseConvNet, Schedule, TrainingData, shape_of
+from funcnn.estimators.base import BaseConvNet, Schedule, TrainingData, shape_of
 from funcnn.estimators.classifier import ConvNetClassifier
 from funcnn.estimators.network import Network, build
 from funcnn.estimators.regressor import ConvNetRegressor
@@ -33,6 +34,10 @@ _NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet1d": ("resnet1d", {}),
     "inception_time": ("inception_time", {}),
 }
+# scripts/time_series.py measures it.
+_OF_SERIES = Schedule(alpha=0.5, batch_size=32, epochs=10, least_epochs=10, least=450, most=450)
+# More channels than this, of fewer steps, are a warning: most likely the axes are meant the other way round.
+_FEW_STEPS = 16
 # A shift is by up to this fraction of the series' length.
 _SHIFT = 0.05
 
@@ -129,6 +134,9 @@ class BaseTimeSeries(BaseConvNet):
             self.masked_ = series is not None
         if self.masked_:
             if series is None:
+                channels, shape = (0 if reset else self.image_shape_[1] - 1), shape_of(X)
+                if len(shape) == 2 and shape[0] == channels > 1:
+                    raise ValueError(f"X is one series of shape {shape}; a batch of this one series is X[None]")
                 series = list(check_array(X, allow_nd=True, dtype="numeric", ensure_all_finite=False))
             return pad_series(series, None if reset else self.image_shape_[1] - 1)
         if series is not None:
@@ -151,6 +159,12 @@ class BaseTimeSeries(BaseConvNet):
                 raise ValueError(f"X is one series of shape {shape}; a batch of this one series is X[None]")
             if len(shape) == 2 or shape[1:] != fitted:
                 raise ValueError(f"X must be (n, {fitted[0]}, {fitted[1]}), as the estimator was fitted, got {shape}")
+        if reset and len(shape) == 3 and shape[2] < _FEW_STEPS <= shape[1]:
+            warnings.warn(
+                f"X {shape} is read as (n, channels, time): {shape[1]} channels of {shape[2]} steps; if the time comes "
+                "first, give X.transpose(0, 2, 1)",
+                stacklevel=9,
+            )
         if len(shape) == 3:
             X = check_array(X, allow_nd=True, dtype="numeric", ensure_all_finite=False)
             check_finite_series(X)
@@ -187,7 +201,7 @@ class BaseTimeSeries(BaseConvNet):
     # --- parameters -------------------------------------------------------------------------------------------------
 
     def _schedule(self) -> Schedule:
-        return OF_IMAGES
+        return _OF_SERIES
 
     def _augment(self) -> Augmentation | None:
         if self.augment is None:

@@ -6,16 +6,19 @@ import io
 import json
 import math
 from functools import partial
+from pathlib import Path
 
 import commands
 import numpy as np
+import PIL.Image
 import pytest
 import shapes
 
-from funcnn import serving
+from funcnn import predictor, serving
 from funcnn.cli import runtimes
 from funcnn.cli.options import RuntimeName
-from funcnn.cli.predict import csv_text
+from funcnn.cli.predict import csv_text, examples, main
+from funcnn.estimators import ConvNetClassifier, ConvNetRegressor, TimeSeriesConvClassifier
 from funcnn.summary import summary
 
 run = partial(commands.run, "predict")
@@ -112,3 +115,58 @@ def test_failures_are_one_line_on_stderr(trained_folder, options, code, message)
     result = run(*options, cwd=trained_folder)
     assert result.returncode == code and message in result.stderr
     assert result.stderr.startswith("funcnn predict: ") and len(result.stderr.splitlines()) == 1
+
+
+ROWS, SERIES = np.random.default_rng(0).normal(size=(9, 3)), np.random.default_rng(1).normal(size=(9, 2, 16))
+Y = np.arange(9) % 3
+FITTED = {  # an estimator, its data, and what it says that it takes
+    "rows": (ConvNetClassifier(channels=(), hidden_layer_sizes=()), ROWS, Y, None),
+    "images": (ConvNetClassifier(channels=(2,)), ROWS.repeat(64, 1)[:, :64].reshape(9, 8, 8), Y, "images of 8x8"),
+    "series": (TimeSeriesConvClassifier(), SERIES, Y, r"series of 2 channels, of length 16: \(n, 2, 16\) in an .npy"),
+    "unequal": (
+        TimeSeriesConvClassifier(),
+        [x[:, : 16 - i % 4] for i, x in enumerate(SERIES)],
+        Y,
+        r"series of 2 channels, of any length: \(n, 2, time\) in an .npy file, or x of an .npz file, not",
+    ),
+    "one channel": (TimeSeriesConvClassifier(), SERIES[:, 0, :3], Y, None),
+}
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_an_estimators_file_serves_arrays_in_its_units(tmp_path, monkeypatch, capsys, name):
+    net, x, y, wanted = FITTED[name]
+    monkeypatch.chdir(tmp_path)
+    net.set_params(max_iter=1, random_state=0, threads=1).fit(x, y).save("net.safetensors")
+    given = SERIES if name == "unequal" else x
+    np.savez("x.npz", x=given)
+    np.save("x.npy", given)
+    np.savetxt("x.csv", ROWS, delimiter=",", header="a,b,c", comments="")
+    PIL.Image.new("L", (8, 8)).save("image.png")
+    predict = partial(main, model="net.safetensors", runtime=RuntimeName.numpy)
+    for file in ("x.npz", "x.npy", *(["x.csv"] if wanted is None else [])):
+        predict(inputs=[Path(file)])
+        rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+        expected = net.predict_proba(ROWS if file == "x.csv" else given)
+        assert np.allclose([[float(row[c]) for c in "012"] for row in rows], expected, atol=1e-5)
+    for file in ("image.png", *(["x.csv"] if wanted else [])):
+        with pytest.raises(ValueError, match=wanted or "the estimator takes .*, not image files"):
+            predict(inputs=[Path(file)])
+
+
+def test_columns_of_a_table_are_matched_with_those_of_a_dataframe(tmp_path):
+    net = ConvNetClassifier(hidden_layer_sizes=(), max_iter=1, random_state=0).fit(ROWS, Y)
+    net.feature_names_in_ = np.array(["a", "b", "c"], dtype=object)
+    net.save(tmp_path / "net.safetensors")
+    np.savetxt(tmp_path / "x.csv", ROWS[:, ::-1], delimiter=",", header="c,b,a", comments="")
+    _, x = next(examples(tmp_path / "x.csv", None, predictor.load(tmp_path / "net.safetensors"), {}))
+    assert np.allclose(x, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("net", "y", "kind"), [(ConvNetRegressor(), Y, "numbers"), (ConvNetClassifier(), np.eye(3, dtype=int)[Y], "labels")]
+)
+def test_numbers_and_labels_are_predicted_in_python(tmp_path, net, y, kind):
+    net.set_params(max_iter=1).fit(ROWS, y).save(tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match=f"is an estimator's, which predicts {kind}: predict in Python"):
+        main(model=tmp_path / "net.safetensors", inputs=[tmp_path / "x.csv"], runtime=RuntimeName.numpy)

@@ -286,6 +286,12 @@ def test_series_and_channels_first_are_no_pictures(estimator, x, words):
     assert estimator(**SMALL, image_shape=x.shape[1:]).fit(x, LABELS[:9]).image_shape_[:2] == x.shape[1:3]
 
 
+def test_examples_of_unequal_shapes_are_no_pictures():
+    words = r"unequal shapes, \(3, 8\) and \(3, 9\) \(number 2\): resize .* TimeSeriesConvRegressor"
+    with pytest.raises(ValueError, match=words):
+        ConvNetRegressor(**SMALL).fit([np.zeros((3, 8)), np.zeros((3, 8)), np.zeros((3, 9))], LABELS[:3])
+
+
 @pytest.mark.parametrize("channels", [4, ()])
 def test_one_convolution_or_none(channels):
     net = ConvNetClassifier(**{**SMALL, "channels": channels}).fit(DIGITS[:50], LABELS[:50])

@@ -79,11 +79,12 @@ AUTO = {"channels": "auto", "hidden": "auto", "activation": "auto"}
 @pytest.mark.parametrize(
     ("image_shape", "layers"),
     [
-        ((8, 8, 1), ["conv2d", "relu", "conv2d", "relu", "dense", "relu", "dense"]),
+        ((15, 16, 1), ["conv2d", "relu", "conv2d", "relu", "dense", "relu", "dense"]),
+        ((16, 16, 3), [*["conv2d", "relu"] * 3, "dense", "relu", "dense"]),
         ((1, 30, 1), ["dense", "silu", "dense", "silu", "dense"]),
         ((2, 2, 1), ["dense", "silu", "dense", "silu", "dense"]),
     ],
-    ids=["images", "tables", "small squares"],
+    ids=["images", "large images", "tables", "small squares"],
 )
 def test_tables_have_no_convolutions_by_default(image_shape, layers):
     model = build(Network(image_shape, 10, default_model(image_shape, 10, **{**DEFAULTS, **AUTO})))

@@ -128,6 +128,21 @@ def test_a_list_of_equal_series_is_an_array():
     assert not b.masked_ and np.array_equal(a.predict_proba(X), b.predict_proba(list(X)))
 
 
+def test_lists_of_lists_are_lists_of_arrays():
+    net = TimeSeriesConvClassifier(**QUICK).fit([x.tolist() for x in UNEQUAL], Y)
+    same = TimeSeriesConvClassifier(**QUICK).fit(UNEQUAL, Y)
+    assert net.masked_ and np.array_equal(net.predict_proba(UNEQUAL), same.predict_proba(UNEQUAL))
+    with pytest.raises(ValueError, match=r"X is one series of shape \(2, 9\); a batch of this one series is X\[None\]"):
+        net.predict(UNEQUAL[0])
+
+
+def test_time_before_channels_is_a_warning():
+    long = np.random.default_rng(0).normal(size=(24, 40, 3))
+    with pytest.warns(UserWarning, match=r"40 channels of 3 steps; .* give X.transpose\(0, 2, 1\)") as caught:
+        TimeSeriesConvClassifier(own, **QUICK | {"max_iter": 1}).fit(long, Y)
+    assert caught[0].filename == __file__
+
+
 def test_unequal_rows_and_regression():
     net = TimeSeriesConvRegressor(**QUICK).fit([x[0] for x in UNEQUAL], Y.astype(float))
     assert net.predict([x[0] for x in UNEQUAL]).shape == (24,)
@@ -188,10 +203,12 @@ def with_nan(x):
         (np.where(np.arange(16) == 3, np.nan, X[:, 0]), "Input X contains NaN"),
         ([UNEQUAL[0], with_nan(UNEQUAL[1]), *UNEQUAL[2:]], r"contains NaN: in X\[1\], at channel 1, time 3"),
         ([np.zeros((3, 4)), *UNEQUAL[1:]], r"X\[1\] must be a series \(3, time\) .*, got shape \(2, 10\)"),
+        ([[1.0, None, 3.0], *([[1.0, 2.0]] * 23)], r"contains NaN: in X\[0\], at channel 0, time 1; fill missing"),
+        ([[[1.0], [2.0, 3.0]]] * 24, r"X\[0\] must be a series of real numbers, its channels of one length"),
         ([np.zeros((2, 0)), *UNEQUAL[1:]], r"X\[0\] must be a series \(2, time\) of length 1 or more"),
         (X[None], r"X must be \(n, channels, time\) or \(n, time\), got shape \(1, 24, 2, 16\)"),
     ],
-    ids=["NaN", "NaN in rows", "NaN in a list", "channels", "empty", "four axes"],
+    ids=["NaN", "NaN in rows", "NaN in a list", "channels", "None in a list", "lists", "empty", "four axes"],
 )  # fmt: skip
 def test_bad_series(x, words):
     with pytest.raises(ValueError, match=words):
