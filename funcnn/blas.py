@@ -87,7 +87,7 @@ def can_limit() -> bool:
 
     threadpoolctl is the extra ``threads``. It finds OpenBLAS, MKL and BLIS, but not Apple's Accelerate.
     """
-    return bool(_libraries()) or _limited_by_environment()
+    return (bool(_libraries()) and not _is_accelerate()) or _limited_by_environment()
 
 
 def description() -> dict[str, Any]:
@@ -95,8 +95,10 @@ def description() -> dict[str, Any]:
 
     The number, ``blas_threads``, is left out where it is not known.
     """
-    # SciPy may have brought a second library, which NumPy does not use: compiled kernels do.
-    for library in sorted(_libraries(), key=lambda library: ("numpy" not in library.filepath, library.filepath)):
+    # SciPy may have brought a second library, which compiled kernels use, and NumPy does not: beside Accelerate, it is the
+    # only one found.
+    found = () if _is_accelerate() else _libraries()
+    for library in sorted(found, key=lambda library: ("numpy" not in library.filepath, library.filepath)):
         names = (library.internal_api, library.version, getattr(library, "architecture", None))
         return {"blas": " ".join(name for name in names if name), "blas_threads": 1}
     name, version = _built_with()
@@ -117,6 +119,10 @@ def _limited_by_environment() -> bool:
     name = _built_with()[0]
     variables = next((variables for part, variables in _VARIABLES.items() if part in name.lower()), ())
     return next((os.environ[variable] for variable in variables if variable in os.environ), "") == "1"
+
+
+def _is_accelerate() -> bool:
+    return "accelerate" in _built_with()[0].lower()
 
 
 def _built_with() -> tuple[str, str]:

@@ -87,9 +87,9 @@ class Layer(NamedTuple):
 
     def __repr__(self) -> str:
         """Return the call that makes the layer, with those arguments that are not their defaults."""
-        arguments = list(map(repr, self.children))
-        if isinstance(self.forward, OpForward):
-            arguments = _given_arguments(self.forward) or arguments
+        # each child is printed once: twice at each level would take exponential time
+        arguments = _given_arguments(self.forward) if isinstance(self.forward, OpForward) else []
+        arguments = arguments or list(map(repr, self.children))
         line = f"{self.name}({', '.join(arguments)})"
         if len(line) <= _REPR_WIDTH and "\n" not in line:
             return line
@@ -133,8 +133,10 @@ def _given_arguments(forward: OpForward) -> list[str]:
             arguments += map(_text, value)
         elif parameters[name].default is inspect.Parameter.empty:
             arguments.append(_text(value))
-        elif not _same(value, parameters[name].default):
-            arguments.append(f"{name}={_text(value)}")
+        elif value is not (default := parameters[name].default):
+            text = _text(value)
+            if text != _text(default) or isinstance(value, FunctionType):
+                arguments.append(f"{name}={text}")
     return arguments
 
 

@@ -161,6 +161,16 @@ def test_accelerates_version_is_that_of_macos(without_threadpoolctl, monkeypatch
     assert blas.description()["blas"] == "accelerate 15.2"
 
 
+def test_a_second_library_beside_accelerate_is_not_taken_for_numpys(monkeypatch):
+    config = {"Build Dependencies": {"blas": {"name": "accelerate", "version": "unknown"}}}
+    monkeypatch.setattr(np, "show_config", lambda mode: config)
+    monkeypatch.setattr("platform.mac_ver", lambda: ("15.2", ("", "", ""), "arm64"))
+    for variable in ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        monkeypatch.delenv(variable, raising=False)
+    assert blas_threads() and not blas.can_limit()
+    assert blas.description() == {"blas": "accelerate 15.2"}
+
+
 def test_without_threadpoolctl_nothing_is_imported_or_limited():
     script = """
 import sys

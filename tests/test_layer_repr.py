@@ -49,3 +49,11 @@ def test_a_long_layer_reads_as_one_line_for_each_argument():
         "    global_avg_pool(),\n"
         ")"
     )
+
+
+@pytest.mark.parametrize("nest", [lambda inner: serial(inner), lambda inner: residual(layers.relu(), inner)])
+def test_layers_nested_in_each_other_are_printed_once_each(nest):
+    layer = layers.dense(3)
+    for _ in range(40):  # twice at each level would be 10^12 times
+        layer = nest(layer)
+    assert repr(layer).count("dense(3)") == 1

@@ -107,6 +107,9 @@ def _start(processes: int) -> NoReturn:
     command = [launcher, "-n", str(processes), sys.executable, *program, *sys.argv[1:]]
     sys.stdout.flush()
     sys.stderr.flush()
+    if sys.__stderr__ is None:  # MPICH's mpiexec ends a job whose stderr is closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        os.set_inheritable(2, True)
     os.execve(launcher, command, dict.fromkeys(_BLAS_THREADS, "1") | os.environ | {_STARTED: str(processes)})
 
 

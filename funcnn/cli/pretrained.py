@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from funcnn import models, predictor, tree
+from funcnn import checkpoint, models, predictor, tree
 from funcnn.cli.console import UsageError
 from funcnn.combinators import split_points
 from funcnn.combinators.children import child_names
@@ -283,7 +283,15 @@ def _named(layer: Layer, trees: Sequence[Tree]) -> Tree:
 
 
 def _of_predictor(file: Path) -> Pretrained:
-    trained = predictor.load(file)
+    try:
+        trained = predictor.load(file)
+    except checkpoint.CheckpointError as error:
+        if not is_of_torchvision(file):
+            raise
+        raise ValueError(
+            f"{file} has weights of torchvision without their network: in Python, funcnn.torchvision.from_torchvision "
+            "reads them, and funcnn.onnx.to_onnx writes an .onnx file for --from"
+        ) from error
     if "offset" in trained.preprocessing:
         raise ValueError(f"{file} is an estimator's: train on in Python, by its warm_start")
     model, layer = trained.description["model"], trained.model
@@ -301,6 +309,18 @@ def _of_predictor(file: Path) -> Pretrained:
     return Pretrained(
         file, model, params, state, trained.in_shape, outputs, trained.classes, scaling, trained.description
     )
+
+
+def is_of_torchvision(file: Path) -> bool:
+    """Return whether a file has the tensors that torchvision's ResNets and VGGs begin with."""
+    import safetensors
+
+    try:
+        with safetensors.safe_open(file, framework="np") as opened:
+            names = set(opened.keys())
+    except safetensors.SafetensorError:
+        return False
+    return not names.isdisjoint({"layer1.0.conv1.weight", "features.0.weight"})
 
 
 def _of_onnx(file: Path, image_size: int | None) -> Pretrained:

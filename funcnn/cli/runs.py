@@ -364,6 +364,7 @@ def describe(run: Run, dataset: Dataset, splits: Splits, beginning: Beginning | 
     in_shape = beginning.in_shape if beginning else dataset.x.shape[1:]
     if run.image_size and len(in_shape) == 3:
         in_shape = (run.image_size, run.image_size, in_shape[2])
+    checksum, (low, high) = _checksum_and_extent(dataset, splits.train)
     trained_on, scaling = Selected(dataset.x, splits.train), None
     if beginning and beginning.scaling:
         scaling = beginning.scaling if beginning.scaling["mean"] is not None else None
@@ -380,12 +381,12 @@ def describe(run: Run, dataset: Dataset, splits: Splits, beginning: Beginning | 
         dataset.classes,
         standardize=scaling,
         full_scale=dataset.full_scale,
-        pixel_range=[float(v * v.dtype.type(dataset.full_scale)) for v in extent(trained_on)],
+        pixel_range=[float(v * v.dtype.type(dataset.full_scale)) for v in (low, high)],
         feature_names=dataset.features,
         target=dataset.target,
         source=run.data,
         examples=len(dataset.x),
-        fingerprint=fingerprint(dataset),
+        fingerprint=checksum,
         run=run._asdict(),
         fit=run.fit,
     )
@@ -394,13 +395,21 @@ def describe(run: Run, dataset: Dataset, splits: Splits, beginning: Beginning | 
 
 def fingerprint(dataset: Dataset) -> str:
     """Return a checksum of examples, labels, classes and the parts that the data name."""
-    total = hashlib.sha256(json.dumps([dataset.x.shape, dataset.classes]).encode())
+    return _checksum_and_extent(dataset, slice(None))[0]
+
+
+def _checksum_and_extent(dataset: Dataset, rows: Array | slice) -> tuple[str, tuple[Any, Any]]:
+    """Return the fingerprint, and the least and the largest number of some rows: each pass may decode all images."""
+    total, ends = hashlib.sha256(json.dumps([dataset.x.shape, dataset.classes]).encode()), []
     for _, block in blocks(dataset.x):
         total.update(np.ascontiguousarray(block).data)
+        values = block.reshape(len(block), -1)
+        ends.append((values.min(axis=1), values.max(axis=1)))
     total.update(np.ascontiguousarray(dataset.labels).data)
     for part in dataset.splits or ():
         total.update(json.dumps(part.tolist()).encode())
-    return total.hexdigest()
+    lows, highs = (np.concatenate(part)[rows] for part in zip(*ends, strict=True))
+    return total.hexdigest(), (lows.min(), highs.max())
 
 
 def continued_folder(source: Path) -> Path | None:

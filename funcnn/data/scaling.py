@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import reduce
 from typing import Any
 
@@ -77,14 +77,14 @@ def mean_and_std(
             elif (w := weight[start : start + len(block)]).any():
                 yield block[w > 0], w[w > 0].reshape(-1, *(1,) * (block.ndim - 1))
 
-    def total(f: Callable[[Array], Array]) -> Array:
-        sums = (
-            (f(part) if weight is None else w * f(part)).sum(axis=axes, dtype=np.float64, keepdims=True)
-            for part, w in parts()
-        )
-        return reduce(np.add, sums)
+    def total(values: Array, w: Any) -> Array:
+        return (values if weight is None else w * values).sum(axis=axes, dtype=np.float64, keepdims=True)
 
-    ends = [(part.min(axis=axes, keepdims=True), part.max(axis=axes, keepdims=True)) for part, _ in parts()]
+    ends, sums = [], []
+    for part, w in parts():
+        ends.append((part.min(axis=axes, keepdims=True), part.max(axis=axes, keepdims=True)))
+        if dtype != np.float64:  # those are scaled first: another pass over a source, which may decode files for each
+            sums.append(total(part, w))
     low, high = reduce(np.minimum, (least for least, _ in ends)), reduce(np.maximum, (most for _, most in ends))
     largest = np.maximum(abs(low), abs(high))
     # a power of 2 rounds nothing, and squares neither overflow nor vanish
@@ -93,8 +93,8 @@ def mean_and_std(
     def scaled(part: Array) -> Array:
         return np.ldexp(part, -exponent) if dtype == np.float64 else part
 
-    average = total(scaled) / count
-    deviation = np.sqrt(total(lambda part: np.square(scaled(part) - average)) / count)
+    average = reduce(np.add, sums or [total(scaled(part), w) for part, w in parts()]) / count
+    deviation = np.sqrt(reduce(np.add, (total(np.square(scaled(part) - average), w) for part, w in parts())) / count)
     # equal numbers have a mean that is off by rounding, so a std that is almost 0: useless to divide by
     with np.errstate(over="ignore"):
         constant = high - low <= 4 * np.finfo(dtype).eps * largest

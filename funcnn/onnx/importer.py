@@ -248,9 +248,14 @@ def _target(model: OnnxModel, output: str | None) -> str:
         return outputs[0]
     if output and any(output in node.output for node in nodes):
         return output
-    for node in nodes:
-        if output and output == node.name and node.output:
-            return str(node.output[0])
+    made = [str(node.output[0]) for node in nodes if output and output == node.name and node.output]
+    if len(made) > 1:
+        raise ValueError(
+            f"{model.where}: {len(made)} nodes are called {output!r}: name one of their values, "
+            f"{', '.join(map(repr, made))}"
+        )
+    if made:
+        return made[0]
     if output != "features":
         given = {*(value.name for value in model.graph.input), *model.initializers, *model.unreadable}
         wrong = (

@@ -192,7 +192,10 @@ def lr_range(
 def _checked_rates(rates: Sequence[float] | Array | None) -> Array:
     if rates is None:
         return 1e-5 * 2.0 ** np.arange(21)
-    wanted = np.sort(np.asarray(rates, np.float64))
+    try:
+        wanted = np.sort(np.asarray(rates, np.float64))
+    except (TypeError, ValueError):
+        wanted = np.zeros(0)
     if wanted.ndim != 1 or not len(wanted) or not (np.isfinite(wanted) & (wanted > 0)).all():
         raise ValueError(f"lr_range: rates must be a sequence of positive numbers, got {rates!r}")
     if (np.diff(wanted) == 0).any():

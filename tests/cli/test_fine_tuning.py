@@ -348,3 +348,12 @@ def test_a_file_that_is_no_network_is_one_line(place, content):
     said = train(place, "--data", "shapes", "--from", "missing.onnx" if content is None else "broken.onnx", code=1)
     assert said.count("\n") == 1
     assert ".onnx" in said
+
+
+@pytest.mark.parametrize("name", ["layer1.0.conv1.weight", "features.0.weight"])
+def test_weights_of_torchvision_are_refused_with_what_to_call(tmp_path, name):
+    safetensors.numpy.save_file({name: np.zeros((4, 3, 3, 3), np.float32)}, tmp_path / "net.safetensors")
+    with pytest.raises(
+        ValueError, match=r"weights of torchvision without their network.*from_torchvision.*\.onnx file"
+    ):
+        pretrained.read(tmp_path / "net.safetensors")

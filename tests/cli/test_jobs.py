@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import systems
 from commands import ENVIRONMENT, run, start_on_a_terminal
 from mpi import MPIEXEC, needs_mpi
 
@@ -223,6 +224,16 @@ def test_launchers(monkeypatch, variables, expected):
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     assert jobs.rank_and_size() == expected
+
+
+@systems.needs_shell()
+def test_mpiexec_gets_a_stderr_where_it_is_closed():
+    program = (
+        "import os, sys; from funcnn.cli import jobs; jobs.mpiexec = lambda: 'mpiexec'; sys.stderr = sys.stdout; "
+        "os.execve = lambda *_: print(os.get_inheritable(2), os.fstat(2) == os.stat(os.devnull)); jobs._start(2)"
+    )
+    shell = ["bash", "-c", '"$0" -c "$1" 2>&-', sys.executable, program]
+    assert subprocess.run(shell, capture_output=True, text=True, check=True).stdout == "True True\n"
 
 
 @pytest.mark.parametrize("rank, lines", [("0", 1), ("1", 0)])

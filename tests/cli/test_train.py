@@ -203,7 +203,8 @@ def test_ctrl_c_writes_a_checkpoint_and_prints_the_command_that_resumes(start, e
 def test_a_reader_that_has_seen_enough_is_no_error():
     process = subprocess.Popen(
         f"{sys.executable} -m funcnn train --model seed --epochs 1 --quiet | true; echo ${{PIPESTATUS[0]}}",
-        shell=True, executable=shutil.which("bash"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        shell=True, executable=shutil.which("bash"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=ENVIRONMENT,
     )  # fmt: skip
     _, errors = process.communicate(timeout=60)
     assert "Traceback" not in errors and "BrokenPipe" not in errors

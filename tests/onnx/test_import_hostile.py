@@ -349,6 +349,13 @@ def test_an_output_that_is_not_there():
         from_onnx(one("Relu"), output="features")
 
 
+def test_an_output_that_is_the_name_of_two_nodes_is_ambiguous():
+    model = model_of([node("Relu", "x", "a", name="act"), node("Tanh", "a", "y", name="act")], IMAGE, ["y"])
+    with pytest.raises(ValueError, match="2 nodes are called 'act': name one of their values, 'a', 'y'"):
+        from_onnx(model, output="act")
+    assert repr(from_onnx(model, output="a")) == "serial(relu())"
+
+
 def mutated(content, rng):
     """Change, remove or insert a few bytes; most are among the nodes, which come before the weights."""
     content = bytearray(content)

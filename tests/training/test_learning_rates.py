@@ -78,6 +78,11 @@ def test_the_start_is_not_changed_and_a_second_test_is_the_same():
     assert first.before < search(optimizer, rates=[0.1]).before / 2  # it started from the trained parameters
 
 
+def test_rates_that_are_no_numbers():
+    with pytest.raises(ValueError, match="lr_range: rates must be a sequence of positive numbers, got 'fast'"):
+        search(rates="fast")
+
+
 def test_data_that_are_not_finite_are_an_error_and_no_divergence():
     x, targets = quadratic(1.0)
     x[1, 1] = np.nan
