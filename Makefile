@@ -4,7 +4,7 @@ VENV ?= .venv
 ARGS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help train test proof bounds soak parity pretrained notebook bench lint mutants site dist clean
+.PHONY: help train test proof bounds soak parity pretrained notebook bench lint mutants site page play dist clean
 
 help:  ## Show this help
 	@echo "make train   train the default network on the digits; with options: make train ARGS=\"--epochs 10\""
@@ -19,6 +19,8 @@ help:  ## Show this help
 	@echo "make lint    check style and types"
 	@echo "make mutants change the mathematics in many places, one at a time, and count how often the tests detect it"
 	@echo "make site    build the site from the pages, the docstrings and the gallery's scripts into build/site/html"
+	@echo "make page    test the page that trains in a browser, in Chromium (downloads Pyodide: 0.1 gigabytes)"
+	@echo "make play    build the page that trains in a browser, and serve it to try it"
 	@echo "make dist    build the wheel and the source distribution into dist, and check them"
 	@echo "make clean   remove the virtual environment, builds and caches"
 	@echo
@@ -76,6 +78,12 @@ mutants: $(VENV)/test.installed  ## Count how many changes of the mathematics th
 
 site: $(VENV)/site.installed  ## Build the site; a warning is an error
 	@$(VENV)/bin/python scripts/site/builder $(ARGS)
+
+page: $(VENV)/page.installed  ## Test the page that trains in a browser
+	@$(VENV)/bin/python -m pytest tests/playground $(ARGS)
+
+play: $(VENV)/page.installed  ## Build the page that trains in a browser, and serve it
+	@$(VENV)/bin/python scripts/site/builder/playground.py --serve $(ARGS)
 
 # Both are the same bytes for the same commit: hatchling writes no times of its own.
 dist: $(VENV)/dist.installed $(VENV)/test.installed  ## Build the wheel and the source distribution

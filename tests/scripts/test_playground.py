@@ -144,7 +144,7 @@ def image_of(monkeypatch):
 @pytest.mark.parametrize("digit", strokes.DIGITS)
 def test_a_drawn_digit_is_as_high_as_the_digits_are_and_has_as_much_ink(image_of, digit):
     image = image_of(strokes.DIGITS[digit])
-    assert image.shape == (8, 8) and 0 <= image.min() and image.max() <= 16
+    assert image.shape == (8, 8) and image.min() >= 0 and image.max() <= 16
     assert 295 <= image.sum() <= 330  # of 1024 bits; the means of the ten digits are from 303 to 330
     assert image[0].any() and image[-1].any()
     assert not image[:, 0].any() and not image[:, -1].any()

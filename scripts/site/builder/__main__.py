@@ -11,7 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from builder import commands, pages, reference  # noqa: E402
+from builder import commands, pages, playground, reference  # noqa: E402
 
 ROOT = HERE.parents[2]
 OUTPUT = ROOT / "build" / "site"
@@ -30,7 +30,7 @@ def write_sources(folder: Path) -> None:
 
 
 def main() -> int:
-    """Build the site strictly: every warning is an error."""
+    """Build the site strictly, every warning is an error; the page of the playground is a folder of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder (default: build/site)")
     output = parser.parse_args().output
@@ -42,6 +42,7 @@ def main() -> int:
     arguments = ["-W", "-n", "--keep-going", "-q", "-j", "2", "-b", "html", "-d", str(output / "doctrees")]
     code = build_main([*arguments, "-c", str(HERE), str(source), str(html)])
     if code == 0:
+        playground.build(html / "playground")
         print(f"{html / 'index.html'} ({time.perf_counter() - begin:.0f} s)")
     return code
 

@@ -1,6 +1,6 @@
 // Classes of one's own: names and drawings, kept in this browser's storage alone.
 
-import { tile } from "./pictures.js";
+import { tile } from "./charts.js";
 
 const MOST = 10;
 const STORE = "funcnn-classes";
@@ -99,6 +99,7 @@ export function ownClasses(list, newButton, status, { take }) {
     status.textContent = `There are ${classes.length} of at most ${MOST} classes.`;
     show(`#class-${classes.length - 1}`);
   });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show());
   show();
   return { classes: () => classes };
 }

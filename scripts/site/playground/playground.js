@@ -2,7 +2,7 @@
 
 import { drawingPad } from "./pad.js";
 import { ownClasses } from "./classes.js";
-import { chart, tile, tiles } from "./pictures.js";
+import { chart, tile, tiles } from "./charts.js";
 
 const $ = (id) => document.getElementById(id);
 const percent = (part, digits = 1) => `${(100 * part).toFixed(digits)} %`;
@@ -25,7 +25,7 @@ const told = {
   progress({ what, done, bytes }) {
     if ($("loading-text").textContent !== what) $("loading-text").textContent = what; // a screen reader reads each step
     $("loading-bar").value = done;
-    $("loading-bytes").textContent = `${(bytes / 1e6).toFixed(1)} of about 16 megabytes`;
+    $("loading-bytes").textContent = `${(bytes / 1e6).toFixed(1)} of about 16 megabytes.`;
   },
   ready({ versions }) {
     $("loading").hidden = true;
@@ -257,6 +257,7 @@ $("pause").addEventListener("click", async () => {
   }
 });
 $("rate").addEventListener("change", () => curves && ask("rate", { rate: Number($("rate").value) }));
+$("channels").addEventListener("change", () => ($("kernel").disabled = !$("channels").value));
 $("undo").addEventListener("click", pad.undo);
 $("clear").addEventListener("click", pad.clear);
 for (const format of ["safetensors", "onnx"]) {

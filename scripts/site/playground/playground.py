@@ -131,7 +131,9 @@ def advance(run: Run, seconds: float) -> Run:
     """Return a run after the steps that fit into some seconds, at least one, or after the last one of its epoch."""
     classes, train_state, done, values = len(run.trained.classes), run.train_state, run.done, list(run.losses)
     x, labels, *_ = run.examples
-    grad_fn, optimizer = value_and_grad(run.trained.model, predictor.loss_for(classes)[1]), optim.adam(run.rate)
+    # mypy does not see that a NamedTuple can be called
+    grad_fn: Any = value_and_grad(run.trained.model, predictor.loss_for(classes)[1])
+    optimizer = optim.adam(run.rate)
     until = time.perf_counter() + seconds
     while done < len(run.order) and (done == run.done or time.perf_counter() < until):
         batch = run.order[done : done + BATCH_SIZE]
@@ -150,8 +152,9 @@ def _ended_epoch(run: Run) -> Run:
     """Return a run at the beginning of its next epoch, with a record of the one that ended."""
     p = run.trained.predict_proba(run.examples.held_out_x, full_scale=1, warn_of_range=False, threads=1)
     labels = run.examples.held_out_labels
+    epoch = run.train_state.epoch + 1
     row = {
-        "epoch": run.train_state.epoch + 1,
+        "epoch": epoch,
         "step": run.train_state.step,
         "loss": float(np.mean(run.losses)),
         "validation_accuracy": float((p.argmax(axis=1) == labels).mean()),
@@ -159,7 +162,7 @@ def _ended_epoch(run: Run) -> Run:
     }
     run = run._replace(
         trained=run.trained._replace(history=[*run.trained.history, row]),
-        train_state=run.train_state._replace(epoch=row["epoch"]),
+        train_state=run.train_state._replace(epoch=epoch),
     )
     return _next_epoch(run)
 

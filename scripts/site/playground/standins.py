@@ -58,7 +58,7 @@ _DTYPES = {
 
 
 def save(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
-    """Return a file of arrays, as ``safetensors.numpy.save`` does: the widest numbers first, so that all are aligned."""
+    """Return a file of arrays, as ``safetensors.numpy.save`` does: aligned, as the widest numbers come first."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     content = []
     begin = 0
@@ -80,7 +80,7 @@ _OF_DTYPE = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9}
 
 
 def message(*fields: tuple[int, Any]) -> bytes:
-    """Return fields as bytes: ints as varints, floats as 32 bits, text and messages with their length, lists repeated."""
+    """Return fields as bytes: ints as varints, floats as 32 bits, texts and messages with length, lists repeated."""
     return b"".join(_field(number, value) for number, value in fields)
 
 

@@ -2,7 +2,7 @@
 
 const WIDTH = 320;
 const HEIGHT = 170;
-const LEFT = 40;
+const LEFT = 48;
 const BOTTOM = 24;
 
 // Curves of points (x, y); logarithmic ones have ticks at powers of ten.
