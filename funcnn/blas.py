@@ -95,8 +95,8 @@ def description() -> dict[str, Any]:
 
     The number, ``blas_threads``, is left out where it is not known.
     """
-    # SciPy may have brought a second library, which compiled kernels use, and NumPy does not: beside Accelerate, it is the
-    # only one found.
+    # SciPy may have brought a second library, which compiled kernels use, and NumPy does not: beside Accelerate, it is
+    # the only one found.
     found = () if _is_accelerate() else _libraries()
     for library in sorted(found, key=lambda library: ("numpy" not in library.filepath, library.filepath)):
         names = (library.internal_api, library.version, getattr(library, "architecture", None))
