@@ -65,7 +65,7 @@ class Schedule(NamedTuple):
 
 
 # scripts/compare_estimators.py measures both: tables take more epochs of larger batches, and more decay.
-_OF_IMAGES = Schedule(alpha=0.5, batch_size=32, epochs=6, least_epochs=6, least=270, most=270)
+_OF_IMAGES = Schedule(alpha=0.5, batch_size=32, epochs=8, least_epochs=8, least=345, most=345)
 _OF_TABLES = Schedule(alpha=1.0, batch_size=64, epochs=40, least_epochs=10, least=100, most=10_000)
 # Examples (h, w) of which one side is below _LEAST_SIDE and the other this many times as long are series, not pictures.
 _LEAST_SIDE, _SERIES_RATIO = 16, 4
