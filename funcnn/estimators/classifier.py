@@ -75,7 +75,8 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         The highest learning rate.
     max_iter : int, optional
         The maximum number of epochs. By default, of images 8, or as many as make 345 updates (of several
-        channels, 600) if that is more; of tables 40, but no more than make 10,000 updates (or 10), and no fewer than make 100.
+        channels, 600) if that is more; of tables 40, but no more than make 10,000 updates (or 10), and no fewer than
+        make 100.
     shuffle : bool
         Whether each epoch has the examples in a new order.
     augment : "auto", callable or None
