@@ -1,7 +1,7 @@
 """Compare ConvNetClassifier with scikit-learn's MLPClassifier and SVC, all with their defaults, and print a table.
 
     OPENBLAS_NUM_THREADS=1 python scripts/compare_estimators.py    # all data: the table of scripts/site/estimators.md
-    python scripts/compare_estimators.py --folds 2 --only iris digits
+    python scripts/compare_estimators.py --folds 2 --seeds 1 --only iris digits
 
 Nothing is downloaded. The 28x28 images and the 32x32 colour images are scikit-learn's digits, enlarged, turned, shifted
 and (in colour) drawn over coloured gradients with noise. The perceptron and the SVC get standardised features. Times
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -85,22 +85,29 @@ def flat_and_scaled(classifier: Any) -> Any:
     return make_pipeline(StandardScaler(), classifier)
 
 
-ESTIMATORS: dict[str, Callable[[], Any]] = {
-    "ConvNetClassifier": lambda: ConvNetClassifier(random_state=0, threads=1),
-    "MLPClassifier": lambda: flat_and_scaled(MLPClassifier(random_state=0)),
-    "SVC": lambda: flat_and_scaled(SVC()),
+ESTIMATORS: dict[str, Callable[[int], Any]] = {
+    "ConvNetClassifier": lambda seed: ConvNetClassifier(random_state=seed, threads=1),
+    "MLPClassifier": lambda seed: flat_and_scaled(MLPClassifier(random_state=seed)),
+    "SVC": lambda seed: flat_and_scaled(SVC()),
 }
 
 
-def measure(x: np.ndarray, y: np.ndarray, folds: int) -> dict[str, tuple[float, float]]:
+def splits(x: np.ndarray, y: np.ndarray, folds: int, seeds: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield the seed, the training and the test indices of each fold of each seed."""
+    for seed in range(seeds):
+        for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(x.reshape(len(x), -1), y):
+            yield seed, train, test
+
+
+def measure(x: np.ndarray, y: np.ndarray, folds: int, seeds: int) -> dict[str, tuple[float, float]]:
     """Return the mean accuracy in percent and the median CPU seconds of a fit of each estimator, in the same folds."""
     scores: dict[str, list[float]] = {name: [] for name in ESTIMATORS}
     seconds: dict[str, list[float]] = {name: [] for name in ESTIMATORS}
-    for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(x.reshape(len(x), -1), y):
+    for seed, train, test in splits(x, y, folds, seeds):
         for name, make in ESTIMATORS.items():  # in turn, so that a busy moment meets all of them
             given = x if name == "ConvNetClassifier" else x.reshape(len(x), -1)
             begin = time.process_time()
-            fitted = make().fit(given[train], y[train])
+            fitted = make(seed).fit(given[train], y[train])
             seconds[name].append(time.process_time() - begin)
             scores[name].append(fitted.score(given[test], y[test]))
     return {name: (100 * float(np.mean(scores[name])), float(np.median(seconds[name]))) for name in ESTIMATORS}
@@ -110,6 +117,7 @@ def main() -> None:
     """Print the table, row by row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3, help="of the folds and of the networks")
     parser.add_argument("--only", nargs="*", choices=list(DATA), default=list(DATA))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # MLPClassifier's, that its default of 200 epochs is not enough
@@ -117,7 +125,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for name in arguments.only:
         x, y = DATA[name]()
-        of = measure(x, y, arguments.folds)
+        of = measure(x, y, arguments.folds, arguments.seeds)
         (ours, our_time), (perceptron, its_time), (svc, _) = of.values()
         missing, ratio = max(perceptron, svc) - ours, our_time / its_time
         row = f"{name} ({len(x)}) | {ours:.1f} | {perceptron:.1f} | {svc:.1f} | {missing:+.1f}"

@@ -176,12 +176,9 @@ def estimator_input(trained: Predictor) -> str:
     """Describe what an estimator takes, and the files that hold it."""
     known, arrays = trained.preprocessing, "an .npy file, or x of an .npz file"
     if "masked" in known:
-        channels = known["channels"]
-        length = "of any length" if known["masked"] else f"of length {known['time']}"
-        shape = f"(n, {channels}, {'time' if known['masked'] else known['time']})"
-        return f"series of {channels} channel{'s' * (channels != 1)}, {length}: {shape} in {arrays}"
-    height, width, channels = known["image_shape"]
-    if height == 1:
+        channels, time = known["channels"], "time" if known["masked"] else known["time"]
+        length = "of any length" if known["masked"] else f"of length {time}"
+        return f"series of {channels} channel{'s' * (channels != 1)}, {length}: (n, {channels}, {time}) in {arrays}"
+    if known["image_shape"][0] == 1:
         return f"rows of {known['features']} numbers: a table, {arrays}"
-    shape = (height, width, channels)
-    return f"{describe_shape(shape)}, in the units of its training: {arrays}"
+    return f"{describe_shape(known['image_shape'])}, in the units of its training: {arrays}"

@@ -64,8 +64,9 @@ class Schedule(NamedTuple):
         return max(self.least_epochs, min(self.epochs, self.most // steps), -(-self.least // steps))
 
 
-# scripts/compare_estimators.py measures both: tables take more epochs of larger batches, and more decay.
-_OF_IMAGES = Schedule(alpha=0.5, batch_size=32, epochs=6, least_epochs=6, least=270, most=270)
+# scripts/compare_estimators.py measures them: tables take more epochs of larger batches, and more decay.
+_OF_IMAGES = Schedule(alpha=0.5, batch_size=32, epochs=8, least_epochs=8, least=345, most=345)
+_OF_COLOURS = _OF_IMAGES._replace(least=600, most=600)
 _OF_TABLES = Schedule(alpha=1.0, batch_size=64, epochs=40, least_epochs=10, least=100, most=10_000)
 # Examples (h, w) of which one side is below _LEAST_SIDE and the other this many times as long are series, not pictures.
 _LEAST_SIDE, _SERIES_RATIO = 16, 4
@@ -684,7 +685,9 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         return min(self._schedule().batch_size if self.batch_size == "auto" else int(self.batch_size), n)
 
     def _schedule(self) -> Schedule:
-        return _OF_IMAGES if is_image(self.image_shape_) else _OF_TABLES
+        if not is_image(self.image_shape_):
+            return _OF_TABLES
+        return _OF_COLOURS if self.image_shape_[2] > 1 else _OF_IMAGES
 
     def _optimizer(self, steps: int | None) -> optim.Optimizer:
         """Make the optimizer, with a constant learning rate where the number of steps is not known."""

@@ -74,8 +74,9 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
     learning_rate_init : float > 0
         The highest learning rate.
     max_iter : int, optional
-        The maximum number of epochs. By default, of images 6, or as many as make 270 updates if that is more; of
-        tables 40, but no more than make 10,000 updates (or 10), and no fewer than make 100.
+        The maximum number of epochs. By default, of images 8, or as many as make 345 updates (of several
+        channels, 600) if that is more; of tables 40, but no more than make 10,000 updates (or 10), and no fewer than
+        make 100.
     shuffle : bool
         Whether each epoch has the examples in a new order.
     augment : "auto", callable or None
