@@ -77,6 +77,7 @@ def test_code_is_quoted_without_docstrings():
         ("check_vjp", ("check_vjp", False)),
         ("ConvNetClassifier(max_iter=3)", ("ConvNetClassifier", False)),
         ("epoch.train_state", ("", False)),
+        ("fit(X, y)", ("", False)),
         ("training.md", ("", False)),
         ("--epochs", ("", False)),
         ("epochs", ("", False)),

@@ -166,7 +166,7 @@ def probabilities() -> Drawing:
     _, vjp = losses.softmax_cross_entropy(logits, np.array([4]))
     return stacked({
         "p, the softmax of five logits": sticks(p[0], "p", width=420),
-        "dlogits = p - t for the label 4: it raises that logit, and lowers the others by their p": sticks(
+        "dlogits = p - t, for the label 4": sticks(
             vjp(1.0)[0], "dlogits", width=420, colour=COLOURS[0]
         ),
     }, "the gradient of a cross-entropy")  # fmt: skip

@@ -10,7 +10,7 @@ import funcnn
 
 MODULES = {module.name for module in pkgutil.iter_modules(funcnn.__path__)}
 DOTTED = re.compile(r"(\w+(?:\.\w+)+)(?:\(.*\))?")  # `funcnn.training.fit`, `training.fit(...)`
-SINGLE = re.compile(r"([A-Z]\w*[a-z]\w*|\w+_\w+|\w+(?=\())(?:\(.*\))?")  # `Features`, `check_vjp`, `fit(...)`
+SINGLE = re.compile(r"([A-Z]\w*[a-z]\w*|\w+_\w+)(?:\(.*\))?")  # `Features`, `check_vjp(...)`; `fit` may be a method
 SUFFIXES = (".csv", ".json", ".jsonl", ".md", ".npy", ".npz", ".onnx", ".py", ".safetensors", ".svg")
 HAS_OLD_NAMES = "changes"
 
