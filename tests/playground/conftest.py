@@ -1,5 +1,6 @@
 """A real Chromium, and the page on a server of this machine."""
 
+import functools
 import shutil
 import sys
 import threading
@@ -62,6 +63,29 @@ def address_without_pyodide(built):
     with served(built) as server:
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
+
+
+@pytest.fixture
+def address_with_cdn(built, tmp_path):
+    """The page without Pyodide beside it, and another server in the place of its CDN, which lets any page read."""
+    from builder import playground
+
+    class Handler(playground.Handler):
+        def end_headers(self):
+            self.send_header("Access-Control-Allow-Origin", "*")
+            super().end_headers()
+
+    shutil.copytree(built, tmp_path / "page")
+    with served(pyodide.folder()) as cdn, served(tmp_path / "page") as server:
+        cdn.RequestHandlerClass = functools.partial(Handler, directory=str(pyodide.folder()))
+        worker = tmp_path / "page" / "worker.js"
+        text = worker.read_text("utf-8")
+        named = "https://cdn.jsdelivr.net/pyodide/v${VERSION}/full/"
+        assert text.count(named) == 1
+        worker.write_text(text.replace(named, f"http://127.0.0.1:{cdn.server_port}/"), "utf-8")
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        cdn.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -364,14 +364,20 @@ def test_nothing_left_the_browser_and_nothing_failed(page, address, requests, er
     assert errors == []
 
 
-# --- what it says when it cannot load ---------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def fresh(browser):
     context = browser.new_context()
     yield context.new_page()
     context.close()
+
+
+def test_without_a_copy_beside_it_pyodide_comes_from_the_cdn(fresh, address_with_cdn):
+    fresh.goto(address_with_cdn)
+    fresh.wait_for_selector("html[data-ready], #failure:visible", timeout=180_000)
+    assert fresh.inner_text("#failure") == "" and "Pyodide 0.27.7" in fresh.inner_text("#versions")
+
+
+# --- what it says when it cannot load ---------------------------------------------------------------------------------
 
 
 def failure(page, address):

@@ -33,7 +33,9 @@ def build(folder: Path) -> None:
     for old in folder.glob("*.whl"):
         old.unlink()
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder.resolve())]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if made.returncode:
+        raise SystemExit(f"the wheel could not be built:\n{made.stderr}")
     (wheel,) = folder.glob("*.whl")
     (folder / "page.json").write_text(json.dumps({"wheel": wheel.name}), "utf-8")
 
