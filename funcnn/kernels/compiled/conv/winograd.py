@@ -29,10 +29,10 @@ _MAX_CHANNELS = 1 << 11
 # read for one of what was just written if the addresses are equal modulo that, and waits.
 _PLANE, _ROW = (1 << 14) + 160, _MAX_CHANNELS + 160
 _DOWN = 6 * _PLANE + 80  # where the six lines of B^T d or A dy begin, after the lines d or dy
-_BLOCK = 1 << 9  # tiles times channels of a block
+_BLOCK = 1 << 8  # tiles times channels of a block
 _LINE = 1 << 13  # positions times channels of a line: longer rows of tiles are split into several segments
-_CHUNK = 1 << 12  # tiles times channels of a chunk
-_MIN_TILES = 8  # of a chunk
+# Tiles times channels of a chunk, by channels from so many on: smaller weights are read anew for each chunk at no cost.
+_CHUNKS = ((256, 1 << 14), (128, 1 << 13), (0, 1 << 12))
 _WORK = 1_000_000  # multiply-adds of a product: up to here OpenBLAS copies no factor
 # exact in both dtypes; Python's numbers would make float64 of float32
 _2, _4, _5, _6, _8, _12, _24 = (np.float32(factor) for factor in (2, 4, 5, 6, 8, 12, 24))
@@ -110,7 +110,7 @@ def _plan(n: int, g: Geometry, x: Array, y: Array) -> tuple[int, int, int, int, 
     rows, columns = (-(-o // 4) for o in g.out)
     parts = -(-columns // max(1, _LINE // (4 * channels) - 1))
     tiles = -(-columns // parts)
-    chunk = max(1, _CHUNK // (tiles * channels), -(-_MIN_TILES // tiles))
+    chunk = max(1, next(size for least, size in _CHUNKS if channels >= least) // (tiles * channels))
     return g.padding[0][0], g.padding[1][0], n, rows, parts, tiles, min(chunk, n * rows * parts)
 
 
@@ -153,9 +153,7 @@ def _gt(u0, u1, u2, u3, u4, u5):  # type: ignore[no-untyped-def]
 def _bt_rows(count, d, o0, o1, o2, o3, o4, o5, v, at):  # type: ignore[no-untyped-def]
     """Write B^T d to six rows of v, where d are the rows of d that begin at the offsets."""
     for i in range(count):
-        d0, d1, d2, d3, d4, d5 = _bt(
-            d[u(o0 + i)], d[u(o1 + i)], d[u(o2 + i)], d[u(o3 + i)], d[u(o4 + i)], d[u(o5 + i)]
-        )
+        d0, d1, d2, d3, d4, d5 = _bt(d[u(o0 + i)], d[u(o1 + i)], d[u(o2 + i)], d[u(o3 + i)], d[u(o4 + i)], d[u(o5 + i)])
         k = at + i
         v[u(k)], v[u(k + _PLANE)], v[u(k + 2 * _PLANE)] = d0, d1, d2
         v[u(k + 3 * _PLANE)], v[u(k + 4 * _PLANE)], v[u(k + 5 * _PLANE)] = d3, d4, d5
@@ -241,15 +239,22 @@ def _load(x, argmax, n, h, left, tiles, line, at):  # type: ignore[no-untyped-de
 
 
 @njit
-def _input_planes(x, argmax, n, top, left, tiles, lines, planes, at):  # type: ignore[no-untyped-def]
-    """Write B^T d B of a segment's tiles to the planes, from ``at`` on."""
-    run, part = tiles * x.shape[3], (tiles + 1) * x.shape[3]
-    for r in range(6):
-        _load(x, argmax, n, top + r, left, tiles + 1, lines, r * _PLANE)
-    _bt_rows(4 * part, lines, 0, _PLANE, 2 * _PLANE, 3 * _PLANE, 4 * _PLANE, 5 * _PLANE, lines, _DOWN)
+def _input_planes(x, argmax, n, row, above, left, tiles, follows, lines, planes, at):  # type: ignore[no-untyped-def]
+    """Write B^T d B of a segment's tiles to the planes, from ``at`` on.
+
+    Rows of tiles share two lines, which are still there if the segment above was the last one: line r of row 0 stays at
+    r, and the next ones take its place in turn.
+    """
+    channels, first = x.shape[3], 4 * row
+    run, part = tiles * channels, (tiles + 1) * channels
+    for r in range(first + (2 if follows else 0), first + 6):
+        _load(x, argmax, n, r - above, left, tiles + 1, lines, r % 6 * _PLANE)
+    d0, d1, d2 = first % 6 * _PLANE, (first + 1) % 6 * _PLANE, (first + 2) % 6 * _PLANE
+    d3, d4, d5 = (first + 3) % 6 * _PLANE, (first + 4) % 6 * _PLANE, (first + 5) % 6 * _PLANE
+    _bt_rows(4 * part, lines, d0, d1, d2, d3, d4, d5, lines, _DOWN)
     for r in range(6):
         d, to = _DOWN + r * _PLANE, 6 * r * _PLANE + at
-        after = d + x.shape[3]  # the next tile
+        after = d + channels  # the next tile
         _bt_rows(run, lines, d, d + part, d + 2 * part, d + 3 * part, after, after + part, planes, to)
 
 
@@ -289,8 +294,9 @@ def _correlate(
     for first in range(0, count, chunk):
         last = min(first + chunk, count)
         for s in range(first, last):
-            top, left, at = 4 * (s // parts % rows) - above, 4 * (s % parts) * tiles - before, (s - first) * tiles
-            _input_planes(x, x_argmax, s // (rows * parts), top, left, tiles, lines, planes, at * in_channels)
+            row, left, at = s // parts % rows, 4 * (s % parts) * tiles - before, (s - first) * tiles * in_channels
+            follows = parts == 1 and row > 0
+            _input_planes(x, x_argmax, s // (rows * parts), row, above, left, tiles, follows, lines, planes, at)
         total = (last - first) * tiles
         for k in range(36):
             v, m = _plane(planes, k, total, in_channels), _plane(products, k, total, out_channels)
@@ -329,13 +335,14 @@ def _correlate_adjoint_w(
     _, in_channels, out_channels = dweights.shape
     dtype, count = x.dtype, count * rows * parts
     lines, planes = np.empty(12 * _PLANE, dtype), np.empty(36 * _PLANE, dtype)
-    dproducts = np.empty(36 * _PLANE, dtype)
+    dlines, dproducts = np.empty(12 * _PLANE, dtype), np.empty(36 * _PLANE, dtype)
     for first in range(0, count, chunk):
         last = min(first + chunk, count)
         for s in range(first, last):
-            n, top, left, at = s // (rows * parts), 4 * (s // parts % rows), 4 * (s % parts) * tiles, (s - first) * tiles
-            _input_planes(x, x_argmax, n, top - above, left - before, tiles, lines, planes, at * in_channels)
-            _output_planes(dy, argmax, n, top, left, tiles, lines, dproducts, at * out_channels)
+            n, row, left, at = s // (rows * parts), s // parts % rows, 4 * (s % parts) * tiles, (s - first) * tiles
+            follows = parts == 1 and row > 0
+            _input_planes(x, x_argmax, n, row, above, left - before, tiles, follows, lines, planes, at * in_channels)
+            _output_planes(dy, argmax, n, 4 * row, left, tiles, dlines, dproducts, at * out_channels)
         total = (last - first) * tiles
         for k in range(36):
             v, m = _plane(planes, k, total, in_channels), _plane(dproducts, k, total, out_channels)
