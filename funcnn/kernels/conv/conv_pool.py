@@ -51,7 +51,7 @@ def choose_conv_pool(
 def correlate_max(
     x: Array, w: Array, g: Geometry, method: str, b: Array | None = None, *, return_argmax: bool
 ) -> tuple[Array, Array | None]:
-    """Return y = b + maxima, (N, out // 2..., O), and, with ``return_argmax``, their positions 0 to 3 in the windows."""
+    """Return y = b + maxima (N, out // 2..., O) and, with ``return_argmax``, their positions 0 to 3 in the windows."""
     if method == "winograd":
         return winograd.correlate_max(x, w, g, return_argmax, b)
     blocks, within_block = _geometries(g, *w.shape[-2:])
