@@ -57,6 +57,8 @@ WITH_RELU: dict[Any, Callable[..., Any]] = {
     ops.dense: dense_and_relu,
 }
 
+_POOL_OPTIONS = ("window", "stride", "padding", "dilation", "ceil_mode")  # as `max_pool_geometry` takes them
+
 # ``fused(params, x, state, train) -> (y, vjp, state)`` gets the combinator's params and state. It returns None where
 # the first layer has to be computed alone. ``vjp(dy, input_gradient) -> (dparams, dx)``; dparams and the new state have
 # the layers' names.
@@ -309,7 +311,7 @@ def _batch_norm(
     first, *others = names
     next_state = norm.forward.next_state if isinstance(norm.forward, OpForward) else None
     eps = op_and_options(norm)[1]["eps"]
-    pool_options = {} if pool is None else {name: pool[1][name] for name in pool[1] if name != "keep_input"}
+    pool_options = () if pool is None else tuple(pool[1][name] for name in _POOL_OPTIONS)
 
     def applies(params: Tree, x: Array, state: Tree) -> bool:
         """Return whether all scales are above 0, which pooling needs, and no layer would raise an error but pooling."""
@@ -333,7 +335,7 @@ def _batch_norm(
         windows = None
         if pool is not None:
             try:
-                windows = max_pool_geometry(x.shape[1:-1], **pool_options)
+                windows = max_pool_geometry(x.shape[1:-1], *pool_options)
             except LOCATED as error:
                 add_location(error, pool[0])
                 raise
