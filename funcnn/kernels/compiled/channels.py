@@ -57,7 +57,7 @@ def affine_adjoint(
     def combine(slope: Array, offset: Array) -> Array:
         whole = x if pooled is None else pooled.x
         dx = np.empty(whole.shape, x.dtype)
-        if pooled is None:
+        if pooled is None or argmax is None:
             _combine(rows, vectors, relu, dy_rows, _repeated(rows, slope, offset), dx.reshape(rows.shape))
         elif whole.size:
             image = long_rows(whole[0], _ROW)
