@@ -41,6 +41,7 @@ from funcnn.layer import LOCATED, Layer, OpForward, add_location, op_and_options
 from funcnn.ops.conv import conv_and_relu, depthwise_conv, depthwise_conv_and_relu
 from funcnn.ops.dense import dense_and_relu
 from funcnn.ops.normalization import fused_batch_norm
+from funcnn.ops.pooling import max_pool_geometry
 from funcnn.tree import Array, Tree
 
 __all__ = ["Segment", "segments"]
@@ -55,6 +56,8 @@ WITH_RELU: dict[Any, Callable[..., Any]] = {
     depthwise_conv: depthwise_conv_and_relu,
     ops.dense: dense_and_relu,
 }
+
+_POOL_OPTIONS = ("window", "stride", "padding", "dilation", "ceil_mode")  # as `max_pool_geometry` takes them
 
 # ``fused(params, x, state, train) -> (y, vjp, state)`` gets the combinator's params and state. It returns None where
 # the first layer has to be computed alone. ``vjp(dy, input_gradient) -> (dparams, dx)``; dparams and the new state have
@@ -308,12 +311,13 @@ def _batch_norm(
     first, *others = names
     next_state = norm.forward.next_state if isinstance(norm.forward, OpForward) else None
     eps = op_and_options(norm)[1]["eps"]
+    pool_options = () if pool is None else tuple(pool[1][name] for name in _POOL_OPTIONS)
 
     def applies(params: Tree, x: Array, state: Tree) -> bool:
         """Return whether all scales are above 0, which pooling needs, and no layer would raise an error but pooling."""
         if not isinstance(x, np.ndarray) or x.ndim < 2 or x.dtype.kind != "f" or x.size < 2 * x.shape[-1]:
             return False
-        if pool is not None and x.ndim < 3:
+        if pool is not None and x.ndim not in (3, 4, 5):
             return False
         if not all(is_empty(params[n]) and is_empty(state[n]) for n in others):
             return False
@@ -328,15 +332,15 @@ def _batch_norm(
     def fused(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, FusedVjp, Tree] | None:
         if next_state is None or not applies(params, x, state):
             return None
-        pooled = None
+        windows = None
         if pool is not None:
             try:
-                pooled = ops.max_pool(x, **{**pool[1], "keep_input": not train})
+                windows = max_pool_geometry(x.shape[1:-1], *pool_options)
             except LOCATED as error:
                 add_location(error, pool[0])
                 raise
         stats = None if train else state[first]
-        y, norm_vjp, stats = fused_batch_norm(params[first], x, pooled, relu=with_relu, stats=stats, eps=eps)
+        y, norm_vjp, stats = fused_batch_norm(params[first], x, windows, relu=with_relu, stats=stats, eps=eps)
         shape, dtype = y.shape, y.dtype
 
         def batch_norm_vjp(dy: Any, input_gradient: bool) -> tuple[Tree, Array | None]:

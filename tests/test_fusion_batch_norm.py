@@ -1,4 +1,4 @@
-"""Batch normalisation fused with the max pooling after it gives the results of the layers one by one."""
+"""Batch normalisation fused with the ReLU and max pooling after it gives the results of the layers one by one."""
 
 import copy
 
@@ -78,6 +78,18 @@ def test_the_results_are_those_of_the_layers(order, pool):
         x = normal(3, *in_shape).astype(dtype)
         assert fused_of(model)(params, x, state, True) is not None
         compare(model, params, state, x, tolerance)
+
+
+def test_relu_without_pooling_is_fused_for_scales_of_any_sign():
+    model = serial(batch_norm(decay=0.7, eps=0.1), relu())
+    for in_shape in ((6, 5, 3), (4,)):
+        for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-4)):
+            params, state = prepared(model, in_shape, dtype)
+            params["0_batch_norm"]["scale"][:2] = -1.0, 0.0
+            x = normal(7, *in_shape).astype(dtype)
+            assert fused_of(model)(params, x, state, True) is not None
+            compare(model, params, state, x, tolerance)
+    check_layer(model, (4, 3))
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcnn.kernels.bias import channel_sum
+from funcnn.kernels.geometry import Geometry
+from funcnn.kernels.pooling import Argmax, max_pool_adjoint
 from funcnn.kernels.rectifier import rectify, rectify_adjoint
 from funcnn.kernels.selection import compilable
 from funcnn.tree import Array, Tree
@@ -64,20 +66,31 @@ def affine(x: Array, mean: Array, factor: Array, shift: Array, relu: bool = Fals
     return rectify(y, out=y) if relu else y
 
 
+class Pooled(NamedTuple):
+    """The array that was pooled, and what `funcnn.kernels.pooling.max_pool` returned beside the maxima."""
+
+    x: Array
+    argmaxes: list[Argmax]
+    geometry: Geometry
+
+
 @compilable
 def affine_adjoint(
-    x: Array, mean: Array, factor: Array, shift: Array, y: Array | None, dy: Array
+    x: Array, mean: Array, factor: Array, shift: Array, y: Array | None, dy: Array, pooled: Pooled | None = None
 ) -> tuple[Array, Array, Callable[[Array, Array], Array]]:
     """Return sum (x - mean) dy, sum dy, and ``combine``.
 
     ``combine(slope, offset)`` returns ((x - mean) slope + dy + offset) factor. If y is given, the result of `affine`
-    with ``relu``, all of them take 0 in place of dy where y is not above 0.
+    with ``relu``, all of them take 0 in place of dy where y is not above 0. If x are the maxima of ``pooled``,
+    `combine` takes ``pooled.x`` in place of x, and the adjoint of max pooling at dy in place of dy.
     """
-    own = y is not None
     dy = dy if y is None else rectify_adjoint(y, dy)
 
     def combine(slope: Array, offset: Array) -> Array:
-        return affine_of_two(x, mean, slope, dy, offset, factor, own)
+        if pooled is None:
+            return _affine_of_two(x, mean, slope, dy, offset, factor, overwrite_dy=y is not None)
+        dx = max_pool_adjoint(dy, pooled.argmaxes, pooled.geometry)
+        return _affine_of_two(pooled.x, mean, slope, dx, offset, factor, overwrite_dy=True)
 
     return centred_product_sum(x, mean, dy), channel_sum(dy), combine
 
@@ -93,9 +106,8 @@ def normalization_affine(params: Tree, stats: Tree, eps: float, dtype: np.dtype[
         return factor, params["bias"] - mean * factor
 
 
-@compilable
-def affine_of_two(
-    x: Array, mean: Array, slope: Array, dy: Array, shift: Array, factor: Array, overwrite_dy: bool = False
+def _affine_of_two(
+    x: Array, mean: Array, slope: Array, dy: Array, shift: Array, factor: Array, *, overwrite_dy: bool
 ) -> Array:
     """Return ((x - mean) slope + dy + shift) factor, an affine map of the two arrays x and dy.
 

@@ -18,7 +18,9 @@ import numpy as np
 
 from funcnn import checks
 from funcnn.kernels.bias import channel_sum
-from funcnn.kernels.channels import affine, affine_adjoint, affine_of_two, channel_moments
+from funcnn.kernels.channels import Pooled, affine, affine_adjoint, channel_moments
+from funcnn.kernels.geometry import Geometry
+from funcnn.kernels.pooling import max_pool, max_pool_adjoint
 from funcnn.kernels.rectifier import rectify_adjoint
 from funcnn.sharding import current_shard
 from funcnn.tree import Array, Tree
@@ -75,7 +77,7 @@ def batch_norm(
 def fused_batch_norm(
     params: Tree,
     x: Array,
-    pooled: tuple[Array, Callable[[Any], Array]] | None = None,
+    pool: Geometry | None = None,
     *,
     relu: bool = False,
     stats: Tree | None,
@@ -83,11 +85,11 @@ def fused_batch_norm(
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]], Tree]:
     """Batch normalisation, followed by max pooling, ReLU, or both.
 
-    ``pooled`` is ``max_pool(x)``, the maxima and their VJP. All ``scale`` must then be above 0. Normalisation keeps the
-    order of the values of a channel, so that the maxima of y are the normalised maxima of x, at the same positions. So
-    y, dscale and dbias are those of `batch_norm` with the maxima in place of x, although the statistics are those of x;
-    and dx is that of `batch_norm` with max pooling's VJP of dy in place of dy. (Where rounding makes different values
-    of x equal in y, the position stays that in x.)
+    ``pool`` are the windows of max pooling. All ``scale`` must then be above 0. Normalisation keeps the order of the
+    values of a channel, so that the maxima of y are the normalised maxima of x, at the same positions. So y, dscale and
+    dbias are those of `batch_norm` with the maxima in place of x, although the statistics are those of x; and dx is
+    that of `batch_norm` with max pooling's VJP of dy in place of dy. (Where rounding makes different values of x equal
+    in y, the position stays that in x.)
 
     ReLU comes last; x must then be real. Its VJP replaces dy by 0 where y is 0.
     """
@@ -112,28 +114,26 @@ def fused_batch_norm(
         mean, var = (a.astype(x.real.dtype, copy=False) for a in (mean, var))
     r = 1 / np.sqrt(var + eps)
     factor = r * scale
-    maxima, max_pool_vjp = (x, None) if pooled is None else pooled
+    # given statistics, the VJP is seldom called: then it finds the argmaxes itself
+    maxima, argmaxes = (x, None) if pool is None else max_pool(x, pool, stats is None)
     y = affine(maxima, mean, factor, bias, relu)
     shape, dtype, relu_output = y.shape, y.dtype, y if relu else None
 
     def batch_norm_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
-        dy, masked_by = checks.cotangent("batch_norm", dy, shape, dtype), relu_output
-        if masked_by is not None and (max_pool_vjp is not None or stats is not None):
-            dy, masked_by = rectify_adjoint(masked_by, dy), None
-        centred, dbias, combine = affine_adjoint(maxima, mean, factor, bias, masked_by, dy)
+        dy = checks.cotangent("batch_norm", dy, shape, dtype)
+        pooled = None
+        if pool is not None and input_gradient:
+            pooled = Pooled(x, argmaxes or max_pool(x, pool)[1], pool)
+        centred, dbias, combine = affine_adjoint(maxima, mean, factor, bias, relu_output, dy, pooled)
         dparams = {"scale": centred * r, "bias": dbias}
         if not input_gradient:
             return dparams, None
-        if max_pool_vjp is not None:
-            dy = max_pool_vjp(dy)  # a new array
         if stats is not None:
-            return dparams, dy * factor
+            dy = dy if relu_output is None else rectify_adjoint(relu_output, dy)
+            return dparams, factor * (dy if pooled is None else max_pool_adjoint(dy, pooled.argmaxes, pooled.geometry))
         # dparams are this shard's, but dx depends, through the statistics, on the sums over the whole batch
         dscale, dbias = (_sum_of_shards(a) for a in gather(dparams["scale"], dbias))
-        slope, offset = -r * dscale / count, -dbias / count
-        if max_pool_vjp is not None:
-            return dparams, affine_of_two(x, mean, slope, dy, offset, factor, True)
-        return dparams, combine(slope, offset)
+        return dparams, combine(-r * dscale / count, -dbias / count)
 
     return y, batch_norm_vjp, used
 

@@ -78,7 +78,7 @@ def max_pool(
     (array([3., 2.]), array([0., 1., 1., 0.]))
     """
     x = checks.images("max_pool", x)
-    g = _windows(x.shape[1:-1], window, window if stride is None else stride, padding, dilation, ceil_mode)
+    g = max_pool_geometry(x.shape[1:-1], window, stride, padding, dilation, ceil_mode)
     y, argmaxes = kernel.max_pool(x, g, not keep_input)
     shape, dtype = y.shape, y.dtype
     kept = x if keep_input else None
@@ -91,11 +91,17 @@ def max_pool(
 
 
 @cached_by_shapes
-def _windows(
-    size: tuple[int, ...], window: PerAxis, stride: PerAxis, padding: Padding, dilation: PerAxis, ceil_mode: bool
+def max_pool_geometry(
+    size: tuple[int, ...],
+    window: PerAxis,
+    stride: PerAxis | None,
+    padding: Padding,
+    dilation: PerAxis,
+    ceil_mode: bool,
 ) -> Geometry:
     """Check the options of `max_pool`."""
-    g = geometry("max_pool", size, window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
+    step = window if stride is None else stride
+    g = geometry("max_pool", size, window, stride=step, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
     _window_counts("max_pool", g, ((0, 0),) * len(size))
     return g
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.kernels.channels import long_rows, repeat_channels
+from funcnn.kernels.channels import Pooled, long_rows, repeat_channels
+from funcnn.kernels.compiled.pooling import argmax_of_all_axes, as_matrices, window_rows
 from funcnn.kernels.compiled.routines import routine, same_floats
 from funcnn.tree import Array
 
@@ -36,51 +37,46 @@ def affine(x: Array, mean: Array, factor: Array, shift: Array, relu: bool = Fals
     if not same_floats(x, mean, factor, shift):
         return NotImplemented
     y, rows = np.empty(x.shape, x.dtype), _rows(x)
-    mean, factor, shift = _repeated(rows, mean, factor, shift)
-    _affine(rows, mean, factor, shift, relu, y.reshape(rows.shape))
+    _affine(rows, _repeated(rows, mean, factor, shift), relu, y.reshape(rows.shape))
     return y
 
 
-def affine_adjoint(x: Array, mean: Array, factor: Array, shift: Array, y: Array | None, dy: Array) -> Any:
+def affine_adjoint(
+    x: Array, mean: Array, factor: Array, shift: Array, y: Array | None, dy: Array, pooled: Pooled | None = None
+) -> Any:
     """See `funcnn.kernels.channels.affine_adjoint`. Where y was 0 is computed again, which saves reading y."""
-    if not same_floats(x, mean, factor, shift, dy):
+    argmax = None if pooled is None else argmax_of_all_axes(pooled.argmaxes, pooled.geometry)
+    if not same_floats(x, mean, factor, shift, dy) or (pooled is not None and argmax is None):
         return NotImplemented
-    channels, relu, rows = x.shape[-1], y is not None, _rows(x)
-    dy_rows = np.ascontiguousarray(dy).reshape(rows.shape)
-    mean, factor, shift = _repeated(rows, mean, factor, shift)
-    sums = np.zeros((2, channels))
+    relu, rows = y is not None, _rows(x)
+    vectors, dy_rows = _repeated(rows, mean, factor, shift), np.ascontiguousarray(dy).reshape(rows.shape)
+    sums = np.zeros((2, x.shape[-1]))
     if x.size:
-        _adjoint_sums(rows, mean, factor, shift, relu, dy_rows, sums)
-    centred, total = sums.astype(x.dtype)
+        _adjoint_sums(rows, vectors, relu, dy_rows, sums)
 
     def combine(slope: Array, offset: Array) -> Array:
-        dx = np.empty(x.shape, x.dtype)
-        slope, offset = _repeated(rows, slope, offset)
-        _combine(rows, mean, factor, shift, relu, dy_rows, slope, offset, dx.reshape(rows.shape))
+        whole = x if pooled is None else pooled.x
+        dx = np.empty(whole.shape, x.dtype)
+        if pooled is None or argmax is None:
+            _combine(rows, vectors, relu, dy_rows, _repeated(rows, slope, offset), dx.reshape(rows.shape))
+        elif whole.size:
+            image = long_rows(whole[0], _ROW)
+            images = np.ascontiguousarray(whole).reshape(len(x), *image.shape)
+            of_image = _repeated(image, mean, factor, shift, slope, offset)
+            maxima, dys, at = as_matrices(x), as_matrices(dy), window_rows(pooled.geometry)
+            _combine_pooled(images, of_image, relu, maxima, dys, argmax, at, dx.reshape(images.shape))
         return dx
 
+    centred, total = sums.astype(x.dtype)
     return centred, total, combine
-
-
-def affine_of_two(
-    x: Array, mean: Array, slope: Array, dy: Array, shift: Array, factor: Array, overwrite_dy: bool = False
-) -> Array:
-    """See `funcnn.kernels.channels.affine_of_two`. It never writes to dy: a loop that may would not be vectorised."""
-    if not same_floats(x, mean, slope, dy, shift, factor):
-        return NotImplemented
-    dx, rows = np.empty(x.shape, x.dtype), _rows(x)
-    mean, slope, shift, factor = _repeated(rows, mean, slope, shift, factor)
-    dy_rows = np.ascontiguousarray(dy).reshape(rows.shape)
-    _combine(rows, mean, factor, factor, False, dy_rows, slope, shift, dx.reshape(rows.shape))
-    return dx
 
 
 def _rows(x: Array) -> Array:
     return long_rows(np.ascontiguousarray(x), _ROW)
 
 
-def _repeated(rows: Array, *per_channel: Array) -> list[Array]:
-    return [np.ascontiguousarray(repeat_channels(v, rows)) for v in per_channel]
+def _repeated(rows: Array, *per_channel: Array) -> Array:
+    return np.stack([repeat_channels(v, rows) for v in per_channel])
 
 
 @routine("void(R[:,::1], intp, float64[:,::1])")
@@ -116,9 +112,10 @@ def _moments(x: Array, channels: int, moments: Array) -> None:
         moments[1, c] /= rows * (row // channels)
 
 
-@routine("void(R[:,::1], R[::1], R[::1], R[::1], boolean, T[:,::1])")
-def _affine(x: Array, mean: Array, factor: Array, shift: Array, relu: bool, y: Array) -> None:
+@routine("void(R[:,::1], R[:,::1], boolean, T[:,::1])")
+def _affine(x: Array, vectors: Array, relu: bool, y: Array) -> None:
     rows, row = x.shape
+    mean, factor, shift = vectors[0], vectors[1], vectors[2]
     zero = x.dtype.type(0)
     for i in range(rows):
         if relu:
@@ -130,8 +127,9 @@ def _affine(x: Array, mean: Array, factor: Array, shift: Array, relu: bool, y: A
                 y[i, j] = (x[i, j] - mean[j]) * factor[j] + shift[j]
 
 
-@routine("void(R[:,::1], R[::1], R[::1], R[::1], boolean, R[:,::1], float64[:,::1])")
-def _adjoint_sums(x: Array, mean: Array, factor: Array, shift: Array, relu: bool, dy: Array, sums: Array) -> None:
+@routine("void(R[:,::1], R[:,::1], boolean, R[:,::1], float64[:,::1])")
+def _adjoint_sums(x: Array, vectors: Array, relu: bool, dy: Array, sums: Array) -> None:
+    mean, factor, shift = vectors[0], vectors[1], vectors[2]
     rows, row = x.shape
     channels = sums.shape[1]
     zero = x.dtype.type(0)
@@ -156,10 +154,9 @@ def _adjoint_sums(x: Array, mean: Array, factor: Array, shift: Array, relu: bool
             sums[1, j % channels] += total[j]
 
 
-@routine("void(R[:,::1], R[::1], R[::1], R[::1], boolean, R[:,::1], R[::1], R[::1], T[:,::1])")
-def _combine(
-    x: Array, mean: Array, factor: Array, shift: Array, relu: bool, dy: Array, slope: Array, offset: Array, dx: Array
-) -> None:
+@routine("void(R[:,::1], R[:,::1], boolean, R[:,::1], R[:,::1], T[:,::1])")
+def _combine(x: Array, vectors: Array, relu: bool, dy: Array, of_sums: Array, dx: Array) -> None:
+    mean, factor, shift, slope, offset = vectors[0], vectors[1], vectors[2], of_sums[0], of_sums[1]
     rows, row = x.shape
     zero = x.dtype.type(0)
     for i in range(rows):
@@ -171,3 +168,24 @@ def _combine(
         else:
             for j in range(row):
                 dx[i, j] = ((x[i, j] - mean[j]) * slope[j] + dy[i, j] + offset[j]) * factor[j]
+
+
+@routine("void(R[:,:,::1], R[:,::1], boolean, R[:,:,::1], R[:,:,::1], uint8[:,:,::1], int32[:,::1], T[:,:,::1])")
+def _combine_pooled(
+    x: Array, vectors: Array, relu: bool, maxima: Array, dy: Array, argmax: Array, window_rows: Array, dx: Array
+) -> None:
+    images, rows, row = x.shape
+    windows, channels = dy.shape[1:]
+    mean, factor, shift, slope, offset = vectors[0], vectors[1], vectors[2], vectors[3], vectors[4]
+    zero = x.dtype.type(0)
+    scattered = np.empty((rows, row), x.dtype)  # dy of an image, at the positions of the maxima
+    positions = scattered.reshape((rows * row // channels, channels))
+    for n in range(images):
+        scattered[:] = 0
+        for o in range(windows):
+            for c in range(channels):
+                passed = not relu or (maxima[n, o, c] - mean[c]) * factor[c] + shift[c] > 0
+                positions[window_rows[o, argmax[n, o, c]], c] += dy[n, o, c] if passed else zero
+        for i in range(rows):
+            for j in range(row):
+                dx[n, i, j] = ((x[n, i, j] - mean[j]) * slope[j] + scattered[i, j] + offset[j]) * factor[j]

@@ -31,9 +31,9 @@ def max_pool(x: Array, g: Geometry, return_argmax: bool = True) -> Any:
     rows, first = _table_of_maxima(g)
     if return_argmax:
         argmax = np.empty(y.shape, np.uint8)
-        _argmax(_images(x), rows, first, _images(y), _images(argmax))
+        _argmax(as_matrices(x), rows, first, as_matrices(y), as_matrices(argmax))
     else:
-        _maxima(_images(x), rows, _images(y))
+        _maxima(as_matrices(x), rows, as_matrices(y))
     padded = tuple(s + lo + hi for s, (lo, hi) in zip(g.size, g.padding, strict=True))
     every_axis = tuple(range(len(g.size)))
     return y, [] if argmax is None else [Argmax(every_axis, argmax, (len(x), *padded, x.shape[-1]))]
@@ -41,11 +41,11 @@ def max_pool(x: Array, g: Geometry, return_argmax: bool = True) -> Any:
 
 def max_pool_adjoint(dy: Array, argmaxes: list[Argmax], g: Geometry) -> Array:
     """See `funcnn.kernels.pooling.max_pool_adjoint`."""
-    axes, argmax, _ = argmaxes[-1]
-    if len(axes) < len(g.size) or not same_floats(dy) or argmax.dtype != np.uint8 or not _is_covered(g):
+    argmax = argmax_of_all_axes(argmaxes, g)
+    if argmax is None or not same_floats(dy):
         return NotImplemented
     dx = np.empty((len(dy), *g.size, dy.shape[-1]), dy.dtype)
-    _scatter(_images(dy), _images(argmax), _table(g), _images(dx))
+    _scatter(as_matrices(dy), argmax, window_rows(g), as_matrices(dx))
     return dx
 
 
@@ -61,7 +61,7 @@ def window_sums(x: Array, g: Geometry) -> Array:
     if not same_floats(x) or not _is_covered(g):
         return NotImplemented
     y = np.empty((len(x), *g.out, x.shape[-1]), x.dtype)
-    _sums(_images(x), _table(g), _images(y))
+    _sums(as_matrices(x), window_rows(g), as_matrices(y))
     return y
 
 
@@ -70,12 +70,19 @@ def window_sums_adjoint(dy: Array, g: Geometry) -> Array:
     if not same_floats(dy) or not _is_covered(g):
         return NotImplemented
     dx = np.empty((len(dy), *g.size, dy.shape[-1]), dy.dtype)
-    _spread(_images(dy), _table(g), _images(dx))
+    _spread(as_matrices(dy), window_rows(g), as_matrices(dx))
     return dx
 
 
-def _images(a: Array) -> Array:
+def as_matrices(a: Array) -> Array:
+    """Return images (N, S..., C) as contiguous matrices (N, P, C)."""
     return np.ascontiguousarray(a).reshape(len(a), math.prod(a.shape[1:-1]), a.shape[-1])
+
+
+def argmax_of_all_axes(argmaxes: list[Argmax], g: Geometry) -> Array | None:
+    """Return `max_pool`'s argmax (N, P, C) if it was found in a single pass, and windows are covered; else None."""
+    axes, argmax, _ = argmaxes[-1]
+    return as_matrices(argmax) if len(axes) == len(g.size) and argmax.dtype == np.uint8 and _is_covered(g) else None
 
 
 def _is_covered(g: Geometry) -> bool:
@@ -84,7 +91,7 @@ def _is_covered(g: Geometry) -> bool:
 
 
 @cached_arrays
-def _table(g: Geometry) -> Array:
+def window_rows(g: Geometry) -> Array:
     """Return the row of each tap of each window (windows, taps), -1 in the padding."""
     rows = np.zeros((1, 1), np.int32)
     for size, window, stride, (before, _), dilation, out in zip(*g, strict=True):
@@ -102,7 +109,7 @@ def _table_of_maxima(g: Geometry) -> tuple[Array, Array]:
 
     That tap stands for those in the padding, and for those added: seen twice, it is not larger than before.
     """
-    rows = _table(g)
+    rows = window_rows(g)
     first = (rows >= 0).argmax(1)
     missing = -rows.shape[1] % _GROUP
     rows = np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)

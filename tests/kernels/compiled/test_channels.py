@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from arrays import normal
 
-from funcnn.kernels import channels
+from funcnn.kernels import channels, pooling
+from funcnn.kernels.geometry import geometry
 from funcnn.kernels.selection import use_kernels
 
 pytest.importorskip("numba")
@@ -47,7 +48,24 @@ def test_the_results_are_those_of_numpy(shape, dtype):
         for *sums, combine in on_both(channels.affine_adjoint, x, mean, factor, shift, y if relu else None, dy):
             found.append([*(s / np.sqrt(positions, dtype=dtype) for s in sums), combine(factor, mean)])
         same(*found, dtype)
-    same(*([dx] for dx in on_both(channels.affine_of_two, x, mean, factor, dy, shift, mean)), dtype)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(("window", "options"), [(2, {"stride": 2}), (3, {"stride": 2, "padding": 1})], ids=str)
+def test_the_adjoint_with_pooling_is_that_of_numpy(window, options, relu):
+    g = geometry("pool", (7, 8), window, **options)
+    for channels_of_x, dtype in ((3, np.float64), (48, np.float32)):
+        x, _, mean, factor, shift = given((3, *g.size, channels_of_x), dtype)
+        found = []
+        for choice in ("numpy", "compiled"):
+            with use_kernels(choice):
+                maxima, argmaxes = pooling.max_pool(x, g)
+                y, dy = channels.affine(maxima, mean, factor, shift, relu), np.cos(np.arange(maxima.size, dtype=dtype))
+                pooled = channels.Pooled(x, argmaxes, g)
+                dy = dy.reshape(maxima.shape)
+                *sums, combine = channels.affine_adjoint(maxima, mean, factor, shift, y if relu else None, dy, pooled)
+                found.append([*sums, combine(factor, mean)])
+        same(*found, dtype)
 
 
 def test_variances_keep_their_digits_where_the_mean_is_large():
@@ -77,6 +95,7 @@ def test_other_numbers_are_left_to_numpy():
         x, dy, mean, factor, shift = given((4, 5, 3), dtype)
         with use_kernels("compiled"):
             assert channels.channel_moments(x)[0].dtype == channels.affine(x, mean, factor, shift).dtype == dtype
-            assert channels.affine_of_two(x, mean, factor, dy, shift, mean).dtype == dtype
+            *sums, combine = channels.affine_adjoint(x, mean, factor, shift, None, dy)
+            assert all(a.dtype == dtype for a in (*sums, combine(factor, shift)))
     with use_kernels("compiled"):
         assert channels.affine(x.real, mean, factor, shift).dtype == np.complex128
