@@ -50,7 +50,7 @@ _MIN_WORK = 14e6
 # entry is written and read several times. Measured together with `_MIN_WORK`, by the same commands.
 _WORK_PER_ENTRY = 100
 _SHAPES = 1024  # of x, for which a decision is kept
-# The work of a run, in multiply-adds as above, from which on it compiles the kernels, which takes some 20 s. On two
+# The work of a run, in multiply-adds as above, from which on it compiles the kernels, which takes some 30 s. On two
 # cores, NumPy's kernels do 0.7e11 to 1.7e11 a second: this run takes them one to two minutes, of which compiled kernels
 # save a fifth to a half. To measure it again, compare the jobs above with FUNCNN_KERNELS=numpy and compiled.
 _COMPILE_WORK = 1e13

@@ -7,7 +7,7 @@ what it does not compute, such as complex numbers: then NumPy computes it.
 "numpy"
     NumPy's kernels compute everything.
 "compiled"
-    The twins compute whatever they can. They are compiled first, unless they have been: that takes some 20 s.
+    The twins compute whatever they can. They are compiled first, unless they have been: that takes some 30 s.
 "auto"
     The twins compute arrays of `MIN_SIZE` entries and more, where numba and SciPy are installed and the twins have been
     compiled, as by ``funcnn compile``. A long run compiles them (`prepare`), a short one never waits for that. If they
@@ -39,7 +39,6 @@ __all__ = ["agree", "compilable", "current", "may_compile", "prepare", "use_kern
 CHOICES = ("auto", "numpy", "compiled")
 MIN_SIZE = 1 << 16  # entries of a kernel's first array: from here on, "auto" takes compiled kernels
 _VARIABLE = "FUNCNN_KERNELS"
-_COMPILING = "funcnn: compiling the kernels, once: some 20 s (funcnn compile does it ahead)"
 _CHOICE: ContextVar[str | None] = ContextVar("kernels", default=None)
 
 
@@ -182,6 +181,13 @@ def _choice_of_process() -> str:
     return choice
 
 
+def _say_once(module: str, done: int, modules: int) -> None:
+    """Print, before the first module is compiled, what takes so long."""
+    if not done:
+        line = "funcnn: compiling the kernels, once: some 30 s (funcnn compile does it ahead)"
+        print(line, file=streams.guard(sys.stderr), flush=True)
+
+
 def _check(choice: Any, where: str) -> None:
     if choice not in CHOICES:
         raise ValueError(f"{where}: kernels must be one of {', '.join(CHOICES)}, not {choice!r}")
@@ -221,8 +227,6 @@ class _Twins:
     def compile(self) -> None:
         """Compile and load the twins for "auto", unless another thread or process has compiled them meanwhile."""
         with self.lock:
-            if not compilation.is_compiled():
-                print(_COMPILING, file=streams.guard(sys.stderr), flush=True)
             try:
                 self._load()
                 self.decided = self.compiled = True
@@ -237,7 +241,7 @@ class _Twins:
         with self.lock:  # the first thread compiles or loads them, others wait
             if not self.modules:
                 try:
-                    self.modules = compilation.load()
+                    self.modules = compilation.load(_say_once)
                 except (ImportError, OSError):
                     raise
                 except Exception as error:  # whatever a broken numba raises

@@ -34,11 +34,14 @@ def state(monkeypatch):
     """What is compiled, as the tests say; modules of twins take no time to load."""
     state = SimpleNamespace(compiled=False, loads=0, compilations=0, error=None, installed=True)
 
-    def load():
+    def load(progress):
         state.loads += 1
         if state.error:
             raise state.error
-        state.compilations += not state.compiled
+        if not state.compiled:
+            state.compilations += 1
+            for done in range(3):
+                progress("module", done, 3)
         state.compiled = True
         return {__name__: SimpleNamespace(double=twin)}
 
@@ -89,7 +92,7 @@ def test_compiling_before_a_run_says_so_in_one_line(state, capsys):
     prepare()
     prepare()
     assert double(LARGE) == current() == "compiled" and state.compilations == 1 and not may_compile()
-    assert capsys.readouterr().err == "funcnn: compiling the kernels, once: some 20 s (funcnn compile does it ahead)\n"
+    assert capsys.readouterr().err == "funcnn: compiling the kernels, once: some 30 s (funcnn compile does it ahead)\n"
 
 
 def test_a_process_that_finds_them_compiled_meanwhile_says_nothing(state, capsys):
@@ -141,9 +144,9 @@ def test_an_unknown_choice_of_the_process_is_an_error_when_a_kernel_is_asked_for
 def test_threads_that_need_them_first_load_them_once(state, monkeypatch):
     state.compiled, load, inside = True, compilation.load, threading.Event()
 
-    def slow():
+    def slow(progress):
         inside.wait(0.05)
-        return load()
+        return load(progress)
 
     monkeypatch.setattr(compilation, "load", slow)
     results = []
