@@ -50,10 +50,6 @@ _MIN_WORK = 14e6
 # entry is written and read several times. Measured together with `_MIN_WORK`, by the same commands.
 _WORK_PER_ENTRY = 100
 _SHAPES = 1024  # of x, for which a decision is kept
-# The work of a run, in multiply-adds as above, from which on it compiles the kernels, which takes some 20 s. On two
-# cores, NumPy's kernels do 0.7e11 to 1.7e11 a second: this run takes them one to two minutes, of which compiled kernels
-# save a fifth to a half. To measure it again, compare the jobs above with FUNCNN_KERNELS=numpy and compiled.
-_COMPILE_WORK = 1e13
 
 
 def cores() -> int:
@@ -409,26 +405,22 @@ def _choose_threads(
     return threads if threads == 1 or blas.can_limit() else 1
 
 
-def prepare_kernels(model: Layer, params: Tree, state: Tree, x: Source, batch_size: int, passes: int) -> None:
-    """Compile the kernels before a run, if they have not been, and its work is worth it.
+def prepare_kernels(model: Layer, params: Tree, state: Tree, x: Source, batch_size: int, epochs: int) -> None:
+    """Decide before a run of training whether compiled kernels compute it, and compile them where that pays.
 
     Parameters
     ----------
     model, params, state
     x : array or source (N, ...)
         All examples.
-    batch_size : int
-    passes : int
-        How often each example goes through the model: a step of training counts three times, forward and for two
-        gradients.
+    batch_size, epochs : int
     """
-    if passes < 1 or not len(x) or not selection.may_compile():
+    if epochs < 1 or not selection.is_open():
         return
     # compiled kernels compute none of the smaller arrays
     least = selection.MIN_SIZE / min(batch_size, len(x))
     work = sum(work for work, entries in _layer_work(model, params, state, x) if entries >= least)
-    if work * len(x) * passes >= _COMPILE_WORK:
-        selection.prepare()
+    selection.prepare(3 * epochs * len(x) * work)  # a step goes forward, and backward to two gradients
 
 
 _WORK: WeakKeyDictionary[Callable[..., Any], dict[tuple[int, ...], list[tuple[float, int]]]] = WeakKeyDictionary()

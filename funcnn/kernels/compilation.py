@@ -174,15 +174,20 @@ def compile_all(progress: Callable[[str, int, int], None] | None = None) -> Comp
     return Compilation(folder(), len(names), 0.0)
 
 
-def load() -> dict[str, ModuleType]:
+def load(progress: Callable[[str, int, int], None] | None = None) -> dict[str, ModuleType]:
     """Import all modules of twins and return them by the names of the modules whose kernels they are the twins of.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        As in `compile_all`, which is called first.
 
     Examples
     --------
     >>> load()["funcnn.kernels.rectifier"]  # doctest: +SKIP
     <module 'funcnn.kernels.compiled.rectifier' ...>
     """
-    compile_all()
+    compile_all(progress)
     return {name.replace(_PACKAGE, "funcnn.kernels"): sys.modules[name] for name in _names()}
 
 

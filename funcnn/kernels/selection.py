@@ -7,11 +7,11 @@ what it does not compute, such as complex numbers: then NumPy computes it.
 "numpy"
     NumPy's kernels compute everything.
 "compiled"
-    The twins compute whatever they can. They are compiled first, unless they have been: that takes some 20 s.
+    The twins compute whatever they can. They are compiled first, unless they have been: that takes some 30 s.
 "auto"
     The twins compute arrays of `MIN_SIZE` entries and more, where numba and SciPy are installed and the twins have been
-    compiled, as by ``funcnn compile``. A long run compiles them (`prepare`), a short one never waits for that. If they
-    cannot be loaded or kept, NumPy's kernels compute, after a warning.
+    compiled, as by ``funcnn compile``. A long run of training compiles them, and a short one does not even load them
+    (`prepare`). If they cannot be loaded or kept, NumPy's kernels compute, after a warning.
 
 `use_kernels` sets it for a block, the environment variable FUNCNN_KERNELS for a process.
 """
@@ -34,12 +34,16 @@ from funcnn.kernels import compilation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["agree", "compilable", "current", "may_compile", "prepare", "use_kernels"]
+__all__ = ["agree", "compilable", "current", "is_open", "prepare", "use_kernels"]
 
 CHOICES = ("auto", "numpy", "compiled")
 MIN_SIZE = 1 << 16  # entries of a kernel's first array: from here on, "auto" takes compiled kernels
+# The work of a run of training, in multiply-adds, from which on it loads the twins, which takes about a second, or
+# compiles them, which takes some 30. On two cores, NumPy's kernels do 0.7e11 to 1.7e11 a second, and the twins save a
+# fifth to a half of the time. To measure it again, compare jobs of scripts/bench, ``--framework funcnn`` with
+# ``--framework funcnn-fast``, and see ``funcnn compile``.
+LOAD_WORK, COMPILE_WORK = 5e11, 1e13
 _VARIABLE = "FUNCNN_KERNELS"
-_COMPILING = "funcnn: compiling the kernels, once: some 20 s (funcnn compile does it ahead)"
 _CHOICE: ContextVar[str | None] = ContextVar("kernels", default=None)
 
 
@@ -118,30 +122,37 @@ def current() -> str:
     return choice if choice != "auto" else "compiled" if _TWINS.usable() else "numpy"
 
 
-def may_compile() -> bool:
-    """Return whether `prepare` would compile the twins for a run that is long enough.
+def is_open() -> bool:
+    """Return whether it depends on the work of a run which kernels compute it.
 
     Examples
     --------
     >>> with use_kernels("numpy"):
-    ...     may_compile()
+    ...     is_open()
     False
     """
-    return _choice() == "auto" and not _TWINS.usable() and not _TWINS.failed and compilation.is_installed()
+    loaded = bool(_TWINS.modules) and _TWINS.usable()
+    return _choice() == "auto" and not loaded and not _TWINS.failed and compilation.is_installed()
 
 
-def prepare() -> None:
-    """Compile the twins before a run that is long enough, where "auto" has not found them compiled.
+def prepare(work: float) -> None:
+    """Decide before a run of training which kernels "auto" takes, by its work: for this run and what follows.
 
-    A line on stderr says so, since it takes a while.
+    It compiles the twins where that pays, and says so in a line on stderr. Once they are loaded, short runs take them,
+    too.
+
+    Parameters
+    ----------
+    work : float
+        In multiply-adds, as `funcnn.data_parallel` estimates it.
 
     Examples
     --------
-    >>> with use_kernels("numpy"):  # nothing to do
-    ...     prepare()
+    >>> with use_kernels("numpy"):  # nothing to decide
+    ...     prepare(1e9)
     """
-    if may_compile():
-        _TWINS.compile()
+    if is_open():
+        _TWINS.prepare(work)
 
 
 def agree(gather: Callable[[Any], list[Any]]) -> None:
@@ -182,6 +193,13 @@ def _choice_of_process() -> str:
     return choice
 
 
+def _say_once(module: str, done: int, modules: int) -> None:
+    """Print, before the first module is compiled, what takes so long."""
+    if not done:
+        line = "funcnn: compiling the kernels, once: some 30 s (funcnn compile does it ahead)"
+        print(line, file=streams.guard(sys.stderr), flush=True)
+
+
 def _check(choice: Any, where: str) -> None:
     if choice not in CHOICES:
         raise ValueError(f"{where}: kernels must be one of {', '.join(CHOICES)}, not {choice!r}")
@@ -190,7 +208,7 @@ def _check(choice: Any, where: str) -> None:
 class _Twins:
     """The twins of the process: its modules, once they are loaded. There is one instance.
 
-    "auto" decides once, so that the results of a process do not depend on what others compile meanwhile; `compile`
+    "auto" decides once, so that the results of a process do not depend on what others compile meanwhile; `prepare`
     decides anew.
     """
 
@@ -218,16 +236,11 @@ class _Twins:
                 self._fail(error)
         return {}
 
-    def compile(self) -> None:
-        """Compile and load the twins for "auto", unless another thread or process has compiled them meanwhile."""
+    def prepare(self, work: float) -> None:
+        """Decide for "auto" by the work of a run."""
         with self.lock:
-            if not compilation.is_compiled():
-                print(_COMPILING, file=streams.guard(sys.stderr), flush=True)
-            try:
-                self._load()
-                self.decided = self.compiled = True
-            except (ImportError, OSError) as error:
-                self._fail(error)
+            self.decided, self.compiled = True, work >= (LOAD_WORK if compilation.is_compiled() else COMPILE_WORK)
+        self.get("auto")
 
     def give_up(self) -> None:
         """Leave everything to NumPy in "auto"."""
@@ -237,7 +250,7 @@ class _Twins:
         with self.lock:  # the first thread compiles or loads them, others wait
             if not self.modules:
                 try:
-                    self.modules = compilation.load()
+                    self.modules = compilation.load(_say_once)
                 except (ImportError, OSError):
                     raise
                 except Exception as error:  # whatever a broken numba raises

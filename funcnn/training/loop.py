@@ -100,7 +100,6 @@ def predict(
     group = process_group("predict", comm)
     threads = _number_of_threads("predict", threads, group)
     keep_freed_memory()
-    prepare_kernels(model, params, state, x, batch_size, passes=1)
     if group.size > 1:
         selection.agree(group.gather)
 
@@ -607,8 +606,8 @@ def fit(
             )
 
     def records(train_state: TrainState) -> Generator[Step | Epoch, None, None]:
-        passes = 3 * (epochs - train_state.epoch)
-        prepare_kernels(model, train_state.params, train_state.state, x, batch_size, passes)
+        epochs_left = epochs - train_state.epoch
+        prepare_kernels(model, train_state.params, train_state.state, x, batch_size, epochs_left)
         grad_fn = over_ranks(whole_grad_fn, comm, threads)
         augmented = None if augment is None else augment_sources(augment, x)
         while train_state.epoch < epochs:

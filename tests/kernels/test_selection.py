@@ -14,7 +14,7 @@ import funcnn
 from funcnn import losses, models, optim, training
 from funcnn.data_parallel import over_ranks
 from funcnn.kernels import compilation, selection
-from funcnn.kernels.selection import agree, compilable, current, may_compile, prepare, use_kernels
+from funcnn.kernels.selection import agree, compilable, current, is_open, prepare, use_kernels
 
 ERRORS = [ImportError("numba needs NumPy 2.5"), OSError("cannot write in /x"), TypeError("a\nb")]
 SMALL, LARGE = np.ones(8), np.ones(selection.MIN_SIZE)
@@ -34,11 +34,14 @@ def state(monkeypatch):
     """What is compiled, as the tests say; modules of twins take no time to load."""
     state = SimpleNamespace(compiled=False, loads=0, compilations=0, error=None, installed=True)
 
-    def load():
+    def load(progress):
         state.loads += 1
         if state.error:
             raise state.error
-        state.compilations += not state.compiled
+        if not state.compiled:
+            state.compilations += 1
+            for done in range(3):
+                progress("module", done, 3)
         state.compiled = True
         return {__name__: SimpleNamespace(double=twin)}
 
@@ -72,8 +75,8 @@ def test_what_a_twin_does_not_compute_numpy_does(state):
 def test_numpy_is_taken_where_it_is_chosen(state):
     state.compiled = True
     with use_kernels("numpy"):
-        assert double(LARGE) == current() == "numpy" and not may_compile()
-        prepare()
+        assert double(LARGE) == current() == "numpy" and not is_open()
+        prepare(1e20)
     assert state.loads == 0 and double(LARGE) == "compiled"
 
 
@@ -85,24 +88,25 @@ def test_a_block_that_asks_for_compiled_kernels_leaves_auto_as_it_was(state):
 
 
 def test_compiling_before_a_run_says_so_in_one_line(state, capsys):
-    assert double(LARGE) == "numpy" and may_compile()
-    prepare()
-    prepare()
-    assert double(LARGE) == current() == "compiled" and state.compilations == 1 and not may_compile()
-    assert capsys.readouterr().err == "funcnn: compiling the kernels, once: some 20 s (funcnn compile does it ahead)\n"
+    assert double(LARGE) == "numpy" and is_open()
+    prepare(0.9 * selection.COMPILE_WORK)
+    assert double(LARGE) == "numpy"
+    prepare(selection.COMPILE_WORK)
+    assert double(LARGE) == current() == "compiled" and state.compilations == 1 and not is_open()
+    assert capsys.readouterr().err == "funcnn: compiling the kernels, once: some 30 s (funcnn compile does it ahead)\n"
 
 
 def test_a_process_that_finds_them_compiled_meanwhile_says_nothing(state, capsys):
     assert double(LARGE) == "numpy"
     state.compiled = True
-    prepare()
+    prepare(selection.COMPILE_WORK)
     assert double(LARGE) == "compiled" and capsys.readouterr().err == ""
 
 
 def test_without_numba_auto_says_nothing(state, capsys):
     state.installed = False
-    prepare()
-    assert double(LARGE) == "numpy" and not may_compile()
+    prepare(1e20)
+    assert double(LARGE) == "numpy" and not is_open()
     assert capsys.readouterr().err == ""
 
 
@@ -112,7 +116,7 @@ def test_what_cannot_be_loaded_is_one_warning_and_numpy_computes(state, error):
     with pytest.warns(UserWarning, match="NumPy's kernels compute, without the compiled ones: ") as warned:
         assert double(LARGE) == double(LARGE) == current() == "numpy"
     assert len(warned) == 1 and "\n" not in str(warned[0].message) and state.loads == 1
-    prepare()
+    prepare(1e20)
     assert double(LARGE) == "numpy"
 
 
@@ -141,9 +145,9 @@ def test_an_unknown_choice_of_the_process_is_an_error_when_a_kernel_is_asked_for
 def test_threads_that_need_them_first_load_them_once(state, monkeypatch):
     state.compiled, load, inside = True, compilation.load, threading.Event()
 
-    def slow():
+    def slow(progress):
         inside.wait(0.05)
-        return load()
+        return load(progress)
 
     monkeypatch.setattr(compilation, "load", slow)
     results = []
@@ -189,7 +193,7 @@ def test_processes_agree_on_numpy_unless_all_have_compiled_kernels(state):
     assert double(LARGE) == "compiled"
     agree(lambda value: [value, "numpy"])
     assert double(LARGE) == current() == "numpy"
-    prepare()
+    prepare(1e20)
     assert double(LARGE) == "numpy"
 
 
@@ -210,6 +214,16 @@ def test_ranks_agree_before_they_compute(state):
     assert gathered == ["compiled"] and current() == "numpy"
 
 
+def test_a_short_run_does_not_load_what_is_compiled_and_a_longer_one_does(state):
+    state.compiled = True
+    prepare(0.9 * selection.LOAD_WORK)
+    assert double(LARGE) == current() == "numpy" and state.loads == 0
+    prepare(selection.LOAD_WORK)
+    assert double(LARGE) == current() == "compiled"
+    prepare(1)  # they are loaded
+    assert double(LARGE) == current() == "compiled"
+
+
 def fit(epochs, channels=8):
     x, labels = np.ones((64, 16, 16, channels), np.float32), np.arange(64) % 2
     model = funcnn.serial(funcnn.layers.relu(), funcnn.layers.global_avg_pool(), funcnn.layers.dense(2))
@@ -217,7 +231,7 @@ def fit(epochs, channels=8):
 
 
 def test_a_run_compiles_them_if_its_work_is_worth_it(state, monkeypatch):
-    monkeypatch.setattr(funcnn.data_parallel, "_COMPILE_WORK", 3 * 5 * 64 * 100 * 16 * 16 * 8)
+    monkeypatch.setattr(selection, "COMPILE_WORK", 3 * 5 * 64 * 100 * 16 * 16 * 8)
     next(fit(epochs=4))
     assert state.loads == 0
     epochs = fit(epochs=5)
@@ -227,7 +241,7 @@ def test_a_run_compiles_them_if_its_work_is_worth_it(state, monkeypatch):
 
 
 def test_work_on_small_arrays_does_not_count(state, monkeypatch):
-    monkeypatch.setattr(funcnn.data_parallel, "_COMPILE_WORK", 1)
+    monkeypatch.setattr(selection, "COMPILE_WORK", 1)
     next(fit(epochs=1, channels=2))
     assert state.loads == 0
     next(fit(epochs=1, channels=4))
