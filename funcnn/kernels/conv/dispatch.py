@@ -40,6 +40,7 @@ import numpy as np
 
 from funcnn.kernels.conv import depthwise, im2col, row_blocks, toeplitz, winograd
 from funcnn.kernels.geometry import Geometry
+from funcnn.kernels.selection import active
 from funcnn.tree import Array
 
 METHODS = ("im2col", "toeplitz", "row_blocks", "depthwise", "winograd")
@@ -59,7 +60,7 @@ def applies(method: str, g: Geometry, in_channels: int, out_channels: int, group
 class Problem(NamedTuple):
     """A convolution to choose a method for: ``n`` images of a geometry, from ``in_channels`` to ``out_channels``.
 
-    ``exact`` excludes "winograd". ``adjoint_x`` asks for the method of dx instead of y. If the chosen method has no
+    ``exact`` excludes "winograd"; ``compiled`` says which kernels compute (`funcnn.kernels.selection`). ``adjoint_x`` asks for the method of dx instead of y. If the chosen method has no
     ``correlate_adjoint_x``, dx is computed as a correlation of dy, for which a method is chosen again.
     """
 
@@ -71,6 +72,7 @@ class Problem(NamedTuple):
     dtype: np.dtype[Any]
     exact: bool
     adjoint_x: bool
+    compiled: bool
 
 
 _WINOGRAD_WEIGHTS = 1 << 17  # in_channels * out_channels: from here on, "winograd" is slower than "im2col"
@@ -139,18 +141,31 @@ def few_channels(p: Problem) -> bool:
     return p.in_channels <= 8 and p.out_channels <= 32 and overlapping and p.n * math.prod(p.g.out) > 1024
 
 
+def few_channels_compiled(p: Problem) -> bool:
+    """As `few_channels`; compiled, im2col copies short runs fast enough, so that fewer shapes gain from wide blocks."""
+    return few_channels(p)
+
+
 def always(p: Problem) -> bool:
     """Any other convolution."""
     return True
 
 
-# In this order: the first condition that holds decides.
+# In this order: the first condition that holds decides. For NumPy's kernels, and for compiled ones.
 RULES: tuple[tuple[str, Callable[[Problem], bool]], ...] = (
     ("toeplitz", tiny_images),
     ("depthwise", no_sum_over_channels),
     ("im2col", in_groups),
     ("winograd", many_tiles),
     ("row_blocks", few_channels),
+    ("im2col", always),
+)
+COMPILED_RULES: tuple[tuple[str, Callable[[Problem], bool]], ...] = (
+    ("toeplitz", tiny_images),
+    ("depthwise", no_sum_over_channels),
+    ("im2col", in_groups),
+    ("winograd", many_tiles),
+    ("row_blocks", few_channels_compiled),
     ("im2col", always),
 )
 
@@ -166,10 +181,11 @@ def choose(
     *,
     exact: bool,
     adjoint_x: bool = False,
+    compiled: bool = False,
 ) -> str:
     """Return the method for a `Problem`."""
-    problem = Problem(g, n, in_channels, out_channels, groups, dtype, exact, adjoint_x)
-    return next(method for method, condition in RULES if condition(problem))
+    problem = Problem(g, n, in_channels, out_channels, groups, dtype, exact, adjoint_x, compiled)
+    return next(method for method, condition in (COMPILED_RULES if compiled else RULES) if condition(problem))
 
 
 def preference(method: Any) -> Any:
@@ -253,6 +269,9 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int, method: s
     chosen = _chosen(method, g, in_channels, out_channels, groups, dy, adjoint_x=True)
     if chosen in ("toeplitz", "row_blocks"):
         return _ROUTINES[chosen].correlate_adjoint_x(dy, w, g, groups)
+    if chosen == "im2col" and groups == 1 and math.prod(g.stride) > 1 and g.dilation[-1] == 1 and active(dy.size) and w.size:
+        # compiled, adding what each window contributes takes less time than a correlation for each phase
+        return row_blocks.adjoint_x_of_blocks(dy, w.reshape(-1, out_channels), g, g)
     kernel = swap_channels(w, groups)
     phases = list(_phases(g))
     if all(step == 1 for step in g.stride):
@@ -281,8 +300,9 @@ def _chosen(
     if method not in AUTO_METHODS:
         return method
     return choose(
-        g, len(array), in_channels, out_channels, groups, array.dtype, exact=method == "exact", adjoint_x=adjoint_x
-    )
+        g, len(array), in_channels, out_channels, groups, array.dtype,
+        exact=method == "exact", adjoint_x=adjoint_x, compiled=active(array.size),
+    )  # fmt: skip
 
 
 class _Phase(NamedTuple):
