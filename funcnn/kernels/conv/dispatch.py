@@ -16,9 +16,11 @@ winograd
     Computes tiles of 4x4 outputs in Winograd's transformed form, with 36 products instead of 144. For 3x3 kernels in
     two dimensions, without stride, dilation or groups.
 
-"auto" and "exact" ("auto" without "winograd") take the first method of `RULES` whose condition holds. The thresholds in
+"auto" and "exact" ("auto" without "winograd") take the first method of `RULES` whose condition holds, or of
+`COMPILED_RULES` where compiled kernels compute. The thresholds in
 the conditions were measured on two cores of an x86-64 CPU with AVX-512; ``scripts/bench --methods`` measures them
-again: it times every method over a grid of shapes and says where the chosen one is not the fastest.
+again: it times every method over a grid of shapes and says where the chosen one is not the fastest. FUNCNN_KERNELS
+chooses the kernels that it times.
 
 Where row_blocks or winograd is chosen and 2x2 max pooling follows in `funcnn.combinators.serial`, the two are fused
 (`funcnn.kernels.conv.conv_pool`).
@@ -60,7 +62,7 @@ def applies(method: str, g: Geometry, in_channels: int, out_channels: int, group
 class Problem(NamedTuple):
     """A convolution to choose a method for: ``n`` images of a geometry, from ``in_channels`` to ``out_channels``.
 
-    ``exact`` excludes "winograd"; ``compiled`` says which kernels compute (`funcnn.kernels.selection`). ``adjoint_x`` asks for the method of dx instead of y. If the chosen method has no
+    ``exact`` excludes "winograd". ``adjoint_x`` asks for the method of dx instead of y. If the chosen method has no
     ``correlate_adjoint_x``, dx is computed as a correlation of dy, for which a method is chosen again.
     """
 
@@ -72,7 +74,6 @@ class Problem(NamedTuple):
     dtype: np.dtype[Any]
     exact: bool
     adjoint_x: bool
-    compiled: bool
 
 
 _WINOGRAD_WEIGHTS = 1 << 17  # in_channels * out_channels: from here on, "winograd" is slower than "im2col"
@@ -141,17 +142,13 @@ def few_channels(p: Problem) -> bool:
     return p.in_channels <= 8 and p.out_channels <= 32 and overlapping and p.n * math.prod(p.g.out) > 1024
 
 
-def few_channels_compiled(p: Problem) -> bool:
-    """As `few_channels`; compiled, im2col copies short runs fast enough, so that fewer shapes gain from wide blocks."""
-    return few_channels(p)
-
-
 def always(p: Problem) -> bool:
     """Any other convolution."""
     return True
 
 
-# In this order: the first condition that holds decides. For NumPy's kernels, and for compiled ones.
+# In this order: the first condition that holds decides. The two lists are equal so far: compiled, each method takes less
+# time, but for few channels im2col still takes up to twice as long as row_blocks.
 RULES: tuple[tuple[str, Callable[[Problem], bool]], ...] = (
     ("toeplitz", tiny_images),
     ("depthwise", no_sum_over_channels),
@@ -165,7 +162,7 @@ COMPILED_RULES: tuple[tuple[str, Callable[[Problem], bool]], ...] = (
     ("depthwise", no_sum_over_channels),
     ("im2col", in_groups),
     ("winograd", many_tiles),
-    ("row_blocks", few_channels_compiled),
+    ("row_blocks", few_channels),
     ("im2col", always),
 )
 
@@ -184,7 +181,7 @@ def choose(
     compiled: bool = False,
 ) -> str:
     """Return the method for a `Problem`."""
-    problem = Problem(g, n, in_channels, out_channels, groups, dtype, exact, adjoint_x, compiled)
+    problem = Problem(g, n, in_channels, out_channels, groups, dtype, exact, adjoint_x)
     return next(method for method, condition in (COMPILED_RULES if compiled else RULES) if condition(problem))
 
 
@@ -269,7 +266,14 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int, method: s
     chosen = _chosen(method, g, in_channels, out_channels, groups, dy, adjoint_x=True)
     if chosen in ("toeplitz", "row_blocks"):
         return _ROUTINES[chosen].correlate_adjoint_x(dy, w, g, groups)
-    if chosen == "im2col" and groups == 1 and math.prod(g.stride) > 1 and g.dilation[-1] == 1 and active(dy.size) and w.size:
+    if (
+        chosen == "im2col"
+        and groups == 1
+        and math.prod(g.stride) > 1
+        and g.dilation[-1] == 1
+        and active(dy.size)
+        and w.size
+    ):
         # compiled, adding what each window contributes takes less time than a correlation for each phase
         return row_blocks.adjoint_x_of_blocks(dy, w.reshape(-1, out_channels), g, g)
     kernel = swap_channels(w, groups)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from funcnn.kernels.compiled.conv.volumes import writable
 from funcnn.kernels.compiled.routines import routine, same_floats
 from funcnn.tree import Array
 
@@ -31,8 +32,7 @@ def scatter_to_parts(dy: Array, argmax: Array, parts: int) -> Array:
     dz = np.empty((*dy.shape[:-1], parts * dy.shape[-1]), dy.dtype)
     if dz.size:
         size = dy.shape[-1]
-        of_rows = [np.require(a, requirements=("C", "W")).reshape(-1, size) for a in (dy, argmax)]
-        _scatter(*of_rows, dz.reshape(-1, parts, size))
+        _scatter(writable(dy).reshape(-1, size), writable(argmax).reshape(-1, size), dz.reshape(-1, parts, size))
     return dz
 
 

@@ -1,4 +1,4 @@
-"""Twins of `funcnn.kernels.conv.im2col`: windows are copied, multiplied, and finished with bias and ReLU, block by block.
+"""Twins of `funcnn.kernels.conv.im2col`: windows are copied, multiplied, and get bias and ReLU, block by block.
 
 A block of outputs is finished while its numbers are in the cache. A window that is a single position is not copied.
 """
@@ -23,7 +23,9 @@ _LARGE_WEIGHTS = 1 << 18  # numbers: from here on, NumPy's BLAS is faster than S
 _FEW_OUTPUTS = 512  # ... fewer outputs than these
 _FEWEST_ROWS = 48  # of a small product: with fewer rows than these, it is not faster
 _MULTIPLE = 16  # rows of which the products leave none over
-_BLOCK_BYTES = 1 << 19  # of a block's windows, which are to stay in a core's cache; more for weights larger than that ...
+_BLOCK_BYTES = (
+    1 << 19
+)  # of a block's windows, which are to stay in a core's cache; more for weights larger than that ...
 _LARGE_BLOCK_BYTES = 1 << 22  # ... but at most these, as each block reads all weights once
 
 
@@ -169,8 +171,7 @@ def _multiply(address, rows, w, outputs, adjoint):  # type: ignore[no-untyped-de
 
 
 @routine(
-    "void(intp, R[:,:,:,:,::1], T[:,::1], R[::1], b1, b1, b1, i8[:,::1], i8[:,::1], i8[::1], i8, i8, T[:,::1],"
-    "T[:,::1])"
+    "void(intp, R[:,:,:,:,::1], T[:,::1], R[::1], b1, b1, b1, i8[:,::1], i8[:,::1], i8[::1], i8, i8, T[:,::1],T[:,::1])"
 )
 def _correlate(
     address: int, x: Array, w: Array, b: Array, biased: bool, relu: bool, adjoint: bool, g: Array, ranges: Array,
