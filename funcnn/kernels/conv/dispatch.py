@@ -17,10 +17,9 @@ winograd
     two dimensions, without stride, dilation or groups.
 
 "auto" and "exact" ("auto" without "winograd") take the first method of `RULES` whose condition holds, or of
-`COMPILED_RULES` where compiled kernels compute. The thresholds in
-the conditions were measured on two cores of an x86-64 CPU with AVX-512; ``scripts/bench --methods`` measures them
-again: it times every method over a grid of shapes and says where the chosen one is not the fastest. FUNCNN_KERNELS
-chooses the kernels that it times.
+`COMPILED_RULES` where compiled kernels compute. The thresholds in the conditions were measured on two cores of an
+x86-64 CPU with AVX-512; ``scripts/bench --methods`` measures them again: it times every method over a grid of shapes
+and says where the chosen one is not the fastest. FUNCNN_KERNELS chooses the kernels that it times.
 
 Where row_blocks or winograd is chosen and 2x2 max pooling follows in `funcnn.combinators.serial`, the two are fused
 (`funcnn.kernels.conv.conv_pool`).
@@ -147,8 +146,8 @@ def always(p: Problem) -> bool:
     return True
 
 
-# In this order: the first condition that holds decides. The two lists are equal so far: compiled, each method takes less
-# time, but for few channels im2col still takes up to twice as long as row_blocks.
+# In this order: the first condition that holds decides. The two lists are equal so far: compiled, each method takes
+# less time, but for few channels im2col still takes up to twice as long as row_blocks.
 RULES: tuple[tuple[str, Callable[[Problem], bool]], ...] = (
     ("toeplitz", tiny_images),
     ("depthwise", no_sum_over_channels),
