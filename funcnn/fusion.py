@@ -36,6 +36,7 @@ from funcnn.kernels.conv.conv_pool import adjoints, choose_conv_pool, correlate_
 from funcnn.kernels.conv.dispatch import AUTO_METHODS, preference
 from funcnn.kernels.geometry import geometry, to_tuple
 from funcnn.kernels.rectifier import rectify, rectify_adjoint
+from funcnn.kernels.selection import active
 from funcnn.keys import Key, fold_in
 from funcnn.layer import LOCATED, Layer, OpForward, add_location, op_and_options, pull_back
 from funcnn.ops.conv import conv_and_relu, depthwise_conv, depthwise_conv_and_relu
@@ -382,7 +383,7 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], last_op: str
         except LOCATED as error:
             add_location(error, first)
             raise
-        method = choose_conv_pool(g, len(x), *w.shape[2:], x.dtype, exact=chosen == "exact")
+        method = choose_conv_pool(g, len(x), *w.shape[2:], x.dtype, exact=chosen == "exact", compiled=active(x.size))
         if method is None:
             return None
         y, argmax = correlate_max(x, w, g, method, b, return_argmax=train)

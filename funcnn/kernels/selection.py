@@ -34,7 +34,7 @@ from funcnn.kernels import compilation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["agree", "compilable", "current", "is_open", "prepare", "use_kernels"]
+__all__ = ["active", "agree", "compilable", "current", "is_open", "prepare", "use_kernels"]
 
 CHOICES = ("auto", "numpy", "compiled")
 MIN_SIZE = 1 << 16  # entries of a kernel's first array: from here on, "auto" takes compiled kernels
@@ -107,6 +107,19 @@ def use_kernels(choice: str) -> Iterator[None]:
         yield
     finally:
         _CHOICE.reset(token)
+
+
+def active(size: int) -> bool:
+    """Return whether compiled kernels compute arrays of ``size`` entries.
+
+    Examples
+    --------
+    >>> with use_kernels("numpy"):
+    ...     active(10**6)
+    False
+    """
+    choice = _choice()
+    return choice == "compiled" or (choice == "auto" and size >= MIN_SIZE and _TWINS.usable())
 
 
 def current() -> str:

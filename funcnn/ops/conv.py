@@ -20,6 +20,7 @@ from funcnn.kernels.conv.dispatch import (
 )
 from funcnn.kernels.geometry import Geometry, Padding, PerAxis, cached_by_shapes, geometry, transposed_geometry
 from funcnn.kernels.rectifier import rectify_adjoint
+from funcnn.kernels.selection import active
 from funcnn.tree import Array, Tree
 
 
@@ -134,8 +135,9 @@ def conv_and_relu(
     x = checks.floating("conv: x", x)
     method = preference(method)
     g, chosen = _plan(
-        x.shape, x.dtype, w.shape, None if b is None else b.shape, stride, padding, dilation, groups, method
-    )
+        x.shape, x.dtype, w.shape, None if b is None else b.shape, stride, padding, dilation, groups, method,
+        active(x.size),
+    )  # fmt: skip
     y = correlate(x, w, g, groups, chosen, b, relu)
     shape, dtype, outputs = y.shape, y.dtype, y if relu else None
 
@@ -162,6 +164,7 @@ def _plan(
     dilation: PerAxis,
     groups: int,
     method: str,
+    compiled: bool,
 ) -> tuple[Geometry, str]:
     """Check the shapes and options of `conv`; return its geometry and the method for y and dw."""
     _check_axes("conv", x, w)
@@ -175,7 +178,7 @@ def _plan(
     g = geometry("conv", x[1:-1], w[:-2], stride=stride, padding=padding, dilation=dilation)
     method = check_method("conv", method, g, x[-1], out_channels, groups)
     if method in AUTO_METHODS:
-        method = choose(g, x[0], x[-1], out_channels, groups, dtype, exact=method == "exact")
+        method = choose(g, x[0], x[-1], out_channels, groups, dtype, exact=method == "exact", compiled=compiled)
     return g, method
 
 

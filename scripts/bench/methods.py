@@ -12,6 +12,7 @@ from rich.console import Console
 from bench.report import announce
 from bench.sweep import Run, conv_run, times_in_alternation
 from funcnn.kernels.conv.dispatch import METHODS
+from funcnn.kernels.selection import current
 from funcnn.pictures.tables import table
 
 KERNELS, STRIDES, SIDES = (1, 2, 3, 5, 7), (1, 2), (8, 16, 32, 64, 224)
@@ -138,7 +139,10 @@ def compare_methods(console: Console, rounds: int, seconds: float) -> list[dict[
 def report(console: Console, found: Sequence[Comparison]) -> None:
     """Print how often the choice is as good as the best, and the shapes where it is worst."""
     good = sum(one.ratio() <= TOLERANCE for one in found)
-    title = f"the choice is the fastest method, or within {TOLERANCE - 1:.0%} of it, for {good} of {len(found)} shapes"
+    title = (
+        f"{current()} kernels: the choice is the fastest method, or within {TOLERANCE - 1:.0%} of it, for {good} of "
+        f"{len(found)} shapes"
+    )
     console.print(title, style="bold", soft_wrap=True)
     rows = []
     for one in sorted(found, key=Comparison.ratio, reverse=True)[:WORST]:

@@ -85,6 +85,16 @@ def add_product(typingctx, total, x, y):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def add(typingctx, x, y):  # type: ignore[no-untyped-def]
+    """Return x + y."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fadd(*args)
+
+    return x(x, y), codegen
+
+
+@intrinsic
 def positive(typingctx, x):  # type: ignore[no-untyped-def]
     """Return 0 where x <= 0, and x elsewhere."""
 

@@ -19,9 +19,10 @@ import numpy as np
 
 from funcnn.kernels.bias import add_bias
 from funcnn.kernels.conv import im2col, row_blocks, toeplitz, winograd
+from funcnn.kernels.conv.block_maxima import maxima_of_parts, scatter_to_parts
 from funcnn.kernels.conv.dispatch import choose, correlate_adjoint_w, correlate_adjoint_x
 from funcnn.kernels.geometry import Geometry, geometry
-from funcnn.kernels.pooling import first_argmax, maximum, scatter_argmax
+from funcnn.kernels.pooling import scatter_argmax
 from funcnn.kernels.selection import compilable
 from funcnn.tree import Array
 
@@ -33,7 +34,7 @@ _ROW = 4000  # multiply-adds: the fixed cost of the maximum over one row of bloc
 
 @lru_cache(maxsize=1024)
 def choose_conv_pool(
-    g: Geometry, n: int, in_channels: int, out_channels: int, dtype: np.dtype[Any], *, exact: bool
+    g: Geometry, n: int, in_channels: int, out_channels: int, dtype: np.dtype[Any], *, exact: bool, compiled: bool
 ) -> str | None:
     """Return the method for the fused convolution and pooling, or None where they are faster one after the other.
 
@@ -42,7 +43,7 @@ def choose_conv_pool(
     plain = len(g.size) == 2 and g.stride == g.dilation == (1, 1) and min(g.out) >= _SIDE and dtype.kind == "f"
     if not plain or 0 in (n, in_channels, out_channels):
         return None
-    method = choose(g, n, in_channels, out_channels, 1, dtype, exact=exact)
+    method = choose(g, n, in_channels, out_channels, 1, dtype, exact=exact, compiled=compiled)
     if method == "row_blocks" and 4 * out_channels > _MAX_WIDTH:
         return None
     return method if method in ("row_blocks", "winograd") else None
@@ -57,11 +58,9 @@ def correlate_max(
     blocks, within_block = _geometries(g, *w.shape[-2:])
     weights = toeplitz.matrix(w, within_block, even_first=True).reshape(*blocks.window, w.shape[-2], -1)
     outputs = im2col.correlate(x, weights, blocks, 1)
-    positions = outputs.shape[-1] // 4
-    taps = [outputs[..., k * positions : (k + 1) * positions] for k in range(4)]
-    maxima = maximum(taps)
-    argmax = _join_blocks(first_argmax(taps, maxima), g, w.shape[-1]) if return_argmax else None
-    return add_bias(_join_blocks(maxima, g, w.shape[-1]), b), argmax
+    maxima, argmax = maxima_of_parts(outputs, 4, return_argmax)
+    maxima = add_bias(_join_blocks(maxima, g, w.shape[-1]), b)
+    return maxima, None if argmax is None else _join_blocks(argmax, g, w.shape[-1])
 
 
 def adjoints(
@@ -86,11 +85,8 @@ def adjoints(
     in_channels, out_channels = w.shape[-2:]
     blocks, within_block = _geometries(g, in_channels, out_channels)
     dy, argmax = (_split_into_blocks(a, blocks, within_block) for a in (dy, argmax))
-    positions = dy.shape[-1]
-    dz = np.empty((*dy.shape[:-1], 4 * positions), dy.dtype)
-    for k in range(4):
-        np.multiply(dy, argmax == k, out=dz[..., k * positions : (k + 1) * positions])
-    pairs = im2col.correlate_adjoint_w(x, dz, blocks, 1).reshape(-1, 4 * positions)
+    dz = scatter_to_parts(dy, argmax, 4)
+    pairs = im2col.correlate_adjoint_w(x, dz, blocks, 1).reshape(-1, dz.shape[-1])
     dw = toeplitz.matrix_adjoint(pairs, within_block, in_channels, out_channels, even_first=True)
     if not input_gradient:
         return dw, None

@@ -16,9 +16,10 @@ winograd
     Computes tiles of 4x4 outputs in Winograd's transformed form, with 36 products instead of 144. For 3x3 kernels in
     two dimensions, without stride, dilation or groups.
 
-"auto" and "exact" ("auto" without "winograd") take the first method of `RULES` whose condition holds. The thresholds in
-the conditions were measured on two cores of an x86-64 CPU with AVX-512; ``scripts/bench --methods`` measures them
-again: it times every method over a grid of shapes and says where the chosen one is not the fastest.
+"auto" and "exact" ("auto" without "winograd") take the first method of `RULES` whose condition holds, or of
+`COMPILED_RULES` where compiled kernels compute. The thresholds in the conditions were measured on two cores of an
+x86-64 CPU with AVX-512; ``scripts/bench --methods`` measures them again: it times every method over a grid of shapes
+and says where the chosen one is not the fastest. FUNCNN_KERNELS chooses the kernels that it times.
 
 Where row_blocks or winograd is chosen and 2x2 max pooling follows in `funcnn.combinators.serial`, the two are fused
 (`funcnn.kernels.conv.conv_pool`).
@@ -40,6 +41,7 @@ import numpy as np
 
 from funcnn.kernels.conv import depthwise, im2col, row_blocks, toeplitz, winograd
 from funcnn.kernels.geometry import Geometry
+from funcnn.kernels.selection import active
 from funcnn.tree import Array
 
 METHODS = ("im2col", "toeplitz", "row_blocks", "depthwise", "winograd")
@@ -144,8 +146,17 @@ def always(p: Problem) -> bool:
     return True
 
 
-# In this order: the first condition that holds decides.
+# In this order: the first condition that holds decides. The two lists are equal so far: compiled, each method takes
+# less time, but for few channels im2col still takes up to twice as long as row_blocks.
 RULES: tuple[tuple[str, Callable[[Problem], bool]], ...] = (
+    ("toeplitz", tiny_images),
+    ("depthwise", no_sum_over_channels),
+    ("im2col", in_groups),
+    ("winograd", many_tiles),
+    ("row_blocks", few_channels),
+    ("im2col", always),
+)
+COMPILED_RULES: tuple[tuple[str, Callable[[Problem], bool]], ...] = (
     ("toeplitz", tiny_images),
     ("depthwise", no_sum_over_channels),
     ("im2col", in_groups),
@@ -166,10 +177,11 @@ def choose(
     *,
     exact: bool,
     adjoint_x: bool = False,
+    compiled: bool = False,
 ) -> str:
     """Return the method for a `Problem`."""
     problem = Problem(g, n, in_channels, out_channels, groups, dtype, exact, adjoint_x)
-    return next(method for method, condition in RULES if condition(problem))
+    return next(method for method, condition in (COMPILED_RULES if compiled else RULES) if condition(problem))
 
 
 def preference(method: Any) -> Any:
@@ -253,6 +265,16 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int, method: s
     chosen = _chosen(method, g, in_channels, out_channels, groups, dy, adjoint_x=True)
     if chosen in ("toeplitz", "row_blocks"):
         return _ROUTINES[chosen].correlate_adjoint_x(dy, w, g, groups)
+    if (
+        chosen == "im2col"
+        and groups == 1
+        and math.prod(g.stride) > 1
+        and g.dilation[-1] == 1
+        and active(dy.size)
+        and w.size
+    ):
+        # compiled, adding what each window contributes takes less time than a correlation for each phase
+        return row_blocks.adjoint_x_of_blocks(dy, w.reshape(-1, out_channels), g, g)
     kernel = swap_channels(w, groups)
     phases = list(_phases(g))
     if all(step == 1 for step in g.stride):
@@ -281,8 +303,9 @@ def _chosen(
     if method not in AUTO_METHODS:
         return method
     return choose(
-        g, len(array), in_channels, out_channels, groups, array.dtype, exact=method == "exact", adjoint_x=adjoint_x
-    )
+        g, len(array), in_channels, out_channels, groups, array.dtype,
+        exact=method == "exact", adjoint_x=adjoint_x, compiled=active(array.size),
+    )  # fmt: skip
 
 
 class _Phase(NamedTuple):

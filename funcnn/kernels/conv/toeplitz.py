@@ -14,12 +14,10 @@ import numpy as np
 from funcnn.kernels.bias import add_bias, ones
 from funcnn.kernels.caching import cached_arrays
 from funcnn.kernels.geometry import Geometry
-from funcnn.kernels.selection import compilable
 from funcnn.kernels.windows import pad, windows
 from funcnn.tree import Array
 
 
-@compilable
 def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
     to_outputs = matrix(w, g)
@@ -33,7 +31,6 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
     return dy.reshape(len(dy), len(to_positions)).dot(to_positions).reshape(len(dy), *g.size, w.shape[-2])
 
 
-@compilable
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
     positions, outputs = _flat_indices(g, x.shape[-1], dy.shape[-1]).taps.shape

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from arrays import normal
 
-from funcnn.kernels.conv import depthwise, im2col
+from funcnn.kernels.conv import block_maxima, depthwise, im2col, row_blocks
+from funcnn.kernels.conv.dispatch import correlate_adjoint_x
 from funcnn.kernels.geometry import geometry
 from funcnn.kernels.selection import use_kernels
 
@@ -74,6 +75,36 @@ def test_im2col(case, dtype):
     kernels_agree(im2col.correlate, x, w, g, 1)
     kernels_agree(im2col.correlate, x[::-1], w[..., ::-1], g, 1, b, True)
     kernels_agree(im2col.correlate_adjoint_w, x, dy, g, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", IM2COL, ids=str)
+def test_adjoint_x_adds_what_windows_contribute(case, dtype):
+    n, size, channels, out_channels, kernel, stride, padding, dilation = case
+    g = geometry("conv", size, kernel, stride=stride, padding=padding, dilation=dilation)
+    w, dy = normal(*g.window, channels, out_channels).astype(dtype), normal(n, *g.out, out_channels).astype(dtype)
+    kernels_agree(correlate_adjoint_x, dy, w, g, 1, "im2col")
+    if g.dilation[-1] == 1 and channels:
+        kernels_agree(row_blocks.adjoint_x_of_blocks, dy, w.reshape(-1, out_channels), g, g)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 2, 5, 8), (1, 4), (2, 68), (0, 12)])
+def test_maxima_of_parts(shape, dtype):
+    outputs = np.round(normal(*shape).astype(dtype))  # with ties
+    outputs[:1, ..., 1] = np.nan
+    outputs[:1, ..., -1:] = np.nan
+    results = []
+    for kernels in ("numpy", "compiled"):
+        with use_kernels(kernels):
+            maxima, argmax = block_maxima.maxima_of_parts(outputs, 4, True)
+            assert block_maxima.maxima_of_parts(outputs, 4, False)[1] is None
+            results.append((maxima, argmax, block_maxima.scatter_to_parts(maxima, argmax, 4)))
+    for expected, result in zip(*results, strict=True):
+        assert result.dtype == expected.dtype
+    for expected, result in zip(results[0][:2], results[1][:2], strict=True):
+        np.testing.assert_array_equal(result, expected)
+    assert np.array_equal(np.nan_to_num(results[1][2]), np.nan_to_num(results[0][2]))
 
 
 def test_infinity_and_nan_reach_the_outputs_that_read_them():

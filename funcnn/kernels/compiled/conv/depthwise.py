@@ -48,7 +48,7 @@ def _channel_per_output(x: Array, out_channels: int) -> Array:
 
 
 @njit(nogil=True, error_model="numpy")
-def _offsets(d: tuple[int, int], h: tuple[int, int], w: tuple[int, int], g: Array, channels: int, of: Array) -> int:
+def _offsets(d, h, w, g, channels, of):  # type: ignore[no-untyped-def]
     """Write where x and w of each tap in the three ranges start, seen from tap 0, and return the number of taps."""
     taps = 0
     for kd in range(d[0], d[1]):

@@ -1,4 +1,4 @@
-"""Twins of `funcnn.kernels.conv.im2col`: windows are copied, multiplied, and finished with bias and ReLU, block by block.
+"""Twins of `funcnn.kernels.conv.im2col`: windows are copied, multiplied, and get bias and ReLU, block by block.
 
 A block of outputs is finished while its numbers are in the cache. A window that is a single position is not copied.
 """
@@ -14,7 +14,7 @@ from funcnn.blas import one_thread
 from funcnn.kernels.compiled.blas import GEMM, gemm
 from funcnn.kernels.compiled.conv.volumes import as_volume, bias_or_zeros, tap_ranges, volume_geometry, writable
 from funcnn.kernels.compiled.routines import routine, same_floats
-from funcnn.kernels.compiled.vectors import LANES, load, splat, store
+from funcnn.kernels.compiled.vectors import LANES, add, load, splat, store
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
@@ -23,7 +23,9 @@ _LARGE_WEIGHTS = 1 << 18  # numbers: from here on, NumPy's BLAS is faster than S
 _FEW_OUTPUTS = 512  # ... fewer outputs than these
 _FEWEST_ROWS = 48  # of a small product: with fewer rows than these, it is not faster
 _MULTIPLE = 16  # rows of which the products leave none over
-_BLOCK_BYTES = 1 << 19  # of a block's windows, which are to stay in a core's cache; more for weights larger than that ...
+_BLOCK_BYTES = (
+    1 << 19
+)  # of a block's windows, which are to stay in a core's cache; more for weights larger than that ...
 _LARGE_BLOCK_BYTES = 1 << 22  # ... but at most these, as each block reads all weights once
 
 
@@ -60,6 +62,22 @@ def _call(x: Array, w: Array, y: Array, g: Geometry, b: Array, biased: bool, rel
             GEMM[x.dtype], as_volume(x), w.reshape(depth, out_channels), b, biased, relu, adjoint, volume_geometry(g),
             tap_ranges(g), out, LANES[x.dtype], block, windows, y.reshape(rows, out_channels),
         )  # fmt: skip
+
+
+def adjoint_x(dy: Array, w: Array, g: Geometry) -> Array:
+    """Return dx: the products of dy (N, out..., O) and w (window * I, O)^T, added to what the windows read."""
+    depth, out_channels = w.shape
+    rows, in_channels = math.prod(dy.shape[:-1]), depth // math.prod(g.window)
+    dx = np.zeros((len(dy), *g.size, in_channels), dy.dtype)
+    block = _rows_of_block(rows, depth, out_channels, dy.itemsize)
+    out = np.array((1,) * (3 - len(g.out)) + g.out)
+    with one_thread:
+        _adjoint_x(
+            GEMM[dy.dtype], np.ascontiguousarray(dy).reshape(rows, out_channels), np.ascontiguousarray(w),
+            volume_geometry(g), tap_ranges(g), out, LANES[dy.dtype], np.empty((min(block, rows), depth), dy.dtype),
+            as_volume(dx),
+        )  # fmt: skip
+    return dx
 
 
 def _single_positions(g: Geometry) -> bool:
@@ -153,8 +171,7 @@ def _multiply(address, rows, w, outputs, adjoint):  # type: ignore[no-untyped-de
 
 
 @routine(
-    "void(intp, R[:,:,:,:,::1], T[:,::1], R[::1], b1, b1, b1, i8[:,::1], i8[:,::1], i8[::1], i8, i8, T[:,::1],"
-    "T[:,::1])"
+    "void(intp, R[:,:,:,:,::1], T[:,::1], R[::1], b1, b1, b1, i8[:,::1], i8[:,::1], i8[::1], i8, i8, T[:,::1],T[:,::1])"
 )
 def _correlate(
     address: int, x: Array, w: Array, b: Array, biased: bool, relu: bool, adjoint: bool, g: Array, ranges: Array,
@@ -172,3 +189,36 @@ def _correlate(
             _multiply(address, positions[first : first + block], w, outputs, adjoint)
         if not adjoint:
             _finish(outputs, b, biased, relu)
+
+
+@routine("void(intp, R[:,::1], R[:,::1], i8[:,::1], i8[:,::1], i8[::1], i8, T[:,::1], T[:,:,:,:,::1])")
+def _adjoint_x(
+    address: int, dy: Array, w: Array, g: Array, ranges: Array, out: Array, lanes: int, windows: Array, x: Array
+) -> None:
+    """Add the products of dy and w^T, the rows of windows, to x where `_gather` reads them."""
+    (depth, height, width), channels, columns = x.shape[1:4], x.shape[4], windows.shape[1]
+    length = g[2, 1] * channels  # of a run
+    ow, oh, od, n = 0, 0, 0, 0
+    for first in range(0, len(dy), len(windows)):
+        outputs = dy[first : first + len(windows)]
+        gemm(address, outputs, False, w, True, 0, windows[: len(outputs)])
+        for r in range(len(outputs)):
+            i, j = out[0] + oh, out[0] + out[1] + ow
+            start = (((n * depth + ranges[od, 0]) * height + ranges[i, 0]) * width + ranges[j, 0]) * channels
+            begin, end = ranges[j, 1] * channels, ranges[j, 2] * channels
+            whole = end - (end - begin) % lanes
+            for kd in range(ranges[od, 1], ranges[od, 2]):
+                for kh in range(ranges[i, 1], ranges[i, 2]):
+                    m = r * columns + (kd * g[1, 1] + kh) * length
+                    p = start + (kd * g[0, 4] * height + kh * g[1, 4]) * width * channels
+                    for c in range(begin, whole, lanes):
+                        store(x, p + c, add(load(x, p + c), load(windows, m + c)))
+                    for c in range(whole, end):
+                        x.flat[p + c] += windows.flat[m + c]
+            ow += 1
+            if ow == out[2]:
+                ow, oh = 0, oh + 1
+                if oh == out[1]:
+                    oh, od = 0, od + 1
+                    if od == out[0]:
+                        od, n = 0, n + 1

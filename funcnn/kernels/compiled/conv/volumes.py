@@ -39,7 +39,9 @@ def tap_ranges(g: Geometry) -> Array:
     for size, window, stride, (lo, _), dilation, out in zip(*g, strict=True):
         starts = [o * stride - lo for o in range(out)]
         firsts = [min(max(0, -(start // dilation)), window) for start in starts]
-        ends = [min(window, max(first, -((start - size) // dilation))) for start, first in zip(starts, firsts, strict=True)]
+        ends = [
+            min(window, max(first, -((start - size) // dilation))) for start, first in zip(starts, firsts, strict=True)
+        ]
         ranges.append(list(zip(starts, firsts, ends, strict=True)))
     return np.array([one for axis in ranges for one in axis]).reshape(-1, 3)
 
