@@ -39,9 +39,9 @@ def momentum_update(g: Array, m: Array, momentum: Array, scale: Array, nesterov:
     if g.shape != m.shape or not same_floats(g, m):
         return NotImplemented
     results = np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype)
-    numbers: Any = [g.dtype.type(number) for number in (momentum, scale)]
+    numbers: Any = [g.dtype.type(number) for number in (momentum, scale)] + [nesterov]
     arrays: Any = [np.ascontiguousarray(a).reshape(-1) for a in (g, m, *results)]
-    _momentum_update(*arrays, *numbers, nesterov)
+    _momentum_update(*arrays, *numbers)
     return results
 
 
