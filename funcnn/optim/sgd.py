@@ -21,7 +21,7 @@ from funcnn.optim.optimizer import (
 from funcnn.optim.per_array import flushed
 from funcnn.optim.schedules import Schedule
 from funcnn.optim.weight_decay import add_params
-from funcnn.tree import Tree
+from funcnn.tree import Array, Tree
 
 
 def sgd(
@@ -81,9 +81,12 @@ def sgd(
         if dampening and opt_state["step"] > 0:
             grads = tree.map(lambda g: (1 - dampening) * g, grads)
         numbers = as_arrays(momentum, -rate)
-        results = tree.map(
-            lambda m, g: momentum_update(g, m, *numbers(m.dtype), nesterov), opt_state["momentum"], grads
-        )
+
+        def momentum_step(m: Array, g: Array) -> tuple[Array, Array]:
+            factor, scale = numbers(m.dtype)
+            return momentum_update(g, m, factor, scale, nesterov)
+
+        results = tree.map(momentum_step, opt_state["momentum"], grads)
         new_state["momentum"] = flushed(tree.map(itemgetter(1), results), int(new_state["step"]))
         return tree.map(itemgetter(0), results), new_state
 
