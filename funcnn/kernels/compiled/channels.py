@@ -179,13 +179,16 @@ def _combine_pooled(
     mean, factor, shift, slope, offset = vectors[0], vectors[1], vectors[2], vectors[3], vectors[4]
     zero = x.dtype.type(0)
     scattered = np.empty((rows, row), x.dtype)  # dy of an image, at the positions of the maxima
+    masked = np.empty(channels, x.dtype)
     positions = scattered.reshape((rows * row // channels, channels))
     for n in range(images):
         scattered[:] = 0
         for o in range(windows):
             for c in range(channels):
                 passed = not relu or (maxima[n, o, c] - mean[c]) * factor[c] + shift[c] > 0
-                positions[window_rows[o, argmax[n, o, c]], c] += dy[n, o, c] if passed else zero
+                masked[c] = dy[n, o, c] if passed else zero
+            for c in range(channels):
+                positions[window_rows[o, argmax[n, o, c]], c] += masked[c]
         for i in range(rows):
             for j in range(row):
                 dx[n, i, j] = ((x[n, i, j] - mean[j]) * slope[j] + scattered[i, j] + offset[j]) * factor[j]
