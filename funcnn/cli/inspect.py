@@ -105,10 +105,10 @@ def _layer_order(path: str) -> list[tuple[int, str]]:
 def show_origin(console: Console, trained: Predictor) -> None:
     """Print the model's name and arguments, its data, its training and the versions that trained it."""
     model, data = trained.description["model"], trained.description["data"]
-    shape = describe_shape(trained.in_shape)
+    shape, source = describe_shape(trained.in_shape), data.get("source")  # an estimator's data have no name
     lines = [
         _call(model),
-        f"trained on {data.get('source')}, {data.get('examples')} examples: {shape}",
+        f"trained on {source}, {data.get('examples')} examples: {shape}" if source else f"takes {shape}",
         f"{len(trained.classes)} classes: {', '.join(trained.classes)}",
     ]
     if trained.history:
