@@ -44,7 +44,7 @@ def main(
     quiet: Quiet = False,
 ) -> None:
     trained, worthwhile = runtimes.load(model, runtime)
-    dataset = runs.open_matching(data, trained, model, skip_broken=skip_broken, cache=cache)
+    dataset = runs.open_matching(data, trained, skip_broken=skip_broken, cache=cache)
     selected = select_part(trained, dataset, data, part, model=model)
     if selected.is_training_data and part is Part.all:
         console.logger(quiet)(

@@ -271,16 +271,14 @@ def warn_of_other_pixels(x: Source, full_scale: float, preprocessing: dict[str, 
     return warn_of_other_range(ends, trained, pixel_range, where, advice=advice) or scale
 
 
-def open_matching(
-    source: str, trained: Predictor, model: Path, *, skip_broken: bool = False, cache: str = "auto"
-) -> Dataset:
+def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False, cache: str = "auto") -> Dataset:
     """Read a data set for a trained model: folders of images in its size, labels that are indices into its classes."""
     size, channels = (trained.in_shape[:2], trained.in_shape[2]) if len(trained.in_shape) == 3 else (None, None)
     known, about = trained.preprocessing, trained.description["data"]
     if "offset" in known:
         raise ValueError(
-            f"{model} is an estimator's, and takes arrays in the units of its training, as funcnn predict does, no "
-            "data sets: evaluate it in Python, by its load and score"
+            f"{source}: the model is an estimator's, and takes arrays in the units of its training, as funcnn predict "
+            "does, no data sets: evaluate it in Python, by its load and score"
         )
     opened = data.open(
         source,

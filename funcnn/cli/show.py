@@ -216,7 +216,7 @@ def show_statistics(
 def open_both(model: Path, data: str, skip_broken: bool) -> tuple[Predictor, Dataset]:
     """Read a model and its data, with labels that are indices into the model's classes."""
     trained = predictor.load(model)
-    return trained, runs.open_matching(data, trained, model, skip_broken=skip_broken)
+    return trained, runs.open_matching(data, trained, skip_broken=skip_broken)
 
 
 def records(path: Path) -> list[dict[str, Any]]:

@@ -253,7 +253,9 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         if not (self.warm_start and hasattr(self, "_train_state")):
             return _in_dtype(fresh, optimizer, dtype)
         if tree.map(np.shape, fresh.params) != tree.map(np.shape, self.params_):
-            raise ValueError("warm_start: the network of the earlier fit has other sizes than this one would have")
+            raise ValueError(
+                "warm_start: the network of the earlier fit has other layers or sizes than this one would have"
+            )
         return _in_dtype(fresh._replace(params=self.params_, state=self.state_), optimizer, dtype)
 
     def _clear_record(self, validated: bool) -> None:
@@ -526,6 +528,8 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             changed = ["model"]
         if self.image_shape is not None and _completed(self.image_shape) != self.image_shape_:
             changed.append("image_shape")
+        if self.dtype != "auto" and any(leaf.dtype != self.dtype for leaf in tree.leaves(self.params_)):
+            changed.append("dtype")
         if changed:
             raise ValueError(
                 f"partial_fit trains the network further that it has, and {' and '.join(changed)} "

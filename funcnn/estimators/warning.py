@@ -21,6 +21,7 @@ def warn_caller(message: str) -> None:
     Examples
     --------
     >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
     ...     warn_caller("12 columns are a guess")
     >>> [str(warning.message) for warning in caught]
     ['12 columns are a guess']

@@ -423,6 +423,7 @@ def test_partial_fit_with_another_solver_starts_its_own_optimizer():
         {"hidden_layer_sizes": (9,), "activation": "tanh"},
         {"dropout": 0.5},
         {"image_shape": (1, 64)},
+        {"dtype": "float64"},
         {"model": serial(layers.flatten(), layers.dense(10))},
     ],
     ids=lambda changed: " ".join(changed),
