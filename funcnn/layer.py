@@ -88,8 +88,11 @@ class Layer(NamedTuple):
     def __repr__(self) -> str:
         """Return the call that makes the layer, with those arguments that are not their defaults."""
         # each child is printed once: twice at each level would take exponential time
-        arguments = _given_arguments(self.forward) if isinstance(self.forward, OpForward) else []
-        arguments = arguments or list(map(repr, self.children))
+        try:
+            arguments = _given_arguments(self.forward) if isinstance(self.forward, OpForward) else []
+            arguments = arguments or list(map(repr, self.children))
+        except RecursionError:  # hundreds of layers in each other: the innermost are left out
+            arguments = ["..."]
         line = f"{self.name}({', '.join(arguments)})"
         if len(line) <= _REPR_WIDTH and "\n" not in line:
             return line

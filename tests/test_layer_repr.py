@@ -57,3 +57,11 @@ def test_layers_nested_in_each_other_are_printed_once_each(nest):
     for _ in range(40):  # twice at each level would be 10^12 times
         layer = nest(layer)
     assert repr(layer).count("dense(3)") == 1
+
+
+def test_of_layers_nested_deeper_than_python_s_stack_the_innermost_are_left_out():
+    for nest in (serial, residual):
+        layer = layers.relu()
+        for _ in range(500):
+            layer = nest(layer)
+        assert repr(layer).startswith(nest.__name__) and "..." in repr(layer) and "..." in layer._repr_html_()

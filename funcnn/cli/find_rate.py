@@ -46,17 +46,18 @@ def print_rates(found: LearningRates, as_json: bool) -> None:
         arrays = {"rates": found.rates.tolist(), "losses": found.losses.tolist()}
         print(json_line({**found._asdict(), **arrays}))
         return
+    width = 20  # the lines fit into 50 columns, also in a pipe
     finite = [loss for loss in found.losses.tolist() if math.isfinite(loss)]
     top = max([found.before, *finite])
     rows = [
         (
             f"{rate:.2g}",
             f"{loss:.4f}" if math.isfinite(loss) else "diverged",
-            Bar(loss / top, 30) if math.isfinite(loss) else "",
+            Bar(loss / top, width) if math.isfinite(loss) else "",
         )
         for rate, loss in zip(found.rates.tolist(), found.losses.tolist(), strict=True)
     ]
-    out, before = console.results_console(), ("none", f"{found.before:.4f}", Bar(found.before / top, 30))
+    out, before = console.results_console(), ("none", f"{found.before:.4f}", Bar(found.before / top, width))
     out.print(table(("learning rate", "loss", ""), [before, *rows]))
     out.print(f"suggestion: {'none' if found.suggestion is None else f'--learning-rate {found.suggestion:.2g}'}")
     out.print(found.reason)

@@ -105,18 +105,20 @@ def _layer_order(path: str) -> list[tuple[int, str]]:
 def show_origin(console: Console, trained: Predictor) -> None:
     """Print the model's name and arguments, its data, its training and the versions that trained it."""
     model, data = trained.description["model"], trained.description["data"]
-    shape = describe_shape(trained.in_shape)
+    shape, source = describe_shape(trained.in_shape), data.get("source")  # an estimator's data have no name
+    kind = data.get("kind", "classes")  # or labels, or numbers
     lines = [
         _call(model),
-        f"trained on {data.get('source')}, {data.get('examples')} examples: {shape}",
-        f"{len(trained.classes)} classes: {', '.join(trained.classes)}",
+        f"trained on {source}, {data.get('examples')} examples: {shape}" if source else f"takes {shape}",
+        f"{len(trained.classes)} {kind}: {', '.join(trained.classes)}" if trained.classes else f"predicts {kind}",
     ]
     if trained.history:
         last = trained.history[-1]
         formats = {"loss": ".4f", "train_accuracy": ".2%", "validation_accuracy": ".2%"}
         known = {name: last[name] for name in formats if last.get(name) is not None}
         after = ", ".join(f"{name.replace('_', ' ')} {value:{formats[name]}}" for name, value in known.items())
-        lines.append(f"{last.get('epoch')} epochs, {last.get('step')} steps: {after}")
+        steps = f", {last['step']} steps" if last.get("step") is not None else ""
+        lines.append(f"{last.get('epoch')} epochs{steps}: {after}")
     if trained.description.get("versions"):
         lines.append(", ".join(f"{name} {value}" for name, value in trained.description["versions"].items()))
     for line in lines:

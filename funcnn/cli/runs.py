@@ -275,6 +275,11 @@ def open_matching(source: str, trained: Predictor, *, skip_broken: bool = False,
     """Read a data set for a trained model: folders of images in its size, labels that are indices into its classes."""
     size, channels = (trained.in_shape[:2], trained.in_shape[2]) if len(trained.in_shape) == 3 else (None, None)
     known, about = trained.preprocessing, trained.description["data"]
+    if "offset" in known:
+        raise ValueError(
+            f"{source}: the model is an estimator's, and takes arrays in the units of its training, as funcnn predict "
+            "does, no data sets: evaluate it in Python, by its load and score"
+        )
     opened = data.open(
         source,
         size,

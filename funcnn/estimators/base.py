@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -32,6 +31,7 @@ from funcnn.estimators import layout, scaling
 from funcnn.estimators.callbacks import CallbackSupportMixin, begin_fit, with_callbacks
 from funcnn.estimators.network import ACTIVATIONS, Network, build, check_outputs, default_model, is_image, pair
 from funcnn.estimators.scaling import Scaling
+from funcnn.estimators.warning import warn_caller
 from funcnn.intermediates import up_to
 from funcnn.kernels.conv.dispatch import exact
 from funcnn.keys import Key
@@ -45,6 +45,8 @@ from funcnn.tree import Array
 # The estimators' names of optimizers and schedules, and those of `funcnn.optim.by_name`.
 SOLVERS = {"adamw": "adamw", "adam": "adam", "sgd": "momentum"}
 SCHEDULES = {"one_cycle": "one-cycle", "cosine": "cosine", "constant": "constant"}
+# The arguments of the default network that are parameters of the estimators by another name.
+_PARAMETERS = {"hidden": "hidden_layer_sizes", "dropout_rate": "dropout"}
 # Data of at most so many numbers are trained in float64: float32 would hardly be faster.
 _SMALL_SET = 1 << 12
 
@@ -192,6 +194,7 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             train_state = start(model, optimizer, self.image_shape_, key=self._key())
             train_state = _in_dtype(train_state, optimizer, self._dtype(training_data.x))
         else:
+            self._check_same_network()
             self._widen_range(training_data)
             self.loss_curve_ = list(self.loss_curve_)
             train_state = self._train_state
@@ -250,7 +253,9 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         if not (self.warm_start and hasattr(self, "_train_state")):
             return _in_dtype(fresh, optimizer, dtype)
         if tree.map(np.shape, fresh.params) != tree.map(np.shape, self.params_):
-            raise ValueError("warm_start: the network of the earlier fit has other sizes than this one would have")
+            raise ValueError(
+                "warm_start: the network of the earlier fit has other layers or sizes than this one would have"
+            )
         return _in_dtype(fresh._replace(params=self.params_, state=self.state_), optimizer, dtype)
 
     def _clear_record(self, validated: bool) -> None:
@@ -512,6 +517,26 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             dropout=self.dropout,
         )
 
+    def _check_same_network(self) -> None:
+        """Raise an error for parameters that ask for another network than the one that is trained further."""
+        trained, asked = self.network_.model, self._model(self.network_.outputs)
+        changed = []
+        if isinstance(trained, dict) and isinstance(asked, dict):
+            had, arguments = trained["arguments"], asked["arguments"]
+            changed = [_PARAMETERS.get(name, name) for name in arguments if arguments[name] != had.get(name)]
+        elif trained != asked:
+            changed = ["model"]
+        if self.image_shape is not None and _completed(self.image_shape) != self.image_shape_:
+            changed.append("image_shape")
+        if self.dtype != "auto" and any(leaf.dtype != self.dtype for leaf in tree.leaves(self.params_)):
+            changed.append("dtype")
+        if changed:
+            raise ValueError(
+                f"partial_fit trains the network further that it has, and {' and '.join(changed)} "
+                f"{'has' if len(changed) == 1 else 'have'} changed since: fit makes another network, and so does the "
+                "first partial_fit of a clone"
+            )
+
     def _weighted(self, targets: Array, weight: Array | None) -> Array | None:
         """Return the weights, multiplied with those that a parameter of the estimator gives."""
         return weight
@@ -559,7 +584,7 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         """Set ``image_shape_`` and ``layout_``: what the features are, and why."""
         features = x.shape[1]
         if self.image_shape is not None:
-            given = (*(int(s) for s in self.image_shape), 1)[:3]
+            given = _completed(self.image_shape)
             if math.prod(given) != features or (found is not None and found != given):
                 has = f"images of {found}" if found else f"{features} features"
                 raise ValueError(f"image_shape {self.image_shape} does not fit the data, which has {has}")
@@ -575,9 +600,7 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             if guess:
                 side, _, channels = layout.square_of(features)
                 square = (side, side) if channels == 1 else (side, side, channels)
-                warnings.warn(
-                    f"{self.layout_}. This is a guess: give image_shape={square} or (1, {features})", stacklevel=5
-                )
+                warn_caller(f"{self.layout_}. This is a guess: give image_shape={square} or (1, {features})")
         if self.verbose:
             with suppress(OSError, ValueError):  # as the progress, it is not worth a fit
                 print(self.layout_, file=streams.guard(sys.stderr), flush=True)
@@ -644,10 +667,9 @@ class BaseConvNet(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         measured = scaling.of_images(x, weight, self.image_shape_[2])
         odd = scaling.count_clipped(measured, x)
         if odd:
-            warnings.warn(
+            warn_caller(
                 f"{odd} of {len(x)} images have pixels outside of the range that the others keep to, "
-                f"{measured.low.min():g} to {measured.high.max():g}; these are clipped to it",
-                stacklevel=5,
+                f"{measured.low.min():g} to {measured.high.max():g}; these are clipped to it"
             )
         return measured
 
@@ -793,6 +815,11 @@ def shape_of(X: Any) -> tuple[int, ...]:
         return tuple(X.shape if hasattr(X, "shape") else np.asarray(X).shape)
     except ValueError:  # rows of different lengths, for which scikit-learn has its own error message
         return ()
+
+
+def _completed(image_shape: Iterable[Any]) -> tuple[int, ...]:
+    """Return a parameter ``image_shape``, (h, w) or (h, w, c), as (h, w, c)."""
+    return (*(int(size) for size in image_shape), 1)[:3]
 
 
 def _found_image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:

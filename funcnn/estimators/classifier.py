@@ -234,7 +234,8 @@ class ConvNetClassifier(ClassifierMixin, BaseConvNet):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            As `fit`; if ``classes`` is missing in the first call, differs in a later one, or lacks a class of y.
+            As `fit`; if ``classes`` is missing in the first call, differs in a later one, or lacks a class of y; if
+            parameters of the network have changed since the first call.
 
         Examples
         --------

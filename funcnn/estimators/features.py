@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
@@ -21,6 +20,7 @@ from funcnn.data.examples import warn_of_no_negatives, warn_of_other_range
 from funcnn.data.scaling import pixel_mean_and_std
 from funcnn.estimators.base import shape_of
 from funcnn.estimators.scaling import EXPECTED, is_valid
+from funcnn.estimators.warning import warn_caller
 from funcnn.intermediates import up_to
 from funcnn.layer import Layer, empty_batch, output
 from funcnn.predictor import Predictor, preprocess, preprocessing_for
@@ -230,10 +230,9 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         elif self.scaling is None and source.white is not None:
             full_scale = source.white
         elif self.scaling is None and x.max() > 1:
-            warnings.warn(
+            warn_caller(
                 f"Features: pixels up to {x.max():g} are passed on as they are, for the model does not say how its "
-                'images were scaled: give scaling="imagenet", or mean and std, or "raw" if this is right',
-                stacklevel=3,
+                'images were scaled: give scaling="imagenet", or mean and std, or "raw" if this is right'
             )
         return preprocessing_for(source.in_shape, standardize, full_scale=full_scale, fit="stretch")
 

@@ -38,7 +38,7 @@ class _Graph(NamedTuple):
         return name
 
 
-def graph_of(estimator: Any, input_shape: tuple[int, ...]) -> ModelProto:
+def graph_of(estimator: Any, input_shape: tuple[int, ...], *, scores: bool = False) -> ModelProto:
     """Return the graph of a fitted estimator: its input "x" is float32 (N, *input_shape), raw.
 
     Inputs are scaled in float64, so that large numbers that differ little keep their difference.
@@ -49,6 +49,9 @@ def graph_of(estimator: Any, input_shape: tuple[int, ...]) -> ModelProto:
     input_shape : tuple of int
         Of an example: that of the image, or (features,); of series (channels, time) or (time,). It does not count where
         series have any length.
+    scores : bool
+        Whether a classifier's second output is that of ``decision_function`` instead of the probabilities; of two
+        classes (N, 2), the number and before it its negative.
 
     Returns
     -------
@@ -67,7 +70,7 @@ def graph_of(estimator: Any, input_shape: tuple[int, ...]) -> ModelProto:
             names[:] = [{"x": "input", "y": "outputs"}.get(name, name) for name in names]
     graph.nodes.extend(network.node)
     graph.constants.extend(network.initializer)
-    made = (_add_classes if hasattr(estimator, "classes_") else _add_numbers)(graph, estimator)
+    made = _add_classes(graph, estimator, scores) if hasattr(estimator, "classes_") else _add_numbers(graph, estimator)
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *input_shape])]
     whole = helper.make_model(
         helper.make_graph(graph.nodes, network.name, inputs, made, graph.constants),
@@ -122,16 +125,22 @@ def _add_series(graph: _Graph, estimator: Any, input_shape: tuple[Any, ...]) -> 
     return input_shape
 
 
-def _add_classes(graph: _Graph, estimator: Any) -> list[ValueInfoProto]:
-    """Append the probabilities and the label of a classifier, and return these outputs."""
+def _add_classes(graph: _Graph, estimator: Any, scores: bool) -> list[ValueInfoProto]:
+    """Append the label of a classifier and its probabilities, or its scores, and return these outputs."""
     classes = estimator.classes_
-    if estimator.multilabel_:
+    if scores:
+        two = len(classes) == 2 and not estimator.multilabel_
+        differences = np.array([[1, -1], [-1, 1]], np.float32) if two else np.eye(len(classes), dtype=np.float32)
+        graph.add("MatMul", ["outputs", differences], "probabilities")
+    elif estimator.multilabel_:
         graph.add("Sigmoid", ["outputs"], "probabilities")
+    else:
+        graph.add("Softmax", ["outputs"], "probabilities", axis=-1)
+    if estimator.multilabel_:
         above = graph.add("Greater", ["outputs", np.float32(0)], "label/above")
         graph.add("Cast", [above], "label", to=TensorProto.INT64)
         label = helper.make_tensor_value_info("label", TensorProto.INT64, ["N", len(classes)])
     else:
-        graph.add("Softmax", ["outputs"], "probabilities", axis=-1)
         index = graph.add("ArgMax", ["outputs"], "label/index", axis=1, keepdims=0)
         kind, dtype, _ = _LABELS.get(classes.dtype.kind, _STRINGS)
         graph.add("Gather", [classes.astype(dtype), index], "label")
@@ -182,6 +191,20 @@ def shape_calculator_of(estimator: Any) -> Callable[[Any], None]:
     return calculate
 
 
+def _asks_for_scores(scope: Any, container: Any, estimator: Any) -> bool:
+    """Return whether skl2onnx takes the second output for that of ``decision_function``, as for a calibration.
+
+    It says so by an option of the estimator, or of the pipeline that ends with it.
+    """
+    for operator in scope.operators.values():
+        asked = last = operator.raw_operator
+        while hasattr(last, "steps"):
+            last = last.steps[-1][1]
+        if last is estimator and (container.options or {}).get(id(asked), {}).get("raw_scores"):
+            return True
+    return False
+
+
 def converter_of(estimator: Any) -> Callable[[Any, Any, Any], None]:
     """Return the function that writes the estimator's graph into that of skl2onnx."""
 
@@ -191,7 +214,7 @@ def converter_of(estimator: Any) -> Callable[[Any, Any, Any], None]:
                 f"skl2onnx converts pipelines of rows, and this {type(estimator).__name__} takes series of any length: "
                 "its to_onnx makes the graph"
             )
-        proto = graph_of(estimator, (estimator.n_features_in_,))
+        proto = graph_of(estimator, (estimator.n_features_in_,), scores=_asks_for_scores(scope, container, estimator))
         opset = container.target_opset_any_domain("")
         if opset < OPSET:
             raise ValueError(f"{type(estimator).__name__} converts to ONNX with a target_opset of {OPSET} or more")

@@ -83,9 +83,9 @@ def _restored(kind: type[Any], path: str | os.PathLike[str], saved: Checkpoint) 
     state = saved.train_state
     trained = predictor.from_description(saved.description, state.params, state.state, saved.history)
     given = dict(written["parameters"])
-    model = given.pop("model", None)
+    given_model = given.pop("model", None)
     parameters = {name: _from_plain(value) for name, value in given.items()}
-    estimator = kind(**parameters, model=models.build(model) if isinstance(model, dict) else model)
+    estimator = kind(**parameters, model=models.build(given_model) if isinstance(given_model, dict) else given_model)
     for name, value in written["attributes"].items():
         if hasattr(kind, name) or not name.endswith("_") or name.startswith("_") or name in _ELSEWHERE:
             raise ValueError(f"an estimator has no attribute {name!r}")
@@ -94,7 +94,9 @@ def _restored(kind: type[Any], path: str | os.PathLike[str], saved: Checkpoint) 
     estimator.offset_, estimator.scale_, *limits = (part.copy() for part in fitted.scaling_of(trained.preprocessing))
     estimator.range_ = (limits[0], limits[1])
     outputs = fitted.output_count(saved.description["data"])
-    estimator.network_ = Network(trained.in_shape, outputs, saved.description["model"])
+    model = saved.description["model"]
+    own = estimator.model if given_model == model else model  # the same Layer: partial_fit compares them
+    estimator.network_ = Network(trained.in_shape, outputs, own)
     return estimator
 
 

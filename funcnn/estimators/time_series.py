@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -20,6 +19,7 @@ from funcnn.estimators.classifier import ConvNetClassifier
 from funcnn.estimators.network import Network, build
 from funcnn.estimators.regressor import ConvNetRegressor
 from funcnn.estimators.scaling import Scaling
+from funcnn.estimators.warning import warn_caller
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer
 from funcnn.models.description import mean_of
@@ -127,6 +127,7 @@ class BaseTimeSeries(BaseConvNet):
     def _rows(self, X: Any, *, reset: bool) -> Array:
         """Return X as an array (n, time, channels), with ``masked_`` as one (n, time, 1 + channels)."""
         checks.unmasked(type(self).__name__, "X", X)
+        _check_no_frames(X)
         series = as_series_list(X)
         if series is not None and len({entry.shape for entry in series}) == 1:
             X, series = np.stack(series), None
@@ -160,10 +161,9 @@ class BaseTimeSeries(BaseConvNet):
             if len(shape) == 2 or shape[1:] != fitted:
                 raise ValueError(f"X must be (n, {fitted[0]}, {fitted[1]}), as the estimator was fitted, got {shape}")
         if reset and len(shape) == 3 and shape[2] < _FEW_STEPS <= shape[1]:
-            warnings.warn(
+            warn_caller(
                 f"X {shape} is read as (n, channels, time): {shape[1]} channels of {shape[2]} steps; if the time comes "
-                "first, give X.transpose(0, 2, 1)",
-                stacklevel=9,
+                "first, give X.transpose(0, 2, 1)"
             )
         if len(shape) == 3:
             X = check_array(X, allow_nd=True, dtype="numeric", ensure_all_finite=False)
@@ -221,6 +221,22 @@ class BaseTimeSeries(BaseConvNet):
         entries = augment if isinstance(augment, list | tuple) else [] if augment is None else [augment]
         if not all(callable(f) or (isinstance(f, str) and f in known) for f in entries):
             raise self._invalid("augment", f"one of {known}, a function, a list of these, or None", augment)
+
+
+def _check_no_frames(X: Any) -> None:
+    """Raise an error for sktime's series in DataFrames: one in each cell, by a MultiIndex, or one a frame."""
+    found = ""
+    if getattr(getattr(X, "index", None), "nlevels", 1) > 1:
+        found = "a DataFrame of which the rows are steps, by a MultiIndex"
+    elif hasattr(X, "iloc") and X.ndim == 2 and X.size and np.ndim(X.iloc[0, 0]) > 0:
+        found = "a DataFrame of which each cell is a series"
+    elif isinstance(X, list | tuple) and X and all(hasattr(entry, "iloc") for entry in X):
+        found = "a list of DataFrames"
+    if found:
+        raise ValueError(
+            f"X is {found}: pass an array (n, channels, time), sktime's numpy3D: "
+            'sktime.datatypes.convert_to(X, "numpy3D"), or of unequal length a list of arrays (channels, time)'
+        )
 
 
 def _ensemble(model: Any, members: int) -> Any:

@@ -18,6 +18,7 @@ def table(tmp_path, monkeypatch):
 def test_it_prints_the_loss_of_each_rate_and_a_suggestion_that_training_takes(table, monkeypatch, tmp_path):
     code, out, errors = screens.command(monkeypatch, *table, "--quiet")
     assert (code, errors) == (0, "")
+    assert max(len(line) for line in out.partition("suggestion")[0].splitlines()) <= 50
     assert out.splitlines()[0].split() == ["learning", "rate", "loss"] and "suggestion: --learning-rate " in out
     rate = out.partition("--learning-rate ")[2].split()[0]
     assert 1e-5 < float(rate) < 10

@@ -11,6 +11,7 @@ import screens
 from rich.cells import cell_len
 
 from funcnn.cli import inspect
+from funcnn.estimators import ConvNetRegressor
 from funcnn.profiling import LayerTime
 
 
@@ -92,3 +93,11 @@ def test_on_a_narrow_terminal_without_unicode(folder):
     assert code == 0 and output.isascii()
     lines = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in output.splitlines()]
     assert "3_conv2d" in lines and max(map(len, lines)) <= 50
+
+
+def test_an_estimators_file_says_what_it_takes_and_predicts(tmp_path, monkeypatch):
+    x = np.random.default_rng(0).uniform(size=(20, 8, 8))
+    ConvNetRegressor((4,), max_iter=1, random_state=0).fit(x, x.mean(axis=(1, 2))).save(tmp_path / "net.safetensors")
+    code, out, _ = screens.command(monkeypatch, "inspect", tmp_path / "net.safetensors")
+    assert code == 0 and "None" not in out.partition("dropout_rate")[2].partition("\n")[2]
+    assert out.splitlines()[1:3] == ["takes images of 8x8, 1 channel", "predicts numbers"]

@@ -13,9 +13,11 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from funcnn import training
+from funcnn import layers, serial, training
 from funcnn.estimators import ConvNetClassifier, ConvNetRegressor
 
 DIGITS, LABELS = load_digits(return_X_y=True)
@@ -410,6 +412,52 @@ def test_partial_fit_with_another_solver_starts_its_own_optimizer():
     for solver, alpha in (("sgd", 0.5), ("adam", 0.5), ("adam", 0.0)):
         net.set_params(solver=solver, alpha=alpha).partial_fit(DIGITS[:99], LABELS[:99])
     assert len(net.loss_curve_) == 4
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"channels": (5,)},
+        {"kernel_size": 1},
+        {"pool": 1},
+        {"hidden_layer_sizes": (9,), "activation": "tanh"},
+        {"dropout": 0.5},
+        {"image_shape": (1, 64)},
+        {"dtype": "float64"},
+        {"model": serial(layers.flatten(), layers.dense(10))},
+    ],
+    ids=lambda changed: " ".join(changed),
+)
+def test_partial_fit_refuses_parameters_of_another_network(changed):
+    net = ConvNetClassifier(**SMALL).partial_fit(DIGITS[:99], LABELS[:99], classes=range(10))
+    before = net.predict_proba(DIGITS[:9])
+    with pytest.raises(ValueError, match=f"trains the network further that it has, and .*{list(changed)[-1]} ha"):
+        net.set_params(**changed).partial_fit(DIGITS[:99], LABELS[:99])
+    assert np.array_equal(net.predict_proba(DIGITS[:9]), before) and len(net.loss_curve_) == 1
+
+
+def test_partial_fit_goes_on_with_a_network_of_the_users_own(tmp_path):
+    own = serial(layers.flatten(), layers.dense(10))
+    net = ConvNetClassifier(**SMALL, model=own).partial_fit(DIGITS[:99], LABELS[:99], classes=range(10))
+    net.save(tmp_path / "net.safetensors")
+    for same in (net, pickle.loads(pickle.dumps(net)), ConvNetClassifier.load(tmp_path / "net.safetensors")):
+        assert len(same.partial_fit(DIGITS[:99], LABELS[:99]).loss_curve_) == 2
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda net, x, y: net.fit(x, y),
+        lambda net, x, y: net.partial_fit(x, y, classes=[0, 1]),
+        lambda net, x, y: make_pipeline(StandardScaler(), net).fit(x, y),
+    ],
+    ids=["fit", "partial_fit", "pipeline"],
+)
+def test_a_warning_points_at_the_caller(call):
+    guess = np.random.default_rng(0).uniform(size=(4, 64))  # too few rows to know whether they are images
+    with pytest.warns(UserWarning, match="This is a guess") as caught:
+        call(ConvNetClassifier(**SMALL), guess, [0, 1, 0, 1])
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 @pytest.mark.parametrize("name", ["X", "y", "sample_weight", "X_val", "y_val"])

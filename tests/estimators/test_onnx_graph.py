@@ -4,7 +4,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import skl2onnx
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
+from sklearn.ensemble import VotingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
@@ -88,3 +90,19 @@ def test_pipelines_convert_with_skl2onnx(estimator, y, opset):
     *_, outputs = run(skl2onnx.to_onnx(pipe, x[:1], target_opset=opset), x, "X")
     expected = pipe.predict_proba(x) if estimator is ConvNetClassifier else pipe.predict(x)
     assert np.allclose(outputs, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "combined",
+    [
+        lambda pipe: CalibratedClassifierCV(pipe, cv=2),  # takes what decision_function returns
+        lambda pipe: VotingClassifier([("a", pipe), ("b", pipe)], voting="soft", flatten_transform=False),
+    ],
+    ids=["calibrated", "voting"],
+)
+@pytest.mark.parametrize("y", [LABELS, LABELS % 2], ids=["ten classes", "two classes"])
+def test_estimators_of_pipelines_convert_with_skl2onnx(combined, y):
+    net = combined(make_pipeline(ConvNetClassifier(**SMALL))).fit(DIGITS, y)
+    x = DIGITS.astype(np.float32)
+    proto = skl2onnx.to_onnx(net, x[:1], target_opset=17, options={id(net): {"zipmap": False}})
+    assert np.allclose(run(proto, x, "X")[1], net.predict_proba(x), atol=1e-5)

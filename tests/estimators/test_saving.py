@@ -179,10 +179,13 @@ def test_activations_take_raw_examples():
 
 def test_the_command_inspects_an_estimators_file_and_refuses_the_rest_in_a_line(tmp_path):
     ConvNetClassifier(**SMALL).fit(IMAGES, LABELS).save(tmp_path / "net.safetensors")
-    assert "0_conv2d" in commands.run("inspect", "net.safetensors", cwd=tmp_path).stdout
+    inspected = commands.run("inspect", "net.safetensors", cwd=tmp_path).stdout
+    assert "0_conv2d" in inspected and "takes images of 8x8, 1 channel" in inspected
+    assert " epochs: loss" in inspected
     for arguments, words in (
         (("export", "net.safetensors", "net.onnx"), "is an estimator's: export it in Python, by its to_onnx"),
-        (("evaluate", "net.safetensors", "digits"), "an estimator's takes X as it is"),
+        (("evaluate", "net.safetensors", "digits"), "digits: the model is an estimator's, and takes arrays"),
+        (("show", "features", "net.safetensors", "digits"), "digits: the model is an estimator's"),
         (("train", "--data", "digits", "--from", "net.safetensors"), "is an estimator's: train on in Python"),
     ):
         run = commands.run(*arguments, cwd=tmp_path)

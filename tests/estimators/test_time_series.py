@@ -1,6 +1,7 @@
 """Classifier and regressor of time series: scikit-learn's checks, shapes, unequal lengths, ensembles, augmentation."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -134,6 +135,42 @@ def test_lists_of_lists_are_lists_of_arrays():
     assert net.masked_ and np.array_equal(net.predict_proba(UNEQUAL), same.predict_proba(UNEQUAL))
     with pytest.raises(ValueError, match=r"X is one series of shape \(2, 9\); a batch of this one series is X\[None\]"):
         net.predict(UNEQUAL[0])
+
+
+class Frame(np.ndarray):
+    """What tells a DataFrame of pandas from an array."""
+
+    iloc = property(lambda self: self.view(np.ndarray))
+    index = SimpleNamespace(nlevels=1)
+
+
+class Panel(Frame):
+    """A DataFrame with a MultiIndex."""
+
+    index = SimpleNamespace(nlevels=2)
+
+
+def frame(rows, columns, cell, kind=Frame):
+    made = np.empty((rows, columns), object)
+    for i in np.ndindex(rows, columns):
+        made[i] = cell
+    return made.view(kind)
+
+
+@pytest.mark.parametrize(
+    ("x", "found"),
+    [
+        (frame(24, 2, np.arange(9.0)), "a DataFrame of which each cell is a series"),
+        (frame(24 * 9, 2, 0.5, Panel), "a DataFrame of which the rows are steps, by a MultiIndex"),
+        ([frame(9, 2, 0.5)] * 24, "a list of DataFrames"),
+    ],
+    ids=["nested", "MultiIndex", "list"],
+)
+def test_sktime_s_data_frames_are_refused_with_what_to_pass(x, found):
+    net = TimeSeriesConvClassifier(own, **QUICK).fit(X, Y)
+    for call in (lambda: clone(net).fit(x, Y), lambda: net.predict(x)):
+        with pytest.raises(ValueError, match=f'X is {found}: .* sktime.datatypes.convert_to.X, "numpy3D"'):
+            call()
 
 
 def test_time_before_channels_is_a_warning():
