@@ -262,13 +262,7 @@ class _Twins:
     def _load(self) -> dict[str, ModuleType]:
         with self.lock:  # the first thread compiles or loads them, others wait
             if not self.modules:
-                try:
-                    self.modules = compilation.load(_say_once)
-                except (ImportError, OSError):
-                    raise
-                except Exception as error:  # whatever a broken numba raises
-                    (line, *_) = str(error).splitlines() or [repr(error)]
-                    raise ImportError(f"numba fails to compile: {line}") from error
+                self.modules = compilation.load(_say_once)
             return self.modules
 
     def _fail(self, error: Exception) -> None:
