@@ -253,7 +253,11 @@ class _Twins:
         """Decide for "auto" by the work of a run."""
         with self.lock:
             self.decided, self.compiled = True, work >= (LOAD_WORK if compilation.is_compiled() else COMPILE_WORK)
-        self.get("auto")
+        try:
+            self.get("auto")
+        except KeyboardInterrupt:  # whoever did not wait for them shall not wait at the next array
+            self.compiled = False
+            raise
 
     def give_up(self) -> None:
         """Leave everything to NumPy in "auto"."""
