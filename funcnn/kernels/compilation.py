@@ -155,14 +155,15 @@ def compile_all(progress: Callable[[str, int, int], None] | None = None) -> Comp
             importlib.import_module(package)
     except ImportError as error:  # also where they do not fit this Python or NumPy
         raise extras.missing("compiled kernels need numba and SciPy", "fast", error) from None
-    except Exception as error:
-        raise _failure(error) from error
+    except Exception as error:  # whatever a broken numba raises
+        raise ImportError(f"numba fails: {_first_line(error)}") from error
     try:
         return _compile_or_wait(progress)
     except (ImportError, OSError):
         raise
-    except Exception as error:  # whatever a broken numba raises
-        raise _failure(error) from error
+    except Exception as error:  # also of files that a crash has damaged
+        kept = "; what it kept may be damaged: delete " + str(folder()) if is_compiled() else ""
+        raise ImportError(f"numba fails to compile: {_first_line(error)}{kept}") from error
 
 
 def _compile(name: str) -> None:
@@ -172,9 +173,8 @@ def _compile(name: str) -> None:
         raise OSError(f"cannot keep compiled kernels in {folder()}: {error.strerror or error}") from None
 
 
-def _failure(error: Exception) -> ImportError:
-    line = next(iter(str(error).splitlines()), repr(error))
-    return ImportError(f"numba fails to compile: {line}")
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), repr(error))
 
 
 def _compile_or_wait(progress: Callable[[str, int, int], None] | None) -> Compilation:

@@ -104,15 +104,24 @@ def module(tmp_path, monkeypatch):
     return make
 
 
-@pytest.mark.parametrize("name", ["numba", "twins"])
+@pytest.mark.parametrize(("name", "message"), [("numba", "numba fails"), ("twins", "numba fails to compile")])
 @pytest.mark.parametrize("compute", [compilation.compile_all, compilation.load])
-def test_whatever_a_broken_numba_raises_is_one_line(module, monkeypatch, name, compute):
+def test_whatever_a_broken_numba_raises_is_one_line(module, monkeypatch, name, message, compute):
     compilation.folder()
     module(name, "raise TypeError('no such type\\nmore about it')")
     monkeypatch.setattr(compilation, "_names", lambda: ["twins"])
-    with pytest.raises(ImportError, match="^numba fails to compile: no such type$"):
+    with pytest.raises(ImportError, match=f"^{message}: no such type$"):
         compute()
     assert not compilation.is_compiled()
+
+
+def test_damaged_files_are_an_error_that_says_what_to_delete(module, monkeypatch):
+    compilation.compile_all()
+    module("twins", "raise EOFError('Ran out of input')")  # as numba does when it loads an empty file
+    monkeypatch.setattr(compilation, "_names", lambda: ["twins"])
+    message = f"Ran out of input; what it kept may be damaged: delete {compilation.folder()}$"
+    with pytest.raises(ImportError, match=message):
+        compilation.load()
 
 
 def test_a_full_disk_is_an_error_that_names_the_folder(caches, module, monkeypatch):

@@ -234,7 +234,9 @@ def test_a_short_run_does_not_load_what_is_compiled_and_a_longer_one_does(state)
 def fit(epochs, channels=8, resume=None):
     x, labels = np.ones((64, 16, 16, channels), np.float32), np.arange(64) % 2
     model = funcnn.serial(funcnn.layers.relu(), funcnn.layers.global_avg_pool(), funcnn.layers.dense(2))
-    return training.fit(model, losses.softmax_cross_entropy, optim.sgd(0.1), x, labels, epochs=epochs, key=(0,), resume=resume)
+    return training.fit(
+        model, losses.softmax_cross_entropy, optim.sgd(0.1), x, labels, epochs=epochs, key=(0,), resume=resume
+    )
 
 
 def test_a_run_compiles_them_if_its_work_is_worth_it(state, monkeypatch):
