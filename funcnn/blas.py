@@ -64,11 +64,11 @@ class _OneThread:
         limited = [(library, number) for library, number in numbers if number != 1]
         self._before += limited
         for library, _ in limited:
-            library.set_num_threads(1)
+            _set_number(library, 1)
 
     def _restore(self) -> None:
         for library, number in self._before:
-            library.set_num_threads(number)
+            _set_number(library, number)
         self._before = []
 
     def after_fork(self) -> None:
@@ -103,6 +103,18 @@ def description() -> dict[str, Any]:
         return {"blas": " ".join(name for name in names if name), "blas_threads": 1}
     name, version = _built_with()
     return {"blas": f"{name} {version}"} | ({"blas_threads": 1} if _limited_by_environment() else {})
+
+
+def _set_number(library: Any, number: int) -> None:
+    """Set how many threads a library has, from any thread.
+
+    threadpoolctl lets only one thread set OpenBLAS's number, the first that does, and silently ignores others. Here
+    the thread that enters a block first, and the one that leaves it last, may be any.
+    """
+    clear = getattr(library, "clear_controlling_thread", lambda **_: None)
+    clear(force=True)
+    library.set_num_threads(number)
+    clear(force=True)
 
 
 @cache

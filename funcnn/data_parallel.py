@@ -415,7 +415,7 @@ def prepare_kernels(model: Layer, params: Tree, state: Tree, x: Source, batch_si
         All examples.
     batch_size, epochs : int
     """
-    if epochs < 1 or not selection.is_open():
+    if not selection.is_open():
         return
     # compiled kernels compute none of the smaller arrays
     least = selection.MIN_SIZE / min(batch_size, len(x))

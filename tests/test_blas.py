@@ -4,6 +4,7 @@ import functools
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -104,6 +105,45 @@ def test_only_the_outermost_block_restores_the_number():
         with blas.one_thread:
             pass
         assert blas_threads() == {1}
+
+
+def in_a_thread(function):
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(function).result()
+
+
+def test_each_thread_limits_it():
+    def limited():
+        with blas.one_thread:
+            return blas_threads()
+
+    assert limited() == in_a_thread(limited) == in_a_thread(limited) == limited() == {1}
+    assert blas_threads() == {3}
+
+
+def test_the_thread_that_leaves_last_restores_the_number():
+    with ThreadPoolExecutor(1) as executor:  # a thread that stays alive
+        executor.submit(blas.one_thread.__enter__).result()
+        with blas.one_thread:
+            executor.submit(blas.one_thread.__exit__, None, None, None).result()
+            assert blas_threads() == {1}
+        assert blas_threads() == {3}
+        with blas.one_thread:
+            executor.submit(blas.one_thread.__enter__).result()
+        executor.submit(blas.one_thread.__exit__, None, None, None).result()
+        assert blas_threads() == {3}
+
+
+def test_others_may_limit_it_in_a_thread_afterwards():
+    def limited():
+        with threadpoolctl.threadpool_limits(2, user_api="blas"):
+            return blas_threads()
+
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):
+        pass  # frees it for others
+    with blas.one_thread:
+        pass
+    assert in_a_thread(limited) == {2}
 
 
 @systems.needs("fork")

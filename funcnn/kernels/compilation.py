@@ -141,7 +141,7 @@ def compile_all(progress: Callable[[str, int, int], None] | None = None) -> Comp
     Raises
     ------
     ImportError
-        If numba or SciPy is missing, or does not fit this Python or NumPy.
+        If numba or SciPy is missing, does not fit this Python or NumPy, or fails.
     OSError
         If the folder cannot be written, naming it.
 
@@ -155,6 +155,29 @@ def compile_all(progress: Callable[[str, int, int], None] | None = None) -> Comp
             importlib.import_module(package)
     except ImportError as error:  # also where they do not fit this Python or NumPy
         raise extras.missing("compiled kernels need numba and SciPy", "fast", error) from None
+    except Exception as error:  # whatever a broken numba raises
+        raise ImportError(f"numba fails: {_first_line(error)}") from error
+    try:
+        return _compile_or_wait(progress)
+    except (ImportError, OSError):
+        raise
+    except Exception as error:  # also of files that a crash has damaged
+        kept = "; what it kept may be damaged: delete " + str(folder()) if is_compiled() else ""
+        raise ImportError(f"numba fails to compile: {_first_line(error)}{kept}") from error
+
+
+def _compile(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except OSError as error:  # such as of a full disk, which numba gives without the place
+        raise OSError(f"cannot keep compiled kernels in {folder()}: {error.strerror or error}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), repr(error))
+
+
+def _compile_or_wait(progress: Callable[[str, int, int], None] | None) -> Compilation:
     names = _names()
     while not is_compiled():
         try:
@@ -163,7 +186,7 @@ def compile_all(progress: Callable[[str, int, int], None] | None = None) -> Comp
                 for done, name in enumerate(names):
                     if progress:
                         progress(name, done, len(names))
-                    importlib.import_module(name)
+                    _compile(name)
                 files.write_atomic(folder() / _COMPLETE, "")
                 _remove_old()
                 return Compilation(folder(), len(names), time.perf_counter() - started)

@@ -253,7 +253,11 @@ class _Twins:
         """Decide for "auto" by the work of a run."""
         with self.lock:
             self.decided, self.compiled = True, work >= (LOAD_WORK if compilation.is_compiled() else COMPILE_WORK)
-        self.get("auto")
+        try:
+            self.get("auto")
+        except KeyboardInterrupt:  # whoever did not wait for them shall not wait at the next array
+            self.compiled = False
+            raise
 
     def give_up(self) -> None:
         """Leave everything to NumPy in "auto"."""
@@ -262,13 +266,7 @@ class _Twins:
     def _load(self) -> dict[str, ModuleType]:
         with self.lock:  # the first thread compiles or loads them, others wait
             if not self.modules:
-                try:
-                    self.modules = compilation.load(_say_once)
-                except (ImportError, OSError):
-                    raise
-                except Exception as error:  # whatever a broken numba raises
-                    (line, *_) = str(error).splitlines() or [repr(error)]
-                    raise ImportError(f"numba fails to compile: {line}") from error
+                self.modules = compilation.load(_say_once)
             return self.modules
 
     def _fail(self, error: Exception) -> None:

@@ -606,8 +606,8 @@ def fit(
             )
 
     def records(train_state: TrainState) -> Generator[Step | Epoch, None, None]:
-        epochs_left = epochs - train_state.epoch
-        prepare_kernels(model, train_state.params, train_state.state, x, batch_size, epochs_left)
+        if train_state.epoch < epochs:  # all epochs count: a run that is resumed goes on with the same kernels
+            prepare_kernels(model, train_state.params, train_state.state, x, batch_size, epochs)
         grad_fn = over_ranks(whole_grad_fn, comm, threads)
         augmented = None if augment is None else augment_sources(augment, x)
         while train_state.epoch < epochs:

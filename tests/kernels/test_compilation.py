@@ -90,3 +90,42 @@ def test_without_numba_the_error_names_the_extra(monkeypatch):
     with pytest.raises(ImportError, match=r"^compiled kernels need numba and SciPy: ") as raised:
         compilation.compile_all()
     assert extras.install("fast") in str(raised.value)
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Make a module importable, and return how."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(name, source):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+
+    return make
+
+
+@pytest.mark.parametrize(("name", "message"), [("numba", "numba fails"), ("twins", "numba fails to compile")])
+@pytest.mark.parametrize("compute", [compilation.compile_all, compilation.load])
+def test_whatever_a_broken_numba_raises_is_one_line(module, monkeypatch, name, message, compute):
+    compilation.folder()
+    module(name, "raise TypeError('no such type\\nmore about it')")
+    monkeypatch.setattr(compilation, "_names", lambda: ["twins"])
+    with pytest.raises(ImportError, match=f"^{message}: no such type$"):
+        compute()
+    assert not compilation.is_compiled()
+
+
+def test_damaged_files_are_an_error_that_says_what_to_delete(module, monkeypatch):
+    compilation.compile_all()
+    module("twins", "raise EOFError('Ran out of input')")  # as numba does when it loads an empty file
+    monkeypatch.setattr(compilation, "_names", lambda: ["twins"])
+    message = f"Ran out of input; what it kept may be damaged: delete {compilation.folder()}$"
+    with pytest.raises(ImportError, match=message):
+        compilation.load()
+
+
+def test_a_full_disk_is_an_error_that_names_the_folder(caches, module, monkeypatch):
+    module("twins", "raise OSError(28, 'No space left on device')")
+    monkeypatch.setattr(compilation, "_names", lambda: ["twins"])
+    with pytest.raises(OSError, match=f"^cannot keep compiled kernels in {caches}.*: No space left on device$"):
+        compilation.compile_all()

@@ -16,7 +16,7 @@ from funcnn.data_parallel import over_ranks
 from funcnn.kernels import compilation, selection
 from funcnn.kernels.selection import agree, compilable, current, is_open, prepare, use_kernels
 
-ERRORS = [ImportError("numba needs NumPy 2.5"), OSError("cannot write in /x"), TypeError("a\nb")]
+ERRORS = [ImportError("numba needs NumPy 2.5"), OSError("cannot write in /x")]
 SMALL, LARGE = np.ones(8), np.ones(selection.MIN_SIZE)
 
 
@@ -94,6 +94,13 @@ def test_compiling_before_a_run_says_so_in_one_line(state, capsys):
     prepare(selection.COMPILE_WORK)
     assert double(LARGE) == current() == "compiled" and state.compilations == 1 and not is_open()
     assert capsys.readouterr().err == "funcnn: compiling the kernels, once: some 30 s (funcnn compile does it ahead)\n"
+
+
+def test_after_an_interrupted_compilation_numpy_computes(state):
+    state.error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        prepare(selection.COMPILE_WORK)
+    assert double(LARGE) == current() == "numpy" and state.loads == 1 and is_open()
 
 
 def test_a_process_that_finds_them_compiled_meanwhile_says_nothing(state, capsys):
@@ -224,10 +231,12 @@ def test_a_short_run_does_not_load_what_is_compiled_and_a_longer_one_does(state)
     assert double(LARGE) == current() == "compiled"
 
 
-def fit(epochs, channels=8):
+def fit(epochs, channels=8, resume=None):
     x, labels = np.ones((64, 16, 16, channels), np.float32), np.arange(64) % 2
     model = funcnn.serial(funcnn.layers.relu(), funcnn.layers.global_avg_pool(), funcnn.layers.dense(2))
-    return training.fit(model, losses.softmax_cross_entropy, optim.sgd(0.1), x, labels, epochs=epochs, key=(0,))
+    return training.fit(
+        model, losses.softmax_cross_entropy, optim.sgd(0.1), x, labels, epochs=epochs, key=(0,), resume=resume
+    )
 
 
 def test_a_run_compiles_them_if_its_work_is_worth_it(state, monkeypatch):
@@ -238,6 +247,17 @@ def test_a_run_compiles_them_if_its_work_is_worth_it(state, monkeypatch):
     assert state.loads == 0
     next(epochs)
     assert state.compilations == 1 and current() == "compiled"
+
+
+def test_a_run_that_is_resumed_for_its_last_epoch_goes_on_with_the_same_kernels(state, monkeypatch):
+    monkeypatch.setattr(selection, "LOAD_WORK", 3 * 5 * 64 * 100 * 16 * 16 * 8)
+    state.compiled = True
+    fourth = [epoch for epoch, _ in zip(fit(epochs=5), range(4), strict=False)][-1]
+    assert current() == "compiled" and fourth.train_state.epoch == 4
+    monkeypatch.setattr(selection, "_TWINS", selection._Twins())  # as in another process
+    assert len([*fit(epochs=4, resume=fourth.train_state)]) == state.loads - 1 == 0  # nothing is left to compute
+    next(fit(epochs=5, resume=fourth.train_state))
+    assert current() == "compiled" and state.loads == 2
 
 
 def test_work_on_small_arrays_does_not_count(state, monkeypatch):
