@@ -95,7 +95,7 @@ def test_it_says_what_it_loads(page):
     ]  # fmt: skip
     parts = [message["done"] for message in said]
     assert parts == sorted(parts) and parts[0] == 0 and 0.95 < parts[-1] <= 1
-    assert len(parts) > 20
+    assert len(set(parts)) > len(steps)  # it moves within a step, as often as the network delivers
     assert re.search(r"funcnn [\d.]+, NumPy 2\.0\.2, Python 3\.12\.\d+, Pyodide 0\.27\.7", page.inner_text("#versions"))
 
 

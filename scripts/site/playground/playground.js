@@ -33,6 +33,7 @@ const told = {
     $("start").disabled = false;
     $("status").textContent = "Ready. Start the training.";
     document.documentElement.dataset.ready = "";
+    predict(); // what was drawn meanwhile
   },
   failed({ message }) {
     fail(message);
@@ -83,13 +84,15 @@ async function start() {
   const own = $("source").value === "own";
   const classes = own ? classList.classes().filter((one) => one.images.length) : null;
   if (own && classes.length < 2) {
-    ended("Your own classes come first: at least two of them, with a drawing each.");
+    say("Your own classes come first: at least two of them, with a drawing each.");
     return;
   }
-  curves = { loss: [], accuracy: [], rows: [] };
-  $("epochs").replaceChildren();
   try {
     const report = await ask("start", { chosen: chosen(), classes });
+    curves = { loss: [], accuracy: [], rows: [] }; // not before: the network in training reported until now
+    $("epochs").replaceChildren();
+    $("accuracy").textContent = "–";
+    chart($("accuracy-chart"), [], { name: "Accuracy", top: 1 });
     const apart = report.held_out > 0;
     const of = own ? "drawings" : "digits";
     $("accuracy-of").textContent = apart ? `Accuracy on ${report.held_out} held-out ${of}` : "Accuracy on the same drawings";
@@ -99,7 +102,7 @@ async function start() {
     say(`Training on ${report.examples} ${of}.`);
     predict();
   } catch (error) {
-    ended(`The training could not start: ${error.message}`);
+    say(`The training could not start: ${error.message}`);
   }
 }
 
@@ -187,7 +190,9 @@ async function predict() {
       if (answer.kernels) showLayer(answer.kernels, answer.maps, strokes.length ? answer.image : answer.shown);
       showProbabilities(answer);
     } catch (error) {
-      $("verdict").textContent = `The drawing could not be read: ${error.message}`;
+      clearTimeout(verdictTimer);
+      $("bars").replaceChildren();
+      $("verdict").textContent = `No probabilities: ${error.message}.`;
     }
   }
   predicting = false;
@@ -235,12 +240,13 @@ const pad = drawingPad($("pad"), {
   say: (words) => ($("pen").textContent = words),
 });
 const classList = ownClasses($("classes"), $("new-class"), $("own-status"), {
-  // the image of what is drawn, and an empty pad
+  // the image of what is drawn, and an empty pad, at once: a second click adds nothing
   async take() {
     if (!strokes.length) return null;
-    const { image } = await ask("draw", { strokes });
+    if (!("ready" in document.documentElement.dataset)) throw new Error("Python is still loading");
+    const asked = ask("draw", { strokes });
     pad.clear();
-    return image;
+    return (await asked).image;
   },
 });
 
