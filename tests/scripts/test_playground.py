@@ -22,7 +22,7 @@ import json, sys
 from pathlib import Path
 import playground
 import numpy as np
-from funcnn import data
+from funcnn import data, tree
 
 folder = Path(sys.argv[1])
 x, labels = data.digits()
@@ -49,6 +49,20 @@ for name, (examples, chosen) in networks.items():
     answers = [json.loads(playground.probabilities(run, json.dumps(image.ravel().tolist()))) for image in images]
     view = json.loads(playground.first_layer(run, json.dumps(images[0].ravel().tolist())))
     told[name] = {"reports": reports, "images": images.tolist(), "answers": answers, "view": view}
+
+run = playground.start(json.dumps(settings | {"rate": 1000.0}), digits)
+while run.train_state.epoch < 2:
+    run = playground.advance(run, 10)
+told["wild"] = {"report": playground.report(run), "validation_loss": run.trained.history[-1]["validation_loss"]}
+try:
+    playground.advance(playground.start(json.dumps(settings | {"rate": 1e30}), digits), 10)
+except ValueError as error:
+    told["wild"]["diverged"] = str(error)
+lost = run._replace(trained=run.trained._replace(params=tree.map(lambda leaf: leaf * np.nan, run.trained.params)))
+try:
+    playground.first_layer(lost, json.dumps([1] * 64))
+except ValueError as error:
+    told["wild"]["lost"] = str(error)
 (folder / "told.json").write_text(json.dumps(told))
 """
 
@@ -131,6 +145,20 @@ def test_the_first_layer_is_shown(told):
         "two": ((4, 3, 3), (4, 8, 8)),
     }  # fmt: skip
     assert min(np.min(view["maps"]) for view in views.values()) >= 0
+
+
+def test_numbers_that_are_not_finite_are_no_json_but_an_error(told):
+    wild = told["wild"]
+    assert "Infinity" not in wild["report"] and "NaN" not in wild["report"]
+    assert wild["diverged"].startswith("training diverged: the loss is ") and "lower learning rate" in wild["diverged"]
+    assert wild["lost"] == "what the network computes is no longer finite; start again with a lower learning rate"
+
+
+def test_the_page_has_the_link_that_the_builder_removes_where_there_is_no_site(monkeypatch):
+    monkeypatch.syspath_prepend(str(PAGE.parent))
+    from builder import playground
+
+    assert (PAGE / "index.html").read_text("utf-8").count(playground.LINK) == 1
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ def on_path(monkeypatch):
         ("o*stride - lo", r"o\cdot \mathrm{stride} - \mathrm{lo}"),
         ("s^-beta >= 0", r"s^{-\beta } \ge  0"),
         ("sum over the pairs (o, k)", r"\text{ sum over the pairs }\,(o, k)"),
+        ("y = a (`affine_adjoint`)", r"y = a\,(\text{affine_adjoint})"),
         ("u_(t+1) <- 2", r"u_{t+1} \leftarrow  2"),
     ],
 )
