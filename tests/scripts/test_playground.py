@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,16 @@ def test_dots_and_dashes_are_not_blown_up(image_of):
     assert 60 <= dot.sum() <= 90 and dot[3:5, 3:5].min() == 16
     assert dash[:2].max() == dash[-2:].max() == 0 < dash[3:5, 1:7].min()
     assert image_of([]).sum() == 0
+
+
+def test_a_long_scribble_takes_little_memory(image_of):
+    turns = np.linspace(0, 60, 2000)
+    scribble = np.stack([0.5 + 0.45 * np.sin(1.7 * turns), 0.5 + 0.45 * np.cos(2.3 * turns)], axis=1)
+    tracemalloc.start()
+    image = image_of([scribble.tolist()])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6 and image.sum() > 250
 
 
 def test_most_drawn_digits_are_near_their_own_class(image_of):

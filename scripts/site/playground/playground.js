@@ -100,6 +100,7 @@ async function start() {
     for (const format of ["safetensors", "onnx"]) $(`save-${format}`).disabled = false;
     show(report);
     say(`Training on ${report.examples} ${of}.`);
+    forgetVerdict();
     predict();
   } catch (error) {
     say(`The training could not start: ${error.message}`);
@@ -174,6 +175,7 @@ let strokes = [];
 let predicting = false;
 let again = false;
 let verdictTimer = 0;
+const verdict = { best: null, words: "" }; // the class that is read out, and the newest words
 
 // One question at a time: what is drawn meanwhile is asked about afterwards.
 async function predict() {
@@ -190,7 +192,7 @@ async function predict() {
       if (answer.kernels) showLayer(answer.kernels, answer.maps, strokes.length ? answer.image : answer.shown);
       showProbabilities(answer);
     } catch (error) {
-      clearTimeout(verdictTimer);
+      forgetVerdict();
       $("bars").replaceChildren();
       $("verdict").textContent = `No probabilities: ${error.message}.`;
     }
@@ -204,8 +206,8 @@ const predictSoon = () => strokes.length && predict();
 const inWords = (image) => `${image.filter((count) => count > 4).length} of 64 squares have ink`;
 
 function showProbabilities({ classes, probabilities }) {
-  clearTimeout(verdictTimer);
   if (!probabilities) {
+    forgetVerdict();
     $("bars").replaceChildren();
     $("verdict").textContent = training.going || curves ? "Draw something." : "Train the network, then draw.";
     return;
@@ -218,10 +220,21 @@ function showProbabilities({ classes, probabilities }) {
     line.querySelector(".bar span").style.width = percent(probabilities[i]).replace(" ", "");
     line.querySelector(".number").textContent = percent(probabilities[i]);
   });
-  // read out when the hand rests
-  verdictTimer = setTimeout(() => {
-    $("verdict").textContent = `It is most like ${classes[best]}: ${percent(probabilities[best], 0)}.`;
-  }, 600);
+  verdict.words = `It is most like ${classes[best]}: ${percent(probabilities[best], 0)}.`;
+  // Read out when the hand rests. While a network trains, its percentages change with each epoch: now and then.
+  if (verdict.best !== best) forgetVerdict();
+  const delay = verdict.best === best ? ANNOUNCE : 600;
+  verdict.best = best;
+  verdictTimer ||= setTimeout(() => {
+    verdictTimer = 0;
+    $("verdict").textContent = verdict.words;
+  }, delay);
+}
+
+function forgetVerdict() {
+  clearTimeout(verdictTimer);
+  verdictTimer = 0;
+  verdict.best = null;
 }
 
 function bar() {
@@ -235,6 +248,7 @@ function bar() {
 const pad = drawingPad($("pad"), {
   changed(drawn) {
     strokes = drawn;
+    forgetVerdict();
     predict();
   },
   say: (words) => ($("pen").textContent = words),
