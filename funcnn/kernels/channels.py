@@ -82,7 +82,7 @@ def affine_adjoint(
 
     ``combine(slope, offset)`` returns ((x - mean) slope + dy + offset) factor. If y is given, the result of `affine`
     with ``relu``, all of them take 0 in place of dy where y is not above 0. If x are the maxima of ``pooled``,
-    `combine` takes ``pooled.x`` in place of x, and the adjoint of max pooling at dy in place of dy.
+    ``combine`` takes ``pooled.x`` in place of x, and the adjoint of max pooling at dy in place of dy.
     """
     dy = dy if y is None else rectify_adjoint(y, dy)
 

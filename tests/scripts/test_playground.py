@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ import json, sys
 from pathlib import Path
 import playground
 import numpy as np
-from funcnn import data
+from funcnn import data, tree
 
 folder = Path(sys.argv[1])
 x, labels = data.digits()
@@ -49,6 +50,20 @@ for name, (examples, chosen) in networks.items():
     answers = [json.loads(playground.probabilities(run, json.dumps(image.ravel().tolist()))) for image in images]
     view = json.loads(playground.first_layer(run, json.dumps(images[0].ravel().tolist())))
     told[name] = {"reports": reports, "images": images.tolist(), "answers": answers, "view": view}
+
+run = playground.start(json.dumps(settings | {"rate": 1000.0}), digits)
+while run.train_state.epoch < 2:
+    run = playground.advance(run, 10)
+told["wild"] = {"report": playground.report(run), "validation_loss": run.trained.history[-1]["validation_loss"]}
+try:
+    playground.advance(playground.start(json.dumps(settings | {"rate": 1e30}), digits), 10)
+except ValueError as error:
+    told["wild"]["diverged"] = str(error)
+lost = run._replace(trained=run.trained._replace(params=tree.map(lambda leaf: leaf * np.nan, run.trained.params)))
+try:
+    playground.first_layer(lost, json.dumps([1] * 64))
+except ValueError as error:
+    told["wild"]["lost"] = str(error)
 (folder / "told.json").write_text(json.dumps(told))
 """
 
@@ -133,6 +148,20 @@ def test_the_first_layer_is_shown(told):
     assert min(np.min(view["maps"]) for view in views.values()) >= 0
 
 
+def test_numbers_that_are_not_finite_are_no_json_but_an_error(told):
+    wild = told["wild"]
+    assert "Infinity" not in wild["report"] and "NaN" not in wild["report"]
+    assert wild["diverged"].startswith("training diverged: the loss is ") and "lower learning rate" in wild["diverged"]
+    assert wild["lost"] == "what the network computes is no longer finite; start again with a lower learning rate"
+
+
+def test_the_page_has_the_link_that_the_builder_removes_where_there_is_no_site(monkeypatch):
+    monkeypatch.syspath_prepend(str(PAGE.parent))
+    from builder import playground
+
+    assert (PAGE / "index.html").read_text("utf-8").count(playground.LINK) == 1
+
+
 @pytest.fixture
 def image_of(monkeypatch):
     monkeypatch.syspath_prepend(str(PAGE))
@@ -161,6 +190,16 @@ def test_dots_and_dashes_are_not_blown_up(image_of):
     assert 60 <= dot.sum() <= 90 and dot[3:5, 3:5].min() == 16
     assert dash[:2].max() == dash[-2:].max() == 0 < dash[3:5, 1:7].min()
     assert image_of([]).sum() == 0
+
+
+def test_a_long_scribble_takes_little_memory(image_of):
+    turns = np.linspace(0, 60, 2000)
+    scribble = np.stack([0.5 + 0.45 * np.sin(1.7 * turns), 0.5 + 0.45 * np.cos(2.3 * turns)], axis=1)
+    tracemalloc.start()
+    image = image_of([scribble.tolist()])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6 and image.sum() > 250
 
 
 def test_most_drawn_digits_are_near_their_own_class(image_of):

@@ -26,6 +26,7 @@ def on_path(monkeypatch):
         ("o*stride - lo", r"o\cdot \mathrm{stride} - \mathrm{lo}"),
         ("s^-beta >= 0", r"s^{-\beta } \ge  0"),
         ("sum over the pairs (o, k)", r"\text{ sum over the pairs }\,(o, k)"),
+        ("y = a (`affine_adjoint`)", r"y = a\,(\text{affine_adjoint})"),
         ("u_(t+1) <- 2", r"u_{t+1} \leftarrow  2"),
     ],
 )
@@ -96,3 +97,10 @@ def test_every_page_can_be_quoted_and_every_figure_drawn():
     assert {"index.md", "readme.md", "changes.md", "gradients/conv.md"} <= texts.keys()
     assert not [name for name, text in texts.items() if re.search(r"\{(derivation|code|gradient|drawing)\} ", text)]
     assert "](/training.md)" in texts["index.md"] and "<svg" in texts["gradients/conv.md"]
+
+
+def test_no_page_of_the_reference_is_empty():
+    from builder.reference import pages
+
+    entry = re.compile(r"^(- [:`]|\.\. (autofunction|autoclass|py:data)::)", re.MULTILINE)
+    assert [name for name, text in pages().items() if not entry.search(text)] == []

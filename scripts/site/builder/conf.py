@@ -28,6 +28,7 @@ myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 4
 default_role = "py:obj"
 nitpicky = True
+smartquotes = False  # "same" and --from stay as one types them
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False

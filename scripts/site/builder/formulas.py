@@ -18,7 +18,7 @@ NAMES = {"stride", "dilation", "lo", "mean", "var", "scale", "size", "eps", "bia
 SHORT_WORDS = {"of", "if", "to", "on", "by", "is", "in", "or", "as", "at"}
 
 TOKEN = re.compile(
-    r"`(?P<code>[^`]+)`|(?P<gap> {3,})|(?P<name>[A-Za-z]{2,}(?:_[a-z]{2,})+)|(?P<word>[A-Za-z]+'?s?(?![A-Za-z]))"
+    r"`(?P<code>[^`]+)`|(?P<gap> {3,})|(?P<word>[A-Za-z]+'?s?(?![A-Za-z]))"
     r"|(?P<arrow><-)|(?P<at_most><=)|(?P<at_least>>=)|(?P<open><(?=\S))|(?P<close>(?<=\S)>)"
     r"|(?P<product>(?<=[\w\])}']) (?=[A-Za-z(\[]))|(?P<dots>\.\.\.)|(?P<times> \* )|(?P<dot>\*)|(?P<other>.)"
 )
@@ -50,7 +50,7 @@ def tex(lines: list[str]) -> str:
 
 def _line(line: str) -> str:
     line = re.sub(r"([_^])\(([^()]*)\)", r"\1{\2}", line.strip())
-    line = re.sub(r"([_^])(-?\w+)", r"\1{\2}", line)
+    line = re.sub(r"`[^`]+`|([_^])(-?\w+)", lambda found: f"{found[1]}{{{found[2]}}}" if found[1] else found[0], line)
     line = "".join(map(_token, TOKEN.finditer(line)))
     return re.sub(r" \}(\\,| )*\\text\{ ", " ", line)  # words next to each other are one text
 
@@ -58,9 +58,7 @@ def _line(line: str) -> str:
 def _token(found: re.Match[str]) -> str:
     kind, text = found.lastgroup or "other", found[0]
     if kind == "code":
-        return rf"\text{{{_escaped(found['code'])}}}"
-    if kind == "name" and not text.startswith("sum"):
-        return rf"\mathrm{{{_escaped(text)}}}"
+        return rf"\text{{{found['code']}}}"  # in which docutils takes every character for itself
     if kind == "word":
         return _word(text, found.string[found.end() :])
     if text in "#$%&":
@@ -78,7 +76,3 @@ def _word(word: str, rest: str) -> str:
     if len(word.rstrip("'")) > 2 or word in SHORT_WORDS:
         return rf"\text{{ {word} }}"
     return word
-
-
-def _escaped(text: str) -> str:
-    return text.replace("_", r"\_")

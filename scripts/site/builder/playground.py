@@ -1,6 +1,7 @@
 """The page on which a network trains in the browser: its folder, which any server of files can serve.
 
-``python scripts/site/builder/playground.py`` writes it into build/page; ``--serve`` serves it until it is interrupted.
+``python scripts/site/builder/playground.py`` writes it into the site's folder build/site/html; ``--serve`` serves that
+folder until it is interrupted, so that the page's link to the site works where ``make site`` has built it.
 """
 
 from __future__ import annotations
@@ -20,14 +21,22 @@ from funcnn.data import digits
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "scripts" / "site" / "playground"
+SITE = ROOT / "build" / "site" / "html"
+LINK = '<a href="../index.html">funcnn</a>'
 
 
 def build(folder: Path) -> None:
-    """Write the page: its files, the digits, and a wheel of this clone, which ``page.json`` names."""
+    """Write the page: its files, the digits, and a wheel of this clone, which ``page.json`` names.
+
+    The page links to the site in the folder above, if there is one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for file in PAGE.iterdir():
         if file.is_file():
             shutil.copy(file, folder)
+    if not (folder.parent / "index.html").exists():
+        page = folder / "index.html"
+        page.write_text(page.read_text("utf-8").replace(LINK, "funcnn"), "utf-8")
     x, labels = digits()
     np.savez_compressed(folder / "digits.npz", images=(x[..., 0] * 16).astype(np.uint8), labels=labels.astype(np.uint8))
     for old in folder.glob("*.whl"):
@@ -68,16 +77,16 @@ def server(folder: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
 def main() -> None:
     """Build the page, and serve it if wished."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--output", type=Path, default=ROOT / "build" / "page", help="folder (default: build/page)")
+    parser.add_argument("--site", type=Path, default=SITE, help="the folder above its own (default: build/site/html)")
     parser.add_argument("--serve", action="store_true", help="serve it until Ctrl-C")
     parser.add_argument("--port", type=int, default=8000, help="of the server (default: 8000)")
     options = parser.parse_args()
-    build(options.output)
+    build(options.site / "playground")
     if not options.serve:
-        print(options.output / "index.html")
+        print(options.site / "playground" / "index.html")
         return
-    with server(options.output, options.port) as serving:
-        print(f"http://127.0.0.1:{serving.server_port}/ (Ctrl-C ends it)", flush=True)
+    with server(options.site, options.port) as serving:
+        print(f"http://127.0.0.1:{serving.server_port}/playground/ (Ctrl-C ends it)", flush=True)
         try:
             serving.serve_forever()
         except KeyboardInterrupt:

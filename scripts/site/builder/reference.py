@@ -48,7 +48,7 @@ def pages() -> dict[str, str]:
     for name in sorted(found, key=lambda name: (name == "funcnn", not hasattr(found[name], "__path__"), name)):
         for public in public_names(found[name]):
             home.setdefault(_identity(found[name], public), name)
-    texts = {f"reference/{name}.rst": _module_page(name, module, home) for name, module in found.items()}
+    texts = {f"reference/{name}.rst": _module_page(name, found, home) for name in found}
     texts["reference/index.rst"] = _index(found)
     return texts
 
@@ -58,9 +58,12 @@ def _identity(module: ModuleType, name: str) -> Any:
     return id(thing) if callable(thing) else (module.__name__, name)
 
 
-def _module_page(name: str, module: ModuleType, home: dict[Any, str]) -> str:
+def _module_page(name: str, found: dict[str, ModuleType], home: dict[Any, str]) -> str:
+    module = found[name]
     lines = [*_title(name), f".. automodule:: {name}", "   :no-members:", "", f".. currentmodule:: {name}", ""]
     names = public_names(module)
+    if not names:
+        lines += _links({inner: found[inner] for inner in found if inner.startswith(f"{name}.")})
     own = [public for public in names if home[_identity(module, public)] == name]
     for public in names:
         if public not in own:
@@ -91,11 +94,14 @@ def _summary(thing: Any) -> str:
 
 def _index(found: dict[str, ModuleType]) -> str:
     lines = [*_title("Reference"), "All public names, by module, from their docstrings.", ""]
-    for name, module in found.items():
-        lines += [f"- :doc:`{name} <{name}>`{_summary(module)}"]
+    lines += _links(found)
     lines += ["- :doc:`The command <command>`: what ``funcnn --help`` prints, and the help of each sub-command."]
     lines += ["", ".. toctree::", "   :hidden:", "", *(f"   {name}" for name in found), "   command"]
     return "\n".join(lines) + "\n"
+
+
+def _links(found: dict[str, ModuleType]) -> list[str]:
+    return [f"- :doc:`{name} <{name}>`{_summary(module)}" for name, module in found.items()]
 
 
 def _title(text: str) -> list[str]:

@@ -14,8 +14,11 @@ export function chart(svg, points, { name, top, logarithmic = false, dots = fals
   const high = logarithmic ? Math.ceil(Math.log10(Math.max(...values, 1))) : top;
   const x = (value) => LEFT + ((WIDTH - LEFT - 8) * value) / last;
   const y = (value) => 8 + ((HEIGHT - BOTTOM - 8) * (high - value)) / (high - low || 1);
-  const ticks = logarithmic ? Array.from({ length: high - low + 1 }, (_, i) => low + i) : [0, 0.25, 0.5, 0.75, 1];
-  const label = (tick) => (logarithmic ? String(+(10 ** tick).toPrecision(1)) : `${100 * tick} %`);
+  const step = Math.ceil((high - low) / 9); // so many labels have room
+  const powers = Array.from({ length: Math.floor((high - low) / step) + 1 }, (_, i) => low + step * i);
+  const ticks = logarithmic ? powers : [0, 0.25, 0.5, 0.75, 1];
+  const power = (tick) => (Math.abs(tick) > 3 ? `1e${tick}` : String(+(10 ** tick).toPrecision(1)));
+  const label = (tick) => (logarithmic ? power(tick) : `${100 * tick} %`);
   const grid = ticks.map(
     (tick) =>
       `<line class="axis" x1="${LEFT}" x2="${WIDTH - 8}" y1="${y(tick)}" y2="${y(tick)}"/>` +

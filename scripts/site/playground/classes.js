@@ -7,9 +7,10 @@ const STORE = "funcnn-classes";
 
 function stored() {
   try {
-    return JSON.parse(localStorage.getItem(STORE)) ?? [];
+    const kept = JSON.parse(localStorage.getItem(STORE));
+    return kept.every((one) => one.name && one.images.every((image) => image.length === 64)) ? kept : [];
   } catch {
-    return []; // storage is turned off, or holds something else
+    return []; // storage is turned off, is empty, or holds something else
   }
 }
 
@@ -44,7 +45,13 @@ export function ownClasses(list, newButton, status, { take }) {
     name.addEventListener("change", () => rename(i, name));
     const add = element("button", { type: "button", id: `add-${i}`, textContent: `Add the drawing to ${one.name}` });
     add.addEventListener("click", async () => {
-      const image = await take();
+      let image;
+      try {
+        image = await take();
+      } catch (error) {
+        status.textContent = `The drawing could not be added: ${error.message}.`;
+        return;
+      }
       if (image) one.images.push(image);
       status.textContent = image ? `${one.name} has ${counted(one)}.` : "Nothing is drawn: draw first, on the pad above.";
       show(`#add-${i}`);
@@ -100,6 +107,12 @@ export function ownClasses(list, newButton, status, { take }) {
     show(`#class-${classes.length - 1}`);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show());
+  // Another tab changed them: this one must not write its older ones over them.
+  addEventListener("storage", ({ key }) => {
+    if (key !== STORE) return;
+    classes = stored();
+    show();
+  });
   show();
   return { classes: () => classes };
 }

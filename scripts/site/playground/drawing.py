@@ -16,6 +16,7 @@ INK = 312  # bits of a bitmap that are on: the mean over the digits is 312.6, an
 WIDTH = 25  # bits that a digit is wide at most; its height is all 32
 LARGEST_SCALE = 20 * BITS  # so that a drawing is as high as the digits from a 20th of the pad on
 LARGEST_RADIUS = 5.0  # of the pen, so that a dot stays a dot
+CHUNK = 128  # lines whose distances are computed at once: 1 megabyte
 
 
 def image_of(strokes: Sequence[Sequence[Sequence[float]]]) -> Array:
@@ -53,10 +54,15 @@ def image_of(strokes: Sequence[Sequence[Sequence[float]]]) -> Array:
 
 def _distances(strokes: Sequence[Array]) -> Array:
     """Return the distance of each bit's middle from the nearest stroke, (BITS, BITS)."""
-    bits = np.stack(np.meshgrid(np.arange(BITS), np.arange(BITS)), axis=-1)[:, :, None] + 0.5
+    middles, nearest = np.arange(BITS) + 0.5, np.full((BITS, BITS), np.inf)
     begins = np.concatenate([stroke[:-1] if len(stroke) > 1 else stroke for stroke in strokes])
     ends = np.concatenate([stroke[1:] if len(stroke) > 1 else stroke for stroke in strokes])
-    along = ends - begins
-    part = ((bits - begins) * along).sum(axis=-1) / np.maximum((along**2).sum(axis=-1), 1e-12)
-    nearest = begins + np.clip(part, 0, 1)[..., None] * along
-    return np.sqrt(((bits - nearest) ** 2).sum(axis=-1).min(axis=-1))
+    for first in range(0, len(begins), CHUNK):
+        begin, along = begins[first : first + CHUNK], (ends - begins)[first : first + CHUNK]
+        x, y = (middles - begin[:, axis, None] for axis in (0, 1))
+        dot = (y * along[:, 1:])[:, :, None] + (x * along[:, :1])[:, None, :]
+        length = (along**2).sum(axis=1)[:, None, None]
+        part = np.clip(dot / np.maximum(length, 1e-12), 0, 1)  # of the way along a line, where it is nearest
+        squares = (y**2)[:, :, None] + (x**2)[:, None, :] - part * (2 * dot - part * length)
+        np.minimum(nearest, squares.min(axis=0), out=nearest)
+    return np.sqrt(np.maximum(nearest, 0))

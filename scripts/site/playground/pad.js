@@ -1,6 +1,7 @@
 // The drawing pad: strokes by mouse, touch and pen, and a pen that the keyboard moves. Points are from 0 to 1.
 
 const LINES = 16; // on which the keyboard's pen moves, in each direction
+const LEAST = 1 / 128; // between two points: a quarter of a bit of the image, of which a fast mouse reports many
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export function drawingPad(canvas, { changed, say }) {
@@ -67,7 +68,10 @@ export function drawingPad(canvas, { changed, say }) {
   canvas.addEventListener("pointermove", (event) => {
     if (!stroke || !canvas.hasPointerCapture(event.pointerId)) return;
     const events = event.getCoalescedEvents?.() ?? [];
-    stroke.push(...(events.length ? events : [event]).map(place));
+    for (const [x, y] of (events.length ? events : [event]).map(place)) {
+      const [lastX, lastY] = stroke.at(-1);
+      if (Math.hypot(x - lastX, y - lastY) > LEAST) stroke.push([x, y]);
+    }
     change();
   });
   for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (stroke = null));

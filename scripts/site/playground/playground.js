@@ -33,6 +33,7 @@ const told = {
     $("start").disabled = false;
     $("status").textContent = "Ready. Start the training.";
     document.documentElement.dataset.ready = "";
+    predict(); // what was drawn meanwhile
   },
   failed({ message }) {
     fail(message);
@@ -83,13 +84,15 @@ async function start() {
   const own = $("source").value === "own";
   const classes = own ? classList.classes().filter((one) => one.images.length) : null;
   if (own && classes.length < 2) {
-    ended("Your own classes come first: at least two of them, with a drawing each.");
+    say("Your own classes come first: at least two of them, with a drawing each.");
     return;
   }
-  curves = { loss: [], accuracy: [], rows: [] };
-  $("epochs").replaceChildren();
   try {
     const report = await ask("start", { chosen: chosen(), classes });
+    curves = { loss: [], accuracy: [], rows: [] }; // not before: the network in training reported until now
+    $("epochs").replaceChildren();
+    $("accuracy").textContent = "–";
+    chart($("accuracy-chart"), [], { name: "Accuracy", top: 1 });
     const apart = report.held_out > 0;
     const of = own ? "drawings" : "digits";
     $("accuracy-of").textContent = apart ? `Accuracy on ${report.held_out} held-out ${of}` : "Accuracy on the same drawings";
@@ -97,9 +100,10 @@ async function start() {
     for (const format of ["safetensors", "onnx"]) $(`save-${format}`).disabled = false;
     show(report);
     say(`Training on ${report.examples} ${of}.`);
+    forgetVerdict();
     predict();
   } catch (error) {
-    ended(`The training could not start: ${error.message}`);
+    say(`The training could not start: ${error.message}`);
   }
 }
 
@@ -171,6 +175,7 @@ let strokes = [];
 let predicting = false;
 let again = false;
 let verdictTimer = 0;
+const verdict = { best: null, words: "" }; // the class that is read out, and the newest words
 
 // One question at a time: what is drawn meanwhile is asked about afterwards.
 async function predict() {
@@ -187,7 +192,9 @@ async function predict() {
       if (answer.kernels) showLayer(answer.kernels, answer.maps, strokes.length ? answer.image : answer.shown);
       showProbabilities(answer);
     } catch (error) {
-      $("verdict").textContent = `The drawing could not be read: ${error.message}`;
+      forgetVerdict();
+      $("bars").replaceChildren();
+      $("verdict").textContent = `No probabilities: ${error.message}.`;
     }
   }
   predicting = false;
@@ -199,8 +206,8 @@ const predictSoon = () => strokes.length && predict();
 const inWords = (image) => `${image.filter((count) => count > 4).length} of 64 squares have ink`;
 
 function showProbabilities({ classes, probabilities }) {
-  clearTimeout(verdictTimer);
   if (!probabilities) {
+    forgetVerdict();
     $("bars").replaceChildren();
     $("verdict").textContent = training.going || curves ? "Draw something." : "Train the network, then draw.";
     return;
@@ -213,10 +220,21 @@ function showProbabilities({ classes, probabilities }) {
     line.querySelector(".bar span").style.width = percent(probabilities[i]).replace(" ", "");
     line.querySelector(".number").textContent = percent(probabilities[i]);
   });
-  // read out when the hand rests
-  verdictTimer = setTimeout(() => {
-    $("verdict").textContent = `It is most like ${classes[best]}: ${percent(probabilities[best], 0)}.`;
-  }, 600);
+  verdict.words = `It is most like ${classes[best]}: ${percent(probabilities[best], 0)}.`;
+  // Read out when the hand rests. While a network trains, its percentages change with each epoch: now and then.
+  if (verdict.best !== best) forgetVerdict();
+  const delay = verdict.best === best ? ANNOUNCE : 600;
+  verdict.best = best;
+  verdictTimer ||= setTimeout(() => {
+    verdictTimer = 0;
+    $("verdict").textContent = verdict.words;
+  }, delay);
+}
+
+function forgetVerdict() {
+  clearTimeout(verdictTimer);
+  verdictTimer = 0;
+  verdict.best = null;
 }
 
 function bar() {
@@ -230,17 +248,19 @@ function bar() {
 const pad = drawingPad($("pad"), {
   changed(drawn) {
     strokes = drawn;
+    forgetVerdict();
     predict();
   },
   say: (words) => ($("pen").textContent = words),
 });
 const classList = ownClasses($("classes"), $("new-class"), $("own-status"), {
-  // the image of what is drawn, and an empty pad
+  // the image of what is drawn, and an empty pad, at once: a second click adds nothing
   async take() {
     if (!strokes.length) return null;
-    const { image } = await ask("draw", { strokes });
+    if (!("ready" in document.documentElement.dataset)) throw new Error("Python is still loading");
+    const asked = ask("draw", { strokes });
     pad.clear();
-    return image;
+    return (await asked).image;
   },
 });
 

@@ -167,14 +167,25 @@ def _ended_epoch(run: Run) -> Run:
     return _next_epoch(run)
 
 
+def as_json(answer: Any) -> str:
+    """Return an answer as JSON, which has no numbers that are not finite."""
+    try:
+        return json.dumps(answer, allow_nan=False)
+    except ValueError:
+        raise ValueError(
+            "what the network computes is no longer finite; start again with a lower learning rate"
+        ) from None
+
+
 def report(run: Run) -> str:
     """Return what the page shows of a run, as JSON."""
-    last = run.trained.history[-1] if run.trained.history else None
+    shown = ("epoch", "loss", "validation_accuracy")  # a validation loss may be infinite
+    last = {name: run.trained.history[-1][name] for name in shown} if run.trained.history else None
     loss = run.losses[-1] if run.losses else last and last["loss"]
     apart = run.examples.held_out_x is not run.examples.x
     counts = {"examples": len(run.examples.x), "held_out": len(run.examples.held_out_x) if apart else 0}
     at = run.train_state.epoch + run.done / len(run.order)
-    return json.dumps({"at": at, "step": run.train_state.step, "loss": loss, "last": last, **counts})
+    return as_json({"at": at, "step": run.train_state.step, "loss": loss, "last": last, **counts})
 
 
 # --- what a network makes of an image ---------------------------------------------------------------------------------
@@ -188,7 +199,7 @@ def image_of_json(strokes: str) -> str:
 def probabilities(run: Run, image: str) -> str:
     """Return the probability of each class for an image from 0 to 16, as JSON."""
     p = run.trained.predict_proba(np.reshape(json.loads(image), (1, 8, 8)), threads=1)[0]
-    return json.dumps({"classes": run.trained.classes, "probabilities": p.tolist()})
+    return as_json({"classes": run.trained.classes, "probabilities": p.tolist()})
 
 
 def held_out_image(run: Run) -> str:
@@ -209,7 +220,7 @@ def first_layer(run: Run, image: str) -> str:
             w, (y, _) = of_layer["w"], relu(x)
             kernels = np.moveaxis(w.reshape(*(w.shape[:2] if w.ndim == 4 else IN_SHAPE[:2]), -1), -1, 0)
             maps = np.moveaxis(y[0], -1, 0) if y.ndim == 4 else y[0][:, None, None]
-            return json.dumps({"kernels": kernels.round(4).tolist(), "maps": maps.round(4).tolist()})
+            return as_json({"kernels": kernels.round(4).tolist(), "maps": maps.round(4).tolist()})
     raise ValueError("the network has no layer with weights")
 
 

@@ -97,7 +97,8 @@ async function load() {
 // Of a Python error the line that says what is wrong, after the traceback, whose lines are indented.
 function reason(error) {
   const lines = String(error.message ?? error).split("\n");
-  return lines.findLast((line) => /^[\w.]+: /.test(line)) ?? lines[0];
+  const said = lines.findLast((line) => /^[\w.]+: /.test(line)) ?? lines[0];
+  return said.replace(/^(ValueError|funcnn[\w.]+): /, ""); // whose words are for readers
 }
 
 function keep(next) {
