@@ -417,8 +417,8 @@ def prepare_kernels(model: Layer, params: Tree, state: Tree, x: Source, batch_si
     """
     if not selection.is_open():
         return
-    # compiled kernels compute none of the smaller arrays
-    least = selection.MIN_SIZE / min(batch_size, len(x))
+    # where layers are smaller, compiled kernels gain little
+    least = selection.LOAD_SIZE / min(batch_size, len(x))
     work = sum(work for work, entries in _layer_work(model, params, state, x) if entries >= least)
     selection.prepare(3 * epochs * len(x) * work)  # a step goes forward, and backward to two gradients
 

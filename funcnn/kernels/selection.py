@@ -9,9 +9,10 @@ what it does not compute, such as complex numbers: then NumPy computes it.
 "compiled"
     The twins compute whatever they can. They are compiled first, unless they have been: that takes some 30 s.
 "auto"
-    The twins compute arrays of `MIN_SIZE` entries and more, where numba and SciPy are installed and the twins have been
-    compiled, as by ``funcnn compile``. A long run of training compiles them, and a short one does not even load them
-    (`prepare`). If they cannot be loaded or kept, NumPy's kernels compute, after a warning.
+    The twins compute arrays of `LOAD_SIZE` entries and more, where numba and SciPy are installed and the twins have
+    been compiled, as by ``funcnn compile``. A long run of training compiles them, and a short one does not even load
+    them (`prepare`); once a run has taken them, they compute arrays from `MIN_SIZE` entries on. If they cannot be
+    loaded or kept, NumPy's kernels compute, after a warning.
 
 `use_kernels` sets it for a block, the environment variable FUNCNN_KERNELS for a process.
 """
@@ -37,7 +38,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 __all__ = ["active", "agree", "compilable", "current", "is_open", "prepare", "use_kernels"]
 
 CHOICES = ("auto", "numpy", "compiled")
-MIN_SIZE = 1 << 16  # entries of a kernel's first array: from here on, "auto" takes compiled kernels
+# Entries of a kernel's first array from which on "auto" takes compiled kernels, loading them if need be; and from which
+# on they gain. The second holds only once a run of training is prepared: loading them in the middle of a step would
+# leave it to chance which kernels another thread takes for its smaller arrays.
+LOAD_SIZE, MIN_SIZE = 1 << 16, 1 << 13
 # The work of a run of training, in multiply-adds, from which on it loads the twins, which takes about a second, or
 # compiles them, which takes some 30. On two cores, NumPy's kernels do 0.7e11 to 1.7e11 a second, and the twins save a
 # fifth to a half of the time. To measure it again, compare jobs of scripts/bench, ``--framework funcnn`` with
@@ -62,7 +66,7 @@ def compilable(kernel: F) -> F:
     @wraps(kernel)
     def chosen(x: Any, *args: Any) -> Any:
         choice = _CHOICE.get() or _choice_of_process()
-        if choice != "numpy" and (choice == "compiled" or x.size >= MIN_SIZE):
+        if choice != "numpy" and (choice == "compiled" or x.size >= _TWINS.least):
             twin = getattr(_TWINS.get(choice).get(module), name, None)
             if twin is not None and (y := twin(x, *args)) is not NotImplemented:
                 return y
@@ -119,7 +123,7 @@ def active(size: int) -> bool:
     False
     """
     choice = _choice()
-    return choice == "compiled" or (choice == "auto" and size >= MIN_SIZE and _TWINS.usable())
+    return choice == "compiled" or (choice == "auto" and size >= _TWINS.least and _TWINS.usable())
 
 
 def current() -> str:
@@ -144,8 +148,8 @@ def is_open() -> bool:
     ...     is_open()
     False
     """
-    loaded = bool(_TWINS.modules) and _TWINS.usable()
-    return _choice() == "auto" and not loaded and not _TWINS.failed and compilation.is_installed()
+    settled = _TWINS.least == MIN_SIZE and _TWINS.usable()
+    return _choice() == "auto" and not settled and not _TWINS.failed and compilation.is_installed()
 
 
 def prepare(work: float) -> None:
@@ -229,6 +233,7 @@ class _Twins:
         self.lock = threading.RLock()
         self.modules: dict[str, ModuleType] = {}
         self.decided = self.compiled = self.failed = False
+        self.least = LOAD_SIZE  # entries
 
     def usable(self) -> bool:
         """Return whether "auto" takes the twins, as far as is known without loading them."""
@@ -252,9 +257,12 @@ class _Twins:
     def prepare(self, work: float) -> None:
         """Decide for "auto" by the work of a run."""
         with self.lock:
-            self.decided, self.compiled = True, work >= (LOAD_WORK if compilation.is_compiled() else COMPILE_WORK)
+            taken = bool(self.modules) and self.usable()
+            self.compiled = taken or work >= (LOAD_WORK if compilation.is_compiled() else COMPILE_WORK)
+            self.decided = True
         try:
-            self.get("auto")
+            if self.get("auto"):
+                self.least = MIN_SIZE
         except KeyboardInterrupt:  # whoever did not wait for them shall not wait at the next array
             self.compiled = False
             raise

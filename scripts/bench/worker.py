@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import math
 import os
 import sys
 import time
@@ -61,10 +62,11 @@ def load_function(framework: str, name: str) -> Any:
 
         return partial(function, memory_format=torch.channels_last)
     if framework == "funcnn-fast" and name == "make_run":
-        from funcnn.kernels.selection import current, use_kernels
+        from funcnn.kernels.selection import current, prepare, use_kernels
 
         with use_kernels("compiled"):  # an error if they cannot be loaded, and not NumPy's times
             assert current() == "compiled"
+        prepare(math.inf)  # as a long run of training does
     return partial(function, compiled=True) if framework == "torch-compile" else function
 
 

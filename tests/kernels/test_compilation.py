@@ -35,6 +35,24 @@ def test_they_are_compiled_once(caches):
     assert list(compilation.load()) == ["colorsys", "stringprep"]
 
 
+def test_a_second_process_compiles_some_of_them(monkeypatch, tmp_path):
+    (tmp_path / "beside.py").write_text("import os, pathlib\npathlib.Path(__file__ + str(os.getpid())).touch()")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(compilation, "_names", lambda: ["beside", "colorsys"])
+    monkeypatch.setattr(compilation, "_BESIDE", ("beside",))
+    steps = []
+    compilation.compile_all(lambda *step: steps.append(step))
+    assert steps == [("colorsys", 0, 2), ("beside", 1, 2)]
+    assert len(list(tmp_path.glob("beside.py?*"))) == 2  # it and this one, which then loads what it has compiled
+
+
+@pytest.mark.parametrize("executable", ["false", "/missing/python", ""])
+def test_where_the_second_process_fails_this_one_compiles_all(monkeypatch, executable):
+    monkeypatch.setattr(compilation, "_BESIDE", ("colorsys",))
+    monkeypatch.setattr(sys, "executable", executable)
+    assert compilation.compile_all().modules == 2
+
+
 def test_an_interrupted_compilation_is_not_taken_for_a_whole_one(monkeypatch):
     def interrupt(module, done, modules):
         raise KeyboardInterrupt

@@ -17,7 +17,7 @@ from funcnn.kernels import compilation, selection
 from funcnn.kernels.selection import agree, compilable, current, is_open, prepare, use_kernels
 
 ERRORS = [ImportError("numba needs NumPy 2.5"), OSError("cannot write in /x")]
-SMALL, LARGE = np.ones(8), np.ones(selection.MIN_SIZE)
+SMALL, LARGE = np.ones(8), np.ones(selection.LOAD_SIZE)
 
 
 @compilable
@@ -59,6 +59,15 @@ def test_auto_takes_compiled_kernels_for_large_arrays_where_they_are_compiled(st
     assert current() == "compiled" and state.loads == 0
     assert double(LARGE) == "compiled" and double(LARGE, "x") == "compiled"
     assert state.loads == 1
+
+
+def test_smaller_arrays_are_compiled_once_a_run_has_been_prepared(state):
+    middle, state.compiled = np.ones(selection.MIN_SIZE), True
+    assert double(LARGE) == "compiled" and double(middle) == "numpy"  # whatever another thread has loaded meanwhile
+    assert is_open()
+    prepare(1)  # a short run takes what is loaded
+    assert double(middle) == "compiled" and double(middle[1:]) == "numpy" and not is_open()
+    assert selection.active(len(middle)) and not selection.active(len(middle) - 1)
 
 
 def test_auto_computes_with_numpy_where_nothing_is_compiled(state):

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 
 from funcnn.blas import one_thread
+from funcnn.kernels.compiled.routines import helper
 
 # A routine gets the address for its dtype: ``GEMM[x.dtype]``.
 GEMM = {
@@ -50,7 +51,7 @@ def _call(typingctx, address, transa, transb, m, n, k, alpha, a, lda, b, ldb, be
     return signature, codegen
 
 
-@njit(nogil=True, error_model="numpy")
+@helper
 def gemm(address, a, transpose_a, b, transpose_b, beta, c):  # type: ignore[no-untyped-def]
     """Write a b + beta c to c; a and b are transposed first if said so.
 

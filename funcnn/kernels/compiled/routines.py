@@ -14,6 +14,11 @@ from funcnn.tree import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# A function that routines call, compiled for the types that it is called with. None is called from Python or C, which
+# spares the time to compile that.
+helper = njit(
+    nogil=True, error_model="numpy", fastmath={"contract"}, no_cpython_wrapper=True, no_cfunc_wrapper=True
+)  # fmt: skip
 _DTYPES = ("float32", "float64")
 _MAX_AXES = 8  # of an array that is only read
 
@@ -43,7 +48,9 @@ def routine(*signatures: str, reassociate: bool = False) -> Callable[[F], F]:
     def compiled(function: F) -> F:
         before, config.CACHE_DIR = config.CACHE_DIR, str(compilation.folder())
         try:
-            return njit(types, cache=True, nogil=True, error_model="numpy", fastmath=fastmath)(function)
+            return njit(types, cache=True, nogil=True, error_model="numpy", fastmath=fastmath, no_cfunc_wrapper=True)(
+                function
+            )
         finally:
             config.CACHE_DIR = before
 

@@ -11,9 +11,11 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
+
+from funcnn.kernels.compiled.routines import helper
 
 LANES = {np.dtype(np.float32): 16, np.dtype(np.float64): 8}
 _CHECKED = bool(numba.config.BOUNDSCHECK)
@@ -105,21 +107,21 @@ def positive(typingctx, x):  # type: ignore[no-untyped-def]
     return x(x), codegen
 
 
-@njit(nogil=True, error_model="numpy")
+@helper
 def load(a, i):  # type: ignore[no-untyped-def]
     """Return the vector that starts at entry i of a contiguous array, counted as if it were flat."""
     _check(a, i)
     return _load(a, i)
 
 
-@njit(nogil=True, error_model="numpy")
+@helper
 def store(a, i, v):  # type: ignore[no-untyped-def]
     """Write a vector to the entries i and following of a contiguous array, counted as if it were flat."""
     _check(a, i)
     _store(a, i, v)
 
 
-@njit(nogil=True, error_model="numpy")
+@helper
 def _check(a, i):  # type: ignore[no-untyped-def]
     if _CHECKED and not 0 <= i <= a.size - 64 // a.itemsize:
         raise IndexError("a vector is out of bounds")

@@ -54,3 +54,20 @@ def test_large_weights_are_not_transformed(channels, method):
     for adjoint_x in (False, True):
         single = np.dtype(np.float32)
         assert choose(g, 8, channels, channels, 1, single, exact=False, adjoint_x=adjoint_x) == method
+
+
+@pytest.mark.parametrize(
+    ("images", "size", "channels", "method", "compiled"),
+    [
+        (32, 13, 64, "im2col", "winograd"),  # tiles cover half as much again
+        (32, 9, 64, "im2col", "im2col"),
+        (1, 28, 256, "winograd", "winograd"),  # 49 tiles
+        (2, 14, 256, "winograd", "im2col"),  # 32
+        (1, 16, 64, "winograd", "winograd"),
+    ],
+)
+def test_compiled_transforms_pay_for_fewer_tiles(images, size, channels, method, compiled):
+    single = np.dtype(np.float32)
+    g = geometry("conv", (size, size), 3, padding=1)
+    assert choose(g, images, channels, channels, 1, single, exact=False) == method
+    assert choose(g, images, channels, channels, 1, single, exact=False, compiled=True) == compiled

@@ -7,10 +7,9 @@ output has depends on its position; neighbouring outputs mostly have the same on
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from funcnn.kernels.compiled.conv.volumes import as_volume, bias_or_zeros, tap_ranges, volume_geometry
-from funcnn.kernels.compiled.routines import routine, same_floats
+from funcnn.kernels.compiled.routines import helper, routine, same_floats
 from funcnn.kernels.compiled.vectors import LANES, add_product, load, positive, store
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
@@ -47,7 +46,7 @@ def _channel_per_output(x: Array, out_channels: int) -> Array:
     return x if x.shape[-1] == out_channels else np.repeat(x, out_channels // x.shape[-1], axis=-1)
 
 
-@njit(nogil=True, error_model="numpy")
+@helper
 def _offsets(d, h, w, g, channels, of):  # type: ignore[no-untyped-def]
     """Write where x and w of each tap in the three ranges start, seen from tap 0, and return the number of taps."""
     taps = 0

@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from funcnn.blas import one_thread
 from funcnn.kernels.compiled.blas import GEMM, gemm
 from funcnn.kernels.compiled.conv.volumes import as_volume, bias_or_zeros, tap_ranges, volume_geometry, writable
-from funcnn.kernels.compiled.routines import routine, same_floats
+from funcnn.kernels.compiled.routines import helper, routine, same_floats
 from funcnn.kernels.compiled.vectors import LANES, add, load, splat, store
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
@@ -95,7 +94,7 @@ def _rows_of_block(rows: int, depth: int, width: int, itemsize: int) -> int:
     return rows if rows < most + _MULTIPLE else -(-rows // (-(-rows // most) * _MULTIPLE)) * _MULTIPLE
 
 
-@njit(nogil=True, error_model="numpy")
+@helper
 def _gather(x, g, ranges, out, first, rows, runs, lanes, windows):  # type: ignore[no-untyped-def]
     """Copy the windows of a block of outputs, from the given first one on, to the rows of a matrix.
 
@@ -147,7 +146,7 @@ def _gather(x, g, ranges, out, first, rows, runs, lanes, windows):  # type: igno
                     od, n = 0, n + 1
 
 
-@njit(nogil=True, error_model="numpy")
+@helper
 def _finish(y, b, biased, relu):  # type: ignore[no-untyped-def]
     """Add the bias to the rows of y, then apply ReLU."""
     zero, channels = y.dtype.type(0), np.uint64(len(b))
@@ -162,7 +161,7 @@ def _finish(y, b, biased, relu):  # type: ignore[no-untyped-def]
             numbers[i] = zero if numbers[i] <= 0 else numbers[i]
 
 
-@njit(nogil=True, error_model="numpy")
+@helper
 def _multiply(address, rows, w, outputs, adjoint):  # type: ignore[no-untyped-def]
     if adjoint:
         gemm(address, rows, True, outputs, False, 1, w)

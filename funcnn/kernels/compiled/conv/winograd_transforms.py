@@ -11,9 +11,8 @@ that write several. An index as `u` of it, which is never negative, spares the t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from funcnn.kernels.compiled.routines import routine
+from funcnn.kernels.compiled.routines import helper, routine
 from funcnn.tree import Array
 
 MAX_CHANNELS = 1 << 11
@@ -27,42 +26,42 @@ _2, _4, _5, _6, _12, _24 = (np.float32(factor) for factor in (2, 4, 5, 6, 12, 24
 u = np.uint64
 
 
-@njit
+@helper
 def _bt(d0, d1, d2, d3, d4, d5):  # type: ignore[no-untyped-def]
     """Return B^T d."""
     even, odd, even2, odd2 = d4 - _4 * d2, d3 - _4 * d1, d4 - d2, _2 * (d3 - d1)
     return _4 * d0 - _5 * d2 + d4, even + odd, even - odd, even2 + odd2, even2 - odd2, _4 * d1 - _5 * d3 + d5
 
 
-@njit
+@helper
 def _a(u0, u1, u2, u3):  # type: ignore[no-untyped-def]
     """Return A u."""
     even, odd, even2, odd2 = u0 + u2, u1 + u3, u0 + _4 * u2, _2 * (u1 + _4 * u3)
     return u0, even + odd, even - odd, even2 + odd2, even2 - odd2, u3
 
 
-@njit
+@helper
 def _at(m0, m1, m2, m3, m4, m5):  # type: ignore[no-untyped-def]
     """Return A^T m."""
     even, odd, even2, odd2 = m1 + m2, m1 - m2, m3 + m4, _2 * (m3 - m4)
     return m0 + even + even2, odd + odd2, even + _4 * even2, odd + _4 * odd2 + m5
 
 
-@njit
+@helper
 def _g(w0, w1, w2):  # type: ignore[no-untyped-def]
     """Return G w."""
     even, even2, odd2 = w0 + w2, w0 + _4 * w2, _2 * w1
     return w0 / _4, -(even + w1) / _6, (w1 - even) / _6, (even2 + odd2) / _24, (even2 - odd2) / _24, w2
 
 
-@njit
+@helper
 def _gt(u0, u1, u2, u3, u4, u5):  # type: ignore[no-untyped-def]
     """Return G^T u."""
     even, odd, even2, odd2 = (u1 + u2) / _6, (u2 - u1) / _6, u3 + u4, u3 - u4
     return u0 / _4 - even + even2 / _24, odd + odd2 / _12, even2 / _6 - even + u5
 
 
-@njit
+@helper
 def _bt_rows(count, d, o0, o1, o2, o3, o4, o5, v, at):  # type: ignore[no-untyped-def]
     """Write B^T d to six rows of v, where d are the rows of d that begin at the offsets."""
     for i in range(count):
@@ -72,7 +71,7 @@ def _bt_rows(count, d, o0, o1, o2, o3, o4, o5, v, at):  # type: ignore[no-untype
         v[u(k + 3 * PLANE)], v[u(k + 4 * PLANE)], v[u(k + 5 * PLANE)] = d3, d4, d5
 
 
-@njit
+@helper
 def a_rows(count, d, o0, o1, o2, o3, v, at):  # type: ignore[no-untyped-def]
     """Write A d to six rows of v."""
     for i in range(count):
@@ -82,7 +81,7 @@ def a_rows(count, d, o0, o1, o2, o3, v, at):  # type: ignore[no-untyped-def]
         v[u(k + 3 * PLANE)], v[u(k + 4 * PLANE)], v[u(k + 5 * PLANE)] = d3, d4, d5
 
 
-@njit
+@helper
 def at_rows(count, d, at, step, v, to):  # type: ignore[no-untyped-def]
     """Write A^T d to four rows of v, where d are the rows of d that begin ``step`` apart."""
     for i in range(count):
@@ -94,7 +93,7 @@ def at_rows(count, d, at, step, v, to):  # type: ignore[no-untyped-def]
         v[u(k)], v[u(k + ROW)], v[u(k + 2 * ROW)], v[u(k + 3 * ROW)] = y0, y1, y2, y3
 
 
-@njit
+@helper
 def _g_rows(count, d, o0, o1, o2, v, at):  # type: ignore[no-untyped-def]
     """Write G d to six rows of v."""
     for i in range(count):
@@ -104,7 +103,7 @@ def _g_rows(count, d, o0, o1, o2, v, at):  # type: ignore[no-untyped-def]
         v[u(k + 3 * ROW)], v[u(k + 4 * ROW)], v[u(k + 5 * ROW)] = d3, d4, d5
 
 
-@njit
+@helper
 def _gt_rows(count, d, at, step, v, to):  # type: ignore[no-untyped-def]
     """Write G^T d to three rows of v, where d are the rows of d that begin ``step`` apart."""
     for i in range(count):
@@ -115,7 +114,7 @@ def _gt_rows(count, d, at, step, v, to):  # type: ignore[no-untyped-def]
         v[u(to + i)], v[u(to + i + ROW)], v[u(to + i + 2 * ROW)] = y0, y1, y2
 
 
-@njit
+@helper
 def max_rows(count, z, at, maxima, argmax, to):  # type: ignore[no-untyped-def]
     """Write the maximum over four rows of z, those of a 2x2 window, and its index: of the first one, or of a NaN."""
     for i in range(count):
@@ -127,7 +126,7 @@ def max_rows(count, z, at, maxima, argmax, to):  # type: ignore[no-untyped-def]
         maxima[u(to + i)], argmax[u(to + i)] = best, index
 
 
-@njit
+@helper
 def _load(x, argmax, n, h, left, tiles, line, at):  # type: ignore[no-untyped-def]
     """Copy line h of image n: position left + q + 4t to (q, t) of (4, tiles) in line[at:], zeros outside of x.
 
@@ -151,7 +150,7 @@ def _load(x, argmax, n, h, left, tiles, line, at):  # type: ignore[no-untyped-de
                     line[u(to + c)] = x[n, h // 2, w // 2, c] if argmax[n, h // 2, w // 2, c] == k else zero
 
 
-@njit
+@helper
 def input_planes(x, argmax, n, row, above, left, tiles, follows, lines, planes, at):  # type: ignore[no-untyped-def]
     """Write B^T d B of a segment's tiles to the planes, from ``at`` on.
 
@@ -171,7 +170,7 @@ def input_planes(x, argmax, n, row, above, left, tiles, follows, lines, planes, 
         _bt_rows(run, lines, d, d + part, d + 2 * part, d + 3 * part, after, after + part, planes, to)
 
 
-@njit
+@helper
 def output_planes(dy, argmax, n, top, left, tiles, lines, planes, at):  # type: ignore[no-untyped-def]
     """Write A dy A^T of a segment's tiles to the planes, from ``at`` on."""
     run = tiles * dy.shape[3]
@@ -183,7 +182,7 @@ def output_planes(dy, argmax, n, top, left, tiles, lines, planes, at):  # type: 
         a_rows(run, lines, d, d + run, d + 2 * run, d + 3 * run, planes, 6 * r * PLANE + at)
 
 
-@njit
+@helper
 def plane(planes, k, tiles, channels):  # type: ignore[no-untyped-def]
     return planes[k * PLANE : k * PLANE + tiles * channels].reshape(tiles, channels)
 
