@@ -245,18 +245,6 @@ def _on_both_axes(option: Any, value: Any) -> bool:
     return bool(option == value or option == (value, value))
 
 
-def _rectified_in_place(y: Array, last_op: str, *, with_relu: bool) -> Callable[[Any], Array]:
-    """Apply ReLU to an array that the caller has made, if a run has one, and return the VJP of the run's last op."""
-    shape, dtype = y.shape, y.dtype
-    relu_output = rectify(y, out=y) if with_relu else None
-
-    def last_vjp(dy: Any) -> Array:
-        dy = checks.cotangent(last_op, dy, shape, dtype)
-        return dy if relu_output is None else rectify_adjoint(relu_output, dy)
-
-    return last_vjp
-
-
 def _linear_relu(linear: str, relu: str, op: Callable[..., Any], options: Mapping[str, Any]) -> Fused:
     def fused(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, FusedVjp, Tree] | None:
         if not (is_empty(state[linear]) and is_empty(params[relu]) and is_empty(state[relu])):
@@ -387,10 +375,13 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], last_op: str
         if method is None:
             return None
         y, argmax = correlate_max(x, w, g, method, b, return_argmax=train)
-        last_vjp = _rectified_in_place(y, last_op, with_relu=with_relu)
+        shape, dtype = y.shape, y.dtype
+        relu_output = rectify(y, out=y) if with_relu else None
 
         def conv_max_pool_vjp(dy: Any, input_gradient: bool) -> tuple[Tree, Array | None]:
-            dy = last_vjp(dy)
+            dy = checks.cotangent(last_op, dy, shape, dtype)
+            if relu_output is not None:
+                dy = rectify_adjoint(relu_output, dy)
             # In evaluation, the VJP is seldom called, so the argmax is computed here instead of in every forward call.
             positions = argmax if argmax is not None else correlate_max(x, w, g, method, return_argmax=True)[1]
             assert positions is not None

@@ -95,6 +95,19 @@ def _rows_of_block(rows: int, depth: int, width: int, itemsize: int) -> int:
 
 
 @helper
+def _next_output(n, od, oh, ow, out):  # type: ignore[no-untyped-def]
+    """Return the image and the position on three axes of the output after the given one, in row-major order."""
+    ow += 1
+    if ow == out[2]:
+        ow, oh = 0, oh + 1
+        if oh == out[1]:
+            oh, od = 0, od + 1
+            if od == out[0]:
+                od, n = 0, n + 1
+    return n, od, oh, ow
+
+
+@helper
 def _gather(x, g, ranges, out, first, rows, runs, lanes, windows):  # type: ignore[no-untyped-def]
     """Copy the windows of a block of outputs, from the given first one on, to the rows of a matrix.
 
@@ -137,13 +150,7 @@ def _gather(x, g, ranges, out, first, rows, runs, lanes, windows):  # type: igno
                         for i in range(whole, end):
                             windows.flat[m + i] = x.flat[p + i]
                     m += length
-        ow += 1
-        if ow == out[2]:
-            ow, oh = 0, oh + 1
-            if oh == out[1]:
-                oh, od = 0, od + 1
-                if od == out[0]:
-                    od, n = 0, n + 1
+        n, od, oh, ow = _next_output(n, od, oh, ow, out)
 
 
 @helper
@@ -214,10 +221,4 @@ def _adjoint_x(
                         store(x, p + c, add(load(x, p + c), load(windows, m + c)))
                     for c in range(whole, end):
                         x.flat[p + c] += windows.flat[m + c]
-            ow += 1
-            if ow == out[2]:
-                ow, oh = 0, oh + 1
-                if oh == out[1]:
-                    oh, od = 0, od + 1
-                    if od == out[0]:
-                        od, n = 0, n + 1
+            n, od, oh, ow = _next_output(n, od, oh, ow, out)
