@@ -63,6 +63,16 @@ def _store(typingctx, a, i, v):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def lanes_of(typingctx, a):  # type: ignore[no-untyped-def]
+    """Return the `LANES` of an array's dtype: a constant when compiled."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.get_constant(types.intp, Vector(a.dtype).lanes)
+
+    return types.intp(a), codegen
+
+
+@intrinsic
 def splat(typingctx, x):  # type: ignore[no-untyped-def]
     """Return the vector whose numbers are all x."""
 
@@ -199,22 +209,22 @@ def _store_octets(typingctx, a, i, v):  # type: ignore[no-untyped-def]
 @inlined
 def load(a, i):  # type: ignore[no-untyped-def]
     """Return the vector that starts at entry i of a contiguous array, counted as if it were flat."""
-    _check(a, i, 64 // a.itemsize)
+    _check(a, i, lanes_of(a))
     return _load(a, i)
 
 
 @inlined
 def load_where(a, at, k, i):  # type: ignore[no-untyped-def]
     """Return `load` (a, i) where the array ``at``, of uint8 and the shape of ``a``, is k, and 0 elsewhere."""
-    _check(a, i, 64 // a.itemsize)
-    _check(at, i, 64 // a.itemsize)
+    _check(a, i, lanes_of(a))
+    _check(at, i, lanes_of(a))
     return _load_where(a, at, k, i)
 
 
 @inlined
 def store(a, i, v):  # type: ignore[no-untyped-def]
     """Write a vector to the entries i and following of a contiguous array, counted as if it were flat."""
-    _check(a, i, 64 // a.itemsize)
+    _check(a, i, lanes_of(a))
     _store(a, i, v)
 
 

@@ -22,7 +22,7 @@ from funcnn.kernels.compiled.conv.winograd_transforms import (
     transform_weights,
 )
 from funcnn.kernels.compiled.routines import helper, routine, same_floats
-from funcnn.kernels.compiled.vectors import LANES
+from funcnn.kernels.compiled.vectors import LANES, lanes_of
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
@@ -114,20 +114,15 @@ def _plan(n: int, g: Geometry, x: Array, y: Array) -> tuple[int, int, int, int, 
 
 @helper
 def _new_planes(tiles, channels, dtype):  # type: ignore[no-untyped-def]
-    """Return memory for 36 planes, at a cache line's start, and the distance of the planes.
+    """Return memory for 36 planes (tiles, channels) that begins with a cache line.
 
-    It is no multiple of 4,096 bytes: a processor takes a read for one of what was just written if the addresses are
-    equal modulo that, and waits.
+    There are some tiles more, so that the planes' distance is no multiple of 4,096 bytes: a processor takes a read for
+    one of what was just written if the addresses are equal modulo that, and waits.
     """
-    step = (tiles * channels + 1023) // 1024 * 1024 + 160
-    planes = np.empty(36 * step + 16, dtype)
+    tiles += 160 // channels + 1
+    planes = np.empty(36 * tiles * channels + 16, dtype)
     start = -planes.ctypes.data % 64 // planes.itemsize
-    return planes[start : start + 36 * step], step
-
-
-@helper
-def _plane(planes, k, step, tiles, channels):  # type: ignore[no-untyped-def]
-    return planes[k * step : k * step + tiles * channels].reshape(tiles, channels)
+    return planes[start : start + 36 * tiles * channels].reshape(36, tiles, channels)
 
 
 _ARGMAX = "Array(uint8, 4, 'C', readonly=True)"
@@ -141,24 +136,28 @@ def _correlate(
 ) -> None:  # fmt: skip
     _, in_channels, out_channels = weights.shape
     count *= rows * parts
-    planes, step = _new_planes(chunk * tiles, in_channels, x.dtype)
-    products, products_step = _new_planes(chunk * tiles, out_channels, x.dtype)
-    columns, _ = _new_planes(tiles + 1, 64 // x.itemsize, x.dtype)
+    planes = _new_planes(chunk * tiles, in_channels, x.dtype)
+    products = _new_planes(chunk * tiles, out_channels, x.dtype)
+    columns = _new_planes(tiles + 1, lanes_of(x), x.dtype)
     rows_at_once = max(1, _WORK // (in_channels * out_channels))
     for first in range(0, count, chunk):
         last = min(first + chunk, count)
         for s in range(first, last):
             n, top, left = s // (rows * parts), 4 * (s // parts % rows) - above, 4 * (s % parts) * tiles - before
-            input_planes(x, x_argmax, n, top, left, tiles, columns, planes, step, (s - first) * tiles)
+            input_planes(x, x_argmax, n, top, left, tiles, columns, planes, (s - first) * tiles)
         total = (last - first) * tiles
         for k in range(36):
-            v = _plane(planes, k, step, total, in_channels)
-            m = _plane(products, k, products_step, total, out_channels)
             for i in range(0, total, rows_at_once):
-                gemm(address, v[i : i + rows_at_once], False, weights[k], False, 0, m[i : i + rows_at_once])
+                part = slice(i, min(i + rows_at_once, total))
+                gemm(address, planes[k, part], False, weights[k], False, 0, products[k, part])
         for s in range(first, last):
-            n, top, left, at = s // (rows * parts), 4 * (s // parts % rows), 4 * (s % parts) * tiles, (s - first) * tiles
-            outputs(products, products_step, at, tiles, b, low, n, top, left, y, y_argmax)
+            n, top, left, at = (
+                s // (rows * parts),
+                4 * (s // parts % rows),
+                4 * (s % parts) * tiles,
+                (s - first) * tiles,
+            )
+            outputs(products, at, tiles, b, low, n, top, left, y, y_argmax)
 
 
 @routine(f"void(intp, R[:,:,:,::1], R[:,:,:,::1], {_ARGMAX}, {_ARGMAX}, {_PLAN}, T[:,:,::1])")
@@ -168,17 +167,20 @@ def _correlate_adjoint_w(
 ) -> None:  # fmt: skip
     _, in_channels, out_channels = dweights.shape
     count *= rows * parts
-    planes, step = _new_planes(chunk * tiles, in_channels, x.dtype)
-    dproducts, dproducts_step = _new_planes(chunk * tiles, out_channels, x.dtype)
-    columns, _ = _new_planes(tiles + 1, 64 // x.itemsize, x.dtype)
+    planes = _new_planes(chunk * tiles, in_channels, x.dtype)
+    dproducts = _new_planes(chunk * tiles, out_channels, x.dtype)
+    columns = _new_planes(tiles + 1, lanes_of(x), x.dtype)
     for first in range(0, count, chunk):
         last = min(first + chunk, count)
         for s in range(first, last):
-            n, top, left, at = s // (rows * parts), 4 * (s // parts % rows), 4 * (s % parts) * tiles, (s - first) * tiles
-            input_planes(x, x_argmax, n, top - above, left - before, tiles, columns, planes, step, at)
-            output_planes(dy, argmax, n, top, left, tiles, columns, dproducts, dproducts_step, at)
+            n, top, left, at = (
+                s // (rows * parts),
+                4 * (s // parts % rows),
+                4 * (s % parts) * tiles,
+                (s - first) * tiles,
+            )
+            input_planes(x, x_argmax, n, top - above, left - before, tiles, columns, planes, at)
+            output_planes(dy, argmax, n, top, left, tiles, columns, dproducts, at)
         total = (last - first) * tiles
         for k in range(36):
-            v = _plane(planes, k, step, total, in_channels)
-            m = _plane(dproducts, k, dproducts_step, total, out_channels)
-            gemm(address, v, True, m, False, 1, dweights[k])
+            gemm(address, planes[k, :total], True, dproducts[k, :total], False, 1, dweights[k])

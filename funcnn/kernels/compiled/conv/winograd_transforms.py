@@ -13,7 +13,7 @@ import numpy as np
 
 from funcnn.kernels.compiled.routines import helper, inlined, routine
 from funcnn.kernels.compiled.vectors import argmax as vector_argmax
-from funcnn.kernels.compiled.vectors import load, load_where, maximum, splat, store, store_octets
+from funcnn.kernels.compiled.vectors import lanes_of, load, load_where, maximum, splat, store, store_octets
 from funcnn.tree import Array
 
 # exact in both dtypes; Python's numbers would make float64 of float32
@@ -93,9 +93,9 @@ def _store_6(a, at, step, v):  # type: ignore[no-untyped-def]
 
 
 @helper
-def input_planes(x, argmax, n, top, left, tiles, columns, planes, step, first):  # type: ignore[no-untyped-def]
-    """Write B^T d B of the tiles of a segment to the planes, which are ``step`` apart, from tile ``first`` on."""
-    channels, lanes = x.shape[3], 64 // x.itemsize
+def input_planes(x, argmax, n, top, left, tiles, columns, planes, first):  # type: ignore[no-untyped-def]
+    """Write B^T d B of the tiles of a segment to the planes, from tile ``first`` on."""
+    channels, lanes, step = x.shape[3], lanes_of(x), planes[0].size
     for block in range(0, channels, lanes):
         c = min(block, channels - lanes)
         for q in range(4 * tiles + 2):
@@ -111,9 +111,9 @@ def input_planes(x, argmax, n, top, left, tiles, columns, planes, step, first): 
 
 
 @helper
-def output_planes(dy, argmax, n, top, left, tiles, columns, planes, step, first):  # type: ignore[no-untyped-def]
-    """Write A dy A^T of the tiles of a segment to the planes, which are ``step`` apart, from tile ``first`` on."""
-    channels, lanes = dy.shape[3], 64 // dy.itemsize
+def output_planes(dy, argmax, n, top, left, tiles, columns, planes, first):  # type: ignore[no-untyped-def]
+    """Write A dy A^T of the tiles of a segment to the planes, from tile ``first`` on."""
+    channels, lanes, step = dy.shape[3], lanes_of(dy), planes[0].size
     for block in range(0, channels, lanes):
         c = min(block, channels - lanes)
         for t in range(tiles):
@@ -129,12 +129,12 @@ def output_planes(dy, argmax, n, top, left, tiles, columns, planes, step, first)
 
 
 @helper
-def outputs(products, step, first, tiles, b, low, n, top, left, y, y_argmax):  # type: ignore[no-untyped-def]
+def outputs(products, first, tiles, b, low, n, top, left, y, y_argmax):  # type: ignore[no-untyped-def]
     """Write A^T m A + b of a segment's tiles to y, and at least ``low``; m are the planes from tile ``first`` on.
 
     With a ``y_argmax``, write the maxima over 2x2 windows to y, and their positions to that.
     """
-    channels, lanes = y.shape[3], 64 // y.itemsize
+    channels, lanes, step = y.shape[3], lanes_of(y), products[0].size
     for block in range(0, channels, lanes):
         c = min(block, channels - lanes)
         bias, least = load(b, c), splat(low)
@@ -182,13 +182,13 @@ def _store_maximum(z0, z1, z2, z3, bias, least, n, h, w, c, y, y_argmax):  # typ
         best3, index3 = maximum(best2, z3), vector_argmax(best2, z3, index2, one + one + one)
         i = ((n * y.shape[1] + h) * y.shape[2] + w) * y.shape[3] + c
         store(y, i, maximum(best3 + bias, least))
-        store_octets(y_argmax, i, index3, 64 // y.itemsize)
+        store_octets(y_argmax, i, index3, lanes_of(y))
 
 
 @routine("void(R[::1], T[::1])")
 def transform_weights(w: Array, weights: Array) -> None:
     """Write G w G^T of each 3x3 matrix w, (9 * I * O), to (36 * I * O)."""
-    count, lanes = len(w) // 9, 64 // w.itemsize
+    count, lanes = len(w) // 9, lanes_of(w)
     half = np.empty(18 * lanes, w.dtype)
     for block in range(0, count, lanes):
         i = min(block, count - lanes)
@@ -204,7 +204,7 @@ def transform_weights(w: Array, weights: Array) -> None:
 @routine("void(R[::1], T[::1])")
 def transform_dweights(dweights: Array, dw: Array) -> None:
     """Write G^T u G of each 6x6 matrix u, (36 * I * O), to (9 * I * O)."""
-    count, lanes = len(dw) // 9, 64 // dw.itemsize
+    count, lanes = len(dw) // 9, lanes_of(dw)
     half = np.empty(18 * lanes, dw.dtype)
     for block in range(0, count, lanes):
         i = min(block, count - lanes)
