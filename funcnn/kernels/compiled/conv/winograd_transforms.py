@@ -46,8 +46,7 @@ def _at(m0, m1, m2, m3, m4, m5):  # type: ignore[no-untyped-def]
 def _g(w0, w1, w2):  # type: ignore[no-untyped-def]
     """Return G w."""
     even, even2, odd2 = w0 + w2, w0 + _4 * w2, _2 * w1
-    negative = _6TH * (even + w1)
-    return _4TH * w0, negative - _2 * negative, _6TH * (w1 - even), _24TH * (even2 + odd2), _24TH * (even2 - odd2), w2
+    return _4TH * w0, -_6TH * (even + w1), _6TH * (w1 - even), _24TH * (even2 + odd2), _24TH * (even2 - odd2), w2
 
 
 @inlined
