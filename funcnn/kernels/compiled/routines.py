@@ -19,6 +19,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 helper = njit(
     nogil=True, error_model="numpy", fastmath={"contract"}, no_cpython_wrapper=True, no_cfunc_wrapper=True
 )  # fmt: skip
+# One that is compiled into each of its callers: vectors would go through memory from one function to another.
+inlined = njit(
+    nogil=True, error_model="numpy", fastmath={"contract"}, forceinline=True, no_cpython_wrapper=True,
+    no_cfunc_wrapper=True,
+)  # fmt: skip
 _DTYPES = ("float32", "float64")
 _MAX_AXES = 8  # of an array that is only read
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from funcnn.kernels.compiled.conv import winograd
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
@@ -23,7 +21,5 @@ def adjoints_of_tiles(
     if not input_gradient:
         return dw, None
     back = Geometry(g.out, g.window, g.stride, tuple((2 - lo, 2 - hi) for lo, hi in g.padding), g.dilation, g.size)
-    dx = np.empty(x.shape, x.dtype)
     flipped = w[::-1, ::-1].swapaxes(-1, -2)
-    winograd.correlate_to(dy, argmax, flipped, back, None, False, dx, winograd.NO_ARGMAX)
-    return dw, dx
+    return dw, winograd.correlate_argmax(dy, argmax, flipped, back, None, False, back.out)[0]

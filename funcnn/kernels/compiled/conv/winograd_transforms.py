@@ -1,220 +1,219 @@
 """The transforms of Winograd's method, compiled: of the tiles of a segment, and of the weights.
 
-A transform m d m^T is a loop along the height and one along the width, over all tiles and channels of a segment at
-once: a line of x is first copied so that position left + q + 4t is at (q, t, channel) for q = 0 to 3, with zeros
-outside of x. Then the positions at one place in the tiles of a segment are contiguous.
+Each is a loop over tiles and vectors of channels: what a tile has of a vector's channels is transformed along the
+height, then along the width, in registers. The last two vectors of the channels overlap unless their number is a
+multiple of a vector's lanes.
 
-Scratch is flat, with rows at constant distances: so the compiler knows that rows do not overlap, and vectorises loops
-that write several. An index as `u` of it, which is never negative, spares the test for a negative one.
+A segment's tiles share columns of positions: these are transformed along the height once, and are kept for the tiles.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from funcnn.kernels.compiled.routines import helper, routine
+from funcnn.kernels.compiled.routines import helper, inlined, routine
+from funcnn.kernels.compiled.vectors import argmax as vector_argmax
+from funcnn.kernels.compiled.vectors import lanes_of, load, load_where, maximum, splat, store, store_octets
 from funcnn.tree import Array
 
-MAX_CHANNELS = 1 << 11
-# Distances of planes and lines, and of the rows of a block. They are no multiples of 4,096 bytes: a processor takes a
-# read for one of what was just written if the addresses are equal modulo that, and waits.
-PLANE, ROW = (1 << 14) + 160, MAX_CHANNELS + 160
-_DOWN = 6 * PLANE + 80  # where the six lines of B^T d or A dy begin, after the lines d or dy
-BLOCK = 1 << 8  # tiles times channels of a block
 # exact in both dtypes; Python's numbers would make float64 of float32
 _2, _4, _5, _6, _12, _24 = (np.float32(factor) for factor in (2, 4, 5, 6, 12, 24))
-u = np.uint64
+_4TH, _6TH, _12TH, _24TH = (1 / divisor for divisor in (4, 6, 12, 24))
 
 
-@helper
+@inlined
 def _bt(d0, d1, d2, d3, d4, d5):  # type: ignore[no-untyped-def]
     """Return B^T d."""
     even, odd, even2, odd2 = d4 - _4 * d2, d3 - _4 * d1, d4 - d2, _2 * (d3 - d1)
     return _4 * d0 - _5 * d2 + d4, even + odd, even - odd, even2 + odd2, even2 - odd2, _4 * d1 - _5 * d3 + d5
 
 
-@helper
+@inlined
 def _a(u0, u1, u2, u3):  # type: ignore[no-untyped-def]
     """Return A u."""
     even, odd, even2, odd2 = u0 + u2, u1 + u3, u0 + _4 * u2, _2 * (u1 + _4 * u3)
     return u0, even + odd, even - odd, even2 + odd2, even2 - odd2, u3
 
 
-@helper
+@inlined
 def _at(m0, m1, m2, m3, m4, m5):  # type: ignore[no-untyped-def]
     """Return A^T m."""
     even, odd, even2, odd2 = m1 + m2, m1 - m2, m3 + m4, _2 * (m3 - m4)
     return m0 + even + even2, odd + odd2, even + _4 * even2, odd + _4 * odd2 + m5
 
 
-@helper
+@inlined
 def _g(w0, w1, w2):  # type: ignore[no-untyped-def]
     """Return G w."""
     even, even2, odd2 = w0 + w2, w0 + _4 * w2, _2 * w1
-    return w0 / _4, -(even + w1) / _6, (w1 - even) / _6, (even2 + odd2) / _24, (even2 - odd2) / _24, w2
+    return _4TH * w0, -_6TH * (even + w1), _6TH * (w1 - even), _24TH * (even2 + odd2), _24TH * (even2 - odd2), w2
 
 
-@helper
+@inlined
 def _gt(u0, u1, u2, u3, u4, u5):  # type: ignore[no-untyped-def]
     """Return G^T u."""
-    even, odd, even2, odd2 = (u1 + u2) / _6, (u2 - u1) / _6, u3 + u4, u3 - u4
-    return u0 / _4 - even + even2 / _24, odd + odd2 / _12, even2 / _6 - even + u5
+    even, odd, even2, odd2 = _6TH * (u1 + u2), _6TH * (u2 - u1), u3 + u4, u3 - u4
+    return _4TH * u0 - even + _24TH * even2, odd + _12TH * odd2, _6TH * even2 - even + u5
 
 
-@helper
-def _bt_rows(count, d, o0, o1, o2, o3, o4, o5, v, at):  # type: ignore[no-untyped-def]
-    """Write B^T d to six rows of v, where d are the rows of d that begin at the offsets."""
-    for i in range(count):
-        d0, d1, d2, d3, d4, d5 = _bt(d[u(o0 + i)], d[u(o1 + i)], d[u(o2 + i)], d[u(o3 + i)], d[u(o4 + i)], d[u(o5 + i)])
-        k = at + i
-        v[u(k)], v[u(k + PLANE)], v[u(k + 2 * PLANE)] = d0, d1, d2
-        v[u(k + 3 * PLANE)], v[u(k + 4 * PLANE)], v[u(k + 5 * PLANE)] = d3, d4, d5
-
-
-@helper
-def a_rows(count, d, o0, o1, o2, o3, v, at):  # type: ignore[no-untyped-def]
-    """Write A d to six rows of v."""
-    for i in range(count):
-        d0, d1, d2, d3, d4, d5 = _a(d[u(o0 + i)], d[u(o1 + i)], d[u(o2 + i)], d[u(o3 + i)])
-        k = at + i
-        v[u(k)], v[u(k + PLANE)], v[u(k + 2 * PLANE)] = d0, d1, d2
-        v[u(k + 3 * PLANE)], v[u(k + 4 * PLANE)], v[u(k + 5 * PLANE)] = d3, d4, d5
-
-
-@helper
-def at_rows(count, d, at, step, v, to):  # type: ignore[no-untyped-def]
-    """Write A^T d to four rows of v, where d are the rows of d that begin ``step`` apart."""
-    for i in range(count):
-        k = at + i
-        y0, y1, y2, y3 = _at(
-            d[u(k)], d[u(k + step)], d[u(k + 2 * step)], d[u(k + 3 * step)], d[u(k + 4 * step)], d[u(k + 5 * step)]
-        )
-        k = to + i
-        v[u(k)], v[u(k + ROW)], v[u(k + 2 * ROW)], v[u(k + 3 * ROW)] = y0, y1, y2, y3
-
-
-@helper
-def _g_rows(count, d, o0, o1, o2, v, at):  # type: ignore[no-untyped-def]
-    """Write G d to six rows of v."""
-    for i in range(count):
-        d0, d1, d2, d3, d4, d5 = _g(d[u(o0 + i)], d[u(o1 + i)], d[u(o2 + i)])
-        k = at + i
-        v[u(k)], v[u(k + ROW)], v[u(k + 2 * ROW)] = d0, d1, d2
-        v[u(k + 3 * ROW)], v[u(k + 4 * ROW)], v[u(k + 5 * ROW)] = d3, d4, d5
-
-
-@helper
-def _gt_rows(count, d, at, step, v, to):  # type: ignore[no-untyped-def]
-    """Write G^T d to three rows of v, where d are the rows of d that begin ``step`` apart."""
-    for i in range(count):
-        k = at + i
-        y0, y1, y2 = _gt(
-            d[u(k)], d[u(k + step)], d[u(k + 2 * step)], d[u(k + 3 * step)], d[u(k + 4 * step)], d[u(k + 5 * step)]
-        )
-        v[u(to + i)], v[u(to + i + ROW)], v[u(to + i + 2 * ROW)] = y0, y1, y2
-
-
-@helper
-def max_rows(count, z, at, maxima, argmax, to):  # type: ignore[no-untyped-def]
-    """Write the maximum over four rows of z, those of a 2x2 window, and its index: of the first one, or of a NaN."""
-    for i in range(count):
-        best, index = z[u(at + i)], np.uint8(0)
-        for k in range(1, 4):
-            value = z[u(at + (k // 2 * 4 + k % 2) * ROW + i)]
-            larger = best == best and not value <= best
-            best, index = (value, np.uint8(k)) if larger else (best, index)
-        maxima[u(to + i)], argmax[u(to + i)] = best, index
-
-
-@helper
-def _load(x, argmax, n, h, left, tiles, line, at):  # type: ignore[no-untyped-def]
-    """Copy line h of image n: position left + q + 4t to (q, t) of (4, tiles) in line[at:], zeros outside of x.
+@inlined
+def _position(x, argmax, n, h, w, c):  # type: ignore[no-untyped-def]
+    """Return the vector of channels from c on at a position of image n; zeros outside of the image.
 
     With an ``argmax``, x has one number for each 2x2 window, which is at this position of it, with zeros elsewhere.
     """
-    zero, channels = x.dtype.type(0), x.shape[3]
     side = 2 if argmax.size > 0 else 1
-    for q in range(4):
+    if h < 0 or h >= side * x.shape[1] or w < 0 or w >= side * x.shape[2]:
+        return splat(x.dtype.type(0))
+    if side == 2:
+        i = ((n * x.shape[1] + (h >> 1)) * x.shape[2] + (w >> 1)) * x.shape[3] + c
+        return load_where(x, argmax, np.uint8(2 * (h & 1) + (w & 1)), i)
+    return load(x, ((n * x.shape[1] + h) * x.shape[2] + w) * x.shape[3] + c)
+
+
+@inlined
+def _load_6(a, at, step):  # type: ignore[no-untyped-def]
+    """Return six vectors that start ``step`` apart."""
+    return (
+        load(a, at), load(a, at + step), load(a, at + 2 * step),
+        load(a, at + 3 * step), load(a, at + 4 * step), load(a, at + 5 * step),
+    )  # fmt: skip
+
+
+@inlined
+def _store_6(a, at, step, v):  # type: ignore[no-untyped-def]
+    """Write six vectors to where they start ``step`` apart."""
+    store(a, at, v[0])
+    store(a, at + step, v[1])
+    store(a, at + 2 * step, v[2])
+    store(a, at + 3 * step, v[3])
+    store(a, at + 4 * step, v[4])
+    store(a, at + 5 * step, v[5])
+
+
+@helper
+def input_planes(x, argmax, n, top, left, tiles, columns, planes, first):  # type: ignore[no-untyped-def]
+    """Write B^T d B of the tiles of a segment to the planes, from tile ``first`` on."""
+    channels, lanes, step = x.shape[3], lanes_of(x), planes[0].size
+    for block in range(0, channels, lanes):
+        c = min(block, channels - lanes)
+        for q in range(4 * tiles + 2):
+            w = left + q
+            d0, d1 = _position(x, argmax, n, top, w, c), _position(x, argmax, n, top + 1, w, c)
+            d2, d3 = _position(x, argmax, n, top + 2, w, c), _position(x, argmax, n, top + 3, w, c)
+            d4, d5 = _position(x, argmax, n, top + 4, w, c), _position(x, argmax, n, top + 5, w, c)
+            _store_6(columns, 6 * q * lanes, lanes, _bt(d0, d1, d2, d3, d4, d5))
         for t in range(tiles):
-            w = left + q + 4 * t
-            to = at + (q * tiles + t) * channels
-            if h < 0 or h >= side * x.shape[1] or w < 0 or w >= side * x.shape[2]:
-                for c in range(channels):
-                    line[u(to + c)] = zero
-            elif side == 1:
-                for c in range(channels):
-                    line[u(to + c)] = x[n, h, w, c]
-            else:
-                k = np.uint8(2 * (h % 2) + w % 2)
-                for c in range(channels):
-                    line[u(to + c)] = x[n, h // 2, w // 2, c] if argmax[n, h // 2, w // 2, c] == k else zero
+            for r in range(6):
+                d = _bt(*_load_6(columns, (24 * t + r) * lanes, 6 * lanes))
+                _store_6(planes, 6 * r * step + (first + t) * channels + c, step, d)
 
 
 @helper
-def input_planes(x, argmax, n, row, above, left, tiles, follows, lines, planes, at):  # type: ignore[no-untyped-def]
-    """Write B^T d B of a segment's tiles to the planes, from ``at`` on.
+def output_planes(dy, argmax, n, top, left, tiles, columns, planes, first):  # type: ignore[no-untyped-def]
+    """Write A dy A^T of the tiles of a segment to the planes, from tile ``first`` on."""
+    channels, lanes, step = dy.shape[3], lanes_of(dy), planes[0].size
+    for block in range(0, channels, lanes):
+        c = min(block, channels - lanes)
+        for t in range(tiles):
+            for q in range(4):
+                w = left + 4 * t + q
+                u0, u1 = _position(dy, argmax, n, top, w, c), _position(dy, argmax, n, top + 1, w, c)
+                u2, u3 = _position(dy, argmax, n, top + 2, w, c), _position(dy, argmax, n, top + 3, w, c)
+                _store_6(columns, 6 * q * lanes, lanes, _a(u0, u1, u2, u3))
+            for r in range(6):
+                u0, u1 = load(columns, r * lanes), load(columns, (6 + r) * lanes)
+                u2, u3 = load(columns, (12 + r) * lanes), load(columns, (18 + r) * lanes)
+                _store_6(planes, 6 * r * step + (first + t) * channels + c, step, _a(u0, u1, u2, u3))
 
-    Rows of tiles share two lines, which are still there if the segment above was the last one: line r of row 0 stays at
-    r, and the next ones take its place in turn.
+
+@helper
+def outputs(products, first, tiles, b, low, n, top, left, y, y_argmax):  # type: ignore[no-untyped-def]
+    """Write A^T m A + b of a segment's tiles to y, and at least ``low``; m are the planes from tile ``first`` on.
+
+    With a ``y_argmax``, write the maxima over 2x2 windows to y, and their positions to that.
     """
-    channels, first = x.shape[3], 4 * row
-    run, part = tiles * channels, (tiles + 1) * channels
-    for r in range(first + (2 if follows else 0), first + 6):
-        _load(x, argmax, n, r - above, left, tiles + 1, lines, r % 6 * PLANE)
-    d0, d1, d2 = first % 6 * PLANE, (first + 1) % 6 * PLANE, (first + 2) % 6 * PLANE
-    d3, d4, d5 = (first + 3) % 6 * PLANE, (first + 4) % 6 * PLANE, (first + 5) % 6 * PLANE
-    _bt_rows(4 * part, lines, d0, d1, d2, d3, d4, d5, lines, _DOWN)
-    for r in range(6):
-        d, to = _DOWN + r * PLANE, 6 * r * PLANE + at
-        after = d + channels  # the next tile
-        _bt_rows(run, lines, d, d + part, d + 2 * part, d + 3 * part, after, after + part, planes, to)
+    channels, lanes, step = y.shape[3], lanes_of(y), products[0].size
+    for block in range(0, channels, lanes):
+        c = min(block, channels - lanes)
+        bias, least = load(b, c), splat(low)
+        for t in range(tiles):
+            i, w = (first + t) * channels + c, left + 4 * t
+            m0, m1 = _at(*_load_6(products, i, 6 * step)), _at(*_load_6(products, i + step, 6 * step))
+            m2, m3 = _at(*_load_6(products, i + 2 * step, 6 * step)), _at(*_load_6(products, i + 3 * step, 6 * step))
+            m4, m5 = _at(*_load_6(products, i + 4 * step, 6 * step)), _at(*_load_6(products, i + 5 * step, 6 * step))
+            z0, z1 = _at(m0[0], m1[0], m2[0], m3[0], m4[0], m5[0]), _at(m0[1], m1[1], m2[1], m3[1], m4[1], m5[1])
+            z2, z3 = _at(m0[2], m1[2], m2[2], m3[2], m4[2], m5[2]), _at(m0[3], m1[3], m2[3], m3[3], m4[3], m5[3])
+            if y_argmax.size == 0:
+                _store_outputs(z0, bias, least, n, top, w, c, y)
+                _store_outputs(z1, bias, least, n, top + 1, w, c, y)
+                _store_outputs(z2, bias, least, n, top + 2, w, c, y)
+                _store_outputs(z3, bias, least, n, top + 3, w, c, y)
+            else:
+                h, w = top // 2, w // 2
+                _store_maximum(z0[0], z0[1], z1[0], z1[1], bias, least, n, h, w, c, y, y_argmax)
+                _store_maximum(z0[2], z0[3], z1[2], z1[3], bias, least, n, h, w + 1, c, y, y_argmax)
+                _store_maximum(z2[0], z2[1], z3[0], z3[1], bias, least, n, h + 1, w, c, y, y_argmax)
+                _store_maximum(z2[2], z2[3], z3[2], z3[3], bias, least, n, h + 1, w + 1, c, y, y_argmax)
 
 
-@helper
-def output_planes(dy, argmax, n, top, left, tiles, lines, planes, at):  # type: ignore[no-untyped-def]
-    """Write A dy A^T of a segment's tiles to the planes, from ``at`` on."""
-    run = tiles * dy.shape[3]
-    for r in range(4):
-        _load(dy, argmax, n, top + r, left, tiles, lines, r * PLANE)
-    a_rows(4 * run, lines, 0, PLANE, 2 * PLANE, 3 * PLANE, lines, _DOWN)
-    for r in range(6):
-        d = _DOWN + r * PLANE
-        a_rows(run, lines, d, d + run, d + 2 * run, d + 3 * run, planes, 6 * r * PLANE + at)
+@inlined
+def _store_outputs(z, bias, least, n, h, w, c, y):  # type: ignore[no-untyped-def]
+    """Write four neighbours of row h to y, as far as they are in it."""
+    if h < y.shape[1]:
+        i = ((n * y.shape[1] + h) * y.shape[2] + w) * y.shape[3] + c
+        store(y, i, maximum(z[0] + bias, least))
+        if w + 1 < y.shape[2]:
+            store(y, i + y.shape[3], maximum(z[1] + bias, least))
+        if w + 2 < y.shape[2]:
+            store(y, i + 2 * y.shape[3], maximum(z[2] + bias, least))
+        if w + 3 < y.shape[2]:
+            store(y, i + 3 * y.shape[3], maximum(z[3] + bias, least))
 
 
-@helper
-def plane(planes, k, tiles, channels):  # type: ignore[no-untyped-def]
-    return planes[k * PLANE : k * PLANE + tiles * channels].reshape(tiles, channels)
+@inlined
+def _store_maximum(z0, z1, z2, z3, bias, least, n, h, w, c, y, y_argmax):  # type: ignore[no-untyped-def]
+    """Write the maximum of a 2x2 window to y, if it is in it, and its index: of the first one, or of a NaN."""
+    if h < y.shape[1] and w < y.shape[2]:
+        one = splat(y.dtype.type(1))
+        best1, index1 = maximum(z0, z1), vector_argmax(z0, z1, one - one, one)
+        best2, index2 = maximum(best1, z2), vector_argmax(best1, z2, index1, one + one)
+        best3, index3 = maximum(best2, z3), vector_argmax(best2, z3, index2, one + one + one)
+        i = ((n * y.shape[1] + h) * y.shape[2] + w) * y.shape[3] + c
+        store(y, i, maximum(best3 + bias, least))
+        store_octets(y_argmax, i, index3, lanes_of(y))
 
 
-@routine("void(R[::1], T[:,::1])")
+@routine("void(R[::1], T[::1])")
 def transform_weights(w: Array, weights: Array) -> None:
-    """Write G w G^T of each 3x3 matrix w, (9 * I * O), to (36, I * O)."""
-    count = weights.shape[1]
-    half, block = np.empty(18 * ROW, w.dtype), np.empty(6 * ROW, w.dtype)
-    for start in range(0, count, BLOCK):
-        size = min(BLOCK, count - start)
+    """Write G w G^T of each 3x3 matrix w, (9 * I * O), to (36 * I * O)."""
+    count, lanes = len(w) // 9, lanes_of(w)
+    half = np.empty(18 * lanes, w.dtype)
+    for block in range(0, count, lanes):
+        i = min(block, count - lanes)
         for k in range(3):
-            o = k * count + start
-            _g_rows(size, w, o, o + 3 * count, o + 6 * count, half, 6 * k * ROW)
+            j = k * count + i
+            _store_6(half, k * lanes, 3 * lanes, _g(load(w, j), load(w, j + 3 * count), load(w, j + 6 * count)))
         for r in range(6):
-            _g_rows(size, half, r * ROW, (6 + r) * ROW, (12 + r) * ROW, block, 0)
-            for k in range(6):
-                for i in range(size):
-                    weights[6 * r + k, start + i] = block[u(k * ROW + i)]
+            j = 3 * r * lanes
+            w0, w1, w2 = load(half, j), load(half, j + lanes), load(half, j + 2 * lanes)
+            _store_6(weights, 6 * r * count + i, count, _g(w0, w1, w2))
 
 
-@routine("void(T[::1], T[:,::1])")
+@routine("void(R[::1], T[::1])")
 def transform_dweights(dweights: Array, dw: Array) -> None:
-    """Write G^T u G of each 6x6 matrix u, (36 * I * O), to (9, I * O)."""
-    count = dw.shape[1]
-    half, block = np.empty(18 * ROW, dw.dtype), np.empty(3 * ROW, dw.dtype)
-    for start in range(0, count, BLOCK):
-        size = min(BLOCK, count - start)
+    """Write G^T u G of each 6x6 matrix u, (36 * I * O), to (9 * I * O)."""
+    count, lanes = len(dw) // 9, lanes_of(dw)
+    half = np.empty(18 * lanes, dw.dtype)
+    for block in range(0, count, lanes):
+        i = min(block, count - lanes)
         for k in range(6):
-            _gt_rows(size, dweights, k * count + start, 6 * count, half, 3 * k * ROW)
+            u0, u1, u2 = _gt(*_load_6(dweights, k * count + i, 6 * count))
+            store(half, k * lanes, u0)
+            store(half, (6 + k) * lanes, u1)
+            store(half, (12 + k) * lanes, u2)
         for r in range(3):
-            _gt_rows(size, half, r * ROW, 3 * ROW, block, 0)
-            for k in range(3):
-                for i in range(size):
-                    dw[3 * r + k, start + i] = block[u(k * ROW + i)]
+            u0, u1, u2 = _gt(*_load_6(half, 6 * r * lanes, lanes))
+            store(dw, 3 * r * count + i, u0)
+            store(dw, (3 * r + 1) * count + i, u1)
+            store(dw, (3 * r + 2) * count + i, u2)
