@@ -42,7 +42,7 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
 def matrix(w: Array, g: Geometry, *, even_first: bool = False) -> Array:
     """Return the matrix (size * I, out * O) of w (window..., I, O).
 
-    With ``even_first``, the columns of each row of outputs are ordered 0, 2, 4, ..., 1, 3, 5, ...; their number is even.
+    With ``even_first``, the columns of each row of outputs, an even number, are ordered 0, 2, 4, ..., 1, 3, 5, ...
     """
     columns = math.prod(g.out) * w.shape[-1]
     padded, inside, offset, shape, strides = _copies(g, *w.shape[-2:], even_first, w.itemsize)
