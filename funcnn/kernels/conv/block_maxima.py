@@ -16,6 +16,9 @@ def maxima_of_parts(outputs: Array, parts: int, return_argmax: bool) -> tuple[Ar
     A NaN counts as the maximum.
     """
     size = outputs.shape[-1] // parts
+    if parts == 4 and not return_argmax:  # two operations instead of three
+        maxima = np.maximum(outputs[..., : 2 * size], outputs[..., 2 * size :])
+        return np.maximum(maxima[..., :size], maxima[..., size:]), None
     taps = [outputs[..., k * size : (k + 1) * size] for k in range(parts)]
     maxima = maximum(taps)
     return maxima, first_argmax(taps, maxima) if return_argmax else None

@@ -7,6 +7,7 @@ compared with the multiplication, and no buffer grows with the batch times the k
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -38,11 +39,12 @@ _NARROW_RESULT = 8
 @compilable
 def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
-    matrix, shape, dtype = _grouped_matrix(w, groups), (x.shape[0], *g.out, w.shape[-1]), np.result_type(x, w)
+    shape, dtype = (x.shape[0], *g.out, w.shape[-1]), np.result_type(x, w)
     parts = chunks(x.shape[0], g, x.shape[-1] * dtype.itemsize, w.nbytes)
     if groups == 1 and len(parts) == 1:
-        return add_bias(blocked_matmul(_im2col(x, g, 1)[0], matrix[0]).reshape(shape), b, relu)
-    y = np.empty(shape, dtype)
+        columns = _im2col(x, g, 1)[0]
+        return add_bias(blocked_matmul(columns, w.reshape(columns.shape[1], shape[-1])).reshape(shape), b, relu)
+    matrix, y = _grouped_matrix(w, groups), np.empty(shape, dtype)
     for chunk in parts:
         if groups == 1:
             blocked_matmul(_im2col(x[chunk], g, 1)[0], matrix[0], y[chunk].reshape(-1, w.shape[-1]))
@@ -77,12 +79,13 @@ def example_adjoints_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     return _by_tap(dw, g)
 
 
-def chunks(n: int, g: Geometry, position_bytes: int, weight_bytes: int = 0) -> list[slice]:
+@lru_cache(maxsize=1024)
+def chunks(n: int, g: Geometry, position_bytes: int, weight_bytes: int = 0) -> tuple[slice, ...]:
     """Split a batch into equal chunks whose im2col matrices take `_CHUNK_BYTES` each, or more for large weights."""
     image_bytes = math.prod(g.out) * math.prod(g.window) * position_bytes
     chunk_bytes = min(max(_CHUNK_BYTES, weight_bytes), _LARGE_CHUNK_BYTES)
     step = max(1, -(-n // max(1, round(n * image_bytes / chunk_bytes))))
-    return [slice(start, min(n, start + step)) for start in range(0, n, step)]
+    return tuple(slice(start, min(n, start + step)) for start in range(0, n, step))
 
 
 def blocked_matmul(a: Array, b: Array, out: Array | None = None) -> Array:

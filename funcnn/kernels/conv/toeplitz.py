@@ -7,6 +7,7 @@ its products are by 0; where it is small, one multiplication still costs less th
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:
 
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
-    positions, outputs = _flat_indices(g, x.shape[-1], dy.shape[-1]).taps.shape
+    positions, outputs = math.prod(x.shape[1:]), math.prod(dy.shape[1:])
     pairs = x.reshape(len(x), positions).T.dot(dy.reshape(len(dy), outputs))
     return matrix_adjoint(pairs, g, x.shape[-1], dy.shape[-1])
 
@@ -41,9 +42,53 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
 def matrix(w: Array, g: Geometry, *, even_first: bool = False) -> Array:
     """Return the matrix (size * I, out * O) of w (window..., I, O).
 
-    With ``even_first``, the columns of each row of outputs are ordered 0, 2, 4, ..., 1, 3, 5, ...
+    With ``even_first``, the columns of each row of outputs, an even number, are ordered 0, 2, 4, ..., 1, 3, 5, ...
     """
-    return _append_zero(w).take(_flat_indices(g, *w.shape[-2:], even_first).taps)
+    columns = math.prod(g.out) * w.shape[-1]
+    padded, inside, offset, shape, strides = _copies(g, *w.shape[-2:], even_first, w.itemsize)
+    to_outputs = np.zeros((*padded, w.shape[-2] * columns), w.dtype)
+    np.ndarray(shape, w.dtype, to_outputs, offset, strides)[...] = w
+    return to_outputs[inside].reshape(-1, columns)
+
+
+class _Copies(NamedTuple):
+    """Where the matrix holds w: a view of it, (out..., window..., I, O), has one copy of w for each output.
+
+    Attributes
+    ----------
+    padded : tuple of int
+        The size of the image with its padding, which has rows of its own at first.
+    inside : tuple of slice
+        The rows that are no padding.
+    offset : int
+    shape, strides : tuple of int
+        Of the view; offset and strides in bytes.
+    """
+
+    padded: tuple[int, ...]
+    inside: tuple[slice, ...]
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+@lru_cache(maxsize=256)
+def _copies(g: Geometry, in_channels: int, out_channels: int, even_first: bool, itemsize: int) -> _Copies:
+    padded = tuple(s + max(lo, 0) + max(hi, 0) for s, (lo, hi) in zip(g.size, g.padding, strict=True))
+    inside = tuple(slice(max(lo, 0), max(lo, 0) + s) for s, (lo, _) in zip(g.size, g.padding, strict=True))
+    axes, output = range(len(g.out)), out_channels * itemsize
+    column = [output * math.prod(g.out[a + 1 :]) for a in axes]
+    row = math.prod(g.out) * output
+    position = [row * in_channels * math.prod(padded[a + 1 :]) for a in axes]
+    # the next output's copy is a stride of positions down, and a column to the right
+    shape, strides = [*g.out], [p * step + c for p, step, c in zip(position, g.stride, column, strict=True)]
+    if even_first:
+        half, step = g.out[-1] // 2, position[-1] * g.stride[-1]
+        shape[-1:], strides[-1:] = [half, 2], [2 * step + output, step + half * output]
+    shape += [*g.window, in_channels, out_channels]
+    strides += [*(p * d for p, d in zip(position, g.dilation, strict=True)), row, itemsize]
+    offset = sum(p * max(-lo, 0) for p, (lo, _) in zip(position, g.padding, strict=True))
+    return _Copies(padded, inside, offset, tuple(shape), tuple(strides))
 
 
 def matrix_adjoint(
@@ -53,7 +98,7 @@ def matrix_adjoint(
 
     ``pairs`` (size * I, out * O) has the products of every position with every output's cotangent.
     """
-    _, entries, reads_padding = _flat_indices(g, in_channels, out_channels, even_first)
+    entries, reads_padding = _flat_indices(g, in_channels, out_channels, even_first)
     # the sum over outputs as a product with ones, which is faster than NumPy's sum over a leading axis
     dw = ones(len(entries), pairs.dtype).dot((_append_zero(pairs) if reads_padding else pairs).take(entries))
     return dw.reshape(*g.window, in_channels, out_channels)
@@ -64,19 +109,16 @@ def _append_zero(a: Array) -> Array:
 
 
 class _FlatIndices(NamedTuple):
-    """Indices into the flattened w and the flattened matrix; the index after the last one stands for a 0.
+    """Indices into the flattened matrix; the index after the last one stands for a 0.
 
     Attributes
     ----------
-    taps : array (size * I, out * O)
-        For each entry of the matrix, its index in w.
     entries : array (out, w.size)
         For each output and each entry of w, its index in the matrix.
     reads_padding : bool
         Whether some taps read padding, and so have no entry in the matrix.
     """
 
-    taps: Array
     entries: Array
     reads_padding: bool
 
@@ -93,9 +135,5 @@ def _flat_indices(g: Geometry, in_channels: int, out_channels: int, even_first: 
     i, o = np.arange(in_channels)[:, None], np.arange(out_channels)
     zero = positions * in_channels * outputs * out_channels
     entries = np.where(rows < positions, ((rows * in_channels + i) * outputs + columns) * out_channels + o, zero)
-    taps = np.full(zero + 1, window * in_channels * out_channels)
-    taps[entries] = np.arange(window * in_channels * out_channels).reshape(window, in_channels, out_channels)
     reads_padding = bool((rows == positions).any())
-    return _FlatIndices(
-        taps[:-1].reshape(positions * in_channels, outputs * out_channels), entries.reshape(outputs, -1), reads_padding
-    )
+    return _FlatIndices(entries.reshape(outputs, -1), reads_padding)
