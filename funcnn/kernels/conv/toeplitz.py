@@ -17,6 +17,9 @@ from funcnn.kernels.geometry import Geometry
 from funcnn.kernels.windows import pad, windows
 from funcnn.tree import Array
 
+# The fraction of the matrix that w fills: up to here, it is written to zeros. ``scripts/bench --job seed`` measures it.
+_MOSTLY_ZEROS = 0.15
+
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
@@ -43,7 +46,12 @@ def matrix(w: Array, g: Geometry, *, even_first: bool = False) -> Array:
 
     With ``even_first``, the columns of each row of outputs are ordered 0, 2, 4, ..., 1, 3, 5, ...
     """
-    return _append_zero(w).take(_flat_indices(g, *w.shape[-2:], even_first).taps)
+    taps, entries, _ = _flat_indices(g, *w.shape[-2:], even_first)
+    if entries.size > _MOSTLY_ZEROS * taps.size:
+        return _append_zero(w).take(taps)
+    flat = np.zeros(taps.size + 1, w.dtype)
+    flat.put(entries, w)  # w again for each output
+    return flat[:-1].reshape(taps.shape)
 
 
 def matrix_adjoint(
