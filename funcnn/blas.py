@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,15 @@ _VARIABLES = {
 }
 
 
+class _Library(NamedTuple):
+    """A BLAS library that is loaded; ``set_num_threads`` may be called from any thread."""
+
+    filepath: str
+    description: str
+    get_num_threads: Callable[[], int]
+    set_num_threads: Callable[[int], Any]
+
+
 class _OneThread:
     """A ``with`` block in which the BLAS uses one thread for each thread that calls it. There is one instance.
 
@@ -37,7 +47,7 @@ class _OneThread:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._callers = 0
-        self._before: list[tuple[Any, int]] = []
+        self._before: list[tuple[_Library, int]] = []
 
     def __enter__(self) -> None:
         with self._lock:
@@ -59,16 +69,16 @@ class _OneThread:
             if self._callers:
                 self._limit(library for library in _libraries() if library.filepath not in known)
 
-    def _limit(self, libraries: Iterable[Any]) -> None:
-        numbers = [(library, library.get_num_threads()) for library in libraries]
-        limited = [(library, number) for library, number in numbers if number != 1]
-        self._before += limited
-        for library, _ in limited:
-            _set_number(library, 1)
+    def _limit(self, libraries: Iterable[_Library]) -> None:
+        for library in libraries:
+            number = library.get_num_threads()
+            if number != 1:
+                self._before.append((library, number))
+                library.set_num_threads(1)
 
     def _restore(self) -> None:
         for library, number in self._before:
-            _set_number(library, number)
+            library.set_num_threads(number)
         self._before = []
 
     def after_fork(self) -> None:
@@ -99,32 +109,35 @@ def description() -> dict[str, Any]:
     # the only one found.
     found = () if _is_accelerate() else _libraries()
     for library in sorted(found, key=lambda library: ("numpy" not in library.filepath, library.filepath)):
-        names = (library.internal_api, library.version, getattr(library, "architecture", None))
-        return {"blas": " ".join(name for name in names if name), "blas_threads": 1}
+        return {"blas": library.description, "blas_threads": 1}
     name, version = _built_with()
     return {"blas": f"{name} {version}"} | ({"blas_threads": 1} if _limited_by_environment() else {})
 
 
-def _set_number(library: Any, number: int) -> None:
-    """Set how many threads a library has, from any thread.
-
-    threadpoolctl lets only one thread set OpenBLAS's number, the first that does, and silently ignores others. Here
-    the thread that enters a block first, and the one that leaves it last, may be any.
-    """
-    clear = getattr(library, "clear_controlling_thread", lambda **_: None)
-    clear(force=True)
-    library.set_num_threads(number)
-    clear(force=True)
-
-
 @cache
-def _libraries() -> tuple[Any, ...]:
-    """Return threadpoolctl's controllers of the BLAS libraries (slow to find, fast to use), none without it."""
+def _libraries() -> tuple[_Library, ...]:
+    """Return the BLAS libraries that threadpoolctl finds (slow to find, fast to use), none without it."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
         return ()
-    return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
+    return tuple(map(_library, ThreadpoolController().select(user_api="blas").lib_controllers))
+
+
+def _library(controller: Any) -> _Library:
+    """Return a library by threadpoolctl's controller of it.
+
+    Of OpenBLAS, take the functions themselves. threadpoolctl lets only one thread set the number, the first that does,
+    and silently ignores others; here the thread that enters a block first, and the one that leaves it last, may be any.
+    And in each step of training, these take a third of the time.
+    """
+    names = (controller.internal_api, controller.version, getattr(controller, "architecture", None))
+    get, set_ = controller.get_num_threads, controller.set_num_threads
+    if controller.internal_api == "openblas" and controller.threading_layer != "openmp":
+        for before, after in product(("", "scipy_"), ("", "64_", "_64")):
+            if hasattr(controller.dynlib, f"{before}openblas_set_num_threads{after}"):
+                get, set_ = (controller.dynlib[f"{before}openblas_{do}_num_threads{after}"] for do in ("get", "set"))
+    return _Library(controller.filepath, " ".join(name for name in names if name), get, set_)
 
 
 def _limited_by_environment() -> bool:

@@ -111,7 +111,7 @@ def cotangent(op: str, dy: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) ->
     dy = np.asarray(dy)
     if dy.shape != shape:
         raise ValueError(f"{op}_vjp: dy has shape {dy.shape}, but the output has shape {shape}")
-    if dy.dtype != dtype and dy.dtype.kind != "c":
+    if dy.dtype is not dtype and dy.dtype != dtype and dy.dtype.kind != "c":
         dy = dy.astype(dtype)
     return dy
 

@@ -221,12 +221,13 @@ def _over_shards(
     def choose_threads(params: Tree, state: Tree, x: Source, examples: int) -> int:
         """Return the number of threads for a rank's part of a batch, so many examples like those of ``x``."""
         shape = (examples, *x.shape[1:])
-        if shape not in threads_by_shape:
+        threads = threads_by_shape.get(shape)
+        if threads is None:
             if len(threads_by_shape) >= _SHAPES:
                 threads_by_shape.clear()
             part = Selected(x, np.arange(examples))
-            threads_by_shape[shape] = _choose_threads(model, params, state, part, n, min_work)
-        return threads_by_shape[shape]
+            threads = threads_by_shape[shape] = _choose_threads(model, params, state, part, n, min_work)
+        return threads
 
     def sharded_grad_fn(
         params: Tree,
@@ -237,7 +238,9 @@ def _over_shards(
         sample_weight: Array | None = None,
     ) -> tuple[Any, Tree, Tree]:
         x = as_source(x)
-        if _IN_SHARD.get() or not x.shape:  # what has no examples is an error of the model
+        # what has no examples is an error of the model
+        whole = _IN_SHARD.get() or not x.shape
+        if whole or (group.size == 1 and choose_threads(params, state, x, len(x)) == 1):
             with blas.one_thread:
                 return grad_fn(params, state, x, targets, key, sample_weight)
         examples = max(len(x), 1)

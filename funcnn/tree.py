@@ -81,9 +81,10 @@ def _map_two(f: Callable[[Any, Any], Any], first: Any, second: Any) -> Any:
         raise _StructureError
     mapped: Tree = {}
     for key, child in first.items():
-        if key not in second:
-            raise _StructureError
-        other = second[key]
+        try:
+            other = second[key]
+        except KeyError:
+            raise _StructureError from None
         if not isinstance(child, dict):
             if isinstance(other, dict):
                 raise _StructureError

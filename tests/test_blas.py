@@ -139,11 +139,24 @@ def test_others_may_limit_it_in_a_thread_afterwards():
         with threadpoolctl.threadpool_limits(2, user_api="blas"):
             return blas_threads()
 
-    with threadpoolctl.threadpool_limits(3, user_api="blas"):
-        pass  # frees it for others
+    for controller in threadpoolctl.ThreadpoolController().lib_controllers:
+        getattr(controller, "clear_controlling_thread", lambda **_: None)(force=True)  # frees it for others
     with blas.one_thread:
         pass
     assert in_a_thread(limited) == {2}
+
+
+@pytest.mark.parametrize("api", [{"internal_api": "mkl"}, {"internal_api": "openblas", "threading_layer": "openmp"}])
+def test_other_libraries_are_limited_by_threadpoolctl(monkeypatch, api):
+    numbers = [4]
+    controller = SimpleNamespace(
+        **api, filepath="f", version="1", get_num_threads=lambda: numbers[-1], set_num_threads=numbers.append
+    )
+    monkeypatch.setattr(blas, "_libraries", lambda: (blas._library(controller),))
+    with blas.one_thread:
+        assert numbers == [4, 1]
+    assert numbers == [4, 1, 4]
+    assert blas.description()["blas"] == f"{api['internal_api']} 1"
 
 
 @systems.needs("fork")

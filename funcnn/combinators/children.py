@@ -27,15 +27,16 @@ def child_names(combinator: str, layers: tuple[Layer, ...]) -> tuple[str, ...]:
 
 def check_children(combinator: str, names: tuple[str, ...], params: Tree, state: Tree) -> None:
     """Raise unless params and state are dicts with the names of the children as keys."""
-    check_keys(combinator, "params", params, names)
-    check_keys(combinator, "state", state, names)
+    for what, given in (("params", params), ("state", state)):
+        if type(given) is not dict or tuple(given) != names:  # seldom: the order of the keys may differ
+            check_keys(combinator, what, given, names)
 
 
 def check_keys(combinator: str, what: str, given: Tree, names: tuple[str, ...]) -> None:
     """Raise unless ``given`` is a dict with exactly the keys ``names``."""
     if not isinstance(given, dict):
         raise TypeError(f"{combinator}: {what} must be a dict with the keys {list(names)}, not {type(given).__name__}")
-    if tuple(given) != names and given.keys() != set(names):
+    if given.keys() != set(names):
         missing, extra = sorted(set(names) - given.keys()), sorted(given.keys() - set(names))
         raise ValueError(
             f"{combinator}: {what} must have exactly the keys {list(names)}; missing {missing}, unexpected {extra}"

@@ -87,7 +87,7 @@ def take(source: Source, rows: slice | Array) -> Array:
     >>> take(np.array([[0.0], [10.0], [20.0]]), np.array([2, 0, 2])).ravel()
     array([20.,  0., 20.])
     """
-    if isinstance(source, np.ndarray | Mapped | Selected):
+    if isinstance(source, (np.ndarray, Mapped, Selected)):
         return np.asarray(source[rows])
     if isinstance(rows, slice):
         return _read(source, rows, len(range(*rows.indices(len(source)))))

@@ -36,7 +36,8 @@ def _add_bias(y: Array, b: Array) -> Array:
     if b.dtype != y.dtype and np.result_type(y, b) != y.dtype:
         return y + b
     channels = len(b)
-    if y.size <= _ROW_BIAS_POSITIONS * channels or y.ndim == 2 or channels > _LONG_BIAS or not y.flags.c_contiguous:
+    by_numpy = y.ndim == 2 or not 1 < channels <= _LONG_BIAS  # of a single channel, NumPy's loop runs over all axes
+    if by_numpy or y.size <= _ROW_BIAS_POSITIONS * channels or not y.flags.c_contiguous:
         y += b
     elif y.size >= _IMAGE_BIAS_SIZE and len(y) >= _IMAGE_BIAS_IMAGES:
         images = y.reshape(len(y), -1)

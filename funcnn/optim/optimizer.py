@@ -28,6 +28,9 @@ class Optimizer(NamedTuple):
     fresh : bool
         Whether all updates are arrays that ``update`` has just made and keeps no reference to, so that `step` may write
         the new parameters into them.
+    step : callable, optional
+        ``step(grads, opt_state, params) -> params, opt_state``: what ``update`` and `apply_updates` give, bit for bit,
+        in one pass over the trees. The function `step` calls it.
 
     Examples
     --------
@@ -42,6 +45,7 @@ class Optimizer(NamedTuple):
     update: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]
     name: str = ""
     fresh: bool = False
+    step: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]] | None = None
 
 
 def name_around(name: str, *optimizers: Optimizer) -> str:
@@ -110,20 +114,31 @@ def step(optimizer: Optimizer, grads: Tree, opt_state: Tree, params: Tree) -> tu
     >>> params
     {'w': array([-1.])}
     """
+    if optimizer.step is not None:
+        return optimizer.step(grads, opt_state, params)
     updates, opt_state = optimizer.update(grads, opt_state, params)
-    return tree.map(_add_in_place if optimizer.fresh else _add, params, updates), opt_state
+    return tree.map(add_in_place if optimizer.fresh else _add, params, updates), opt_state
 
 
-def _add_in_place(p: Any, u: Any) -> Any:
+def add_in_place(p: Any, u: Any) -> Any:
+    """Return p + u in the dtype of p, written over u if it is such an array."""
     if type(u) is not np.ndarray or u.shape != p.shape or u.dtype != p.dtype:
         return _add(p, u)
-    return np.add(p, u, out=u)
+    u += p
+    return u
 
 
-def scaled(factor: float, tree_of_arrays: Tree) -> Tree:
-    """Return the tree with each leaf times ``factor``, in the leaf's dtype."""
-    arrays = as_arrays(factor)
-    return tree.map(lambda leaf: leaf * arrays(leaf.dtype)[0], tree_of_arrays)
+def scaling(factor: float) -> Callable[[Any], Any]:
+    """Return a function that multiplies a leaf by the factor, in the leaf's dtype."""
+    factors: dict[np.dtype[Any], Array] = {}  # as arrays; see `as_arrays`
+
+    def scaled(leaf: Any) -> Any:
+        converted = factors.get(leaf.dtype)
+        if converted is None:
+            converted = factors[leaf.dtype] = np.asarray(factor, leaf.dtype)
+        return leaf * converted
+
+    return scaled
 
 
 def as_arrays(*numbers: float) -> Callable[[np.dtype[Any]], list[Array]]:

@@ -10,13 +10,14 @@ from funcnn import tree
 from funcnn.kernels.updates import momentum_update
 from funcnn.optim.optimizer import (
     Optimizer,
+    add_in_place,
     as_arrays,
     check_range,
     check_rate,
     current_rate,
     next_rate,
     rate_state,
-    scaled,
+    scaling,
 )
 from funcnn.optim.per_array import flushed
 from funcnn.optim.schedules import Schedule
@@ -77,7 +78,7 @@ def sgd(
         new_state = next_rate(learning_rate, opt_state)
         grads = add_params(grads, weight_decay, params)
         if not momentum:
-            return scaled(-rate, grads), new_state
+            return tree.map(scaling(-rate), grads), new_state
         if dampening and opt_state["step"] > 0:
             grads = tree.map(lambda g: (1 - dampening) * g, grads)
         numbers = as_arrays(momentum, -rate)
@@ -90,4 +91,9 @@ def sgd(
         new_state["momentum"] = flushed(tree.map(itemgetter(1), results), int(new_state["step"]))
         return tree.map(itemgetter(0), results), new_state
 
-    return Optimizer(init, update, "sgd", fresh=True)
+    def step(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
+        scaled = scaling(-current_rate(opt_state))
+        grads = add_params(grads, weight_decay, params)
+        return tree.map(lambda p, g: add_in_place(p, scaled(g)), params, grads), next_rate(learning_rate, opt_state)
+
+    return Optimizer(init, update, "sgd", fresh=True, step=None if momentum else step)
