@@ -107,6 +107,18 @@ def positive(typingctx, x):  # type: ignore[no-untyped-def]
     return x(x), codegen
 
 
+@intrinsic
+def above(typingctx, x, y, then, otherwise):  # type: ignore[no-untyped-def]
+    """Return ``then`` where x is above y, and ``otherwise`` elsewhere. NaN is above all numbers, nothing above NaN."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, y, then, otherwise = args
+        is_above = builder.and_(builder.fcmp_unordered(">", x, y), builder.fcmp_ordered("ord", y, y))
+        return builder.select(is_above, then, otherwise)
+
+    return x(x, y, then, otherwise), codegen
+
+
 @helper
 def load(a, i):  # type: ignore[no-untyped-def]
     """Return the vector that starts at entry i of a contiguous array, counted as if it were flat."""

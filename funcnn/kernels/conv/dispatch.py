@@ -136,6 +136,15 @@ def _enough_tiles(p: Problem, covered: float, enough: int) -> bool:
     return tiles * 16 <= covered * math.prod(p.g.out) and tiles * p.n >= enough
 
 
+def many_tiny_images(p: Problem) -> bool:
+    """So few outputs that the compiled im2col copies no windows, leaves out the many taps that read padding, ...
+
+    ... and multiplies as many rows at once as there are images.
+    """
+    tiny = math.prod(p.g.out) <= 16 and p.g.dilation[-1] == 1 and p.n >= 32
+    return tiny and p.in_channels >= 8 and p.out_channels >= 8
+
+
 def few_channels(p: Problem) -> bool:
     """So few channels that the im2col matrix, or for dx the result of the product, has too few columns for a fast one.
 
@@ -171,6 +180,7 @@ COMPILED_RULES: tuple[tuple[str, Callable[[Problem], bool]], ...] = (
     ("toeplitz", tiny_images),
     ("depthwise", no_sum_over_channels),
     ("im2col", in_groups),
+    ("im2col", many_tiny_images),
     ("winograd", many_tiles_compiled),
     ("row_blocks", few_channels),
     ("im2col", always),
