@@ -79,6 +79,8 @@ _WINOGRAD_WEIGHTS = 1 << 17  # in_channels * out_channels: from here on, "winogr
 _TOEPLITZ_ENTRIES = 1 << 14  # entries of the matrix: up to here one product costs less than copying windows
 _TOEPLITZ_IMAGES = 64  # images of a batch: up to here, more of them allow a larger matrix, which is built once a batch
 
+_TINY_OUTPUTS, _TINY_IMAGES, _TINY_WEIGHTS = 16, 32, 1 << 14  # at most, at least, at most (in_channels * out_channels)
+
 
 def tiny_images(p: Problem) -> bool:
     """The Toeplitz matrix is small; or it is larger, but the batch is large enough and few enough entries are 0.
@@ -137,12 +139,12 @@ def _enough_tiles(p: Problem, covered: float, enough: int) -> bool:
 
 
 def many_tiny_images(p: Problem) -> bool:
-    """So few outputs that the compiled im2col copies no windows, leaves out the many taps that read padding, ...
+    """So few outputs that many taps read padding: compiled, im2col leaves these out, and copies no windows.
 
-    ... and multiplies as many rows at once as there are images.
+    Its products have a row for each image. With many channels, Winograd's fewer products save more.
     """
-    tiny = math.prod(p.g.out) <= 16 and p.g.dilation[-1] == 1 and p.n >= 32
-    return tiny and p.in_channels >= 8 and p.out_channels >= 8
+    tiny = math.prod(p.g.out) <= _TINY_OUTPUTS and p.n >= _TINY_IMAGES
+    return tiny and p.in_channels * p.out_channels <= _TINY_WEIGHTS and min(p.in_channels, p.out_channels) >= 8
 
 
 def few_channels(p: Problem) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from funcnn.kernels.compiled.conv import direct, winograd
+from funcnn.kernels.compiled.conv import direct, direct_adjoints, winograd
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
@@ -23,9 +23,9 @@ def adjoints_of_blocks(
     x: Array, w: Array, dy: Array, argmax: Array, g: Geometry, input_gradient: bool
 ) -> tuple[Array, Array | None]:
     """See `funcnn.kernels.conv.conv_pool.adjoints_of_blocks`."""
-    if not direct.computes(g, x, w, dy):
+    if not direct_adjoints.computes_adjoints(g, x, w, dy):
         return NotImplemented
-    return direct.adjoints(x, w if input_gradient else None, dy, argmax, g)
+    return direct_adjoints.adjoints(x, w if input_gradient else None, dy, argmax, g)
 
 
 def adjoints_of_tiles(

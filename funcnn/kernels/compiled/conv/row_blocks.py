@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from funcnn.kernels.compiled.conv import direct, im2col
+from funcnn.kernels.compiled.conv import direct, direct_adjoints, im2col
 from funcnn.kernels.compiled.routines import same_floats
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
@@ -15,7 +15,11 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
 
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
-    return direct.adjoints(x, None, dy, None, g)[0] if direct.computes(g, x, dy) else NotImplemented
+    return (
+        direct_adjoints.adjoints(x, None, dy, None, g)[0]
+        if direct_adjoints.computes_adjoints(g, x, dy)
+        else NotImplemented
+    )
 
 
 def adjoint_x_of_blocks(dys: Array, weights: Array, g: Geometry, blocks: Geometry) -> Array:
