@@ -41,7 +41,7 @@ CHOICES = ("auto", "numpy", "compiled")
 # Entries of a kernel's first array from which on "auto" takes compiled kernels, loading them if need be; and from which
 # on they gain. The second holds only once a run of training is prepared: loading them in the middle of a step would
 # leave it to chance which kernels another thread takes for its smaller arrays.
-LOAD_SIZE, MIN_SIZE = 1 << 16, 1 << 13
+LOAD_SIZE, MIN_SIZE = 1 << 16, 1 << 12
 # The work of a run of training, in multiply-adds, from which on it loads the twins, which takes about a second, or
 # compiles them, which takes some 30. On two cores, NumPy's kernels do 0.7e11 to 1.7e11 a second, and the twins save a
 # fifth to a half of the time. To measure it again, compare jobs of scripts/bench, ``--framework funcnn`` with

@@ -158,27 +158,27 @@ def positive(typingctx, x):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def maximum(typingctx, x, y):  # type: ignore[no-untyped-def]
-    """Return y where it is greater than x or NaN, and x elsewhere, and where x is NaN."""
+def above(typingctx, x, y, then, otherwise):  # type: ignore[no-untyped-def]
+    """Return ``then`` where x is above y, and ``otherwise`` elsewhere. NaN is above all numbers, nothing above NaN."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.select(_is_larger(builder, *args), args[1], args[0])
+        x, y, then, otherwise = args
+        is_above = builder.and_(builder.fcmp_unordered(">", x, y), builder.fcmp_ordered("ord", y, y))
+        return builder.select(is_above, then, otherwise)
 
-    return x(x, y), codegen
+    return then(x, y, then, otherwise), codegen
 
 
-@intrinsic
-def argmax(typingctx, x, y, i, j):  # type: ignore[no-untyped-def]
+@inlined
+def maximum(x, y):  # type: ignore[no-untyped-def]
+    """Return y where it is `above` x, and x elsewhere."""
+    return above(y, x, y, x)
+
+
+@inlined
+def argmax(x, y, i, j):  # type: ignore[no-untyped-def]
     """Return j where `maximum` takes y, and i elsewhere."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.select(_is_larger(builder, *args[:2]), args[3], args[2])
-
-    return i(x, y, i, i), codegen
-
-
-def _is_larger(builder: Any, x: Any, y: Any) -> Any:
-    return builder.and_(builder.fcmp_ordered("ord", x, x), builder.fcmp_unordered(">", y, x))
+    return above(y, x, j, i)
 
 
 @intrinsic

@@ -55,6 +55,14 @@ def correlate_max(
     """Return y = b + maxima (N, out // 2..., O) and, with ``return_argmax``, their positions 0 to 3 in the windows."""
     if method == "winograd":
         return winograd.correlate_max(x, w, g, return_argmax, b)
+    return maxima_of_blocks(x, w, g, return_argmax, b)
+
+
+@compilable
+def maxima_of_blocks(
+    x: Array, w: Array, g: Geometry, return_argmax: bool, b: Array | None = None
+) -> tuple[Array, Array | None]:
+    """Return the same as `correlate_max`, for "row_blocks"."""
     blocks, within_block = _geometries(g, *w.shape[-2:])
     weights = toeplitz.matrix(w, within_block, even_first=True).reshape(*blocks.window, w.shape[-2], -1)
     outputs = im2col.correlate(x, weights, blocks, 1)
@@ -82,6 +90,14 @@ def adjoints(
     """
     if method == "winograd":
         return adjoints_of_tiles(x, w, dy, argmax, g, input_gradient, preference)
+    return adjoints_of_blocks(x, w, dy, argmax, g, input_gradient)
+
+
+@compilable
+def adjoints_of_blocks(
+    x: Array, w: Array, dy: Array, argmax: Array, g: Geometry, input_gradient: bool
+) -> tuple[Array, Array | None]:
+    """Return the same as `adjoints`, for "row_blocks"."""
     in_channels, out_channels = w.shape[-2:]
     blocks, within_block = _geometries(g, in_channels, out_channels)
     dy, argmax = (_split_into_blocks(a, blocks, within_block) for a in (dy, argmax))

@@ -79,6 +79,8 @@ _WINOGRAD_WEIGHTS = 1 << 17  # in_channels * out_channels: from here on, "winogr
 _TOEPLITZ_ENTRIES = 1 << 14  # entries of the matrix: up to here one product costs less than copying windows
 _TOEPLITZ_IMAGES = 64  # images of a batch: up to here, more of them allow a larger matrix, which is built once a batch
 
+_TINY_OUTPUTS, _TINY_IMAGES, _TINY_WEIGHTS = 16, 32, 1 << 14  # at most, at least, at most (in_channels * out_channels)
+
 
 def tiny_images(p: Problem) -> bool:
     """The Toeplitz matrix is small; or it is larger, but the batch is large enough and few enough entries are 0.
@@ -136,6 +138,15 @@ def _enough_tiles(p: Problem, covered: float, enough: int) -> bool:
     return tiles * 16 <= covered * math.prod(p.g.out) and tiles * p.n >= enough
 
 
+def many_tiny_images(p: Problem) -> bool:
+    """So few outputs that many taps read padding: compiled, im2col leaves these out, and copies no windows.
+
+    Its products have a row for each image. With many channels, Winograd's fewer products save more.
+    """
+    tiny = math.prod(p.g.out) <= _TINY_OUTPUTS and p.n >= _TINY_IMAGES
+    return tiny and p.in_channels * p.out_channels <= _TINY_WEIGHTS and min(p.in_channels, p.out_channels) >= 8
+
+
 def few_channels(p: Problem) -> bool:
     """So few channels that the im2col matrix, or for dx the result of the product, has too few columns for a fast one.
 
@@ -171,6 +182,7 @@ COMPILED_RULES: tuple[tuple[str, Callable[[Problem], bool]], ...] = (
     ("toeplitz", tiny_images),
     ("depthwise", no_sum_over_channels),
     ("im2col", in_groups),
+    ("im2col", many_tiny_images),
     ("winograd", many_tiles_compiled),
     ("row_blocks", few_channels),
     ("im2col", always),

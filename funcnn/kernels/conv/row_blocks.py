@@ -29,6 +29,7 @@ COPY = 33  # multiply-adds that take as long as copying one number
 _ROW = 500  # multiply-adds: the fixed cost of adding one row of positions to dx
 
 
+@compilable
 def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
     in_channels, out_channels = w.shape[-2:]
@@ -39,6 +40,7 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
     return add_bias(_join_blocks(y, g, out_channels), b, relu)
 
 
+@compilable
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
     in_channels, out_channels = x.shape[-1], dy.shape[-1]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from arrays import normal
 
-from funcnn.kernels.conv import block_maxima, depthwise, im2col, row_blocks
+from funcnn.kernels.conv import block_maxima, conv_pool, depthwise, im2col, row_blocks
 from funcnn.kernels.conv.dispatch import correlate_adjoint_x
 from funcnn.kernels.geometry import geometry
 from funcnn.kernels.selection import use_kernels
@@ -120,3 +120,56 @@ def test_infinity_and_nan_reach_the_outputs_that_read_them():
             y = method.correlate(x, w, g, groups, None, True)
         assert np.isnan(y[0, 1:4, 4:7]).all() and np.isnan(y).sum() == 9 * 16
         assert np.isposinf(y[0, 1:4, 19:22]).all() and np.isinf(y).sum() == 9 * 16
+
+
+DIRECT = [  # images, size, input channels, output channels, kernel, padding
+    (3, (9, 7), 3, 5, 3, 1),
+    (2, (12, 10), 6, 16, 5, 0),
+    (1, (5, 26), 1, 6, (2, 5), ((0, 1), (3, 0))),
+    (2, (6, 7), 8, 20, (4, 3), 2),
+    (2, (2, 3), 1, 1, 1, 0),
+    (1, (8, 9), 2, 33, 3, "same"),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", DIRECT, ids=str)
+def test_few_channels_without_blocks(case, dtype):
+    n, size, in_channels, out_channels, kernel, padding = case
+    g = geometry("conv", size, kernel, padding=padding)
+    x, w, b = (
+        normal(*shape).astype(dtype)
+        for shape in ((n, *size, in_channels), (*g.window, in_channels, out_channels), (out_channels,))
+    )
+    kernels_agree(row_blocks.correlate, x[::-1], w, g, 1, b, True)
+    kernels_agree(row_blocks.correlate, x, w, g, 1)
+    dy = normal(n, *g.out, out_channels).astype(dtype)
+    kernels_agree(row_blocks.correlate_adjoint_w, x, dy, g, 1)
+    if min(g.out) > 1:
+        kernels_agree(lambda *args: conv_pool.maxima_of_blocks(*args)[0], x, w, g, False, b)
+        with use_kernels("numpy"):
+            maxima, argmax = conv_pool.maxima_of_blocks(x, w, g, True)
+        for i in range(2):
+            kernels_agree(lambda *args, i=i: conv_pool.adjoints_of_blocks(*args)[i], x, w, maxima, argmax, g, True)
+
+
+def test_the_first_of_equal_maxima_and_of_nan():
+    """A vector of channels belongs to one output, so that a NaN reaches no other window."""
+    x = np.array([[1, 1, 2, np.nan], [1, 1, np.nan, 2]])[None, :, :, None]
+    with use_kernels("compiled"):
+        maxima, argmax = conv_pool.maxima_of_blocks(x, np.ones((1, 1, 1, 8)), geometry("conv", (2, 4), 1), True)
+    np.testing.assert_array_equal(argmax[0, 0], [[0] * 8, [1] * 8])
+    np.testing.assert_array_equal(maxima[0, 0], [[1] * 8, [np.nan] * 8])
+
+
+@pytest.mark.parametrize(
+    "case",  # size, input channels, output channels, kernel, stride, padding
+    [((4, 4), 3, 5, 3, 1, 1), ((5, 6), 2, 3, 3, 2, 1), ((3, 2, 4), 2, 3, 2, 2, 1), ((7,), 1, 2, 5, 1, 1)],
+    ids=str,
+)
+def test_many_tiny_images(case):
+    size, in_channels, out_channels, kernel, stride, padding = case
+    g = geometry("conv", size, kernel, stride=stride, padding=padding)
+    x, w, b = normal(70, *size, in_channels), normal(*g.window, in_channels, out_channels), normal(out_channels)
+    kernels_agree(im2col.correlate, x, w, g, 1, b, True)
+    kernels_agree(im2col.correlate_adjoint_w, x, normal(70, *g.out, out_channels), g, 1)

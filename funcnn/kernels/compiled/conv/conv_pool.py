@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from funcnn.kernels.compiled.conv import winograd
+from funcnn.kernels.compiled.conv import direct, direct_adjoints, winograd
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
+
+
+def maxima_of_blocks(
+    x: Array, w: Array, g: Geometry, return_argmax: bool, b: Array | None = None
+) -> tuple[Array, Array | None]:
+    """See `funcnn.kernels.conv.conv_pool.maxima_of_blocks`."""
+    if not direct.computes(g, x, w, b) or min(g.out) < 2:
+        return NotImplemented
+    y, argmax = direct.correlate_max(x, w, g, b)
+    return y, argmax if return_argmax else None
+
+
+def adjoints_of_blocks(
+    x: Array, w: Array, dy: Array, argmax: Array, g: Geometry, input_gradient: bool
+) -> tuple[Array, Array | None]:
+    """See `funcnn.kernels.conv.conv_pool.adjoints_of_blocks`."""
+    if not direct_adjoints.computes_adjoints(g, x, w, dy):
+        return NotImplemented
+    return direct_adjoints.adjoints(x, w if input_gradient else None, dy, argmax, g)
 
 
 def adjoints_of_tiles(

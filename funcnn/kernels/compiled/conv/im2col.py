@@ -11,6 +11,7 @@ import numpy as np
 
 from funcnn.blas import one_thread
 from funcnn.kernels.compiled.blas import GEMM, gemm
+from funcnn.kernels.compiled.conv import positions
 from funcnn.kernels.compiled.conv.volumes import as_volume, bias_or_zeros, tap_ranges, volume_geometry, writable
 from funcnn.kernels.compiled.routines import helper, routine, same_floats
 from funcnn.kernels.compiled.vectors import LANES, add, load, splat, store
@@ -33,6 +34,9 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
     if groups > 1 or g.dilation[-1] > 1 or not same_floats(x, w, b):
         return NotImplemented
     y = np.empty((len(x), *g.out, w.shape[-1]), x.dtype)
+    if positions.gains(g, len(x)) and x.size and w.size:
+        positions.correlate(x, writable(w), g, b, relu, y)
+        return y
     if w.size >= _LARGE_WEIGHTS and y.size < _FEW_OUTPUTS * w.shape[-1]:
         return NotImplemented
     _call(x, writable(w), y, g, bias_or_zeros(b, w.shape[-1], x.dtype), b is not None, relu, adjoint=False)
@@ -44,6 +48,9 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     if groups > 1 or g.dilation[-1] > 1 or not same_floats(x, dy):
         return NotImplemented
     dw = np.zeros((*g.window, x.shape[-1], dy.shape[-1]), x.dtype)
+    if positions.gains(g, len(x)) and x.size and dw.size:
+        positions.correlate_adjoint_w(x, dw, g, writable(dy))
+        return dw
     _call(x, dw, writable(dy), g, bias_or_zeros(None, 0, x.dtype), False, False, adjoint=True)
     return dw
 

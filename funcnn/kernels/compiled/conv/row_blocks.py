@@ -1,11 +1,25 @@
-"""Twin of `funcnn.kernels.conv.row_blocks`: what is left to compute beside im2col's twins."""
+"""Twins of `funcnn.kernels.conv.row_blocks`: no blocks, but each output by itself, where there are two dimensions."""
 
 from __future__ import annotations
 
-from funcnn.kernels.compiled.conv import im2col
+from funcnn.kernels.compiled.conv import direct, direct_adjoints, im2col
 from funcnn.kernels.compiled.routines import same_floats
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
+
+
+def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
+    """See `funcnn.kernels.conv.dispatch.correlate`."""
+    return direct.correlate(x, w, g, b, relu) if direct.computes(g, x, w, b) else NotImplemented
+
+
+def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
+    """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
+    return (
+        direct_adjoints.adjoints(x, None, dy, None, g)[0]
+        if direct_adjoints.computes_adjoints(g, x, dy)
+        else NotImplemented
+    )
 
 
 def adjoint_x_of_blocks(dys: Array, weights: Array, g: Geometry, blocks: Geometry) -> Array:
