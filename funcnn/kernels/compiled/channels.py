@@ -79,7 +79,7 @@ def _rows(x: Array) -> Array:
     return long_rows(np.ascontiguousarray(x), _ROW)
 
 
-def _contiguous(*per_channel: Array) -> list[Array]:
+def _contiguous(*per_channel: Array) -> Any:
     return [np.ascontiguousarray(v) for v in per_channel]
 
 
