@@ -40,7 +40,8 @@ def affine(x: Array, mean: Array, factor: Array, shift: Array, relu: bool = Fals
     y = np.empty(x.shape, x.dtype)
     if x.size:
         rows = _rows(x)
-        _affine(rows, *_contiguous(mean, factor, shift), relu, y.reshape(rows.shape))
+        mean, factor, shift = _contiguous(mean, factor, shift)
+        _affine(rows, mean, factor, shift, relu, y.reshape(rows.shape))
     return y
 
 
@@ -52,23 +53,26 @@ def affine_adjoint(
     if not same_floats(x, mean, factor, shift, dy) or (pooled is not None and argmax is None):
         return NotImplemented
     relu, rows = y is not None, _rows(x)
-    vectors, dy_rows = _contiguous(mean, factor, shift), np.ascontiguousarray(dy).reshape(rows.shape)
+    dy_rows = np.ascontiguousarray(dy).reshape(rows.shape)
+    mean, factor, shift = _contiguous(mean, factor, shift)
     sums = np.zeros((2, x.shape[-1]))
     if x.size:
-        _adjoint_sums(rows, *vectors, relu, dy_rows, sums)
+        _adjoint_sums(rows, mean, factor, shift, relu, dy_rows, sums)
 
     def combine(slope: Array, offset: Array) -> Array:
         whole = x if pooled is None else pooled.x
         dx = np.empty(whole.shape, x.dtype)
-        of_sums = _contiguous(slope, offset)
+        slope, offset = _contiguous(slope, offset)
         if not whole.size:
             return dx
         if pooled is None or argmax is None:
-            _combine(rows, *vectors, relu, dy_rows, *of_sums, dx.reshape(rows.shape))
+            _combine(rows, mean, factor, shift, relu, dy_rows, slope, offset, dx.reshape(rows.shape))
         else:
             images = np.ascontiguousarray(whole).reshape(len(x), *long_rows(whole[0], _ROW).shape)
             maxima, dys, at = as_matrices(x), as_matrices(dy), window_rows(pooled.geometry)
-            _combine_pooled(images, *vectors, relu, maxima, dys, argmax, at, *of_sums, dx.reshape(images.shape))
+            _combine_pooled(
+                images, mean, factor, shift, relu, maxima, dys, argmax, at, slope, offset, dx.reshape(images.shape)
+            )
         return dx
 
     centred, total = sums.astype(x.dtype)

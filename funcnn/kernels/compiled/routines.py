@@ -70,8 +70,10 @@ def same_floats(*arrays: Array | None) -> bool:
     """Return whether all arrays, those that are None aside, are of one dtype that routines are compiled for."""
     dtype = None
     for a in arrays:  # a loop: a generator takes twice as long
-        if a is not None and a.dtype != dtype:
-            if dtype is not None or a.dtype not in _FLOATS:
-                return False
+        if a is None:
+            continue
+        if dtype is None:  # NumPy takes None for float64 where it compares dtypes
             dtype = a.dtype
-    return True
+        if a.dtype != dtype:
+            return False
+    return dtype in _FLOATS

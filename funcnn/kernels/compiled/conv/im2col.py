@@ -73,7 +73,7 @@ def adjoint_x(dy: Array, w: Array, g: Geometry) -> Array:
     """Return dx: the products of dy (N, out..., O) and w (window * I, O)^T, added to what the windows read."""
     depth, out_channels = w.shape
     rows, in_channels = math.prod(dy.shape[:-1]), depth // math.prod(g.window)
-    dx = np.zeros((len(dy), *g.size, in_channels), dy.dtype)
+    dx = np.empty((len(dy), *g.size, in_channels), dy.dtype)
     block = _rows_of_block(rows, depth, out_channels, dy.itemsize)
     with one_thread:
         _adjoint_x(
@@ -203,15 +203,19 @@ def _correlate(
 def _adjoint_x(
     address: int, dy: Array, w: Array, g: Array, ranges: Array, out: Array, lanes: int, windows: Array, x: Array
 ) -> None:
-    """Add the products of dy and w^T, the rows of windows, to x where `_gather` reads them."""
+    """Write to x the sum of the products of dy and w^T, the rows of windows, where `_gather` reads them."""
     (depth, height, width), channels, columns = x.shape[1:4], x.shape[4], windows.shape[1]
     length = g[2, 1] * channels  # of a run
+    begun = 0  # images: each is set to 0 just before the first sum, which finds it in the cache
     for first in range(0, len(dy), len(windows)):
         outputs = dy[first : first + len(windows)]
         gemm(address, outputs, False, w, True, 0, windows[: len(outputs)])
         r = 0
         while r < len(outputs):  # line by line
             n, od, oh, ow = _position(first + r, out)
+            if n == begun:
+                x[n] = 0
+                begun += 1
             of_line = ranges[out[0] + out[1] + ow : out[0] + out[1] + min(out[2], ow + len(outputs) - r)]
             line = ((n * depth + ranges[od, 0]) * height + ranges[out[0] + oh, 0]) * width
             for j in range(len(of_line)):
