@@ -1,8 +1,9 @@
 """Twins of `funcnn.kernels.channels`.
 
 As there, x is a matrix whose rows hold several positions, and the per-channel arguments are repeated to match, so that
-the inner loops are long and run over neighbouring numbers. Sums are taken of blocks of rows that fit in the cache, then
-over the blocks in float64, which makes float32's sums more accurate than NumPy's pairwise ones.
+the inner loops are long and run over neighbouring numbers. The routines repeat them: in Python, that would take as long
+as a small layer. Sums are taken of blocks of rows that fit in the cache, then over the blocks in float64, which makes
+float32's sums more accurate than NumPy's pairwise ones.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.kernels.channels import Pooled, long_rows, repeat_channels
+from funcnn.kernels.channels import Pooled, long_rows
 from funcnn.kernels.compiled.pooling import argmax_of_all_axes, as_matrices, window_rows
-from funcnn.kernels.compiled.routines import routine, same_floats
+from funcnn.kernels.compiled.routines import helper, routine, same_floats
 from funcnn.tree import Array
 
 _ROW = 1 << 9  # numbers of a row, at most: the repeated arguments stay in the first cache
@@ -36,8 +37,11 @@ def affine(x: Array, mean: Array, factor: Array, shift: Array, relu: bool = Fals
     """See `funcnn.kernels.channels.affine`."""
     if not same_floats(x, mean, factor, shift):
         return NotImplemented
-    y, rows = np.empty(x.shape, x.dtype), _rows(x)
-    _affine(rows, _repeated(rows, mean, factor, shift), relu, y.reshape(rows.shape))
+    y = np.empty(x.shape, x.dtype)
+    if x.size:
+        rows = _rows(x)
+        mean, factor, shift = _contiguous(mean, factor, shift)
+        _affine(rows, mean, factor, shift, relu, y.reshape(rows.shape))
     return y
 
 
@@ -49,22 +53,26 @@ def affine_adjoint(
     if not same_floats(x, mean, factor, shift, dy) or (pooled is not None and argmax is None):
         return NotImplemented
     relu, rows = y is not None, _rows(x)
-    vectors, dy_rows = _repeated(rows, mean, factor, shift), np.ascontiguousarray(dy).reshape(rows.shape)
+    dy_rows = np.ascontiguousarray(dy).reshape(rows.shape)
+    mean, factor, shift = _contiguous(mean, factor, shift)
     sums = np.zeros((2, x.shape[-1]))
     if x.size:
-        _adjoint_sums(rows, vectors, relu, dy_rows, sums)
+        _adjoint_sums(rows, mean, factor, shift, relu, dy_rows, sums)
 
     def combine(slope: Array, offset: Array) -> Array:
         whole = x if pooled is None else pooled.x
         dx = np.empty(whole.shape, x.dtype)
+        slope, offset = _contiguous(slope, offset)
+        if not whole.size:
+            return dx
         if pooled is None or argmax is None:
-            _combine(rows, vectors, relu, dy_rows, _repeated(rows, slope, offset), dx.reshape(rows.shape))
-        elif whole.size:
-            image = long_rows(whole[0], _ROW)
-            images = np.ascontiguousarray(whole).reshape(len(x), *image.shape)
-            of_image = _repeated(image, mean, factor, shift, slope, offset)
+            _combine(rows, mean, factor, shift, relu, dy_rows, slope, offset, dx.reshape(rows.shape))
+        else:
+            images = np.ascontiguousarray(whole).reshape(len(x), *long_rows(whole[0], _ROW).shape)
             maxima, dys, at = as_matrices(x), as_matrices(dy), window_rows(pooled.geometry)
-            _combine_pooled(images, of_image, relu, maxima, dys, argmax, at, dx.reshape(images.shape))
+            _combine_pooled(
+                images, mean, factor, shift, relu, maxima, dys, argmax, at, slope, offset, dx.reshape(images.shape)
+            )
         return dx
 
     centred, total = sums.astype(x.dtype)
@@ -75,8 +83,17 @@ def _rows(x: Array) -> Array:
     return long_rows(np.ascontiguousarray(x), _ROW)
 
 
-def _repeated(rows: Array, *per_channel: Array) -> Array:
-    return np.stack([repeat_channels(v, rows) for v in per_channel])
+def _contiguous(*per_channel: Array) -> Any:
+    return [np.ascontiguousarray(v) for v in per_channel]
+
+
+@helper
+def _repeated(v, row):  # type: ignore[no-untyped-def]
+    """Return v (C,) once for each position of a row of so many numbers."""
+    repeated = np.empty(row, v.dtype)
+    for j in range(row):
+        repeated[j] = v[j % len(v)]
+    return repeated
 
 
 @routine("void(R[:,::1], intp, float64[:,::1])")
@@ -112,10 +129,10 @@ def _moments(x: Array, channels: int, moments: Array) -> None:
         moments[1, c] /= rows * (row // channels)
 
 
-@routine("void(R[:,::1], R[:,::1], boolean, T[:,::1])")
-def _affine(x: Array, vectors: Array, relu: bool, y: Array) -> None:
+@routine("void(R[:,::1], R[::1], R[::1], R[::1], boolean, T[:,::1])")
+def _affine(x: Array, means: Array, factors: Array, shifts: Array, relu: bool, y: Array) -> None:
     rows, row = x.shape
-    mean, factor, shift = vectors[0], vectors[1], vectors[2]
+    mean, factor, shift = _repeated(means, row), _repeated(factors, row), _repeated(shifts, row)
     zero = x.dtype.type(0)
     for i in range(rows):
         if relu:
@@ -127,10 +144,12 @@ def _affine(x: Array, vectors: Array, relu: bool, y: Array) -> None:
                 y[i, j] = (x[i, j] - mean[j]) * factor[j] + shift[j]
 
 
-@routine("void(R[:,::1], R[:,::1], boolean, R[:,::1], float64[:,::1])")
-def _adjoint_sums(x: Array, vectors: Array, relu: bool, dy: Array, sums: Array) -> None:
-    mean, factor, shift = vectors[0], vectors[1], vectors[2]
+@routine("void(R[:,::1], R[::1], R[::1], R[::1], boolean, R[:,::1], float64[:,::1])")
+def _adjoint_sums(
+    x: Array, means: Array, factors: Array, shifts: Array, relu: bool, dy: Array, sums: Array
+) -> None:  # fmt: skip
     rows, row = x.shape
+    mean, factor, shift = _repeated(means, row), _repeated(factors, row), _repeated(shifts, row)
     channels = sums.shape[1]
     zero = x.dtype.type(0)
     step = max(8, _BLOCK // row)
@@ -154,10 +173,14 @@ def _adjoint_sums(x: Array, vectors: Array, relu: bool, dy: Array, sums: Array) 
             sums[1, j % channels] += total[j]
 
 
-@routine("void(R[:,::1], R[:,::1], boolean, R[:,::1], R[:,::1], T[:,::1])")
-def _combine(x: Array, vectors: Array, relu: bool, dy: Array, of_sums: Array, dx: Array) -> None:
-    mean, factor, shift, slope, offset = vectors[0], vectors[1], vectors[2], of_sums[0], of_sums[1]
+@routine("void(R[:,::1], R[::1], R[::1], R[::1], boolean, R[:,::1], R[::1], R[::1], T[:,::1])")
+def _combine(
+    x: Array, means: Array, factors: Array, shifts: Array, relu: bool, dy: Array, slopes: Array, offsets: Array,
+    dx: Array,
+) -> None:  # fmt: skip
     rows, row = x.shape
+    mean, factor, shift = _repeated(means, row), _repeated(factors, row), _repeated(shifts, row)
+    slope, offset = _repeated(slopes, row), _repeated(offsets, row)
     zero = x.dtype.type(0)
     for i in range(rows):
         if relu:
@@ -170,13 +193,18 @@ def _combine(x: Array, vectors: Array, relu: bool, dy: Array, of_sums: Array, dx
                 dx[i, j] = ((x[i, j] - mean[j]) * slope[j] + dy[i, j] + offset[j]) * factor[j]
 
 
-@routine("void(R[:,:,::1], R[:,::1], boolean, R[:,:,::1], R[:,:,::1], uint8[:,:,::1], int32[:,::1], T[:,:,::1])")
+@routine(
+    "void(R[:,:,::1], R[::1], R[::1], R[::1], boolean, R[:,:,::1], R[:,:,::1], uint8[:,:,::1], int32[:,::1], R[::1],"
+    "R[::1], T[:,:,::1])"
+)
 def _combine_pooled(
-    x: Array, vectors: Array, relu: bool, maxima: Array, dy: Array, argmax: Array, window_rows: Array, dx: Array
-) -> None:
+    x: Array, means: Array, factors: Array, shifts: Array, relu: bool, maxima: Array, dy: Array, argmax: Array,
+    window_rows: Array, slopes: Array, offsets: Array, dx: Array,
+) -> None:  # fmt: skip
     images, rows, row = x.shape
     windows, channels = dy.shape[1:]
-    mean, factor, shift, slope, offset = vectors[0], vectors[1], vectors[2], vectors[3], vectors[4]
+    mean, factor, shift = _repeated(means, row), _repeated(factors, row), _repeated(shifts, row)
+    slope, offset = _repeated(slopes, row), _repeated(offsets, row)
     zero = x.dtype.type(0)
     scattered = np.empty((rows, row), x.dtype)  # dy of an image, at the positions of the maxima
     masked = np.empty(channels, x.dtype)

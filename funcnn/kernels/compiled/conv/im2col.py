@@ -12,7 +12,14 @@ import numpy as np
 from funcnn.blas import one_thread
 from funcnn.kernels.compiled.blas import GEMM, gemm
 from funcnn.kernels.compiled.conv import positions
-from funcnn.kernels.compiled.conv.volumes import as_volume, bias_or_zeros, tap_ranges, volume_geometry, writable
+from funcnn.kernels.compiled.conv.volumes import (
+    as_volume,
+    bias_or_zeros,
+    tap_ranges,
+    volume_geometry,
+    volume_out,
+    writable,
+)
 from funcnn.kernels.compiled.routines import helper, routine, same_floats
 from funcnn.kernels.compiled.vectors import LANES, add, load, splat, store
 from funcnn.kernels.geometry import Geometry
@@ -62,11 +69,10 @@ def _call(x: Array, w: Array, y: Array, g: Geometry, b: Array, biased: bool, rel
         x, windows = x.reshape(1, 1, 1, rows, depth), np.empty((0, depth), x.dtype)
     else:  # a last row for a vector's numbers in excess
         windows = np.empty((block + -(-LANES[x.dtype] // max(depth, 1)), depth), x.dtype)
-    out = np.array((1,) * (3 - len(g.out)) + g.out)
     with one_thread:
         _correlate(
             GEMM[x.dtype], as_volume(x), w.reshape(depth, out_channels), b, biased, relu, adjoint, volume_geometry(g),
-            tap_ranges(g), out, LANES[x.dtype], block, windows, y.reshape(rows, out_channels),
+            tap_ranges(g), volume_out(g), LANES[x.dtype], block, windows, y.reshape(rows, out_channels),
         )  # fmt: skip
 
 
@@ -74,14 +80,13 @@ def adjoint_x(dy: Array, w: Array, g: Geometry) -> Array:
     """Return dx: the products of dy (N, out..., O) and w (window * I, O)^T, added to what the windows read."""
     depth, out_channels = w.shape
     rows, in_channels = math.prod(dy.shape[:-1]), depth // math.prod(g.window)
-    dx = np.zeros((len(dy), *g.size, in_channels), dy.dtype)
+    dx = np.empty((len(dy), *g.size, in_channels), dy.dtype)
     block = _rows_of_block(rows, depth, out_channels, dy.itemsize)
-    out = np.array((1,) * (3 - len(g.out)) + g.out)
     with one_thread:
         _adjoint_x(
             GEMM[dy.dtype], np.ascontiguousarray(dy).reshape(rows, out_channels), np.ascontiguousarray(w),
-            volume_geometry(g), tap_ranges(g), out, LANES[dy.dtype], np.empty((min(block, rows), depth), dy.dtype),
-            as_volume(dx),
+            volume_geometry(g), tap_ranges(g), volume_out(g), LANES[dy.dtype],
+            np.empty((min(block, rows), depth), dy.dtype), as_volume(dx),
         )  # fmt: skip
     return dx
 
@@ -102,16 +107,11 @@ def _rows_of_block(rows: int, depth: int, width: int, itemsize: int) -> int:
 
 
 @helper
-def _next_output(n, od, oh, ow, out):  # type: ignore[no-untyped-def]
-    """Return the image and the position on three axes of the output after the given one, in row-major order."""
-    ow += 1
-    if ow == out[2]:
-        ow, oh = 0, oh + 1
-        if oh == out[1]:
-            oh, od = 0, od + 1
-            if od == out[0]:
-                od, n = 0, n + 1
-    return n, od, oh, ow
+def _position(o, out):  # type: ignore[no-untyped-def]
+    """Return the image and the position on three axes of an output; outputs are in row-major order."""
+    ow, o = o % out[2], o // out[2]
+    oh, o = o % out[1], o // out[1]
+    return o // out[0], o % out[0], oh, ow
 
 
 @helper
@@ -122,29 +122,31 @@ def _gather(x, g, ranges, out, first, rows, runs, lanes, windows):  # type: igno
     excess are overwritten by the next run. What reads padding is 0.
     """
     zeros = splat(windows.dtype.type(0))
-    (depth, height, width), channels, columns = x.shape[1:4], x.shape[4], windows.shape[1]
+    (depth, height, width), channels = x.shape[1:4], x.shape[4]
     length = g[2, 1] * channels  # of a run
     excess = (length + lanes - 1) // lanes * lanes
     for kd in range(g[0, 1]):
         for kh in range(g[1, 1]):
             runs[kd * g[1, 1] + kh] = (kd * g[0, 4] * height + kh * g[1, 4]) * width * channels
-    ow, o = first % out[2], first // out[2]
-    oh, o = o % out[1], o // out[1]
-    od, n = o % out[0], o // out[0]
-    m = 0
-    for _ in range(rows):
+    m, o, last = 0, first, first + rows
+    while o < last:  # line by line
+        n, od, oh, ow = _position(o, out)
         d, d_first, d_end = ranges[od, 0], ranges[od, 1], ranges[od, 2]
         h, h_first, h_end = ranges[out[0] + oh, 0], ranges[out[0] + oh, 1], ranges[out[0] + oh, 2]
-        i = out[0] + out[1] + ow
-        w, w_first, w_end = ranges[i, 0], ranges[i, 1], ranges[i, 2]
-        start = (((n * depth + d) * height + h) * width + w) * channels
-        taps = (d_end - d_first) * (h_end - h_first) * (w_end - w_first)
-        if taps * channels == columns and start + runs[-1] + excess <= x.size:  # no padding
-            for t in range(len(runs)):
-                for i in range(0, length, lanes):
-                    store(windows, m + i, load(x, start + runs[t] + i))
-                m += length
-        else:
+        of_line = ranges[out[0] + out[1] + ow : out[0] + out[1] + min(out[2], ow + last - o)]
+        line = ((n * depth + d) * height + h) * width
+        whole_lines = (d_end - d_first) * (h_end - h_first) == len(runs)
+        for j in range(len(of_line)):
+            w_first, w_end = of_line[j, 1], of_line[j, 2]
+            start = (line + of_line[j, 0]) * channels
+            if whole_lines and w_end - w_first == g[2, 1] and start + runs[-1] + excess <= x.size:  # no padding
+                for t in range(len(runs)):
+                    i = 0  # a loop in steps of lanes: `range` would divide by them
+                    while i < length:
+                        store(windows, m + i, load(x, start + runs[t] + i))
+                        i += lanes
+                    m += length
+                continue
             for kd in range(g[0, 1]):
                 for kh in range(g[1, 1]):
                     for i in range(0, length, lanes):
@@ -157,7 +159,7 @@ def _gather(x, g, ranges, out, first, rows, runs, lanes, windows):  # type: igno
                         for i in range(whole, end):
                             windows.flat[m + i] = x.flat[p + i]
                     m += length
-        n, od, oh, ow = _next_output(n, od, oh, ow, out)
+        o += len(of_line)
 
 
 @helper
@@ -208,24 +210,32 @@ def _correlate(
 def _adjoint_x(
     address: int, dy: Array, w: Array, g: Array, ranges: Array, out: Array, lanes: int, windows: Array, x: Array
 ) -> None:
-    """Add the products of dy and w^T, the rows of windows, to x where `_gather` reads them."""
+    """Write to x the sum of the products of dy and w^T, the rows of windows, where `_gather` reads them."""
     (depth, height, width), channels, columns = x.shape[1:4], x.shape[4], windows.shape[1]
     length = g[2, 1] * channels  # of a run
-    ow, oh, od, n = 0, 0, 0, 0
+    begun = 0  # images: each is set to 0 just before the first sum, which finds it in the cache
     for first in range(0, len(dy), len(windows)):
         outputs = dy[first : first + len(windows)]
         gemm(address, outputs, False, w, True, 0, windows[: len(outputs)])
-        for r in range(len(outputs)):
-            i, j = out[0] + oh, out[0] + out[1] + ow
-            start = (((n * depth + ranges[od, 0]) * height + ranges[i, 0]) * width + ranges[j, 0]) * channels
-            begin, end = ranges[j, 1] * channels, ranges[j, 2] * channels
-            whole = end - (end - begin) % lanes
-            for kd in range(ranges[od, 1], ranges[od, 2]):
-                for kh in range(ranges[i, 1], ranges[i, 2]):
-                    m = r * columns + (kd * g[1, 1] + kh) * length
-                    p = start + (kd * g[0, 4] * height + kh * g[1, 4]) * width * channels
-                    for c in range(begin, whole, lanes):
-                        store(x, p + c, add(load(x, p + c), load(windows, m + c)))
-                    for c in range(whole, end):
-                        x.flat[p + c] += windows.flat[m + c]
-            n, od, oh, ow = _next_output(n, od, oh, ow, out)
+        r = 0
+        while r < len(outputs):  # line by line
+            n, od, oh, ow = _position(first + r, out)
+            if n == begun:
+                x[n] = 0
+                begun += 1
+            of_line = ranges[out[0] + out[1] + ow : out[0] + out[1] + min(out[2], ow + len(outputs) - r)]
+            line = ((n * depth + ranges[od, 0]) * height + ranges[out[0] + oh, 0]) * width
+            for j in range(len(of_line)):
+                begin, end = of_line[j, 1] * channels, of_line[j, 2] * channels
+                for kd in range(ranges[od, 1], ranges[od, 2]):
+                    for kh in range(ranges[out[0] + oh, 1], ranges[out[0] + oh, 2]):
+                        m = (r + j) * columns + (kd * g[1, 1] + kh) * length
+                        p = (line + of_line[j, 0] + (kd * g[0, 4] * height + kh * g[1, 4]) * width) * channels
+                        c = begin
+                        while c + lanes <= end:
+                            store(x, p + c, add(load(x, p + c), load(windows, m + c)))
+                            c += lanes
+                        while c < end:
+                            x.flat[p + c] += windows.flat[m + c]
+                            c += 1
+            r += len(of_line)

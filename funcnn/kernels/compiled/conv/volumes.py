@@ -17,11 +17,18 @@ def as_volume(x: Array) -> Array:
     return np.ascontiguousarray(x).reshape(n, *(1,) * (3 - len(size)), *size, channels)
 
 
+@lru_cache(maxsize=256)
 def volume_geometry(g: Geometry) -> Array:
     """Return size, window, stride, padding in front, and dilation of each of three axes: (3, 5)."""
     axes = zip(g.size, g.window, g.stride, g.padding, g.dilation, strict=True)
     spatial = [(size, window, stride, lo, dilation) for size, window, stride, (lo, _), dilation in axes]
     return np.array([(1, 1, 1, 0, 1)] * (3 - len(spatial)) + spatial)
+
+
+@lru_cache(maxsize=256)
+def volume_out(g: Geometry) -> Array:
+    """Return how many outputs there are on each of three axes."""
+    return np.array((1,) * (3 - len(g.out)) + g.out)
 
 
 def bias_or_zeros(b: Array | None, channels: int, dtype: np.dtype[Any]) -> Array:
