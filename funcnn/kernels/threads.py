@@ -22,12 +22,12 @@ def allowed() -> int:
     return _ALLOWED.get()
 
 
-class allow:
+class Limit:
     """A ``with`` block in which the kernels that this thread calls may use up to ``n`` threads.
 
     Examples
     --------
-    >>> with allow(2):
+    >>> with Limit(2):
     ...     allowed()
     2
     """

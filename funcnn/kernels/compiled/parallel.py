@@ -1,13 +1,13 @@
 """Blocks of one routine on several threads, without the interpreter's lock.
 
-A routine divides its work into blocks and calls `parallel_for`, which gives each block to whichever thread is free: the
-caller, or one of the team's workers. Between Python threads a hand-off of the interpreter's lock takes some 70 us,
-longer than most routines; a worker that waits in compiled code takes a block within a microsecond. What a block computes
-does not depend on the thread that computes it, so the results are the same bit for bit for any number of threads.
+A routine divides its work into blocks, which `in_parallel` gives to whichever thread is free: the caller, or one of the
+team's workers. Between Python threads a hand-off of the interpreter's lock takes some 70 us, longer than many routines;
+a worker that waits in compiled code takes a block within a microsecond. What a block computes does not depend on the
+thread that computes it, so the results are the same in every run.
 
 A team is an array of counters. The caller writes what to compute, then how many blocks there are. A thread that takes
-the counter of blocks down by one, to b > 0, computes block b - 1. The caller returns when all blocks are counted as
-done. A worker that never comes, because its core is busy, costs nothing: then the caller computes all blocks.
+the counter of blocks down by one, to b >= 0, computes block b. The caller returns when all blocks are counted as done.
+A worker that never comes, because its core is busy, costs nothing: then the caller computes all blocks.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _pointer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 _yield = types.ExternalFunction("sched_yield", types.int32())
 
 
-_BLOCK = ir.FunctionType(ir.IntType(64), [cgutils.intp_t, cgutils.intp_t])
+_BLOCK = ir.FunctionType(ir.IntType(64), [cgutils.intp_t] * 3)
 
 
 @intrinsic
@@ -91,13 +91,13 @@ def _address(typingctx, arguments):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _call(typingctx, function, arguments, block):  # type: ignore[no-untyped-def]
+def _call(typingctx, function, arguments, thread, block):  # type: ignore[no-untyped-def]
     """Call C code from `_compiled`; return 1 if it fails, otherwise 0."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.call(builder.inttoptr(args[0], _BLOCK.as_pointer()), args[1:])
 
-    return types.int64(types.intp, types.intp, types.intp), codegen
+    return types.int64(types.intp, types.intp, types.intp, types.intp), codegen
 
 
 @routine("int64(int64[::1], intp, intp, int64)")
@@ -111,7 +111,7 @@ def _share(team, code, address, blocks):  # type: ignore[no-untyped-def]
         block = _add(team, _LEFT, -1) - 1
         if block < 0:
             break
-        _add(team, _FAILED, _call(code, address, block))
+        _add(team, _FAILED, _call(code, address, 0, block))
         own += 1
     while _load(team, _DONE) + own < blocks:
         _yield()
@@ -122,25 +122,26 @@ def _share(team, code, address, blocks):  # type: ignore[no-untyped-def]
 
 
 def in_parallel(function: F) -> Callable[..., None]:
-    """Make of ``function(arguments, block)`` one that computes many blocks: ``f(team, arguments, blocks)``.
+    """Make of ``function(arguments, thread, block)`` one that computes all blocks: ``f(team, arguments, blocks)``.
 
     Parameters
     ----------
     function : callable
-        It computes one block, and writes to nothing that another block reads or writes. It is compiled.
+        It computes one block, and writes to nothing that another block reads or writes. ``thread`` is the number of the
+        thread that computes it, from 0 to `threads.allowed` - 1, by which threads have memory of their own.
 
     Returns
     -------
     callable
-        For `routine`s and `helper`s. ``team`` is `team()`, ``arguments`` a tuple. Blocks are computed in any order, some
+        For a `routine`. ``team`` is what `team` returns, ``arguments`` a tuple. Blocks are computed in any order, some
         at the same time.
     """
     compiled = helper(function)
 
     @intrinsic
     def code_of_block(typingctx, arguments):  # type: ignore[no-untyped-def]
-        """Return the address of C code that calls ``function(arguments, block)``, given the arguments' address."""
-        kinds = (arguments, types.intp)
+        """Return the address of C code that calls the function, given the arguments' address."""
+        kinds = (arguments, types.intp, types.intp)
         call = types.Dispatcher(compiled).get_call_type(typingctx, kinds, {})
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -150,7 +151,7 @@ def in_parallel(function: F) -> Callable[..., None]:
             code.linkage = "internal"
             body = ir.IRBuilder(code.append_basic_block())
             values = body.load(body.inttoptr(code.args[0], context.get_value_type(arguments).as_pointer()))
-            status, _ = context.call_internal_no_propagate(body, overload.fndesc, call, [values, code.args[1]])
+            status, _ = context.call_internal_no_propagate(body, overload.fndesc, call, [values, *code.args[1:]])
             body.ret(body.zext(status.is_error, ir.IntType(64)))
             return builder.ptrtoint(code, cgutils.intp_t)
 
@@ -167,7 +168,7 @@ def in_parallel(function: F) -> Callable[..., None]:
             if not alone:
                 _add(team, _BUSY, -1)
             for block in range(blocks):
-                failed += _call(code, address, block)
+                failed += _call(code, address, 0, block)
         else:
             failed = _share(team, code, address, blocks)
             _add(team, _BUSY, -1)
@@ -177,8 +178,8 @@ def in_parallel(function: F) -> Callable[..., None]:
     return all_blocks  # type: ignore[no-any-return]
 
 
-@routine("void(int64[::1])")
-def _work(team):  # type: ignore[no-untyped-def]
+@routine("void(int64[::1], intp)")
+def _work(team, thread):  # type: ignore[no-untyped-def]
     """Compute blocks until there has been none for a while."""
     turns = 0
     while turns < _IDLE_TURNS:
@@ -186,7 +187,7 @@ def _work(team):  # type: ignore[no-untyped-def]
         if _load(team, _LEFT) > 0:
             block = _add(team, _LEFT, -1) - 1
             if block >= 0:
-                _add(team, _FAILED, _call(team[_FUNCTION], team[_ARGUMENTS], block))
+                _add(team, _FAILED, _call(team[_FUNCTION], team[_ARGUMENTS], thread, block))
                 _add(team, _DONE, 1)
                 turns = 0
         _yield()
@@ -210,14 +211,14 @@ class _Team:
         self.workers = workers
         self.array = np.zeros(_SIZE, np.int64)
         self.calls: queue.SimpleQueue[None] = queue.SimpleQueue()
-        for _ in range(workers):
-            threading.Thread(target=_wait_and_work, args=(self.array, self.calls), daemon=True).start()
+        for thread in range(1, workers + 1):
+            threading.Thread(target=_wait_and_work, args=(self.array, self.calls, thread), daemon=True).start()
 
 
-def _wait_and_work(array: Array, calls: queue.SimpleQueue[None]) -> None:
+def _wait_and_work(array: Array, calls: queue.SimpleQueue[None], thread: int) -> None:
     while True:
         calls.get()
-        _work(array)
+        _work(array, thread)
 
 
 _TEAMS: dict[int, _Team] = {}  # by the number of workers

@@ -52,7 +52,7 @@ def _multiply(a: Array, transpose_a: bool, b: Array, transpose_b: bool) -> Array
 
 
 @in_parallel
-def _block_of_product(arguments, index):  # type: ignore[no-untyped-def]
+def _block_of_product(arguments, thread, index):  # type: ignore[no-untyped-def]
     address, a, transpose_a, b, transpose_b, by_rows, block, c = arguments
     first = index * block
     if by_rows:
