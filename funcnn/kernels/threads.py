@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
+# Work that takes one thread some 50 us. On two, less work takes as long: each first gets the other's results from the
+# other's cache.
+_MIN_WORK = 1 << 22
 _ALLOWED: ContextVar[int] = ContextVar("threads", default=1)
 
 
-def allowed() -> int:
-    """Return how many threads a kernel may use.
+def worth(work: float) -> int:
+    """Return how many threads a kernel should use for so much work, in multiply-adds of a matrix product.
 
     Examples
     --------
-    >>> allowed()
-    1
+    >>> with Limit(2):
+    ...     worth(1000), worth(10**8)
+    (1, 2)
     """
-    return _ALLOWED.get()
+    return _ALLOWED.get() if work >= _MIN_WORK else 1
 
 
 class Limit:
@@ -28,8 +32,10 @@ class Limit:
     Examples
     --------
     >>> with Limit(2):
-    ...     allowed()
+    ...     worth(10**8)
     2
+    >>> worth(10**8)
+    1
     """
 
     __slots__ = ("_n", "_token")

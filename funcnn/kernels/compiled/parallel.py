@@ -13,6 +13,7 @@ A worker that never comes, because its core is busy, costs nothing: then the cal
 from __future__ import annotations
 
 import os
+import platform
 import queue
 import threading
 from collections.abc import Callable
@@ -24,7 +25,6 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from funcnn.kernels import threads
 from funcnn.kernels.compiled.routines import helper, routine
 from funcnn.tree import Array
 
@@ -33,12 +33,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Places in a team's array, those that several threads write in lines of the cache of their own.
 _LEFT, _DONE, _BUSY, _AWAKE, _FAILED, _FUNCTION, _ARGUMENTS, _SKIP = 0, 8, 16, 24, 32, 40, 41, 42
 _SIZE = 48
-# Turns of a waiting loop, in each of which other threads may use the core. A worker that finds nothing for so long goes
-# to sleep ...
-_IDLE_TURNS = 1 << 13
+# Turns of a waiting loop, each about a microsecond. A worker that finds nothing for so long goes to sleep ...
+_IDLE_TURNS = 4000
 # ... and a caller that waits so long for a block skips the team in the next calls: another process has taken the
-# worker's core in the middle of it, which takes milliseconds.
-_LATE_TURNS = 1 << 11
+# worker's core.
+_LATE_TURNS = 4000
 _SKIPPED_CALLS = 1000
 ALONE = np.zeros(0, np.int64)  # a team without workers
 
@@ -74,7 +73,28 @@ def _pointer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.gep(context.make_array(sig.args[0])(context, builder, args[0]).data, [args[1]])
 
 
+@intrinsic
+def _pause(typingctx):  # type: ignore[no-untyped-def]
+    """Tell an x86 processor that this is a waiting loop."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if platform.machine() in ("x86_64", "AMD64"):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
 _yield = types.ExternalFunction("sched_yield", types.int32())
+
+
+@helper
+def _wait():  # type: ignore[no-untyped-def]
+    """Wait for a turn, in which other threads may use the core."""
+    for _ in range(16):
+        _pause()
+    _yield()
 
 
 _BLOCK = ir.FunctionType(ir.IntType(64), [cgutils.intp_t] * 3)
@@ -101,7 +121,7 @@ def _call(typingctx, function, arguments, thread, block):  # type: ignore[no-unt
 
 
 @routine("int64(int64[::1], intp, intp, int64)")
-def _share(team, code, address, blocks):  # type: ignore[no-untyped-def]
+def _share(team: Any, code: int, address: int, blocks: int) -> int:
     team[_FUNCTION], team[_ARGUMENTS] = code, address
     _store(team, _FAILED, 0)
     _store(team, _DONE, 0)
@@ -114,7 +134,7 @@ def _share(team, code, address, blocks):  # type: ignore[no-untyped-def]
         _add(team, _FAILED, _call(code, address, 0, block))
         own += 1
     while _load(team, _DONE) + own < blocks:
-        _yield()
+        _wait()
         turns += 1
         if turns == _LATE_TURNS:
             team[_SKIP] = _SKIPPED_CALLS
@@ -128,7 +148,7 @@ def in_parallel(function: F) -> Callable[..., None]:
     ----------
     function : callable
         It computes one block, and writes to nothing that another block reads or writes. ``thread`` is the number of the
-        thread that computes it, from 0 to `threads.allowed` - 1, by which threads have memory of their own.
+        thread that computes it, by which threads have memory of their own.
 
     Returns
     -------
@@ -175,11 +195,11 @@ def in_parallel(function: F) -> Callable[..., None]:
         if failed:
             raise ValueError("a block of a compiled kernel failed")
 
-    return all_blocks  # type: ignore[no-any-return]
+    return all_blocks
 
 
 @routine("void(int64[::1], intp)")
-def _work(team, thread):  # type: ignore[no-untyped-def]
+def _work(team: Any, thread: int) -> None:
     """Compute blocks until there has been none for a while."""
     turns = 0
     while turns < _IDLE_TURNS:
@@ -190,13 +210,13 @@ def _work(team, thread):  # type: ignore[no-untyped-def]
                 _add(team, _FAILED, _call(team[_FUNCTION], team[_ARGUMENTS], thread, block))
                 _add(team, _DONE, 1)
                 turns = 0
-        _yield()
+        _wait()
         turns += 1
     _add(team, _AWAKE, -1)
 
 
 @routine("int64(int64[::1], int64)")
-def _count_as_awake(team, workers):  # type: ignore[no-untyped-def]
+def _count_as_awake(team: Any, workers: int) -> int:
     """Count all workers as awake; return how many were not."""
     asleep = workers - _load(team, _AWAKE)
     if asleep > 0:
@@ -225,10 +245,10 @@ _TEAMS: dict[int, _Team] = {}  # by the number of workers
 _LOCK = threading.Lock()
 
 
-def team() -> Array:
-    """Return the team of as many threads as a kernel may use now, and wake its workers: an argument of routines."""
-    workers = threads.allowed() - 1
-    if workers < 1:
+def team(members: int) -> Array:
+    """Return a team of so many threads, the caller among them, and wake the others: an argument of routines."""
+    workers = members - 1
+    if workers < 1 or os.name != "posix":
         return ALONE
     found = _TEAMS.get(workers)
     if found is None:

@@ -14,7 +14,6 @@ from funcnn.kernels.compiled.parallel import in_parallel, team
 from funcnn.kernels.compiled.routines import routine, same_floats
 from funcnn.tree import Array
 
-_MIN_WORK = 1 << 21  # multiply-adds: a smaller product takes less time on one thread
 _MULTIPLE = 16  # rows or columns of the result that the products of a block leave none over
 
 
@@ -37,15 +36,15 @@ def _multiply(a: Array, transpose_a: bool, b: Array, transpose_b: bool) -> Array
     """Return the product of a and b, which are transposed first if said so."""
     rows, depth = a.shape[::-1] if transpose_a else a.shape
     columns = b.shape[0] if transpose_b else b.shape[1]
-    parts = threads.allowed()
-    if parts == 1 or rows * depth * columns < _MIN_WORK or not same_floats(a, b):
+    parts = threads.worth(rows * depth * columns)
+    if parts == 1 or not same_floats(a, b):
         return NotImplemented
     c = np.empty((rows, columns), a.dtype)
     longer = max(rows, columns)
     block = -(-longer // (parts * _MULTIPLE)) * _MULTIPLE
     with one_thread:
         _in_blocks(
-            team(), GEMM[a.dtype], np.ascontiguousarray(a), transpose_a, np.ascontiguousarray(b), transpose_b,
+            team(parts), GEMM[a.dtype], np.ascontiguousarray(a), transpose_a, np.ascontiguousarray(b), transpose_b,
             rows == longer, block, c,
         )  # fmt: skip
     return c

@@ -6,6 +6,8 @@ output has depends on its position; neighbouring outputs mostly have the same on
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from funcnn.kernels import threads
@@ -17,6 +19,7 @@ from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
 _BLOCK = 1 << 15  # entries of a block of outputs, where several threads share them
+_TAP = 6  # multiply-adds of a matrix product that take as long as a tap's
 
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
@@ -25,9 +28,10 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
         return NotImplemented
     out_channels = w.shape[-1]
     y = np.empty((len(x), *g.out, out_channels), x.dtype)
-    rows = max(1, _BLOCK // max(y.shape[-2] * out_channels, 1)) if threads.allowed() > 1 else max(1, y.size)
+    parts = threads.worth(_TAP * math.prod(w.shape[:-1]) * y.size)
+    rows = max(1, _BLOCK // max(y.shape[-2] * out_channels, 1)) if parts > 1 else max(1, y.size)
     _correlate(
-        team(), as_volume(_channel_per_output(x, out_channels)), np.ascontiguousarray(w).reshape(-1, out_channels),
+        team(parts), as_volume(_channel_per_output(x, out_channels)), np.ascontiguousarray(w).reshape(-1, out_channels),
         bias_or_zeros(b, out_channels, x.dtype), volume_geometry(g), tap_ranges(g), relu, LANES[x.dtype], rows,
         as_volume(y),
     )  # fmt: skip

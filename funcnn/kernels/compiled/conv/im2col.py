@@ -28,8 +28,6 @@ from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
 _SMALL_PRODUCT = 1_000_000  # multiply-adds: OpenBLAS has a faster routine for products up to about this size
-_LARGE_WEIGHTS = 1 << 18  # numbers: from here on, NumPy's BLAS is faster than SciPy's where there are ...
-_FEW_OUTPUTS = 512  # ... fewer outputs than these
 _FEWEST_COLUMNS = 32  # of a block, where columns are divided among threads, too
 _FEWEST_ROWS = 48  # of a small product: with fewer rows than these, it is not faster
 _MULTIPLE = 16  # rows of which the products leave none over
@@ -47,8 +45,6 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
     if positions.gains(g, len(x)) and x.size and w.size:
         positions.correlate(x, writable(w), g, b, relu, y)
         return y
-    if threads.allowed() == 1 and w.size >= _LARGE_WEIGHTS and y.size < _FEW_OUTPUTS * w.shape[-1]:
-        return NotImplemented
     _call(x, writable(w), y, g, bias_or_zeros(b, w.shape[-1], x.dtype), b is not None, relu, adjoint=False)
     return y
 
@@ -67,7 +63,8 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
 
 def _call(x: Array, w: Array, y: Array, g: Geometry, b: Array, biased: bool, relu: bool, *, adjoint: bool) -> None:
     rows, depth, out_channels = math.prod(y.shape[:-1]), math.prod(w.shape[:-1]), w.shape[-1]
-    block, parts = _rows_of_block(rows, depth, out_channels, x.itemsize), 1 if adjoint else threads.allowed()
+    block = _rows_of_block(rows, depth, out_channels, x.itemsize)
+    parts = 1 if adjoint else threads.worth(rows * depth * out_channels)
     columns = max(out_channels, 1)
     if parts > 1 and rows <= (2 * parts - 1) * block:  # too few blocks of rows
         columns = max(_FEWEST_COLUMNS, -(-out_channels // (parts * _MULTIPLE)) * _MULTIPLE)
@@ -81,7 +78,7 @@ def _call(x: Array, w: Array, y: Array, g: Geometry, b: Array, biased: bool, rel
         if adjoint:
             _correlate_adjoint_w(GEMM[x.dtype], x, w, *shape, windows, y)
         else:
-            _correlate(team(), GEMM[x.dtype], x, w, b, biased, relu, *shape, columns, windows, y)
+            _correlate(team(parts), GEMM[x.dtype], x, w, b, biased, relu, *shape, columns, windows, y)
 
 
 def adjoint_x(dy: Array, w: Array, g: Geometry) -> Array:

@@ -7,6 +7,7 @@ them and reads them.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,9 @@ def correlate_argmax(
     x, x_argmax = _at_least_a_vector(x), _at_least_a_vector(x_argmax, lanes=LANES[x.dtype])
     with one_thread:
         transform_weights(w.reshape(-1), weights.reshape(-1))
-        plan = _plan(len(x), g, x, y, threads.allowed())
-        _correlate(team(), GEMM[x.dtype], x, x_argmax, weights, b, low, *plan, threads.allowed(), y, argmax)
+        parts = threads.worth(9 / 4 * len(x) * math.prod(g.out) * w.shape[2] * w.shape[3])
+        plan = _plan(len(x), g, x, y, parts)
+        _correlate(team(parts), GEMM[x.dtype], x, x_argmax, weights, b, low, *plan, parts, y, argmax)
     return np.ascontiguousarray(y[..., :out_channels]), np.ascontiguousarray(argmax[..., :out_channels])
 
 
