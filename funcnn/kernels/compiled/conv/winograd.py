@@ -104,7 +104,8 @@ def _at_least_a_vector(a: Array, axes: int = 1, lanes: int = 0) -> Array:
     missing = [max(0, (lanes or LANES[a.dtype]) - size) for size in a.shape[-axes:]]
     if not any(missing) or a.size == 0:
         return np.ascontiguousarray(a)
-    return np.pad(a, [(0, 0)] * (a.ndim - axes) + [(0, count) for count in missing])
+    padded = np.pad(a, [(0, 0)] * (a.ndim - axes) + [(0, count) for count in missing])
+    return np.ascontiguousarray(padded)  # `pad` keeps an order of axes
 
 
 def _plan(n: int, g: Geometry, x: Array, y: Array, parts: int = 1) -> tuple[int, int, int, int, int, int, int]:
