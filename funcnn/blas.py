@@ -10,6 +10,7 @@ wait a few times in each layer instead of in each product.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -36,6 +37,11 @@ class _Library(NamedTuple):
     description: str
     get_num_threads: Callable[[], int]
     set_num_threads: Callable[[int], Any]
+    symbols: Any  # the library, by ctypes
+
+
+# What libraries may write before and after a function's name: those of NumPy's wheels write both.
+_AFFIXES = tuple(product(("", "scipy_"), ("", "64_", "_64")))
 
 
 class _OneThread:
@@ -114,6 +120,18 @@ def description() -> dict[str, Any]:
     return {"blas": f"{name} {version}"} | ({"blas_threads": 1} if _limited_by_environment() else {})
 
 
+def address(function: str) -> int | None:
+    """Return the address of a function of NumPy's own BLAS, such as "sgemm_", or None where it is not found.
+
+    Fortran passes by reference. The numbers that it reads have 64 bits, or 32: of a number of 64, the first 32.
+    """
+    for library in _libraries():
+        for before, after in _AFFIXES:
+            if "numpy" in library.filepath and hasattr(library.symbols, name := before + function + after):
+                return ctypes.cast(library.symbols[name], ctypes.c_void_p).value
+    return None
+
+
 @cache
 def _libraries() -> tuple[_Library, ...]:
     """Return the BLAS libraries that threadpoolctl finds (slow to find, fast to use), none without it."""
@@ -134,10 +152,10 @@ def _library(controller: Any) -> _Library:
     names = (controller.internal_api, controller.version, getattr(controller, "architecture", None))
     get, set_ = controller.get_num_threads, controller.set_num_threads
     if controller.internal_api == "openblas" and controller.threading_layer != "openmp":
-        for before, after in product(("", "scipy_"), ("", "64_", "_64")):
+        for before, after in _AFFIXES:
             if hasattr(controller.dynlib, f"{before}openblas_set_num_threads{after}"):
                 get, set_ = (controller.dynlib[f"{before}openblas_{do}_num_threads{after}"] for do in ("get", "set"))
-    return _Library(controller.filepath, " ".join(name for name in names if name), get, set_)
+    return _Library(controller.filepath, " ".join(name for name in names if name), get, set_, controller.dynlib)
 
 
 def _limited_by_environment() -> bool:

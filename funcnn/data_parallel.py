@@ -23,6 +23,7 @@ from funcnn import blas, checks, tree
 from funcnn.combinators import map_layers
 from funcnn.data.lazy import Selected, Source, as_source, take
 from funcnn.kernels import selection
+from funcnn.kernels import threads as kernel_threads
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer, pull_back
 from funcnn.process_groups import ALONE, ProcessGroup, digest, process_group, stack_all
@@ -264,7 +265,7 @@ def _over_shards(
         threads = choose_threads(params, state, x, len(x) // group.size)
         shards = threads * group.size
         if shards == 1:
-            with blas.one_thread:
+            with blas.one_thread, kernel_threads.Limit(n):
                 return grad_fn(params, state, x, targets, key, sample_weight)
         ends, own = bounds(len(x), shards), group.rank * threads
         all_gather = AllGather(threads, partial(stack_all, group))
@@ -353,7 +354,7 @@ def map_batches(
 
     threads = _choose_threads(model, params, state, head, n * group.size, _MIN_WORK, len(starts))
     if threads == 1:
-        with blas.one_thread:
+        with blas.one_thread, kernel_threads.Limit(1 if _IN_SHARD.get() else n):
             return [f(batch(i, i + batch_size)) for i in starts]
     ranges = list(pairwise(bounds(len(x), threads) if len(starts) == 1 else [*starts, len(x)]))
     parts = bounds(len(ranges), group.size)

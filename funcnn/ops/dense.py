@@ -8,12 +8,9 @@ from typing import Any
 
 from funcnn import checks
 from funcnn.kernels.bias import add_bias, channel_sum
+from funcnn.kernels.products import product, product_adjoint_w, product_adjoint_x
 from funcnn.kernels.rectifier import rectify_adjoint
 from funcnn.tree import Array, Tree
-
-# Entries of a product's result: below this, `dot` is faster than `@`, since it has less overhead; above, `@` is faster.
-# ``scripts/bench --job digits32`` measures it again.
-_LARGE_RESULT = 1 << 16
 
 
 def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
@@ -56,8 +53,6 @@ def dense(params: Tree, x: Array, *, bias: bool = True) -> tuple[Array, Callable
         dw = x^T dy
         db = sum_n dy[n]
 
-    In the code, `_outer_sum` is x^T dy, the sum over rows of the outer products of x[n] and dy[n].
-
     ``torch.nn.Linear`` keeps the same ``w`` as (out, in).
 
     Examples
@@ -84,17 +79,21 @@ def dense_and_relu(
         raise ValueError(f"dense: w must be (I, O) and b (O); got {got}")
     if x.ndim < 2 or x.shape[-1] != w.shape[0]:
         raise ValueError(f"dense: x has shape {x.shape}, but w {w.shape} takes (N, ..., {w.shape[0]})")
-    y = add_bias(_product(x, w), b, relu)
+    y = product(_rows(x), w)
+    y = add_bias(y if x.ndim == 2 else y.reshape(*x.shape[:-1], w.shape[1]), b, relu)
     shape, dtype, outputs = y.shape, y.dtype, y if relu else None
 
     def dense_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
         dy = checks.cotangent("relu" if relu else "dense", dy, shape, dtype)
         if outputs is not None:
             dy = rectify_adjoint(outputs, dy)
-        dparams: Tree = {"w": _outer_sum(_rows(x), _rows(dy))}
+        dparams: Tree = {"w": product_adjoint_w(_rows(x), _rows(dy))}
         if b is not None:
             dparams["b"] = channel_sum(dy)
-        return dparams, _product(dy, w.T) if input_gradient else None
+        if not input_gradient:
+            return dparams, None
+        dx = product_adjoint_x(w, _rows(dy))
+        return dparams, dx if x.ndim == 2 else dx.reshape(x.shape)
 
     return y, dense_vjp
 
@@ -102,16 +101,3 @@ def dense_and_relu(
 def _rows(a: Array) -> Array:
     """Reshape (N, ..., F) to a matrix (rows, F)."""
     return a if a.ndim == 2 else a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
-
-
-def _product(x: Array, w: Array) -> Array:
-    """Return x w; for two matrices, `dot` has less overhead than `@`."""
-    return x.dot(w) if x.ndim == 2 else x @ w
-
-
-def _outer_sum(x: Array, dy: Array) -> Array:
-    """Return x^T dy; for a single row, broadcasting is faster than a matrix product."""
-    if len(x) == 1:
-        return x.T * dy
-    # `dot` has less overhead, but is slower where the result is large
-    return x.T.dot(dy) if x.shape[1] * dy.shape[1] < _LARGE_RESULT else x.T @ dy

@@ -1,4 +1,4 @@
-"""Matrix products within compiled routines, by the BLAS that SciPy brings.
+"""Matrix products within compiled routines, by NumPy's BLAS; or where its functions are not found, by SciPy's.
 
 `gemm` calls it by its address, which is an argument: a constant would be compiled in, and be wrong in the next process
 that loads the routine from the cache.
@@ -14,16 +14,20 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 
-from funcnn.blas import one_thread
+from funcnn import blas
 from funcnn.kernels.compiled.routines import helper
 
+
+def _address(function: str) -> int:
+    found = blas.address(f"{function}_")
+    return found if found else int(get_cython_function_address("scipy.linalg.cython_blas", function))
+
+
 # A routine gets the address for its dtype: ``GEMM[x.dtype]``.
-GEMM = {
-    np.dtype(np.float32): get_cython_function_address("scipy.linalg.cython_blas", "sgemm"),
-    np.dtype(np.float64): get_cython_function_address("scipy.linalg.cython_blas", "dgemm"),
-}
-one_thread.find_libraries()  # SciPy has just brought its own
+GEMM = {np.dtype(np.float32): _address("sgemm"), np.dtype(np.float64): _address("dgemm")}
+blas.one_thread.find_libraries()  # SciPy may just have brought its own
 _N, _T = ord("N"), ord("T")
+_NAMES = ("transa", "transb", "m", "n", "k", "alpha", "a", "lda", "b", "ldb", "beta", "c", "ldc")
 
 
 @intrinsic
@@ -31,16 +35,16 @@ def _call(typingctx, address, transa, transb, m, n, k, alpha, a, lda, b, ldb, be
     """Call a Fortran routine: all numbers are passed by reference, arrays by the addresses of their first entries."""
     given = (address, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
     signature = types.void(
-        types.intp, types.uint8, types.uint8, types.int32, types.int32, types.int32, alpha, types.intp, types.int32,
-        types.intp, types.int32, alpha, types.intp, types.int32,
+        types.intp, types.uint8, types.uint8, types.int64, types.int64, types.int64, alpha, types.intp, types.int64,
+        types.intp, types.int64, alpha, types.intp, types.int64,
     )  # fmt: skip
     assert len(given) == len(signature.args)
 
     def codegen(context: Any, builder: Any, _: Any, args: Any) -> Any:
         address, *values = args
         pointers = []
-        for value, kind in zip(values, signature.args[1:], strict=True):
-            if kind == types.intp:
+        for name, value in zip(_NAMES, values, strict=True):
+            if name in ("a", "b", "c"):
                 pointers.append(builder.inttoptr(value, cgutils.voidptr_t))
             else:
                 pointers.append(builder.bitcast(cgutils.alloca_once_value(builder, value), cgutils.voidptr_t))
@@ -72,8 +76,8 @@ def gemm(address, a, transpose_a, b, transpose_b, beta, c):  # type: ignore[no-u
     one = c.dtype.type(1)
     _call(
         address, np.uint8(_T if transpose_b else _N), np.uint8(_T if transpose_a else _N),
-        np.int32(columns), np.int32(rows), np.int32(depth), one,
-        b.ctypes.data, np.int32(max(b.strides[0] // size, b.shape[1], 1)),
-        a.ctypes.data, np.int32(max(a.strides[0] // size, a.shape[1], 1)), one * beta,
-        c.ctypes.data, np.int32(max(c.strides[0] // size, c.shape[1], 1)),
+        np.int64(columns), np.int64(rows), np.int64(depth), one,
+        b.ctypes.data, np.int64(max(b.strides[0] // size, b.shape[1], 1)),
+        a.ctypes.data, np.int64(max(a.strides[0] // size, a.shape[1], 1)), one * beta,
+        c.ctypes.data, np.int64(max(c.strides[0] // size, c.shape[1], 1)),
     )  # fmt: skip

@@ -49,7 +49,7 @@ def routine(*signatures: str, reassociate: bool = False) -> Callable[[F], F]:
         rounds once; NaN and infinities keep their meaning.
     """
     fastmath = {"contract", "reassoc"} if reassociate else {"contract"}
-    types = [_typed(signature, dtype) for dtype in _DTYPES for signature in signatures]
+    types = [*dict.fromkeys(_typed(signature, dtype) for dtype in _DTYPES for signature in signatures)]
 
     def compiled(function: F) -> F:
         before, config.CACHE_DIR = config.CACHE_DIR, str(compilation.folder())

@@ -1,4 +1,4 @@
-"""SciPy's BLAS within compiled routines: seen, and on one thread while routines compute."""
+"""The BLAS within compiled routines: NumPy's if it is found, and on one thread while routines compute."""
 
 import ast
 import os
@@ -18,6 +18,8 @@ import threadpoolctl
 from funcnn import blas
 with blas.one_thread:
     from funcnn.kernels.compiled.blas import GEMM
+    import scipy.linalg
+    blas.one_thread.find_libraries()
     inside = {pool["filepath"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
 after = {pool["filepath"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
 print(len(inside), set(inside.values()), set(after.values()), after.keys() == inside.keys())

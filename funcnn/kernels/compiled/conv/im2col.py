@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from funcnn.blas import one_thread
+from funcnn.kernels import threads
 from funcnn.kernels.compiled.blas import GEMM, gemm
 from funcnn.kernels.compiled.conv import positions
 from funcnn.kernels.compiled.conv.volumes import (
@@ -20,14 +21,14 @@ from funcnn.kernels.compiled.conv.volumes import (
     volume_out,
     writable,
 )
+from funcnn.kernels.compiled.parallel import in_parallel, team
 from funcnn.kernels.compiled.routines import helper, routine, same_floats
 from funcnn.kernels.compiled.vectors import LANES, add, load, splat, store
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
 _SMALL_PRODUCT = 1_000_000  # multiply-adds: OpenBLAS has a faster routine for products up to about this size
-_LARGE_WEIGHTS = 1 << 18  # numbers: from here on, NumPy's BLAS is faster than SciPy's where there are ...
-_FEW_OUTPUTS = 512  # ... fewer outputs than these
+_FEWEST_COLUMNS = 32  # of a block, where columns are divided among threads, too
 _FEWEST_ROWS = 48  # of a small product: with fewer rows than these, it is not faster
 _MULTIPLE = 16  # rows of which the products leave none over
 _BLOCK_BYTES = (
@@ -44,8 +45,6 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
     if positions.gains(g, len(x)) and x.size and w.size:
         positions.correlate(x, writable(w), g, b, relu, y)
         return y
-    if w.size >= _LARGE_WEIGHTS and y.size < _FEW_OUTPUTS * w.shape[-1]:
-        return NotImplemented
     _call(x, writable(w), y, g, bias_or_zeros(b, w.shape[-1], x.dtype), b is not None, relu, adjoint=False)
     return y
 
@@ -65,15 +64,21 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
 def _call(x: Array, w: Array, y: Array, g: Geometry, b: Array, biased: bool, relu: bool, *, adjoint: bool) -> None:
     rows, depth, out_channels = math.prod(y.shape[:-1]), math.prod(w.shape[:-1]), w.shape[-1]
     block = _rows_of_block(rows, depth, out_channels, x.itemsize)
+    parts = 1 if adjoint else threads.worth(rows * depth * out_channels)
+    columns = max(out_channels, 1)
+    if parts > 1 and rows <= (2 * parts - 1) * block:  # too few blocks of rows
+        columns = max(_FEWEST_COLUMNS, -(-out_channels // (parts * _MULTIPLE)) * _MULTIPLE)
     if _single_positions(g):
-        x, windows = x.reshape(1, 1, 1, rows, depth), np.empty((0, depth), x.dtype)
+        x, windows = x.reshape(1, 1, 1, rows, depth), np.empty((0, 0, depth), x.dtype)
     else:  # a last row for a vector's numbers in excess
-        windows = np.empty((block + -(-LANES[x.dtype] // max(depth, 1)), depth), x.dtype)
+        windows = np.empty((parts, block + -(-LANES[x.dtype] // max(depth, 1)), depth), x.dtype)
+    shape = volume_geometry(g), tap_ranges(g), volume_out(g), LANES[x.dtype], block
+    x, w, y = as_volume(x), w.reshape(depth, out_channels), y.reshape(rows, out_channels)
     with one_thread:
-        _correlate(
-            GEMM[x.dtype], as_volume(x), w.reshape(depth, out_channels), b, biased, relu, adjoint, volume_geometry(g),
-            tap_ranges(g), volume_out(g), LANES[x.dtype], block, windows, y.reshape(rows, out_channels),
-        )  # fmt: skip
+        if adjoint:
+            _correlate_adjoint_w(GEMM[x.dtype], x, w, *shape, windows, y)
+        else:
+            _correlate(team(parts), GEMM[x.dtype], x, w, b, biased, relu, *shape, columns, windows, y)
 
 
 def adjoint_x(dy: Array, w: Array, g: Geometry) -> Array:
@@ -163,47 +168,63 @@ def _gather(x, g, ranges, out, first, rows, runs, lanes, windows):  # type: igno
 
 
 @helper
-def _finish(y, b, biased, relu):  # type: ignore[no-untyped-def]
-    """Add the bias to the rows of y, then apply ReLU."""
-    zero, channels = y.dtype.type(0), np.uint64(len(b))
-    if biased:
-        for r in range(len(y)):
-            row = y[r]
-            for c in range(channels):
+def _finish(y, rows, columns, b, biased, relu):  # type: ignore[no-untyped-def]
+    """Add the bias to some rows and columns of y, then apply ReLU."""
+    zero, first, last = y.dtype.type(0), np.uint64(columns[0]), np.uint64(columns[1])
+    for r in range(rows[0], rows[1]):
+        row = y[r]
+        if biased:
+            for c in range(first, last):
                 row[c] += b[c]
-    if relu:
-        numbers = y.reshape(-1)
-        for i in range(len(numbers)):
-            numbers[i] = zero if numbers[i] <= 0 else numbers[i]
+        if relu:
+            for c in range(first, last):
+                row[c] = zero if row[c] <= 0 else row[c]
 
 
-@helper
-def _multiply(address, rows, w, outputs, adjoint):  # type: ignore[no-untyped-def]
-    if adjoint:
-        gemm(address, rows, True, outputs, False, 1, w)
+@in_parallel
+def _block(arguments, thread, index):  # type: ignore[no-untyped-def]
+    """Write a block of rows, and some of their columns, of the outputs."""
+    address, x, w, b, biased, relu, g, ranges, out, lanes, block, columns, windows, y = arguments
+    parts = (y.shape[1] + columns - 1) // columns
+    first, left = index // parts * block, index % parts * columns
+    last, right = min(first + block, y.shape[0]), min(left + columns, y.shape[1])
+    outputs, weights = y[first:last, left:right], w[:, left:right]
+    if len(windows) > 0:
+        own = windows[thread]
+        _gather(x, g, ranges, out, first, len(outputs), np.empty(g[0, 1] * g[1, 1], np.int64), lanes, own)
+        gemm(address, own[: len(outputs)], False, weights, False, 0, outputs)
     else:
-        gemm(address, rows, False, w, False, 0, outputs)
+        gemm(address, x.reshape(-1, x.shape[4])[first:last], False, weights, False, 0, outputs)
+    _finish(y, (first, last), (left, right), b, biased, relu)
 
 
-@routine(
-    "void(intp, R[:,:,:,:,::1], T[:,::1], R[::1], b1, b1, b1, i8[:,::1], i8[:,::1], i8[::1], i8, i8, T[:,::1],T[:,::1])"
-)
+_WINDOWS = "i8[:,::1], i8[:,::1], i8[::1], i8, i8"
+
+
+@routine(f"void(i8[::1], intp, R[:,:,:,:,::1], T[:,::1], R[::1], b1, b1, {_WINDOWS}, i8, T[:,:,::1], T[:,::1])")
 def _correlate(
-    address: int, x: Array, w: Array, b: Array, biased: bool, relu: bool, adjoint: bool, g: Array, ranges: Array,
-    out: Array, lanes: int, block: int, windows: Array, y: Array,
+    team: Array, address: int, x: Array, w: Array, b: Array, biased: bool, relu: bool, g: Array, ranges: Array,
+    out: Array, lanes: int, block: int, columns: int, windows: Array, y: Array,
 ) -> None:  # fmt: skip
-    """Write the outputs y of x and w; if ``adjoint``, add to w what it is multiplied by times y."""
+    blocks = (len(y) + block - 1) // block * ((y.shape[1] + columns - 1) // columns)
+    _block(team, (address, x, w, b, biased, relu, g, ranges, out, lanes, block, columns, windows, y), blocks)
+
+
+@routine(f"void(intp, R[:,:,:,:,::1], T[:,::1], {_WINDOWS}, T[:,:,::1], T[:,::1])")
+def _correlate_adjoint_w(
+    address: int, x: Array, w: Array, g: Array, ranges: Array, out: Array, lanes: int, block: int, windows: Array,
+    y: Array,
+) -> None:  # fmt: skip
+    """Add to w what it is multiplied by, times y."""
     runs = np.empty(g[0, 1] * g[1, 1], np.int64)
     positions = x.reshape(-1, x.shape[4])
     for first in range(0, len(y), block):
         outputs = y[first : first + block]
         if len(windows) > 0:
-            _gather(x, g, ranges, out, first, len(outputs), runs, lanes, windows)
-            _multiply(address, windows[: len(outputs)], w, outputs, adjoint)
+            _gather(x, g, ranges, out, first, len(outputs), runs, lanes, windows[0])
+            gemm(address, windows[0, : len(outputs)], True, outputs, False, 1, w)
         else:
-            _multiply(address, positions[first : first + block], w, outputs, adjoint)
-        if not adjoint:
-            _finish(outputs, b, biased, relu)
+            gemm(address, positions[first : first + block], True, outputs, False, 1, w)
 
 
 @routine("void(intp, R[:,::1], R[:,::1], i8[:,::1], i8[:,::1], i8[::1], i8, T[:,::1], T[:,:,:,:,::1])")

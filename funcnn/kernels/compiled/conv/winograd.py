@@ -7,11 +7,13 @@ them and reads them.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from funcnn.blas import one_thread
+from funcnn.kernels import threads
 from funcnn.kernels.compiled.blas import GEMM, gemm
 from funcnn.kernels.compiled.conv.volumes import bias_or_zeros
 from funcnn.kernels.compiled.conv.winograd_transforms import (
@@ -21,6 +23,7 @@ from funcnn.kernels.compiled.conv.winograd_transforms import (
     transform_dweights,
     transform_weights,
 )
+from funcnn.kernels.compiled.parallel import in_parallel, team
 from funcnn.kernels.compiled.routines import helper, routine, same_floats
 from funcnn.kernels.compiled.vectors import LANES, lanes_of
 from funcnn.kernels.geometry import Geometry
@@ -78,7 +81,9 @@ def correlate_argmax(
     x, x_argmax = _at_least_a_vector(x), _at_least_a_vector(x_argmax, lanes=LANES[x.dtype])
     with one_thread:
         transform_weights(w.reshape(-1), weights.reshape(-1))
-        _correlate(GEMM[x.dtype], x, x_argmax, weights, b, low, *_plan(len(x), g, x, y), y, argmax)
+        parts = threads.worth(9 / 4 * len(x) * math.prod(g.out) * w.shape[2] * w.shape[3])
+        plan = _plan(len(x), g, x, y, parts)
+        _correlate(team(parts), GEMM[x.dtype], x, x_argmax, weights, b, low, *plan, parts, y, argmax)
     return np.ascontiguousarray(y[..., :out_channels]), np.ascontiguousarray(argmax[..., :out_channels])
 
 
@@ -99,65 +104,82 @@ def _at_least_a_vector(a: Array, axes: int = 1, lanes: int = 0) -> Array:
     missing = [max(0, (lanes or LANES[a.dtype]) - size) for size in a.shape[-axes:]]
     if not any(missing) or a.size == 0:
         return np.ascontiguousarray(a)
-    return np.pad(a, [(0, 0)] * (a.ndim - axes) + [(0, count) for count in missing])
+    padded = np.pad(a, [(0, 0)] * (a.ndim - axes) + [(0, count) for count in missing])
+    return np.ascontiguousarray(padded)  # `pad` keeps an order of axes
 
 
-def _plan(n: int, g: Geometry, x: Array, y: Array) -> tuple[int, int, int, int, int, int, int]:
-    """Return the padding before x, the images, rows of tiles, their segments, a segment's tiles, a chunk's segments."""
+def _plan(n: int, g: Geometry, x: Array, y: Array, parts: int = 1) -> tuple[int, int, int, int, int, int, int]:
+    """Return the padding before x, the images, rows of tiles, their segments, a segment's tiles, a chunk's segments.
+
+    There are as many chunks as ``parts``, or more, if there are as many segments.
+    """
     channels = max(x.shape[-1], y.shape[-1])
     rows, columns = (-(-o // 4) for o in g.out)
-    parts = -(-columns // _TILES)
-    tiles = -(-columns // parts)
+    segments = -(-columns // _TILES)
+    tiles = -(-columns // segments)
     chunk = max(1, next(size for least, size in _CHUNKS if channels >= least) // (tiles * channels))
-    return g.padding[0][0], g.padding[1][0], n, rows, parts, tiles, min(chunk, n * rows * parts)
+    return g.padding[0][0], g.padding[1][0], n, rows, segments, tiles, min(chunk, -(-n * rows * segments // parts))
 
 
 @helper
-def _new_planes(tiles, channels, dtype):  # type: ignore[no-untyped-def]
-    """Return memory for 36 planes (tiles, channels) that begins with a cache line.
+def _new_planes(threads, tiles, channels, dtype):  # type: ignore[no-untyped-def]
+    """Return memory for 36 planes (tiles, channels) of each thread, that begins with a cache line.
 
     There are some tiles more, so that the planes' distance is no multiple of 4,096 bytes: a processor takes a read for
     one of what was just written if the addresses are equal modulo that, and waits.
     """
     tiles += 160 // channels + 1
-    planes = np.empty(36 * tiles * channels + 16, dtype)
+    size = threads * 36 * tiles * channels
+    planes = np.empty(size + 16, dtype)
     start = -planes.ctypes.data % 64 // planes.itemsize
-    return planes[start : start + 36 * tiles * channels].reshape(36, tiles, channels)
+    return planes[start : start + size].reshape(threads, 36, tiles, channels)
 
 
 _ARGMAX = "Array(uint8, 4, 'C', readonly=True)"
 _PLAN = "intp, intp, intp, intp, intp, intp, intp"
 
 
-@routine(f"void(intp, R[:,:,:,::1], {_ARGMAX}, T[:,:,::1], R[::1], T, {_PLAN}, T[:,:,:,::1], u1[:,:,:,::1])")
+@in_parallel
+def _chunk(arguments, thread, index):  # type: ignore[no-untyped-def]
+    """Write the outputs of a chunk."""
+    address, x, x_argmax, weights, b, low, above, before, segments, rows, parts, tiles, chunk, memory, y, y_argmax = (
+        arguments
+    )
+    planes, products, columns = memory[0][thread], memory[1][thread], memory[2][thread]
+    rows_at_once = max(1, _WORK // (weights.shape[1] * weights.shape[2]))
+    first = index * chunk
+    last = min(first + chunk, segments)
+    for s in range(first, last):
+        n, top, left = s // (rows * parts), 4 * (s // parts % rows) - above, 4 * (s % parts) * tiles - before
+        input_planes(x, x_argmax, n, top, left, tiles, columns, planes, (s - first) * tiles)
+    total = (last - first) * tiles
+    for k in range(36):
+        for i in range(0, total, rows_at_once):
+            part = slice(i, min(i + rows_at_once, total))
+            gemm(address, planes[k, part], False, weights[k], False, 0, products[k, part])
+    for s in range(first, last):
+        n, top, left = s // (rows * parts), 4 * (s // parts % rows), 4 * (s % parts) * tiles
+        outputs(products, (s - first) * tiles, tiles, b, low, n, top, left, y, y_argmax)
+
+
+@routine(
+    f"void(i8[::1], intp, R[:,:,:,::1], {_ARGMAX}, T[:,:,::1], R[::1], T, {_PLAN}, intp, T[:,:,:,::1], u1[:,:,:,::1])"
+)
 def _correlate(
-    address: int, x: Array, x_argmax: Array, weights: Array, b: Array, low: Any, above: int, before: int, count: int,
-    rows: int, parts: int, tiles: int, chunk: int, y: Array, y_argmax: Array,
+    team: Array, address: int, x: Array, x_argmax: Array, weights: Array, b: Array, low: Any, above: int, before: int,
+    count: int, rows: int, parts: int, tiles: int, chunk: int, threads: int, y: Array, y_argmax: Array,
 ) -> None:  # fmt: skip
     _, in_channels, out_channels = weights.shape
-    count *= rows * parts
-    planes = _new_planes(chunk * tiles, in_channels, x.dtype)
-    products = _new_planes(chunk * tiles, out_channels, x.dtype)
-    columns = _new_planes(tiles + 1, lanes_of(x), x.dtype)
-    rows_at_once = max(1, _WORK // (in_channels * out_channels))
-    for first in range(0, count, chunk):
-        last = min(first + chunk, count)
-        for s in range(first, last):
-            n, top, left = s // (rows * parts), 4 * (s // parts % rows) - above, 4 * (s % parts) * tiles - before
-            input_planes(x, x_argmax, n, top, left, tiles, columns, planes, (s - first) * tiles)
-        total = (last - first) * tiles
-        for k in range(36):
-            for i in range(0, total, rows_at_once):
-                part = slice(i, min(i + rows_at_once, total))
-                gemm(address, planes[k, part], False, weights[k], False, 0, products[k, part])
-        for s in range(first, last):
-            n, top, left, at = (
-                s // (rows * parts),
-                4 * (s // parts % rows),
-                4 * (s % parts) * tiles,
-                (s - first) * tiles,
-            )
-            outputs(products, at, tiles, b, low, n, top, left, y, y_argmax)
+    segments = count * rows * parts
+    memory = (
+        _new_planes(threads, chunk * tiles, in_channels, x.dtype),
+        _new_planes(threads, chunk * tiles, out_channels, x.dtype),
+        _new_planes(threads, tiles + 1, lanes_of(x), x.dtype),
+    )
+    arguments = (
+        address, x, x_argmax, weights, b, low, above, before, segments, rows, parts, tiles, chunk, memory, y, y_argmax,
+    )  # fmt: skip
+    _chunk(team, arguments, (segments + chunk - 1) // chunk)
 
 
 @routine(f"void(intp, R[:,:,:,::1], R[:,:,:,::1], {_ARGMAX}, {_ARGMAX}, {_PLAN}, T[:,:,::1])")
@@ -167,9 +189,9 @@ def _correlate_adjoint_w(
 ) -> None:  # fmt: skip
     _, in_channels, out_channels = dweights.shape
     count *= rows * parts
-    planes = _new_planes(chunk * tiles, in_channels, x.dtype)
-    dproducts = _new_planes(chunk * tiles, out_channels, x.dtype)
-    columns = _new_planes(tiles + 1, lanes_of(x), x.dtype)
+    planes = _new_planes(1, chunk * tiles, in_channels, x.dtype)[0]
+    dproducts = _new_planes(1, chunk * tiles, out_channels, x.dtype)[0]
+    columns = _new_planes(1, tiles + 1, lanes_of(x), x.dtype)[0]
     for first in range(0, count, chunk):
         last = min(first + chunk, count)
         for s in range(first, last):

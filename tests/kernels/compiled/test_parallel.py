@@ -1,0 +1,121 @@
+"""Blocks of a routine on several threads: the same results as on one, whatever the threads do."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from funcnn import ops
+from funcnn.kernels import threads
+
+pytest.importorskip("numba", reason="the extra fast is not installed")
+
+from funcnn.kernels import products
+from funcnn.kernels.compiled import parallel
+from funcnn.kernels.compiled.parallel import in_parallel, team
+from funcnn.kernels.compiled.routines import routine
+from funcnn.kernels.selection import use_kernels
+
+RNG = np.random.default_rng(0)
+
+
+@in_parallel
+def _square(arguments, thread, block):
+    """Square some numbers; the first one below 0 is an error."""
+    x, y, size = arguments
+    for i in range(block * size, min((block + 1) * size, len(x))):
+        if x[i] < 0:
+            raise ValueError
+        y[i] = x[i] * x[i]
+
+
+@routine("void(int64[::1], float64[::1], int64, float64[::1])")
+def square(team, x, size, y):
+    _square(team, (x, y, size), (len(x) + size - 1) // size)
+
+
+def squares(x, size, members):
+    y = np.full_like(x, np.nan)
+    square(team(members), x, size, y)
+    return y
+
+
+@pytest.mark.parametrize("members", [1, 2, 3])
+@pytest.mark.parametrize("blocks", [0, 1, 2, 100])
+def test_each_block_is_computed_once_before_the_caller_goes_on(members, blocks):
+    x = np.arange(7.0 * blocks)
+    for _ in range(100):
+        np.testing.assert_array_equal(squares(x, 7, members), x * x)
+
+
+def test_callers_at_the_same_time_do_not_mix_their_blocks():
+    def task(i):
+        x = np.full(1000, float(i))
+        return all((squares(x, 10, 2) == i * i).all() for _ in range(300))
+
+    with ThreadPoolExecutor(4) as executor:
+        assert all(executor.map(task, range(4)))
+
+
+def test_an_error_in_a_block_is_raised_and_does_not_last():
+    x = np.arange(100.0)
+    x[57] = -1
+    for members in (1, 2):
+        with pytest.raises(ValueError, match="a block of a compiled kernel failed"):
+            squares(x, 10, members)
+        np.testing.assert_array_equal(squares(np.ones(100), 10, members), np.ones(100))
+
+
+def test_a_team_whose_worker_is_late_is_skipped_for_a_while():
+    x = np.arange(100.0)
+    array = team(2)
+    array[parallel._SKIP] = 2
+    for left in (1, 0, 0):
+        np.testing.assert_array_equal(squares(x, 10, 2), x * x)
+        assert array[parallel._SKIP] == left
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_has_workers_of_its_own():
+    squares(np.ones(100), 10, 2)
+    child = os.fork()
+    if not child:
+        os._exit(0 if (squares(np.full(100, 3.0), 10, 2) == 9).all() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def conv(method):
+    """Return a convolution of one image, large enough for several threads."""
+    x = RNG.normal(size=(1, 26, 33, 32)).astype(np.float32)
+    params = {"w": RNG.normal(size=(3, 3, 32, 48)).astype(np.float32), "b": RNG.normal(size=48).astype(np.float32)}
+    return lambda: ops.conv(params, x, padding=1, method=method)[0]
+
+
+X, W, DY = (RNG.normal(size=size) for size in ((170, 300), (300, 130), (170, 130)))
+CASES = {
+    "product": lambda: products.product(X, W),
+    "product_adjoint_w": lambda: products.product_adjoint_w(X, DY),
+    "product_adjoint_x": lambda: products.product_adjoint_x(W, DY),
+    "im2col": conv("im2col"),
+    "winograd": conv("winograd"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_several_threads_give_what_one_gives_and_the_same_bits_each_time(case):
+    with use_kernels("compiled"):
+        alone = CASES[case]()
+        for n in (2, 3):
+            with threads.Limit(n):
+                first, second = CASES[case](), CASES[case]()
+            np.testing.assert_array_equal(first, second)
+            np.testing.assert_allclose(first, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_depthwise_gives_the_same_bits_on_any_number_of_threads():
+    x, w = RNG.normal(size=(2, 60, 60, 40)), RNG.normal(size=(3, 3, 1, 40))
+    with use_kernels("compiled"):
+        alone = ops.conv({"w": w}, x, groups=40, bias=False)[0]
+        with threads.Limit(2):
+            np.testing.assert_array_equal(ops.conv({"w": w}, x, groups=40, bias=False)[0], alone)
