@@ -57,9 +57,9 @@ class _OneThread:
 
     def __enter__(self) -> None:
         with self._lock:
-            self._callers += 1
-            if self._callers == 1:
+            if self._callers == 0:
                 self._limit(_libraries())
+            self._callers += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:

@@ -150,7 +150,12 @@ def test_others_may_limit_it_in_a_thread_afterwards():
 def test_other_libraries_are_limited_by_threadpoolctl(monkeypatch, api):
     numbers = [4]
     controller = SimpleNamespace(
-        **api, filepath="f", version="1", get_num_threads=lambda: numbers[-1], set_num_threads=numbers.append
+        **api,
+        filepath="f",
+        version="1",
+        dynlib=None,
+        get_num_threads=lambda: numbers[-1],
+        set_num_threads=numbers.append,
     )
     monkeypatch.setattr(blas, "_libraries", lambda: (blas._library(controller),))
     with blas.one_thread:
