@@ -7,6 +7,7 @@ compared with the multiplication, and no buffer grows with the batch times the k
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from funcnn.kernels.bias import add_bias
 from funcnn.kernels.caching import cached_arrays
 from funcnn.kernels.geometry import Geometry
-from funcnn.kernels.selection import compilable
+from funcnn.kernels.selection import active, compilable
 from funcnn.kernels.windows import pad, windows
 from funcnn.tree import Array
 
@@ -42,8 +43,7 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
     shape, dtype = (x.shape[0], *g.out, w.shape[-1]), np.result_type(x, w)
     parts = chunks(x.shape[0], g, x.shape[-1] * dtype.itemsize, w.nbytes)
     if groups == 1 and len(parts) == 1:
-        columns = _im2col(x, g, 1)[0]
-        return add_bias(blocked_matmul(columns, w.reshape(columns.shape[1], shape[-1])).reshape(shape), b, relu)
+        return _correlate_chunk(x, _matrix(w), g, b, relu)
     matrix, y = _grouped_matrix(w, groups), np.empty(shape, dtype)
     for chunk in parts:
         if groups == 1:
@@ -51,6 +51,26 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
         else:
             np.matmul(_im2col(x[chunk], g, groups), matrix, out=_by_group(y[chunk], groups))
     return add_bias(y, b, relu)
+
+
+def prepare(
+    x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False
+) -> Callable[[Array], Array]:
+    """See `funcnn.kernels.conv.dispatch.prepare`."""
+    in_one_chunk = len(chunks(len(x), g, x.shape[-1] * x.itemsize, w.nbytes)) == 1
+    if groups > 1 or not in_one_chunk or active(x.size):
+        return lambda x: correlate(x, w, g, groups, b, relu)
+    matrix = _matrix(w)
+    return lambda x: _correlate_chunk(x, matrix, g, b, relu)
+
+
+def _matrix(w: Array) -> Array:
+    return w.reshape(math.prod(w.shape[:-1]), w.shape[-1])
+
+
+def _correlate_chunk(x: Array, matrix: Array, g: Geometry, b: Array | None, relu: bool) -> Array:
+    y = blocked_matmul(_im2col(x, g, 1)[0], matrix)
+    return add_bias(y.reshape(len(x), *g.out, matrix.shape[1]), b, relu)
 
 
 @compilable
