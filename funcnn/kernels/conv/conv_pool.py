@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.kernels.bias import add_bias
+from funcnn.kernels.bias import add_bias, repeat_bias
 from funcnn.kernels.conv import im2col, row_blocks, toeplitz, winograd
 from funcnn.kernels.conv.block_maxima import maxima_of_parts, scatter_to_parts
 from funcnn.kernels.conv.dispatch import choose, correlate_adjoint_w, correlate_adjoint_x
@@ -83,10 +83,11 @@ def prepare_max(
     if active(x.size):
         return lambda x: add_bias(maxima_of_blocks(x, w, g, False, b)[0], None, relu)
     correlate_blocks, out_channels = _prepare_blocks(x, w, g), w.shape[-1]
+    b_of_block = None if b is None else repeat_bias(b, _geometries(g, *w.shape[-2:])[1].out[1] // _SIDE)
 
     def correlate_and_max(x: Array) -> Array:
         maxima, _ = maxima_of_parts(correlate_blocks(x), 4, False)
-        return add_bias(_join_blocks(maxima, g, out_channels), b, relu)
+        return _join_blocks(add_bias(maxima, b_of_block, relu), g, out_channels)
 
     return correlate_and_max
 

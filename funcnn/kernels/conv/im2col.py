@@ -60,17 +60,20 @@ def prepare(
     in_one_chunk = len(chunks(len(x), g, x.shape[-1] * x.itemsize, w.nbytes)) == 1
     if groups > 1 or not in_one_chunk or active(x.size):
         return lambda x: correlate(x, w, g, groups, b, relu)
-    matrix = _matrix(w)
+    matrix, shape = _matrix(w), (len(x), *g.out, w.shape[-1])
+    if _has_long_runs(x, g) and not any(map(any, g.padding)) and not _rows_per_block(math.prod(shape[:-1]), *matrix.shape):
+        # `_correlate_chunk` in fewer calls
+        return lambda x: add_bias(windows(x, g).reshape(-1, len(matrix)).dot(matrix).reshape(shape), b, relu)
     return lambda x: _correlate_chunk(x, matrix, g, b, relu)
-
-
-def _matrix(w: Array) -> Array:
-    return w.reshape(math.prod(w.shape[:-1]), w.shape[-1])
 
 
 def _correlate_chunk(x: Array, matrix: Array, g: Geometry, b: Array | None, relu: bool) -> Array:
     y = blocked_matmul(_im2col(x, g, 1)[0], matrix)
     return add_bias(y.reshape(len(x), *g.out, matrix.shape[1]), b, relu)
+
+
+def _matrix(w: Array) -> Array:
+    return w.reshape(math.prod(w.shape[:-1]), w.shape[-1])
 
 
 @compilable
@@ -156,13 +159,16 @@ def _im2col(x: Array, g: Geometry, groups: int) -> Array:
     rows = x.shape[0] * math.prod(g.out)
     width = math.prod(g.window) * (x.shape[-1] // groups)
     x = pad(x, g.padding)
-    run = x.shape[-1] * (g.window[-1] if g.dilation[-1] == 1 else 1)
-    if groups == 1 and run <= _SHORT_RUN:
+    if groups == 1 and not _has_long_runs(x, g):
         return _take_windows(x, g).reshape(1, rows, width)
     view = windows(x, g)
     if groups > 1:
         view = np.moveaxis(view.reshape(*view.shape[:-1], groups, -1), -2, 0)
     return view.reshape(groups, rows, width)
+
+
+def _has_long_runs(x: Array, g: Geometry) -> bool:
+    return x.shape[-1] * (g.window[-1] if g.dilation[-1] == 1 else 1) > _SHORT_RUN
 
 
 def _take_windows(x: Array, g: Geometry) -> Array:
