@@ -35,7 +35,7 @@ from funcnn.kernels import compilation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["active", "agree", "compilable", "current", "is_open", "prepare", "use_kernels"]
+__all__ = ["active", "agree", "compilable", "current", "deciding", "is_open", "prepare", "use_kernels"]
 
 CHOICES = ("auto", "numpy", "compiled")
 # Entries of a kernel's first array from which on "auto" takes compiled kernels, loading them if need be; and from which
@@ -137,6 +137,19 @@ def current() -> str:
     """
     choice = _choice()
     return choice if choice != "auto" else "compiled" if _TWINS.usable() else "numpy"
+
+
+def deciding() -> tuple[str, int, bool]:
+    """Return what decides which kernels compute: while it is the same, the same kernels compute an array of a size.
+
+    Examples
+    --------
+    >>> with use_kernels("numpy"):
+    ...     before = deciding()
+    >>> before == deciding()
+    False
+    """
+    return _choice(), _TWINS.least, _TWINS.usable()
 
 
 def is_open() -> bool:

@@ -35,7 +35,14 @@ _ROW = 4000  # multiply-adds: the fixed cost of the maximum over one row of bloc
 
 @lru_cache(maxsize=1024)
 def choose_conv_pool(
-    g: Geometry, n: int, in_channels: int, out_channels: int, dtype: np.dtype[Any], *, exact: bool, compiled: bool,
+    g: Geometry,
+    n: int,
+    in_channels: int,
+    out_channels: int,
+    dtype: np.dtype[Any],
+    *,
+    exact: bool,
+    compiled: bool,
     prepared: bool = False,
 ) -> str | None:
     """Return the method for the fused convolution and pooling, or None where they are faster one after the other.
@@ -70,9 +77,7 @@ def maxima_of_blocks(
     return maxima, None if argmax is None else _join_blocks(argmax, g, w.shape[-1])
 
 
-def prepare_max(
-    x: Array, w: Array, g: Geometry, method: str, b: Array | None, relu: bool
-) -> Callable[[Array], Array]:
+def prepare_max(x: Array, w: Array, g: Geometry, method: str, b: Array | None, relu: bool) -> Callable[[Array], Array]:
     """Return what computes the maxima of `correlate_max` for any array of x's shape, with ReLU if ``relu``.
 
     What depends on w alone is computed once.

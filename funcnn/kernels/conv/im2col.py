@@ -61,7 +61,11 @@ def prepare(
     if groups > 1 or not in_one_chunk or active(x.size):
         return lambda x: correlate(x, w, g, groups, b, relu)
     matrix, shape = _matrix(w), (len(x), *g.out, w.shape[-1])
-    if _has_long_runs(x, g) and not any(map(any, g.padding)) and not _rows_per_block(math.prod(shape[:-1]), *matrix.shape):
+    if (
+        _has_long_runs(x, g)
+        and not any(map(any, g.padding))
+        and not _rows_per_block(math.prod(shape[:-1]), *matrix.shape)
+    ):
         # `_correlate_chunk` in fewer calls
         return lambda x: add_bias(windows(x, g).reshape(-1, len(matrix)).dot(matrix).reshape(shape), b, relu)
     return lambda x: _correlate_chunk(x, matrix, g, b, relu)

@@ -93,7 +93,13 @@ def computes(g: Geometry, x: Array, y: Array, b: Array | None = None) -> bool:
 
 
 def correlate_argmax(
-    x: Array, x_argmax: Array, w: Array, g: Geometry, b: Array | None, relu: bool, size: tuple[int, ...],
+    x: Array,
+    x_argmax: Array,
+    w: Array,
+    g: Geometry,
+    b: Array | None,
+    relu: bool,
+    size: tuple[int, ...],
     weights: Array | None = None,
 ) -> tuple[Array, Array]:
     """Return the convolution of ``size``; or if that is half, its maxima over 2x2 windows, and their positions.
