@@ -133,8 +133,8 @@ def graph(*nodes: tuple[Any, ...]) -> Layer:
             check_children("graph", names, params, state)
         values: list[Any] = [*(None,) * len(layers), x]
         for chain in chains:
-            y = compute(chain.steps, params, _take(values, chain), state, kept)
-            values[chain.last] = y
+            values[chain.last] = compute(chain.steps, params, _take(values, chain), state, kept)
+        y: Array = values[-2]
         return y
 
     def rebuild(*others: Layer) -> Layer:

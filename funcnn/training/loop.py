@@ -14,11 +14,9 @@ from funcnn import blas, checks, html, keys, optim, tree
 from funcnn.data import batches
 from funcnn.data.examplewise import Augmentation, augment_sources
 from funcnn.data.lazy import Selected, Source, as_source, take
-from funcnn.data_parallel import cores, over_ranks, prepare_kernels
+from funcnn.data_parallel import over_ranks, prepare_kernels
 from funcnn.divergence import diverged
 from funcnn.gradients import value_and_grad
-from funcnn.kernels import selection
-from funcnn.kernels.allocator import keep_freed_memory
 from funcnn.keys import Key, fold_in
 from funcnn.layer import Layer
 from funcnn.losses import Loss
