@@ -257,8 +257,9 @@ class Predictor(NamedTuple):
         x = self.prepare(x, full_scale=full_scale, warn_of_range=warn_of_range)
         session, network = self.session, (self.model, self.params, self.state)
         if session is None or not len(x):
-            known = self.prepared is not None and all(map(is_, self.prepared.made_of, network))
-            predict = self.prepared if known and self.prepared else training.prepared(*network)
+            predict = self.prepared
+            if predict is None or not all(map(is_, predict.made_of, network)):
+                predict = training.prepared(*network)
             outputs = predict(x, threads=threads)
         elif all(map(is_, session.made_of, network)):
             outputs = session.outputs(x, threads)
