@@ -10,6 +10,7 @@ from funcnn import checks
 from funcnn.kernels.bias import add_bias, channel_sum
 from funcnn.kernels.products import product, product_adjoint_w, product_adjoint_x
 from funcnn.kernels.rectifier import rectify_adjoint
+from funcnn.kernels.selection import for_size
 from funcnn.tree import Array, Tree
 
 
@@ -73,7 +74,7 @@ def dense_and_relu(
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
     """`dense`, and with ``relu`` the ReLU of its output, written over it."""
     x, w, b = _checked(params, x, bias)
-    y = _product_and_bias(x, w, b, relu)
+    y = _product_and_bias(product, x, w, b, relu)
     shape, dtype, outputs = y.shape, y.dtype, y if relu else None
 
     def dense_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
@@ -99,7 +100,8 @@ def prepare_dense(
     Arguments are checked once. ``kept`` says that it serves many arrays.
     """
     x, w, b = _checked(params, x, bias)
-    return lambda x: _product_and_bias(x, w, b, relu)
+    multiply = for_size(product, x.size)
+    return lambda x: _product_and_bias(multiply, x, w, b, relu)
 
 
 def _checked(params: Tree, x: Array, bias: bool) -> tuple[Array, Array, Array | None]:
@@ -114,9 +116,12 @@ def _checked(params: Tree, x: Array, bias: bool) -> tuple[Array, Array, Array | 
     return x, w, b
 
 
-def _product_and_bias(x: Array, w: Array, b: Array | None, relu: bool) -> Array:
-    y = product(_rows(x), w)
-    return add_bias(y if x.ndim == 2 else y.reshape(*x.shape[:-1], w.shape[1]), b, relu)
+def _product_and_bias(
+    multiply: Callable[[Array, Array], Array], x: Array, w: Array, b: Array | None, relu: bool
+) -> Array:
+    if x.ndim == 2:
+        return add_bias(multiply(x, w), b, relu)
+    return add_bias(multiply(_rows(x), w).reshape(*x.shape[:-1], w.shape[1]), b, relu)
 
 
 def _rows(a: Array) -> Array:

@@ -12,6 +12,7 @@ is odd, the last one belongs to no window, as in `max_pool`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -24,7 +25,7 @@ from funcnn.kernels.conv.block_maxima import maxima_of_parts, scatter_to_parts
 from funcnn.kernels.conv.dispatch import choose, correlate_adjoint_w, correlate_adjoint_x
 from funcnn.kernels.geometry import Geometry, geometry
 from funcnn.kernels.pooling import scatter_argmax
-from funcnn.kernels.selection import active, compilable
+from funcnn.kernels.selection import active, compilable, for_size
 from funcnn.tree import Array
 
 _SIDE = 2  # of a pooling window
@@ -88,10 +89,11 @@ def prepare_max(x: Array, w: Array, g: Geometry, method: str, b: Array | None, r
     if active(x.size):
         return lambda x: add_bias(maxima_of_blocks(x, w, g, False, b)[0], None, relu)
     correlate_blocks, out_channels = _prepare_blocks(x, w, g), w.shape[-1]
+    of_parts = for_size(maxima_of_parts, len(x) * 4 * math.prod(o // _SIDE for o in g.out) * out_channels)
     b_of_block = None if b is None else repeat_bias(b, _geometries(g, *w.shape[-2:])[1].out[1] // _SIDE)
 
     def correlate_and_max(x: Array) -> Array:
-        maxima, _ = maxima_of_parts(correlate_blocks(x), 4, False)
+        maxima, _ = of_parts(correlate_blocks(x), 4, False)
         return _join_blocks(add_bias(maxima, b_of_block, relu), g, out_channels)
 
     return correlate_and_max
