@@ -78,6 +78,7 @@ class Problem(NamedTuple):
 
 
 _WINOGRAD_WEIGHTS = 1 << 17  # in_channels * out_channels: from here on, "winograd" is slower than "im2col"
+_PREPARED_TILES = 4  # if the weights are transformed before: so few tiles are enough, 256 times 256 weights or fewer
 _TOEPLITZ_ENTRIES = 1 << 14  # entries of the matrix: up to here one product costs less than copying windows
 _TOEPLITZ_IMAGES = 64  # images of a batch: up to here, more of them allow a larger matrix, which is built once a batch
 
@@ -116,9 +117,13 @@ def many_tiles(p: Problem) -> bool:
     """A 3x3 kernel in float32, with enough channels and tiles for the saved products to outweigh the transforms.
 
     The tiles may cover at most 40 % more than the output. 16 tiles are enough; 32 where in_channels * out_channels is
-    below 2**9 or above 2**15, since transforming the weights then takes a larger share of the time.
+    below 2**9 or above 2**15, since transforming the weights then takes a larger share of the time. If they are
+    transformed before, `_PREPARED_TILES` are enough from 2**12 on.
     """
-    return _enough_tiles(p, 1.4, 16 if 1 << 9 <= p.in_channels * p.out_channels <= 1 << 15 else 32)
+    weights = p.in_channels * p.out_channels
+    if p.prepared and weights >= 1 << 12:
+        return _enough_tiles(p, 1.4, _PREPARED_TILES)
+    return _enough_tiles(p, 1.4, 16 if 1 << 9 <= weights <= 1 << 15 else 32)
 
 
 def many_tiles_compiled(p: Problem) -> bool:
@@ -126,7 +131,7 @@ def many_tiles_compiled(p: Problem) -> bool:
 
     Transforming 256 times 256 weights takes as long as is saved for some 48 tiles.
     """
-    return _enough_tiles(p, 1.6, 16 if p.prepared else max(16, 3 * p.in_channels * p.out_channels >> 12))
+    return _enough_tiles(p, 1.6, _PREPARED_TILES if p.prepared else max(16, 3 * p.in_channels * p.out_channels >> 12))
 
 
 def _enough_tiles(p: Problem, covered: float, enough: int) -> bool:
