@@ -84,7 +84,7 @@ def _description(name: str) -> str:
     if job.train:
         return f"Microseconds per training step (forward, loss, backward, update) on {images}."
     return (
-        f"Microseconds per prediction for {images}; funcnn's by `training.prepared`, made once like others' sessions."
+        f"Microseconds per prediction for {images}; funcnn's by `training.prepared`, made once as others' sessions."
     )
 
 
