@@ -10,6 +10,11 @@ A convolution or dense layer is one step together with the layers after it that 
 
 Where the arrays do not fit, or are not of one real dtype, a step computes its layers one after the other, and the layer
 raises the error. What is folded depends on the shape of an example, not on how many there are.
+
+A step has two parts: it is prepared, which checks the arguments and computes what depends on the parameters alone, and
+then computes y of x. `funcnn.training.predict` does both one after the other for each batch.
+`funcnn.training.prepared` keeps the first part for later batches of the same shape; as that costs nothing then, batch
+normalisation is always folded, and convolutions take methods that make more of their weights.
 """
 
 from __future__ import annotations

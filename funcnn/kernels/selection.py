@@ -85,7 +85,7 @@ def for_size(kernel: F, size: int) -> F:
     ...     for_size(product, 100) is product
     False
     """
-    return kernel if active(size) else kernel.__wrapped__  # type: ignore[attr-defined,no-any-return]
+    return kernel if active(size) else kernel.__wrapped__  # type: ignore[attr-defined]
 
 
 @contextmanager
