@@ -34,7 +34,7 @@ from funcnn import checks, ops
 from funcnn.kernels.bias import channel_sum
 from funcnn.kernels.conv.conv_pool import adjoints, choose_conv_pool, correlate_max
 from funcnn.kernels.conv.dispatch import AUTO_METHODS, preference
-from funcnn.kernels.geometry import geometry, to_tuple
+from funcnn.kernels.geometry import Geometry, geometry, to_tuple
 from funcnn.kernels.rectifier import rectify, rectify_adjoint
 from funcnn.kernels.selection import active
 from funcnn.keys import Key, fold_in
@@ -211,7 +211,7 @@ def match_fused(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Fus
     with_relu, pool = ops.relu in layer_ops[1:], layer_ops.index(ops.max_pool)
     length = 3 if with_relu else 2
     fused_names, last = tuple(names[:length]), "relu" if layer_ops[length - 1] is ops.relu else "max_pool"
-    if layer_ops[0] is ops.conv and _is_plain_conv2d(options[0]) and _is_2x2(options[pool]):
+    if layer_ops[0] is ops.conv and is_conv_pool(options[0], options[pool]):
         return length, _conv_max_pool(fused_names, options[0], last, with_relu=with_relu)
     if is_norm:
         return length, _batch_norm(fused_names, layers[0], (names[pool], options[pool]), last, with_relu=with_relu)
@@ -220,6 +220,11 @@ def match_fused(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Fus
 
 def is_empty(tree: Any) -> bool:
     return isinstance(tree, dict) and not tree
+
+
+def is_conv_pool(conv: Mapping[str, Any], pool: Mapping[str, Any]) -> bool:
+    """Return whether a convolution may be fused with max pooling, by their options."""
+    return _is_plain_conv2d(conv) and _is_2x2(pool)
 
 
 def _is_plain_conv2d(conv: Mapping[str, Any]) -> bool:
@@ -343,13 +348,30 @@ def _batch_norm(
     return fused
 
 
+def can_fuse(conv: Mapping[str, Any], x: Array, w: Array, *, prepared: bool = False) -> bool:
+    """Return whether x is large enough to fuse a convolution with max pooling, and fits the weights."""
+    if x.ndim != 4 or (x.size <= _MIN_FUSED_SIZE and not prepared) or w.ndim != 4 or w.shape[2] != x.shape[3]:
+        return False
+    return preference(conv["method"]) in AUTO_METHODS
+
+
+def plan_conv_pool(
+    conv: Mapping[str, Any], x: Array, w: Array, *, prepared: bool = False
+) -> tuple[Geometry, str] | None:
+    """Return the geometry and the method of a convolution fused with 2x2 max pooling; None where that is not faster."""
+    g = geometry("conv", x.shape[1:-1], w.shape[:-2], padding=conv["padding"])
+    exact = preference(conv["method"]) == "exact"
+    method = choose_conv_pool(g, len(x), *w.shape[2:], x.dtype, exact=exact, compiled=active(x.size), prepared=prepared)
+    return None if method is None else (g, method)
+
+
 def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], last_op: str, *, with_relu: bool) -> Fused:
     first, *others = names
     leaves = ("w", "b") if conv["bias"] else ("w",)
 
     def applies(params: Tree, x: Array, state: Tree) -> bool:
         """Return whether x is large enough to fuse, and no layer would raise an error, the geometry's aside."""
-        if not isinstance(x, np.ndarray) or x.ndim != 4 or x.dtype.kind != "f" or x.size <= _MIN_FUSED_SIZE:
+        if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
             return False
         weights = params[first]
         if not (is_empty(state[first]) and all(is_empty(params[n]) and is_empty(state[n]) for n in others)):
@@ -359,21 +381,20 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], last_op: str
         if not all(isinstance(leaf, np.ndarray) and leaf.dtype == x.dtype for leaf in weights.values()):
             return False
         w = weights["w"]
-        return w.ndim == 4 and w.shape[2] == x.shape[3] and ("b" not in weights or weights["b"].shape == w.shape[3:])
+        return can_fuse(conv, x, w) and ("b" not in weights or weights["b"].shape == w.shape[3:])
 
     def fused(params: Tree, x: Array, state: Tree, train: bool) -> tuple[Array, FusedVjp, Tree] | None:
-        chosen = preference(conv["method"])
-        if chosen not in AUTO_METHODS or not applies(params, x, state):
+        if not applies(params, x, state):
             return None
-        w, b = params[first]["w"], params[first].get("b")
+        w, b, chosen = params[first]["w"], params[first].get("b"), preference(conv["method"])
         try:
-            g = geometry("conv", x.shape[1:-1], w.shape[:-2], padding=conv["padding"])
+            planned = plan_conv_pool(conv, x, w)
         except LOCATED as error:
             add_location(error, first)
             raise
-        method = choose_conv_pool(g, len(x), *w.shape[2:], x.dtype, exact=chosen == "exact", compiled=active(x.size))
-        if method is None:
+        if planned is None:
             return None
+        g, method = planned
         y, argmax = correlate_max(x, w, g, method, b, return_argmax=train)
         shape, dtype = y.shape, y.dtype
         relu_output = rectify(y, out=y) if with_relu else None

@@ -196,7 +196,7 @@ def up_to(model: Layer, path: str | None = None) -> Layer:
     if last not in known:
         raise ValueError(f"up_to: the model has no layer {last!r}, only {', '.join(known)}")
 
-    def output_there(params: Tree, x: Any, state: Tree) -> Array:
+    def output_there(params: Tree, x: Any, state: Tree, kept: dict[str, Any] | None = None) -> Array:
         try:
             output(stopping_model, params, x, state)
         except _Reached as reached:

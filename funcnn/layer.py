@@ -173,8 +173,8 @@ class OpForward:
         ``call(params, x, state, *, train, key=None) -> y, vjp, state``: what is computed. The lifts, such as
         `parameterless`, make it from the op.
     output : callable or None
-        Set by combinators: ``output(params, x, state) -> y`` computes the same in evaluation, and drops each layer's
-        closure as soon as the layer is computed; see the function `output`.
+        Set by combinators: ``output(params, x, state, kept=None) -> y`` computes the same in evaluation, and drops each
+        layer's closure as soon as the layer is computed; see the function `output`.
     recipe : callable or None
         ``recipe() -> Layer`` makes the layer again, in any process, where it can be pickled: a `functools.partial` of
         the layer's factory.
@@ -201,7 +201,7 @@ class OpForward:
         op: Callable[..., Any],
         options: Mapping[str, Any],
         call: Callable[..., Any],
-        output: Callable[[Tree, Array, Tree], Array] | None = None,
+        output: Callable[..., Array] | None = None,
         recipe: Callable[[], Layer] | None = None,
         next_state: Callable[[Tree, Tree], Tree] | None = None,
     ) -> None:
@@ -418,7 +418,7 @@ def joining(
     return Layer(name, init, OpForward(op, options, call, recipe=recipe))
 
 
-def output(layer: Layer, params: Tree, x: Any, state: Tree) -> Array:
+def output(layer: Layer, params: Tree, x: Any, state: Tree, kept: dict[str, Any] | None = None) -> Array:
     """Return the output of a layer in evaluation, without its VJP.
 
     The same as ``layer.forward(params, x, state, train=False)[0]``, in less memory: combinators keep no closures, and
@@ -430,6 +430,9 @@ def output(layer: Layer, params: Tree, x: Any, state: Tree) -> Array:
     params, state : tree
     x : array (N, ...)
         Or a tuple of arrays for a layer of several.
+    kept : dict, optional
+        Where combinators keep what depends on params and state alone, for later calls with the same params, the same
+        state and x of the same shape and dtype. Empty for the first call.
 
     Returns
     -------
@@ -443,7 +446,7 @@ def output(layer: Layer, params: Tree, x: Any, state: Tree) -> Array:
     """
     forward = layer.forward
     if isinstance(forward, OpForward) and forward.output is not None:
-        return forward.output(params, x, state)
+        return forward.output(params, x, state, kept)
     return forward(params, x, state, train=False)[0]
 
 

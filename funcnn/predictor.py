@@ -84,6 +84,8 @@ class Predictor(NamedTuple):
         A record of each epoch.
     session : funcnn.serving.Session, optional
         What computes the network's outputs instead of NumPy; see `with_runtime`.
+    prepared : funcnn.training.PreparedModel, optional
+        What computes them by NumPy in less time, if it is of this model, params and state.
 
     Examples
     --------
@@ -112,6 +114,7 @@ class Predictor(NamedTuple):
     description: dict[str, Any]
     history: list[dict[str, Any]] = []  # noqa: RUF012 never modified
     session: Session | None = None
+    prepared: training.PreparedModel | None = None
 
     def with_runtime(self, runtime: str) -> Predictor:
         """Return the same predictor, whose network another library computes, or NumPy again.
@@ -254,7 +257,10 @@ class Predictor(NamedTuple):
         x = self.prepare(x, full_scale=full_scale, warn_of_range=warn_of_range)
         session, network = self.session, (self.model, self.params, self.state)
         if session is None or not len(x):
-            outputs = training.predict(*network, x, threads=threads)
+            predict = self.prepared
+            if predict is None or not all(map(is_, predict.made_of, network)):
+                predict = training.prepared(*network)
+            outputs = predict(x, threads=threads)
         elif all(map(is_, session.made_of, network)):
             outputs = session.outputs(x, threads)
         else:
@@ -486,7 +492,10 @@ def from_description(
     _check_columns(about.get("feature_names"), in_shape)
     (fitted.check_preprocessing if scaled else _check_preprocessing)(preprocessing, in_shape)
     _check_history(history)
-    return Predictor(model, params, state, in_shape, classes, preprocessing, dict(description), list(history))
+    return Predictor(
+        model, params, state, in_shape, classes, preprocessing, dict(description), list(history),
+        prepared=training.prepared(model, params, state),
+    )  # fmt: skip
 
 
 def describe(

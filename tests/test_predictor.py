@@ -1,6 +1,7 @@
 """Predictors: a trained model sees raw data as training did, wherever it is loaded."""
 
 import json
+import pickle
 import subprocess
 import sys
 
@@ -313,3 +314,12 @@ def test_making_a_predictor_says_nothing_of_its_own_range(pixel_range):
     description = predictor.describe(model, (4, 4, 1), ["a", "b", "c"], full_scale=255, pixel_range=pixel_range)
     params, state, _ = checkpoint.rebuild(description).init((0,), (4, 4, 1))
     predictor.from_description(description, params, state)  # warnings are errors here
+
+
+def test_a_prepared_model_computes_no_other_parameters():
+    saved, other = make(), make(seed=1)
+    x = np.random.default_rng(0).integers(0, 256, (3, 8, 6, 3))
+    assert saved.prepared is not None and saved.prepared.made_of == (saved.model, saved.params, saved.state)
+    first = saved.outputs(x)
+    np.testing.assert_array_equal(saved._replace(params=other.params).outputs(x), other.outputs(x))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(saved)).outputs(x), first)

@@ -50,11 +50,12 @@ def frozen(layer: Layer) -> Layer:
             raise
         return {}, {"params": params, "state": state}, out_shape
 
-    def output_of_layer(params: Tree, x: Array, state: Tree) -> Array:
-        check_empty("frozen", params=params)
-        check_keys("frozen", "state", state, ("params", "state"))
+    def output_of_layer(params: Tree, x: Array, state: Tree, kept: dict[str, Any] | None = None) -> Array:
+        if not kept:
+            check_empty("frozen", params=params)
+            check_keys("frozen", "state", state, ("params", "state"))
         try:
-            return output(layer, state["params"], x, state["state"])
+            return output(layer, state["params"], x, state["state"], kept)
         except LOCATED as error:
             add_location(error, name)
             raise

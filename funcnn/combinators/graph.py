@@ -10,7 +10,7 @@ from funcnn import checks
 from funcnn.combinators.children import backward, check_children, child_names, first_with_leaves, sum_cotangents
 from funcnn.combinators.serial import in_sequence
 from funcnn.fusion import Segment, segments
-from funcnn.inference import Step, steps
+from funcnn.inference import Kept, Step, compute, steps
 from funcnn.keys import Key, fold_in
 from funcnn.layer import LOCATED, Layer, OpForward, add_location
 from funcnn.tree import Array, Tree
@@ -128,14 +128,13 @@ def graph(*nodes: tuple[Any, ...]) -> Layer:
             leads[chain.last] = first < len(chain.segments)
         return leads, firsts
 
-    def output(params: Tree, x: Array, state: Tree) -> Array:
-        check_children("graph", names, params, state)
+    def output(params: Tree, x: Array, state: Tree, kept: Kept | None = None) -> Array:
+        if not kept:
+            check_children("graph", names, params, state)
         values: list[Any] = [*(None,) * len(layers), x]
         for chain in chains:
-            y = _take(values, chain)
-            for step in chain.steps:
-                y = step(params, y, state)
-            values[chain.last] = y
+            values[chain.last] = compute(chain.steps, params, _take(values, chain), state, kept)
+        y: Array = values[-2]
         return y
 
     def rebuild(*others: Layer) -> Layer:

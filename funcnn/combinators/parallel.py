@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from funcnn.combinators.children import check_children, child_names, sum_cotangents
+from funcnn.inference import Kept, compute, steps
 from funcnn.keys import Key, fold_in
-from funcnn.layer import LOCATED, Layer, OpForward, add_location, empty_batch, output, parameterless, pull_back
+from funcnn.layer import LOCATED, Layer, OpForward, add_location, empty_batch, parameterless, pull_back
 from funcnn.ops import add, identity
 from funcnn.tree import Array, Tree
 
@@ -41,6 +42,7 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
     """
     names = child_names("parallel", branches)
     children = tuple(zip(names, branches, strict=True))
+    branch_steps = [steps([name], [layer]) for name, layer in children]
 
     def init(key: Key, in_shape: tuple[int, ...]) -> tuple[Tree, Tree, tuple[int, ...]]:
         params, state, shapes = {}, {}, []
@@ -83,16 +85,10 @@ def parallel(*branches: Layer, join: Callable[..., tuple[Array, Callable[[Any], 
 
         return y, parallel_vjp, new_state
 
-    def output_of_branches(params: Tree, x: Array, state: Tree) -> Array:
-        check_children("parallel", names, params, state)
-        ys = []
-        try:
-            for name, layer in children:
-                ys.append(output(layer, params[name], x, state[name]))
-        except LOCATED as error:
-            add_location(error, name)
-            raise
-        return join(*ys)[0]
+    def output_of_branches(params: Tree, x: Array, state: Tree, kept: Kept | None = None) -> Array:
+        if not kept:
+            check_children("parallel", names, params, state)
+        return join(*(compute(branch, params, x, state, kept) for branch in branch_steps))[0]
 
     def rebuild(*others: Layer) -> Layer:
         return parallel(*others, join=join)

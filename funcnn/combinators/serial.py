@@ -8,7 +8,7 @@ from typing import Any
 
 from funcnn.combinators.children import backward, check_children, child_names, first_with_leaves
 from funcnn.fusion import Segment, segments
-from funcnn.inference import Step, steps
+from funcnn.inference import Kept, Step, compute, steps
 from funcnn.keys import Key, fold_in
 from funcnn.layer import LOCATED, Layer, OpForward, add_location
 from funcnn.tree import Array, Tree
@@ -66,7 +66,7 @@ def serial(*layers: Layer) -> Layer:
 
 def in_sequence(
     combinator: str, names: tuple[str, ...], parts: tuple[Segment, ...], in_evaluation: tuple[Step, ...]
-) -> tuple[Callable[..., Any], Callable[[Tree, Array, Tree], Array]]:
+) -> tuple[Callable[..., Any], Callable[..., Array]]:
     """Return ``call`` and ``output`` of an `OpForward` that computes segments, or steps, one after the other."""
 
     def call(params: Tree, x: Array, state: Tree, *, train: bool, key: Key | None = None) -> Any:
@@ -86,10 +86,9 @@ def in_sequence(
 
         return y, serial_vjp, new_state
 
-    def output(params: Tree, x: Array, state: Tree) -> Array:
-        check_children(combinator, names, params, state)
-        for step in in_evaluation:
-            x = step(params, x, state)
-        return x
+    def output(params: Tree, x: Array, state: Tree, kept: Kept | None = None) -> Array:
+        if not kept:
+            check_children(combinator, names, params, state)
+        return compute(in_evaluation, params, x, state, kept)
 
     return call, output

@@ -44,8 +44,13 @@ def _add_bias(y: Array, b: Array) -> Array:
         images += np.broadcast_to(b, y.shape[1:]).ravel()
     else:
         rows = y.reshape(-1, y.shape[-2] * channels)
-        rows += b.take(_channel_indices(y.shape[-2], channels))
+        rows += repeat_bias(b, y.shape[-2])
     return y
+
+
+def repeat_bias(b: Array, positions: int) -> Array:
+    """Return the bias of several neighbouring positions as one vector."""
+    return b.take(_channel_indices(positions, len(b)))
 
 
 @cached_arrays

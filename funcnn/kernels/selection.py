@@ -35,7 +35,7 @@ from funcnn.kernels import compilation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["active", "agree", "compilable", "current", "is_open", "prepare", "use_kernels"]
+__all__ = ["active", "agree", "compilable", "current", "deciding", "for_size", "is_open", "prepare", "use_kernels"]
 
 CHOICES = ("auto", "numpy", "compiled")
 # Entries of a kernel's first array from which on "auto" takes compiled kernels, loading them if need be; and from which
@@ -73,6 +73,19 @@ def compilable(kernel: F) -> F:
         return kernel(x, *args)
 
     return chosen  # type: ignore[return-value]
+
+
+def for_size(kernel: F, size: int) -> F:
+    """Return a kernel for first arguments of one size: without the choice in each call where NumPy computes these.
+
+    Examples
+    --------
+    >>> from funcnn.kernels.products import product  # is decorated
+    >>> with use_kernels("numpy"):
+    ...     for_size(product, 100) is product
+    False
+    """
+    return kernel if active(size) else kernel.__wrapped__  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -137,6 +150,18 @@ def current() -> str:
     """
     choice = _choice()
     return choice if choice != "auto" else "compiled" if _TWINS.usable() else "numpy"
+
+
+def deciding() -> tuple[str, int, bool]:
+    """Return what decides which kernels compute: while it is the same, the same kernels compute an array of a size.
+
+    Examples
+    --------
+    >>> with use_kernels("numpy"):
+    ...     deciding()[0]
+    'numpy'
+    """
+    return _choice(), _TWINS.least, _TWINS.usable()
 
 
 def is_open() -> bool:

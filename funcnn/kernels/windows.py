@@ -35,9 +35,14 @@ def crop(x: Array, padding: tuple[tuple[int, int], ...]) -> Array:
 
 def windows(x: Array, g: Geometry) -> Array:
     """Return all windows of the padded ``x`` (N, padded..., C) as a read-only view (N, out..., window..., C)."""
+    return view(x, *shape_and_strides(x, g))
+
+
+def shape_and_strides(x: Array, g: Geometry) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shape and the strides of the view of `windows`."""
     first, *spatial, last = x.strides
     strides = (first, *map(mul, spatial, g.stride), *map(mul, spatial, g.dilation), last)
-    return view(x, (x.shape[0], *g.out, *g.window, x.shape[-1]), strides)
+    return (x.shape[0], *g.out, *g.window, x.shape[-1]), strides
 
 
 def view(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:

@@ -17,6 +17,7 @@ from funcnn.kernels.conv.dispatch import (
     correlate_adjoint_w,
     correlate_adjoint_x,
     preference,
+    prepare,
 )
 from funcnn.kernels.geometry import Geometry, Padding, PerAxis, cached_by_shapes, geometry, transposed_geometry
 from funcnn.kernels.rectifier import rectify_adjoint
@@ -131,13 +132,8 @@ def conv_and_relu(
     relu: bool = True,
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
     """`conv`, and with ``relu`` the ReLU of its output: the numbers are rectified before another pass over memory."""
-    w, b = checks.weights_and_bias("conv", params, bias)
-    x = checks.floating("conv: x", x)
     method = preference(method)
-    g, chosen = _plan(
-        x.shape, x.dtype, w.shape, None if b is None else b.shape, stride, padding, dilation, groups, method,
-        active(x.size),
-    )  # fmt: skip
+    x, w, b, g, chosen = _checked(params, x, stride, padding, dilation, groups, bias, method)
     y = correlate(x, w, g, groups, chosen, b, relu)
     shape, dtype, outputs = y.shape, y.dtype, y if relu else None
 
@@ -153,6 +149,41 @@ def conv_and_relu(
     return y, conv_vjp
 
 
+def prepare_conv(
+    params: Tree,
+    x: Array,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    bias: bool = True,
+    method: str = "auto",
+    relu: bool = False,
+    kept: bool = True,
+) -> Callable[[Array], Array]:
+    """Return what computes `conv_and_relu` without the VJP, for any array of x's shape and dtype.
+
+    Arguments are checked, and what depends on params alone is computed, once. ``kept`` says that it serves many arrays.
+    """
+    x, w, b, g, chosen = _checked(params, x, stride, padding, dilation, groups, bias, preference(method), kept)
+    return prepare(x, w, g, groups, chosen, b, relu)
+
+
+def _checked(
+    params: Tree, x: Array, stride: PerAxis, padding: Padding, dilation: PerAxis, groups: int, bias: bool, method: str,
+    prepared: bool = False,
+) -> tuple[Array, Array, Array | None, Geometry, str]:  # fmt: skip
+    """Return x, w, b, the geometry and the method for y and dw."""
+    w, b = checks.weights_and_bias("conv", params, bias)
+    x = checks.floating("conv: x", x)
+    g, chosen = _plan(
+        x.shape, x.dtype, w.shape, None if b is None else b.shape, stride, padding, dilation, groups, method,
+        active(x.size), prepared,
+    )  # fmt: skip
+    return x, w, b, g, chosen
+
+
 @cached_by_shapes
 def _plan(
     x: tuple[int, ...],
@@ -165,6 +196,7 @@ def _plan(
     groups: int,
     method: str,
     compiled: bool,
+    prepared: bool,
 ) -> tuple[Geometry, str]:
     """Check the shapes and options of `conv`; return its geometry and the method for y and dw."""
     _check_axes("conv", x, w)
@@ -178,7 +210,10 @@ def _plan(
     g = geometry("conv", x[1:-1], w[:-2], stride=stride, padding=padding, dilation=dilation)
     method = check_method("conv", method, g, x[-1], out_channels, groups)
     if method in AUTO_METHODS:
-        method = choose(g, x[0], x[-1], out_channels, groups, dtype, exact=method == "exact", compiled=compiled)
+        method = choose(
+            g, x[0], x[-1], out_channels, groups, dtype,
+            exact=method == "exact", compiled=compiled, prepared=prepared,
+        )  # fmt: skip
     return g, method
 
 
@@ -214,6 +249,26 @@ def depthwise_conv_and_relu(
     return conv_and_relu(
         params, x, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1], bias=bias, method=method,
         relu=relu,
+    )  # fmt: skip
+
+
+def prepare_depthwise_conv(
+    params: Tree,
+    x: Array,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    bias: bool = True,
+    method: str = "auto",
+    relu: bool = False,
+    kept: bool = True,
+) -> Callable[[Array], Array]:
+    """As `prepare_conv`, for `depthwise_conv_and_relu`."""
+    x = checks.images("conv", x)
+    return prepare_conv(
+        params, x, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1], bias=bias, method=method,
+        relu=relu, kept=kept,
     )  # fmt: skip
 
 

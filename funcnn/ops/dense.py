@@ -10,6 +10,7 @@ from funcnn import checks
 from funcnn.kernels.bias import add_bias, channel_sum
 from funcnn.kernels.products import product, product_adjoint_w, product_adjoint_x
 from funcnn.kernels.rectifier import rectify_adjoint
+from funcnn.kernels.selection import for_size
 from funcnn.tree import Array, Tree
 
 
@@ -72,15 +73,8 @@ def dense_and_relu(
     params: Tree, x: Array, *, bias: bool = True, relu: bool = True
 ) -> tuple[Array, Callable[..., tuple[Tree, Array | None]]]:
     """`dense`, and with ``relu`` the ReLU of its output, written over it."""
-    w, b = checks.weights_and_bias("dense", params, bias)
-    x = checks.floating("dense: x", x)
-    if w.ndim != 2 or (b is not None and b.shape != w.shape[1:]):
-        got = f"w {w.shape}" if b is None else f"w {w.shape} and b {b.shape}"
-        raise ValueError(f"dense: w must be (I, O) and b (O); got {got}")
-    if x.ndim < 2 or x.shape[-1] != w.shape[0]:
-        raise ValueError(f"dense: x has shape {x.shape}, but w {w.shape} takes (N, ..., {w.shape[0]})")
-    y = product(_rows(x), w)
-    y = add_bias(y if x.ndim == 2 else y.reshape(*x.shape[:-1], w.shape[1]), b, relu)
+    x, w, b = _checked(params, x, bias)
+    y = _product_and_bias(product, x, w, b, relu)
     shape, dtype, outputs = y.shape, y.dtype, y if relu else None
 
     def dense_vjp(dy: Any, *, input_gradient: bool = True) -> tuple[Tree, Array | None]:
@@ -96,6 +90,38 @@ def dense_and_relu(
         return dparams, dx if x.ndim == 2 else dx.reshape(x.shape)
 
     return y, dense_vjp
+
+
+def prepare_dense(
+    params: Tree, x: Array, *, bias: bool = True, relu: bool = False, kept: bool = True
+) -> Callable[[Array], Array]:
+    """Return what computes `dense_and_relu` without the VJP, for any array of x's shape and dtype.
+
+    Arguments are checked once. ``kept`` says that it serves many arrays.
+    """
+    x, w, b = _checked(params, x, bias)
+    multiply = for_size(product, x.size)
+    return lambda x: _product_and_bias(multiply, x, w, b, relu)
+
+
+def _checked(params: Tree, x: Array, bias: bool) -> tuple[Array, Array, Array | None]:
+    """Return x, w and b."""
+    w, b = checks.weights_and_bias("dense", params, bias)
+    x = checks.floating("dense: x", x)
+    if w.ndim != 2 or (b is not None and b.shape != w.shape[1:]):
+        got = f"w {w.shape}" if b is None else f"w {w.shape} and b {b.shape}"
+        raise ValueError(f"dense: w must be (I, O) and b (O); got {got}")
+    if x.ndim < 2 or x.shape[-1] != w.shape[0]:
+        raise ValueError(f"dense: x has shape {x.shape}, but w {w.shape} takes (N, ..., {w.shape[0]})")
+    return x, w, b
+
+
+def _product_and_bias(
+    multiply: Callable[[Array, Array], Array], x: Array, w: Array, b: Array | None, relu: bool
+) -> Array:
+    if x.ndim == 2:
+        return add_bias(multiply(x, w), b, relu)
+    return add_bias(multiply(_rows(x), w).reshape(*x.shape[:-1], w.shape[1]), b, relu)
 
 
 def _rows(a: Array) -> Array:

@@ -17,10 +17,10 @@ from funcnn.training.loop import (
     TrainState,
     evaluate,
     fit,
-    predict,
     start,
     update,
 )
+from funcnn.training.prediction import PreparedModel, predict, prepared
 
 __all__ = [
     "Epoch",
@@ -29,12 +29,14 @@ __all__ = [
     "LearningRates",
     "Metric",
     "Mixing",
+    "PreparedModel",
     "Step",
     "TrainState",
     "evaluate",
     "fit",
     "lr_range",
     "predict",
+    "prepared",
     "start",
     "update",
 ]

@@ -1,4 +1,4 @@
-"""Epochs, steps, predictions and metrics: the training loop. See `funcnn.training`."""
+"""Epochs, steps and metrics: the training loop. See `funcnn.training`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from funcnn import blas, checks, html, keys, optim, tree
 from funcnn.data import batches
 from funcnn.data.examplewise import Augmentation, augment_sources
 from funcnn.data.lazy import Selected, Source, as_source, take
-from funcnn.data_parallel import cores, map_batches, over_ranks, prepare_kernels
+from funcnn.data_parallel import over_ranks, prepare_kernels
 from funcnn.divergence import diverged
 from funcnn.gradients import value_and_grad
-from funcnn.kernels import selection
-from funcnn.kernels.allocator import keep_freed_memory
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, output
+from funcnn.layer import Layer
 from funcnn.losses import Loss
 from funcnn.optim import Optimizer, learning_rate
 from funcnn.process_groups import ProcessGroup, digest, process_group
+from funcnn.training.prediction import number_of_threads, predict
 from funcnn.tree import Array, Tree
 
 Metric: TypeAlias = Callable[[Array, Array], float]
@@ -39,75 +38,12 @@ __all__ = [
     "TrainState",
     "evaluate",
     "fit",
-    "predict",
     "start",
     "update",
 ]
 
 # The random streams of a run, each derived from its key. A step's random numbers depend only on the key and the step.
 _INIT, _ORDER, _AUGMENT, _FORWARD, _MIX = range(5)
-
-
-def predict(
-    model: Layer,
-    params: Tree,
-    state: Tree,
-    x: Array | Source,
-    batch_size: int = 256,
-    *,
-    threads: int | None = None,
-    comm: Any = None,
-) -> Array:
-    """Return the model's outputs in evaluation mode, computed in batches.
-
-    Parameters
-    ----------
-    model : Layer
-    params, state : tree
-    x : array or source (N, ...)
-        A source is read by several threads at the same time, each a batch of its own.
-    batch_size : int >= 1
-    threads : int, optional
-        The maximum number of threads, by default one per core. Each computes whole batches; a single large batch is
-        split into shards. If the batches are too small for threads to save time, only one is used.
-    comm : mpi4py.MPI.Comm, optional
-        The ranks of an MPI job, of which each computes a part of the batches and returns all outputs, as in
-        `funcnn.data_parallel.over_ranks`. ``threads`` is then by default 1.
-
-    Returns
-    -------
-    array (N, ...)
-        The same up to rounding for any ``batch_size`` and ``threads``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``batch_size`` or ``threads`` is not an int >= 1, or the shapes do not fit a layer; a note names its path.
-
-    Examples
-    --------
-    >>> from funcnn.layers import relu
-    >>> predict(relu(), {}, {}, np.array([[-1.0], [2.0], [3.0]]), batch_size=2).ravel()
-    array([0., 2., 3.])
-    """
-    x = as_source(x)
-    if not checks.is_int(batch_size):
-        raise TypeError(f"predict: batch_size must be an int, not {batch_size!r}")
-    if batch_size < 1 or not x.shape:
-        raise ValueError(
-            f"predict: x must be an array of examples and batch_size >= 1, got shape {x.shape} and {batch_size}"
-        )
-    group = process_group("predict", comm)
-    threads = _number_of_threads("predict", threads, group)
-    keep_freed_memory()
-    if group.size > 1:
-        selection.agree(group.gather)
-
-    def outputs(examples: Array) -> Array:
-        return output(model, params, examples, state)
-
-    results = map_batches(outputs, x, batch_size, model, params, state, threads, group)
-    return results[0] if len(results) == 1 else np.concatenate(results)
 
 
 def evaluate(
@@ -150,13 +86,6 @@ def evaluate(
     whole = take(as_source(targets), slice(None))
     values = {name: float(metric(outputs, whole)) for name, metric in metrics.items()}
     return process_group("evaluate", comm).gather(values)[0]
-
-
-def _number_of_threads(where: str, threads: int | None, group: ProcessGroup) -> int:
-    if threads is None:
-        return cores() if group.size == 1 else 1
-    checks.count(where, "threads", threads)
-    return threads
 
 
 class EpochPlan(NamedTuple):
@@ -576,7 +505,7 @@ def fit(
         _check_resumed(resume, model, x.shape[1:], optimizer)
     first = resume or start(model, optimizer, x.shape[1:], key=() if key is None else key)
     group = process_group("fit", comm)
-    threads = _number_of_threads("fit", threads, group)
+    threads = number_of_threads("fit", threads, group)
     _check_ranks(group, first, f"{epochs} epochs of {len(x)} examples in batches of {batch_size}")
     whole_grad_fn = value_and_grad(model, loss)
 

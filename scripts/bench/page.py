@@ -83,7 +83,7 @@ def _description(name: str) -> str:
     images = f"{job.batch} image{'s' * (job.batch > 1)} of {height}x{width}x{channels}, float32"
     if job.train:
         return f"Microseconds per training step (forward, loss, backward, update) on {images}."
-    return f"Microseconds per prediction for {images}."
+    return f"Microseconds per prediction for {images}; funcnn's by `training.prepared`, made once as others' sessions."
 
 
 def _time(name: str, us: float) -> str:

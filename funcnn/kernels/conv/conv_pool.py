@@ -12,18 +12,20 @@ is odd, the last one belongs to no window, as in `max_pool`.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from funcnn.kernels.bias import add_bias
+from funcnn.kernels.bias import add_bias, repeat_bias
 from funcnn.kernels.conv import im2col, row_blocks, toeplitz, winograd
 from funcnn.kernels.conv.block_maxima import maxima_of_parts, scatter_to_parts
 from funcnn.kernels.conv.dispatch import choose, correlate_adjoint_w, correlate_adjoint_x
 from funcnn.kernels.geometry import Geometry, geometry
 from funcnn.kernels.pooling import scatter_argmax
-from funcnn.kernels.selection import compilable
+from funcnn.kernels.selection import active, compilable, for_size
 from funcnn.tree import Array
 
 _SIDE = 2  # of a pooling window
@@ -34,7 +36,15 @@ _ROW = 4000  # multiply-adds: the fixed cost of the maximum over one row of bloc
 
 @lru_cache(maxsize=1024)
 def choose_conv_pool(
-    g: Geometry, n: int, in_channels: int, out_channels: int, dtype: np.dtype[Any], *, exact: bool, compiled: bool
+    g: Geometry,
+    n: int,
+    in_channels: int,
+    out_channels: int,
+    dtype: np.dtype[Any],
+    *,
+    exact: bool,
+    compiled: bool,
+    prepared: bool = False,
 ) -> str | None:
     """Return the method for the fused convolution and pooling, or None where they are faster one after the other.
 
@@ -43,7 +53,7 @@ def choose_conv_pool(
     plain = len(g.size) == 2 and g.stride == g.dilation == (1, 1) and min(g.out) >= _SIDE and dtype.kind == "f"
     if not plain or 0 in (n, in_channels, out_channels):
         return None
-    method = choose(g, n, in_channels, out_channels, 1, dtype, exact=exact, compiled=compiled)
+    method = choose(g, n, in_channels, out_channels, 1, dtype, exact=exact, compiled=compiled, prepared=prepared)
     if method == "row_blocks" and 4 * out_channels > _MAX_WIDTH:
         return None
     return method if method in ("row_blocks", "winograd") else None
@@ -63,12 +73,37 @@ def maxima_of_blocks(
     x: Array, w: Array, g: Geometry, return_argmax: bool, b: Array | None = None
 ) -> tuple[Array, Array | None]:
     """Return the same as `correlate_max`, for "row_blocks"."""
-    blocks, within_block = _geometries(g, *w.shape[-2:])
-    weights = toeplitz.matrix(w, within_block, even_first=True).reshape(*blocks.window, w.shape[-2], -1)
-    outputs = im2col.correlate(x, weights, blocks, 1)
-    maxima, argmax = maxima_of_parts(outputs, 4, return_argmax)
+    maxima, argmax = maxima_of_parts(_prepare_blocks(x, w, g)(x), 4, return_argmax)
     maxima = add_bias(_join_blocks(maxima, g, w.shape[-1]), b)
     return maxima, None if argmax is None else _join_blocks(argmax, g, w.shape[-1])
+
+
+def prepare_max(x: Array, w: Array, g: Geometry, method: str, b: Array | None, relu: bool) -> Callable[[Array], Array]:
+    """Return what computes the maxima of `correlate_max` for any array of x's shape, with ReLU if ``relu``.
+
+    What depends on w alone is computed once.
+    """
+    if method == "winograd":
+        maxima_of_tiles = winograd.prepare_max(x, w, g, b)
+        return lambda x: add_bias(maxima_of_tiles(x), None, relu)
+    if active(x.size):
+        return lambda x: add_bias(maxima_of_blocks(x, w, g, False, b)[0], None, relu)
+    correlate_blocks, out_channels = _prepare_blocks(x, w, g), w.shape[-1]
+    of_parts = for_size(maxima_of_parts, len(x) * 4 * math.prod(o // _SIDE for o in g.out) * out_channels)
+    b_of_block = None if b is None else repeat_bias(b, _geometries(g, *w.shape[-2:])[1].out[1] // _SIDE)
+
+    def correlate_and_max(x: Array) -> Array:
+        maxima, _ = of_parts(correlate_blocks(x), 4, False)
+        return _join_blocks(add_bias(maxima, b_of_block, relu), g, out_channels)
+
+    return correlate_and_max
+
+
+def _prepare_blocks(x: Array, w: Array, g: Geometry) -> Callable[[Array], Array]:
+    """Return what computes all outputs of the blocks."""
+    blocks, within_block = _geometries(g, *w.shape[-2:])
+    weights = toeplitz.matrix(w, within_block, even_first=True).reshape(*blocks.window, w.shape[-2], -1)
+    return im2col.prepare(x, weights, blocks, 1)
 
 
 def adjoints(

@@ -61,7 +61,8 @@ def applies(method: str, g: Geometry, in_channels: int, out_channels: int, group
 class Problem(NamedTuple):
     """A convolution to choose a method for: ``n`` images of a geometry, from ``in_channels`` to ``out_channels``.
 
-    ``exact`` excludes "winograd". ``adjoint_x`` asks for the method of dx instead of y. If the chosen method has no
+    ``exact`` excludes "winograd". ``prepared`` says that what depends on the weights alone is computed before, once for
+    many images. ``adjoint_x`` asks for the method of dx instead of y. If the chosen method has no
     ``correlate_adjoint_x``, dx is computed as a correlation of dy, for which a method is chosen again.
     """
 
@@ -73,9 +74,11 @@ class Problem(NamedTuple):
     dtype: np.dtype[Any]
     exact: bool
     adjoint_x: bool
+    prepared: bool = False
 
 
 _WINOGRAD_WEIGHTS = 1 << 17  # in_channels * out_channels: from here on, "winograd" is slower than "im2col"
+_PREPARED_TILES = 4  # if the weights are transformed before: so few tiles are enough, 256 times 256 weights or fewer
 _TOEPLITZ_ENTRIES = 1 << 14  # entries of the matrix: up to here one product costs less than copying windows
 _TOEPLITZ_IMAGES = 64  # images of a batch: up to here, more of them allow a larger matrix, which is built once a batch
 
@@ -114,9 +117,13 @@ def many_tiles(p: Problem) -> bool:
     """A 3x3 kernel in float32, with enough channels and tiles for the saved products to outweigh the transforms.
 
     The tiles may cover at most 40 % more than the output. 16 tiles are enough; 32 where in_channels * out_channels is
-    below 2**9 or above 2**15, since transforming the weights then takes a larger share of the time.
+    below 2**9 or above 2**15, since transforming the weights then takes a larger share of the time. If they are
+    transformed before, `_PREPARED_TILES` are enough from 2**12 on.
     """
-    return _enough_tiles(p, 1.4, 16 if 1 << 9 <= p.in_channels * p.out_channels <= 1 << 15 else 32)
+    weights = p.in_channels * p.out_channels
+    if p.prepared and weights >= 1 << 12:
+        return _enough_tiles(p, 1.4, _PREPARED_TILES)
+    return _enough_tiles(p, 1.4, 16 if 1 << 9 <= weights <= 1 << 15 else 32)
 
 
 def many_tiles_compiled(p: Problem) -> bool:
@@ -124,7 +131,7 @@ def many_tiles_compiled(p: Problem) -> bool:
 
     Transforming 256 times 256 weights takes as long as is saved for some 48 tiles.
     """
-    return _enough_tiles(p, 1.6, max(16, 3 * p.in_channels * p.out_channels >> 12))
+    return _enough_tiles(p, 1.6, _PREPARED_TILES if p.prepared else max(16, 3 * p.in_channels * p.out_channels >> 12))
 
 
 def _enough_tiles(p: Problem, covered: float, enough: int) -> bool:
@@ -160,7 +167,8 @@ def few_channels(p: Problem) -> bool:
         few_outputs = 7 if p.in_channels == 1 else 8
         return p.in_channels <= 8 if strided else p.in_channels <= 7 and p.out_channels > few_outputs
     overlapping = p.g.stride[-1] == 1 or (p.in_channels == 1 and p.g.window[-1] > p.g.stride[-1])
-    return p.in_channels <= 8 and p.out_channels <= 32 and overlapping and p.n * math.prod(p.g.out) > 1024
+    enough = p.prepared or p.n * math.prod(p.g.out) > 1024
+    return p.in_channels <= 8 and p.out_channels <= 32 and overlapping and enough
 
 
 def always(p: Problem) -> bool:
@@ -201,9 +209,10 @@ def choose(
     exact: bool,
     adjoint_x: bool = False,
     compiled: bool = False,
+    prepared: bool = False,
 ) -> str:
     """Return the method for a `Problem`."""
-    problem = Problem(g, n, in_channels, out_channels, groups, dtype, exact, adjoint_x)
+    problem = Problem(g, n, in_channels, out_channels, groups, dtype, exact, adjoint_x, prepared)
     return next(method for method, condition in (COMPILED_RULES if compiled else RULES) if condition(problem))
 
 
@@ -276,6 +285,20 @@ def correlate(
     """
     method = _chosen(method, g, x.shape[-1], w.shape[-1], groups, x)
     return _ROUTINES[method].correlate(x, w, g, groups, b, relu)
+
+
+def prepare(
+    x: Array, w: Array, g: Geometry, groups: int, method: str, b: Array | None = None, relu: bool = False
+) -> Callable[[Array], Array]:
+    """Return what computes `correlate` for any array of x's shape and dtype, by a method that is not "auto".
+
+    What depends on w alone is computed once.
+    """
+    routine = _ROUTINES[method]
+    if method == "depthwise":
+        return lambda x: depthwise.correlate(x, w, g, groups, b, relu)
+    prepared: Callable[[Array], Array] = routine.prepare(x, w, g, groups, b, relu)
+    return prepared
 
 
 def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int, method: str = "auto") -> Array:

@@ -7,6 +7,7 @@ compared with the multiplication, and no buffer grows with the batch times the k
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -14,8 +15,8 @@ import numpy as np
 from funcnn.kernels.bias import add_bias
 from funcnn.kernels.caching import cached_arrays
 from funcnn.kernels.geometry import Geometry
-from funcnn.kernels.selection import compilable
-from funcnn.kernels.windows import pad, windows
+from funcnn.kernels.selection import active, compilable
+from funcnn.kernels.windows import pad, shape_and_strides, view, windows
 from funcnn.tree import Array
 
 # ``scripts/bench --job lenet`` and ``--job vgg`` measure these constants again.
@@ -42,8 +43,7 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
     shape, dtype = (x.shape[0], *g.out, w.shape[-1]), np.result_type(x, w)
     parts = chunks(x.shape[0], g, x.shape[-1] * dtype.itemsize, w.nbytes)
     if groups == 1 and len(parts) == 1:
-        columns = _im2col(x, g, 1)[0]
-        return add_bias(blocked_matmul(columns, w.reshape(columns.shape[1], shape[-1])).reshape(shape), b, relu)
+        return _correlate_chunk(x, _matrix(w), g, b, relu)
     matrix, y = _grouped_matrix(w, groups), np.empty(shape, dtype)
     for chunk in parts:
         if groups == 1:
@@ -51,6 +51,38 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
         else:
             np.matmul(_im2col(x[chunk], g, groups), matrix, out=_by_group(y[chunk], groups))
     return add_bias(y, b, relu)
+
+
+def prepare(
+    x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False
+) -> Callable[[Array], Array]:
+    """See `funcnn.kernels.conv.dispatch.prepare`."""
+    in_one_chunk = len(chunks(len(x), g, x.shape[-1] * x.itemsize, w.nbytes)) == 1
+    if groups > 1 or not in_one_chunk or active(x.size):
+        return lambda x: correlate(x, w, g, groups, b, relu)
+    matrix, shape = _matrix(w), (len(x), *g.out, w.shape[-1])
+    if (
+        _has_long_runs(x, g)
+        and not any(map(any, g.padding))
+        and not _rows_per_block(math.prod(shape[:-1]), *matrix.shape)
+    ):
+        of_windows = shape_and_strides(np.ascontiguousarray(x), g)
+
+        def correlate_chunk(x: Array) -> Array:  # as `_correlate_chunk`, in fewer calls
+            columns = view(np.ascontiguousarray(x), *of_windows).reshape(-1, len(matrix))
+            return add_bias(columns.dot(matrix).reshape(shape), b, relu)
+
+        return correlate_chunk
+    return lambda x: _correlate_chunk(x, matrix, g, b, relu)
+
+
+def _correlate_chunk(x: Array, matrix: Array, g: Geometry, b: Array | None, relu: bool) -> Array:
+    y = blocked_matmul(_im2col(x, g, 1)[0], matrix)
+    return add_bias(y.reshape(len(x), *g.out, matrix.shape[1]), b, relu)
+
+
+def _matrix(w: Array) -> Array:
+    return w.reshape(math.prod(w.shape[:-1]), w.shape[-1])
 
 
 @compilable
@@ -136,13 +168,16 @@ def _im2col(x: Array, g: Geometry, groups: int) -> Array:
     rows = x.shape[0] * math.prod(g.out)
     width = math.prod(g.window) * (x.shape[-1] // groups)
     x = pad(x, g.padding)
-    run = x.shape[-1] * (g.window[-1] if g.dilation[-1] == 1 else 1)
-    if groups == 1 and run <= _SHORT_RUN:
+    if groups == 1 and not _has_long_runs(x, g):
         return _take_windows(x, g).reshape(1, rows, width)
     view = windows(x, g)
     if groups > 1:
         view = np.moveaxis(view.reshape(*view.shape[:-1], groups, -1), -2, 0)
     return view.reshape(groups, rows, width)
+
+
+def _has_long_runs(x: Array, g: Geometry) -> bool:
+    return x.shape[-1] * (g.window[-1] if g.dilation[-1] == 1 else 1) > _SHORT_RUN
 
 
 def _take_windows(x: Array, g: Geometry) -> Array:

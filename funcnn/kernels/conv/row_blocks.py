@@ -9,6 +9,7 @@ that window are t copies of w, each shifted by one more stride, and zeros elsewh
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 from funcnn.kernels.bias import add_bias
 from funcnn.kernels.conv import im2col, toeplitz
 from funcnn.kernels.geometry import Geometry
-from funcnn.kernels.selection import compilable
+from funcnn.kernels.selection import active, compilable
 from funcnn.tree import Array
 
 # The cost model of `_length`; ``scripts/bench --methods`` measures again whether its choices are the fastest.
@@ -32,12 +33,25 @@ _ROW = 500  # multiply-adds: the fixed cost of adding one row of positions to dx
 @compilable
 def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
+    return _prepare(x, w, g, b, relu)(x)
+
+
+def prepare(
+    x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False
+) -> Callable[[Array], Array]:
+    """See `funcnn.kernels.conv.dispatch.prepare`."""
+    if active(x.size):
+        return lambda x: correlate(x, w, g, groups, b, relu)
+    return _prepare(x, w, g, b, relu)
+
+
+def _prepare(x: Array, w: Array, g: Geometry, b: Array | None, relu: bool) -> Callable[[Array], Array]:
     in_channels, out_channels = w.shape[-2:]
     length = _length(g, in_channels, out_channels)
     blocks, within_block = _geometries(g, length)
     weights = toeplitz.matrix(w, within_block).reshape(*blocks.window, in_channels, length * out_channels)
-    y = im2col.correlate(x, weights, blocks, 1)
-    return add_bias(_join_blocks(y, g, out_channels), b, relu)
+    correlate_blocks = im2col.prepare(x, weights, blocks, 1)
+    return lambda x: add_bias(_join_blocks(correlate_blocks(x), g, out_channels), b, relu)
 
 
 @compilable

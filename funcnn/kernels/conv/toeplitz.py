@@ -7,6 +7,7 @@ its products are by 0; where it is small, one multiplication still costs less th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,9 +22,19 @@ from funcnn.tree import Array
 
 def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
-    to_outputs = matrix(w, g)
-    y = x.reshape(len(x), len(to_outputs)).dot(to_outputs).reshape(len(x), *g.out, w.shape[-1])
-    return add_bias(y, b, relu)
+    return prepare(x, w, g, groups, b, relu)(x)
+
+
+def prepare(
+    x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False
+) -> Callable[[Array], Array]:
+    """See `funcnn.kernels.conv.dispatch.prepare`."""
+    to_outputs, shape = matrix(w, g), (len(x), *g.out, w.shape[-1])
+
+    def correlate_images(x: Array) -> Array:
+        return add_bias(x.reshape(len(x), len(to_outputs)).dot(to_outputs).reshape(shape), b, relu)
+
+    return correlate_images
 
 
 def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int) -> Array:

@@ -35,7 +35,7 @@ float32, 2e-14 in float64.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -73,8 +73,21 @@ _RUN = 1 << 8
 @compilable
 def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
-    y = np.empty((len(x), *g.out, w.shape[-1]), np.result_type(x, w))
-    for images, rows, tiles in _tiles(x, w, g):
+    return _correlate(x, _transformed(x, w), g, b, relu)
+
+
+@compilable
+def prepare(
+    x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False
+) -> Callable[[Array], Array]:
+    """See `funcnn.kernels.conv.dispatch.prepare`."""
+    weights = _transformed(x, w)
+    return lambda x: _correlate(x, weights, g, b, relu)
+
+
+def _correlate(x: Array, weights: Array, g: Geometry, b: Array | None, relu: bool) -> Array:
+    y = np.empty((len(x), *g.out, weights.shape[-1]), weights.dtype)
+    for images, rows, tiles in _tiles(x, weights, g):
         _write_tiles(tiles, y[images], rows)
     return add_bias(y, b, relu)
 
@@ -88,10 +101,23 @@ def correlate_max(
     A tile has four pooling windows. ``tiles[i::2, j::2]`` holds position (i, j) of all windows, so the maximum is an
     elementwise one over four arrays.
     """
-    shape = (len(x), *(o // 2 for o in g.out), w.shape[-1])
-    y = np.empty(shape, np.result_type(x, w))
+    return _correlate_max(x, _transformed(x, w), g, return_argmax, b)
+
+
+@compilable
+def prepare_max(x: Array, w: Array, g: Geometry, b: Array | None = None) -> Callable[[Array], Array]:
+    """Return what computes the maxima of `correlate_max` for any array of x's shape."""
+    weights = _transformed(x, w)
+    return lambda x: _correlate_max(x, weights, g, False, b)[0]
+
+
+def _correlate_max(
+    x: Array, weights: Array, g: Geometry, return_argmax: bool, b: Array | None
+) -> tuple[Array, Array | None]:
+    shape = (len(x), *(o // 2 for o in g.out), weights.shape[-1])
+    y = np.empty(shape, weights.dtype)
     argmax = np.empty(shape, np.uint8) if return_argmax else None
-    for images, rows, tiles in _tiles(x, w, g):
+    for images, rows, tiles in _tiles(x, weights, g):
         taps = [tiles[i::2, j::2] for i in (0, 1) for j in (0, 1)]
         maxima = maximum(taps)
         _write_tiles(maxima, y[images], rows)
@@ -115,12 +141,17 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     )
 
 
-def _tiles(x: Array, w: Array, g: Geometry) -> Iterator[tuple[slice, slice, Array]]:
+def _transformed(x: Array, w: Array) -> Array:
+    """Return G w G^T as (36, I, O), in the dtype of the products."""
+    dtype = np.result_type(x, w)
+    return _transform(_G.astype(dtype), w.astype(dtype).reshape(3, 3, -1)).reshape(-1, *w.shape[-2:])
+
+
+def _tiles(x: Array, weights: Array, g: Geometry) -> Iterator[tuple[slice, slice, Array]]:
     """Yield for each chunk its images, its rows of tiles, and their outputs (4, 4, rows, columns, n, O)."""
-    in_channels, out_channels = w.shape[-2:]
-    dtype, before, across = np.result_type(x, w), tuple(lo for lo, _ in g.padding), -(-g.out[1] // _TILE)
+    in_channels, out_channels = weights.shape[-2:]
+    dtype, before, across = weights.dtype, tuple(lo for lo, _ in g.padding), -(-g.out[1] // _TILE)
     b, a = _B.astype(dtype), _A.astype(dtype)
-    weights = _transform(_G.astype(dtype), w.astype(dtype).reshape(3, 3, -1)).reshape(-1, in_channels, out_channels)
     for images, rows in _chunks(len(x), g, max(in_channels, out_channels)):
         planes = _planes(x[images], b, g, rows, before)
         tiles = _transform(a, (planes @ weights).reshape(_POSITIONS, _POSITIONS, -1))

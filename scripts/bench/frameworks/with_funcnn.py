@@ -76,9 +76,11 @@ def make_run(task: Task) -> Callable[[int], float]:
     model, params, state = make_network(task)
     batches = cycle(task.batches)
 
+    prepared = training.prepared(model, params, state)  # as others make a session, or compile
+
     def predict(steps: int) -> float:
         for x, _ in islice(batches, steps):
-            outputs = training.predict(model, params, state, x)
+            outputs = prepared(x)
         return float(outputs.mean())
 
     grad_fn = over_threads(gradients.value_and_grad(model, losses.softmax_cross_entropy), cores())

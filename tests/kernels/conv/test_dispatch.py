@@ -71,3 +71,14 @@ def test_compiled_transforms_pay_for_fewer_tiles(images, size, channels, method,
     g = geometry("conv", (size, size), 3, padding=1)
     assert choose(g, images, channels, channels, 1, single, exact=False) == method
     assert choose(g, images, channels, channels, 1, single, exact=False, compiled=True) == compiled
+
+
+def test_methods_with_weights_of_their_own_form_pay_for_fewer_images_if_these_are_prepared():
+    tiles, few = geometry("conv", (8, 8), 3, padding=1), geometry("conv", (12, 12), 5)
+    for kernels in ({"compiled": False}, {"compiled": True}):
+        chosen = [
+            choose(g, 1, *channels, 1, np.dtype(np.float32), exact=False, prepared=prepared, **kernels)
+            for g, channels in ((tiles, (64, 64)), (few, (6, 16)))
+            for prepared in (False, True)
+        ]
+        assert chosen == ["im2col", "winograd", "im2col", "row_blocks"]

@@ -8,6 +8,7 @@ them and reads them.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,32 @@ def correlate_max(
     return y, argmax if return_argmax else None
 
 
+def prepare(
+    x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False
+) -> Callable[[Array], Array]:
+    """See `funcnn.kernels.conv.dispatch.prepare`."""
+    if not computes(g, x, w, b):
+        return NotImplemented
+    weights = transformed(w)
+    return lambda x: correlate_argmax(x, NO_ARGMAX, w, g, b, relu, g.out, weights)[0]
+
+
+def prepare_max(x: Array, w: Array, g: Geometry, b: Array | None = None) -> Callable[[Array], Array]:
+    """See `funcnn.kernels.conv.winograd.prepare_max`."""
+    if not computes(g, x, w, b) or 1 in g.out:
+        return NotImplemented
+    weights, size = transformed(w), (g.out[0] // 2, g.out[1] // 2)
+    return lambda x: correlate_argmax(x, NO_ARGMAX, w, g, b, False, size, weights)[0]
+
+
+def transformed(w: Array) -> Array:
+    """Return the transformed weights (36, I, O), I and O at least a vector's entries."""
+    w = _at_least_a_vector(w, 2)
+    weights = np.empty((36, *w.shape[2:]), w.dtype)
+    transform_weights(w.reshape(-1), weights.reshape(-1))
+    return weights
+
+
 def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
     return adjoint_w(x, dy, NO_ARGMAX, g) if computes(g, x, dy) else NotImplemented
@@ -66,22 +93,30 @@ def computes(g: Geometry, x: Array, y: Array, b: Array | None = None) -> bool:
 
 
 def correlate_argmax(
-    x: Array, x_argmax: Array, w: Array, g: Geometry, b: Array | None, relu: bool, size: tuple[int, ...]
+    x: Array,
+    x_argmax: Array,
+    w: Array,
+    g: Geometry,
+    b: Array | None,
+    relu: bool,
+    size: tuple[int, ...],
+    weights: Array | None = None,
 ) -> tuple[Array, Array]:
     """Return the convolution of ``size``; or if that is half, its maxima over 2x2 windows, and their positions.
 
     With an ``x_argmax``, x has one number for each 2x2 window of the input, with zeros at its other positions.
+    ``weights`` are those of `transformed`, computed if they are not given.
     """
-    w, out_channels = _at_least_a_vector(w, 2), w.shape[-1]
+    out_channels = w.shape[-1]
+    if weights is None:
+        weights = transformed(w)
     b = _at_least_a_vector(bias_or_zeros(b, out_channels, x.dtype))
-    weights = np.empty((36, *w.shape[2:]), x.dtype)
-    y = np.empty((len(x), *size, w.shape[-1]), x.dtype)
+    y = np.empty((len(x), *size, weights.shape[-1]), x.dtype)
     argmax = NO_ARGMAX if size == g.out else np.empty(y.shape, np.uint8)
     low = x.dtype.type(0 if relu else -np.inf)
     x, x_argmax = _at_least_a_vector(x), _at_least_a_vector(x_argmax, lanes=LANES[x.dtype])
     with one_thread:
-        transform_weights(w.reshape(-1), weights.reshape(-1))
-        parts = threads.worth(9 / 4 * len(x) * math.prod(g.out) * w.shape[2] * w.shape[3])
+        parts = threads.worth(9 / 4 * len(x) * math.prod(g.out) * weights[0].size)
         plan = _plan(len(x), g, x, y, parts)
         _correlate(team(parts), GEMM[x.dtype], x, x_argmax, weights, b, low, *plan, parts, y, argmax)
     return np.ascontiguousarray(y[..., :out_channels]), np.ascontiguousarray(argmax[..., :out_channels])
