@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
-
 import numpy as np
 
 from funcnn import tree
-from funcnn.kernels.updates import momentum_update
+from funcnn.kernels.updates import momentum_update, sgd_update
 from funcnn.optim.optimizer import (
+    FusedUpdate,
     Optimizer,
-    add_in_place,
     as_arrays,
     check_range,
     check_rate,
     current_rate,
     next_rate,
     rate_state,
-    scaling,
 )
 from funcnn.optim.per_array import flushed
 from funcnn.optim.schedules import Schedule
-from funcnn.optim.weight_decay import add_params
 from funcnn.tree import Array, Tree
 
 
@@ -73,27 +69,21 @@ def sgd(
         state = rate_state(learning_rate, 0)
         return {**state, "momentum": tree.map(np.zeros_like, params)} if momentum else state
 
-    def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
-        rate = current_rate(opt_state)
+    def advance(grads: Tree, opt_state: Tree, params: Tree, applied: bool) -> tuple[Tree, Tree]:
+        rest = 1 - dampening if opt_state["step"] > 0 else 1
+        numbers = as_arrays(weight_decay, rest, momentum, -current_rate(opt_state))
         new_state = next_rate(learning_rate, opt_state)
-        grads = add_params(grads, weight_decay, params)
+
+        def sgd_step(p: Array, g: Array) -> Array:
+            l2, _, _, scale = numbers(p.dtype)
+            return sgd_update(g, p, l2, scale, applied)
+
+        def momentum_step(p: Array, g: Array, m: Array) -> tuple[Array, Array]:
+            return momentum_update(g, m, p, *numbers(p.dtype), nesterov, applied)
+
         if not momentum:
-            return tree.map(scaling(-rate), grads), new_state
-        if dampening and opt_state["step"] > 0:
-            grads = tree.map(lambda g: (1 - dampening) * g, grads)
-        numbers = as_arrays(momentum, -rate)
+            return tree.map(sgd_step, params, grads), new_state
+        results, means = tree.map_unzipped(2, momentum_step, params, grads, opt_state["momentum"])
+        return results, {**new_state, "momentum": flushed(means, int(new_state["step"]))}
 
-        def momentum_step(m: Array, g: Array) -> tuple[Array, Array]:
-            factor, scale = numbers(m.dtype)
-            return momentum_update(g, m, factor, scale, nesterov)
-
-        results = tree.map(momentum_step, opt_state["momentum"], grads)
-        new_state["momentum"] = flushed(tree.map(itemgetter(1), results), int(new_state["step"]))
-        return tree.map(itemgetter(0), results), new_state
-
-    def step(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
-        scaled = scaling(-current_rate(opt_state))
-        grads = add_params(grads, weight_decay, params)
-        return tree.map(lambda p, g: add_in_place(p, scaled(g)), params, grads), next_rate(learning_rate, opt_state)
-
-    return Optimizer(init, update, "sgd", fresh=True, step=None if momentum else step)
+    return Optimizer(init, FusedUpdate(advance), "sgd")

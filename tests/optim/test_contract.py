@@ -266,7 +266,7 @@ def test_a_step_with_updates_of_another_dtype_keeps_the_parameters():
     def update(grads, opt_state, params):
         return {"w": np.array([0.5])}, {}
 
-    params, optimizer = {"w": np.float32([1.0])}, optim.Optimizer(lambda params: {}, update, fresh=True)
+    params, optimizer = {"w": np.float32([1.0])}, optim.Optimizer(lambda params: {}, update)
     assert optim.step(optimizer, params, {}, params)[0]["w"].dtype == np.float32
 
 
