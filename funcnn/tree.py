@@ -17,10 +17,7 @@ import numpy as np
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Tree: TypeAlias = dict[str, Any]
 
-__all__ = [
-    "Array", "Tree", "flatten", "leaves", "map", "map_unzipped", "norm", "paths", "ravel", "read_only", "size",
-    "unflatten",
-]  # fmt: skip
+__all__ = ["Array", "Tree", "flatten", "leaves", "map", "norm", "paths", "ravel", "read_only", "size", "unflatten"]
 
 
 def map(f: Callable[..., Any], *trees: Any) -> Any:
@@ -52,38 +49,6 @@ def map(f: Callable[..., Any], *trees: Any) -> Any:
         if len(trees) == 1:
             return _map_one(f, *trees)
         return _map_two(f, *trees) if len(trees) == 2 else _map(f, trees[0], trees[1:])
-    except _StructureError:
-        raise ValueError(_difference(trees, "")) from None
-
-
-def map_unzipped(count: int, f: Callable[..., tuple[Any, ...]], *trees: Any) -> tuple[Any, ...]:
-    """Apply ``f``, which returns ``count`` leaves, to trees of the same structure, and return ``count`` trees.
-
-    Parameters
-    ----------
-    count : int
-    f : callable
-        Takes one leaf of each tree, returns a tuple of new leaves.
-    *trees : tree
-        At least one.
-
-    Returns
-    -------
-    tuple of trees
-        Of the same structure, with the keys in the first tree's order.
-
-    Raises
-    ------
-    ValueError
-        As `map`.
-
-    Examples
-    --------
-    >>> map_unzipped(2, divmod, {"a": {"w": 7}, "b": 9}, {"a": {"w": 2}, "b": 5})
-    ({'a': {'w': 3}, 'b': 1}, {'a': {'w': 1}, 'b': 4})
-    """
-    try:
-        return _map_unzipped(count, f, trees[0], trees[1:])
     except _StructureError:
         raise ValueError(_difference(trees, "")) from None
 
@@ -140,28 +105,15 @@ def _map(f: Callable[..., Any], first: Any, others: Sequence[Any]) -> Any:
                 raise _StructureError
         return f(first, *others)
     for other in others:
-        if not isinstance(other, dict) or other.keys() != first.keys():
-            raise _StructureError
-    return {key: _map(f, child, [other[key] for other in others]) for key, child in first.items()}
-
-
-def _map_unzipped(count: int, f: Callable[..., tuple[Any, ...]], first: Any, others: Sequence[Any]) -> tuple[Any, ...]:
-    if not isinstance(first, dict):
-        for other in others:
-            if isinstance(other, dict):
-                raise _StructureError
-        return f(first, *others)
-    for other in others:
         if not isinstance(other, dict) or len(other) != len(first):
             raise _StructureError
-    mapped: tuple[Tree, ...] = tuple([{} for _ in range(count)])
+    mapped: Tree = {}
     for key, child in first.items():
         try:
             children = [other[key] for other in others]
         except KeyError:
             raise _StructureError from None
-        for part, result in zip(_map_unzipped(count, f, child, children), mapped, strict=True):
-            result[key] = part
+        mapped[key] = _map(f, child, children)
     return mapped
 
 

@@ -1,4 +1,4 @@
-"""Updates of optimizers for one array: the arithmetic of `funcnn.optim.adam` and of `funcnn.optim.sgd`.
+"""Updates of optimizers for one array: the arithmetic of `funcnn.optim.adam` and of `funcnn.optim.sgd` with momentum.
 
 Numbers are given as arrays of no axes in the arrays' dtype, which saves converting them in each operation. ``l2 * p``
 is added to the gradient g of the parameters p. If ``applied``, a kernel returns p + update instead of the update, bit
@@ -42,13 +42,13 @@ def adam_update(
 
 @compilable
 def momentum_update(
-    g: Array, m: Array, p: Array, l2: Array, rest: Array, momentum: Array, scale: Array, nesterov: bool, applied: bool
+    g: Array, m: Array, p: Array, l2: Array, momentum: Array, scale: Array, nesterov: bool, applied: bool
 ) -> tuple[Array, Array]:
-    """Return scale * m' and m' = momentum * m + rest * g; with ``nesterov``, scale * (momentum * m' + g) and m'."""
+    """Return scale * m' and m' = momentum * m + g; with ``nesterov``, scale * (momentum * m' + g) and m'."""
     if l2:
         g = g + l2 * p
     m = momentum * m
-    m += g if rest == 1 else rest * g
+    m += g
     if nesterov:
         update = np.asarray(momentum * m)
         update += g
@@ -56,13 +56,6 @@ def momentum_update(
     else:
         update = scale * m
     return (apply_in_place(p, update) if applied else update), m
-
-
-@compilable
-def sgd_update(g: Array, p: Array, l2: Array, scale: Array, applied: bool) -> Array:
-    """Return scale * g."""
-    update = g * scale if not l2 else (g + l2 * p) * scale
-    return apply_in_place(p, update) if applied else update
 
 
 def apply_update(p: Any, u: Any) -> Any:

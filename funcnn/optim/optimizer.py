@@ -135,6 +135,19 @@ def step(optimizer: Optimizer, grads: Tree, opt_state: Tree, params: Tree) -> tu
     return apply_updates(params, updates), opt_state
 
 
+def scaling(factor: float) -> Callable[[Any], Any]:
+    """Return a function that multiplies a leaf by the factor, in the leaf's dtype."""
+    factors: dict[np.dtype[Any], Array] = {}  # as arrays; see `as_arrays`
+
+    def scaled(leaf: Any) -> Any:
+        converted = factors.get(leaf.dtype)
+        if converted is None:
+            converted = factors[leaf.dtype] = np.asarray(factor, leaf.dtype)
+        return leaf * converted
+
+    return scaled
+
+
 def as_arrays(*numbers: float) -> Callable[[np.dtype[Any]], list[Array]]:
     """Return a function ``arrays(dtype)`` that converts the numbers to arrays of a dtype, once for each dtype.
 

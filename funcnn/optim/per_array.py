@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -102,11 +103,13 @@ def fused_recurrence(
                 return (decaying if rest[-1] else other)(p, g, *rest[:-1])
 
             trees.append(where_decay(mask, params))
-        results, *new = tree.map_unzipped(1 + len(slots), leaf_step, *trees)
+        results = tree.map(leaf_step, *trees)
         new_state = next_rate(learning_rate, opt_state)
-        for slot, means in zip(slots, new, strict=True):
-            new_state[slot] = flushed(means, t) if flush else means
-        return results, new_state
+        for i, slot in enumerate(slots, start=1):
+            new_state[slot] = tree.map(itemgetter(i), results)
+            if flush:
+                new_state[slot] = flushed(new_state[slot], t)
+        return tree.map(itemgetter(0), results), new_state
 
     return Optimizer(init, FusedUpdate(advance), name)
 

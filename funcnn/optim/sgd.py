@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import numpy as np
 
 from funcnn import tree
-from funcnn.kernels.updates import momentum_update, sgd_update
+from funcnn.kernels.updates import apply_in_place, momentum_update
 from funcnn.optim.optimizer import (
     FusedUpdate,
     Optimizer,
@@ -15,9 +17,11 @@ from funcnn.optim.optimizer import (
     current_rate,
     next_rate,
     rate_state,
+    scaling,
 )
 from funcnn.optim.per_array import flushed
 from funcnn.optim.schedules import Schedule
+from funcnn.optim.weight_decay import add_params
 from funcnn.tree import Array, Tree
 
 
@@ -70,20 +74,21 @@ def sgd(
         return {**state, "momentum": tree.map(np.zeros_like, params)} if momentum else state
 
     def advance(grads: Tree, opt_state: Tree, params: Tree, applied: bool) -> tuple[Tree, Tree]:
-        rest = 1 - dampening if opt_state["step"] > 0 else 1
-        numbers = as_arrays(weight_decay, rest, momentum, -current_rate(opt_state))
-        new_state = next_rate(learning_rate, opt_state)
-
-        def sgd_step(p: Array, g: Array) -> Array:
-            l2, _, _, scale = numbers(p.dtype)
-            return sgd_update(g, p, l2, scale, applied)
+        rate, new_state, l2 = current_rate(opt_state), next_rate(learning_rate, opt_state), weight_decay
+        if not momentum:
+            scaled, grads = scaling(-rate), add_params(grads, weight_decay, params)
+            if not applied:
+                return tree.map(scaled, grads), new_state
+            return tree.map(lambda p, g: apply_in_place(p, scaled(g)), params, grads), new_state
+        if dampening and opt_state["step"] > 0:
+            grads, l2 = tree.map(lambda g: (1 - dampening) * g, add_params(grads, l2, params)), 0.0
+        numbers = as_arrays(l2, momentum, -rate)
 
         def momentum_step(p: Array, g: Array, m: Array) -> tuple[Array, Array]:
             return momentum_update(g, m, p, *numbers(p.dtype), nesterov, applied)
 
-        if not momentum:
-            return tree.map(sgd_step, params, grads), new_state
-        results, means = tree.map_unzipped(2, momentum_step, params, grads, opt_state["momentum"])
-        return results, {**new_state, "momentum": flushed(means, int(new_state["step"]))}
+        results = tree.map(momentum_step, params, grads, opt_state["momentum"])
+        new_state["momentum"] = flushed(tree.map(itemgetter(1), results), int(new_state["step"]))
+        return tree.map(itemgetter(0), results), new_state
 
     return Optimizer(init, FusedUpdate(advance), "sgd")

@@ -32,51 +32,33 @@ def _adam_update(
 ) -> None:  # fmt: skip
     for i in range(len(g)):
         slope = g[i] + l2 * p[i] if l2 != 0 else g[i]
-        mean = b1 * m[i] + rest1 * slope
-        square = b2 * v[i] + rest2 * (slope * slope)
-        u = scale * (mean / (np.sqrt(square) + eps))
-        if decay != 0:
-            u += decay * p[i]
-        new_m[i], new_v[i] = mean, square
+        new_m[i] = b1 * m[i] + rest1 * slope
+        new_v[i] = b2 * v[i] + rest2 * (slope * slope)
+        u = scale * (new_m[i] / (np.sqrt(new_v[i]) + eps))
+        u = u + decay * p[i] if decay != 0 else u
         update[i] = p[i] + u if applied else u
 
 
 def momentum_update(
-    g: Array, m: Array, p: Array, l2: Array, rest: Array, momentum: Array, scale: Array, nesterov: bool, applied: bool
+    g: Array, m: Array, p: Array, l2: Array, momentum: Array, scale: Array, nesterov: bool, applied: bool
 ) -> tuple[Array, Array]:
     """See `funcnn.kernels.updates.momentum_update`."""
     if not g.shape == m.shape == p.shape or not same_floats(g, m, p, scale):
         return NotImplemented
     update, new_m = np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype)
-    numbers: Any = l2[()], rest[()], momentum[()], scale[()]
+    numbers: Any = l2[()], momentum[()], scale[()]
     _momentum_update(g.ravel(), m.ravel(), p.ravel(), update.ravel(), new_m.ravel(), *numbers, nesterov, applied)
     return update, new_m
 
 
-@routine("void(R[::1], R[::1], R[::1], T[::1], T[::1], T, T, T, T, boolean, boolean)", exact=True)
+@routine("void(R[::1], R[::1], R[::1], T[::1], T[::1], T, T, T, boolean, boolean)", exact=True)
 def _momentum_update(
     g: Array, m: Array, p: Array, update: Array, new_m: Array,
-    l2: float, rest: float, momentum: float, scale: float, nesterov: bool, applied: bool,
+    l2: float, momentum: float, scale: float, nesterov: bool, applied: bool,
 ) -> None:  # fmt: skip
     for i in range(len(g)):
         slope = g[i] + l2 * p[i] if l2 != 0 else g[i]
-        mean = momentum * m[i] + rest * slope
+        mean = momentum * m[i] + slope
         u = scale * (momentum * mean + slope if nesterov else mean)
         new_m[i] = mean
-        update[i] = p[i] + u if applied else u
-
-
-def sgd_update(g: Array, p: Array, l2: Array, scale: Array, applied: bool) -> Array:
-    """See `funcnn.kernels.updates.sgd_update`."""
-    if g.shape != p.shape or not same_floats(g, p, scale):
-        return NotImplemented
-    update = np.empty(g.shape, g.dtype)
-    _sgd_update(g.ravel(), p.ravel(), update.ravel(), l2[()], scale[()], applied)
-    return update
-
-
-@routine("void(R[::1], R[::1], T[::1], T, T, boolean)", exact=True)
-def _sgd_update(g: Array, p: Array, update: Array, l2: float, scale: float, applied: bool) -> None:
-    for i in range(len(g)):
-        u = scale * (g[i] + l2 * p[i] if l2 != 0 else g[i])
         update[i] = p[i] + u if applied else u
