@@ -111,7 +111,8 @@ def _adam(
         factors = as_arrays(l2, b1, 1 - b1, b2, 1 - b2, eps * bias, scale, -rate * decay)
 
         def adam_step(p: Array, g: Array, m: Array, v: Array) -> tuple[Any, ...]:
-            return adam_update(g, m, v, p, *factors(m.dtype), applied)
+            numbers: Any = *factors(m.dtype), applied
+            return adam_update(g, m, v, p, *numbers)
 
         return adam_step
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -43,7 +44,8 @@ class Optimizer(NamedTuple):
     name: str = ""
 
 
-class FusedUpdate(NamedTuple):
+@dataclass(frozen=True)
+class FusedUpdate:
     """The ``update`` of an optimizer that computes the new parameters in the same pass over the trees.
 
     It is one function for both, so that an `Optimizer` with another ``update`` cannot keep the step of the old one.

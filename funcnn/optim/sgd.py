@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,8 @@ def sgd(
         numbers = as_arrays(l2, momentum, -rate)
 
         def momentum_step(p: Array, g: Array, m: Array) -> tuple[Array, Array]:
-            return momentum_update(g, m, p, *numbers(p.dtype), nesterov, applied)
+            options: Any = *numbers(p.dtype), nesterov, applied
+            return momentum_update(g, m, p, *options)
 
         results = tree.map(momentum_step, params, grads, opt_state["momentum"])
         new_state["momentum"] = flushed(tree.map(itemgetter(1), results), int(new_state["step"]))

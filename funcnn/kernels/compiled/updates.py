@@ -18,10 +18,9 @@ def adam_update(
     if not g.shape == m.shape == v.shape == p.shape or not same_floats(g, m, v, p, scale):
         return NotImplemented
     update, new_m, new_v = np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype)
-    _adam_update(
-        g.ravel(), m.ravel(), v.ravel(), p.ravel(), update.ravel(), new_m.ravel(), new_v.ravel(),
-        l2[()], b1[()], rest1[()], b2[()], rest2[()], eps[()], scale[()], decay[()], applied,
-    )  # fmt: skip
+    arrays: Any = g.ravel(), m.ravel(), v.ravel(), p.ravel(), update.ravel(), new_m.ravel(), new_v.ravel()
+    numbers: Any = l2[()], b1[()], rest1[()], b2[()], rest2[()], eps[()], scale[()], decay[()], applied
+    _adam_update(*arrays, *numbers)
     return update, new_m, new_v
 
 
@@ -46,8 +45,9 @@ def momentum_update(
     if not g.shape == m.shape == p.shape or not same_floats(g, m, p, scale):
         return NotImplemented
     update, new_m = np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype)
-    numbers: Any = l2[()], momentum[()], scale[()]
-    _momentum_update(g.ravel(), m.ravel(), p.ravel(), update.ravel(), new_m.ravel(), *numbers, nesterov, applied)
+    numbers: Any = l2[()], momentum[()], scale[()], nesterov, applied
+    arrays: Any = g.ravel(), m.ravel(), p.ravel(), update.ravel(), new_m.ravel()
+    _momentum_update(*arrays, *numbers)
     return update, new_m
 
 
