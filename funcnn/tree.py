@@ -105,9 +105,16 @@ def _map(f: Callable[..., Any], first: Any, others: Sequence[Any]) -> Any:
                 raise _StructureError
         return f(first, *others)
     for other in others:
-        if not isinstance(other, dict) or other.keys() != first.keys():
+        if not isinstance(other, dict) or len(other) != len(first):
             raise _StructureError
-    return {key: _map(f, child, [other[key] for other in others]) for key, child in first.items()}
+    mapped: Tree = {}
+    for key, child in first.items():
+        try:
+            children = [other[key] for other in others]
+        except KeyError:
+            raise _StructureError from None
+        mapped[key] = _map(f, child, children)
+    return mapped
 
 
 def _difference(trees: tuple[Any, ...], path: str) -> str:

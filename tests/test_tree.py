@@ -34,6 +34,8 @@ def test_map_goes_by_key_not_by_order():
 def test_map_refuses_trees_of_other_structure(other, message):
     with pytest.raises(ValueError, match=message):
         tree.map(lambda p, q: p, {"x": 1, "y": {"z": 2}}, other)
+    with pytest.raises(ValueError, match=message.replace("tree 1", "tree 2")):
+        tree.map(lambda p, q, r: p, {"x": 1, "y": {"z": 2}}, {"y": {"z": 4}, "x": 3}, other)
 
 
 def test_paths_and_leaves_do_not_depend_on_insertion():

@@ -36,7 +36,7 @@ from funcnn.optim.by_name import by_name
 from funcnn.optim.clipping import adaptive_clip, clip_by_global_norm, clip_by_norm, clip_by_value
 from funcnn.optim.lamb import lamb
 from funcnn.optim.lion import lion
-from funcnn.optim.optimizer import Optimizer, apply_updates, chain, learning_rate, set_learning_rate, step
+from funcnn.optim.optimizer import FusedUpdate, Optimizer, apply_updates, chain, learning_rate, set_learning_rate, step
 from funcnn.optim.plateau import Plateau, reduce_on_plateau
 from funcnn.optim.rmsprop import rmsprop
 from funcnn.optim.schedules import (
@@ -57,6 +57,7 @@ from funcnn.optim.weight_decay import add_weight_decay, weights_only
 from funcnn.optim.wrappers import accumulate, apply_if_finite, freeze
 
 __all__ = [
+    "FusedUpdate",
     "Optimizer",
     "Plateau",
     "Schedule",

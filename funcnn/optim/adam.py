@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnn.kernels.updates import adam_update
 from funcnn.optim.optimizer import Optimizer, as_arrays, check_range, check_rate
-from funcnn.optim.per_array import recurrence, running
+from funcnn.optim.per_array import fused_recurrence, recurrence, running
 from funcnn.optim.schedules import Schedule
 from funcnn.optim.weight_decay import Mask
 from funcnn.tree import Array
@@ -104,18 +104,20 @@ def _adam(
 ) -> Optimizer:
     b1, b2, eps, _ = check_adam(name, learning_rate, b1, b2, eps, l2 if decay == 0 else decay)
 
-    def step(t: int, rate: float) -> Callable[..., tuple[Any, ...]]:
+    def step(t: int, rate: float, decay: float, applied: bool) -> Callable[..., tuple[Any, ...]]:
+        # -rate m' / (sqrt(v') + eps) is scale * m / (sqrt(v) + eps * bias), with bias = sqrt(1 - b2^t)
         bias = math.sqrt(1 - b2**t)
-        factors = as_arrays(b1, 1 - b1, b2, 1 - b2, eps * bias, -rate * bias / (1 - b1**t))
+        scale = -rate * bias / (1 - b1**t)
+        factors = as_arrays(l2, b1, 1 - b1, b2, 1 - b2, eps * bias, scale, -rate * decay)
 
-        def adam_step(m: Array, v: Array, g: Array) -> tuple[Any, ...]:
-            # -rate m' / (sqrt(v') + eps) is scale * m / (sqrt(v) + eps * bias), with bias = sqrt(1 - b2^t)
-            return adam_update(g, m, v, *factors(m.dtype))
+        def adam_step(p: Array, g: Array, m: Array, v: Array) -> tuple[Any, ...]:
+            numbers: Any = *factors(m.dtype), applied
+            return adam_update(g, m, v, p, *numbers)
 
         return adam_step
 
     slots = {"mean": np.zeros_like, "square": np.zeros_like}
-    return recurrence(name, learning_rate, slots, step, l2=float(l2), decay=float(decay), mask=mask, flush=eps > 0)
+    return fused_recurrence(name, learning_rate, slots, step, decay=float(decay), mask=mask, flush=eps > 0)
 
 
 def amsgrad(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcnn import tree
+from funcnn.kernels.updates import apply_update
 from funcnn.optim.schedules import Schedule
 from funcnn.tree import Array, Tree
 
@@ -22,15 +25,10 @@ class Optimizer(NamedTuple):
         ``init(params) -> opt_state``, a tree of arrays.
     update : callable
         ``update(grads, opt_state, params) -> updates, opt_state``. `apply_updates` adds the updates to the parameters.
+        If it is a `FusedUpdate`, the function `step` does both at once.
     name : str
         Such as "adam" or "chain(clip_by_global_norm, adam)", without hyperparameters; "" for unknown. A state of
         training is refused to an optimizer of another name.
-    fresh : bool
-        Whether all updates are arrays that ``update`` has just made and keeps no reference to, so that `step` may write
-        the new parameters into them.
-    step : callable, optional
-        ``step(grads, opt_state, params) -> params, opt_state``: what ``update`` and `apply_updates` give, bit for bit,
-        in one pass over the trees. The function `step` calls it.
 
     Examples
     --------
@@ -44,8 +42,35 @@ class Optimizer(NamedTuple):
     init: Callable[[Tree], Tree]
     update: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]
     name: str = ""
-    fresh: bool = False
-    step: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]] | None = None
+
+
+@dataclass(frozen=True)
+class FusedUpdate:
+    """The ``update`` of an optimizer that computes the new parameters in the same pass over the trees.
+
+    It is one function for both, so that an `Optimizer` with another ``update`` cannot keep the step of the old one.
+
+    Attributes
+    ----------
+    advance : callable
+        ``advance(grads, opt_state, params, applied) -> updates, opt_state``; if ``applied``, it returns `apply_updates`
+        of the parameters and the updates instead of the updates, bit for bit, in new arrays.
+
+    Examples
+    --------
+    >>> def advance(grads, opt_state, params, applied):
+    ...     start = params["w"] if applied else 0
+    ...     return {"w": start - 0.1 * grads["w"]}, opt_state
+    >>> descent = Optimizer(lambda params: {}, FusedUpdate(advance))
+    >>> step(descent, {"w": np.array([10.0, 0.0])}, {}, {"w": np.array([1.0, 2.0])})[0]
+    {'w': array([0., 2.])}
+    """
+
+    advance: Callable[[Tree, Tree, Tree, bool], tuple[Tree, Tree]]
+
+    def __call__(self, grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
+        """Return the updates and the new state."""
+        return self.advance(grads, opt_state, params, False)
 
 
 def name_around(name: str, *optimizers: Optimizer) -> str:
@@ -75,21 +100,13 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
     >>> apply_updates({"w": np.array([1.0])}, {"w": np.array([-0.25])})
     {'w': array([0.75])}
     """
-    return tree.map(_add, params, updates)
-
-
-def _add(p: Any, u: Any) -> Any:
-    if u.shape != p.shape:
-        raise ValueError(f"apply_updates: a parameter has shape {p.shape}, its update {u.shape}")
-    total = p + u
-    return total if total.dtype is p.dtype or total.dtype == p.dtype else total.astype(p.dtype)
+    return tree.map(apply_update, params, updates)
 
 
 def step(optimizer: Optimizer, grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
     """Return the parameters and the optimizer's state after one step: ``update`` and `apply_updates` in one.
 
-    It is faster for large arrays: if the optimizer's updates are ``fresh``, their memory becomes that of the new
-    parameters.
+    It is faster: most optimizers compute the new parameters in one pass, without arrays for the updates.
 
     Parameters
     ----------
@@ -114,18 +131,10 @@ def step(optimizer: Optimizer, grads: Tree, opt_state: Tree, params: Tree) -> tu
     >>> params
     {'w': array([-1.])}
     """
-    if optimizer.step is not None:
-        return optimizer.step(grads, opt_state, params)
+    if isinstance(optimizer.update, FusedUpdate):
+        return optimizer.update.advance(grads, opt_state, params, True)
     updates, opt_state = optimizer.update(grads, opt_state, params)
-    return tree.map(add_in_place if optimizer.fresh else _add, params, updates), opt_state
-
-
-def add_in_place(p: Any, u: Any) -> Any:
-    """Return p + u in the dtype of p, written over u if it is such an array."""
-    if type(u) is not np.ndarray or u.shape != p.shape or u.dtype != p.dtype:
-        return _add(p, u)
-    u += p
-    return u
+    return apply_updates(params, updates), opt_state
 
 
 def scaling(factor: float) -> Callable[[Any], Any]:
@@ -178,13 +187,14 @@ def chain(*optimizers: Optimizer) -> Optimizer:
     def init(params: Tree) -> Tree:
         return {str(i): optimizer.init(params) for i, optimizer in enumerate(optimizers)}
 
-    def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
+    def advance(grads: Tree, opt_state: Tree, params: Tree, applied: bool) -> tuple[Tree, Tree]:
         new_state = {}
         for i, optimizer in enumerate(optimizers):
-            grads, new_state[str(i)] = optimizer.update(grads, opt_state[str(i)], params)
-        return grads, new_state
+            one = partial(step, optimizer) if applied and i == len(optimizers) - 1 else optimizer.update
+            grads, new_state[str(i)] = one(grads, opt_state[str(i)], params)
+        return (grads if optimizers or not applied else apply_updates(params, grads)), new_state
 
-    return Optimizer(init, update, name_around("chain", *optimizers), bool(optimizers) and optimizers[-1].fresh)
+    return Optimizer(init, FusedUpdate(advance), name_around("chain", *optimizers))
 
 
 _RATE_LEAVES = ("step", "learning_rate")  # a part of a state that has these leaves has a learning rate

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from funcnn import tree
-from funcnn.optim.optimizer import Optimizer, current_rate, next_rate, rate_state
+from funcnn.kernels.updates import apply_in_place
+from funcnn.optim.optimizer import FusedUpdate, Optimizer, current_rate, next_rate, rate_state
 from funcnn.optim.schedules import Schedule
-from funcnn.optim.weight_decay import Mask, add_params
+from funcnn.optim.weight_decay import Mask, where_decay
 from funcnn.tree import Array, Tree
 
 # Steps between two flushes. In so many, a mean with the usual weights of up to 0.9 does not fall from `_SMALLEST` times
@@ -58,21 +59,59 @@ def recurrence(
     Optimizer
     """
 
+    def whole(t: int, rate: float, decay: float, applied: bool) -> Callable[..., tuple[Any, ...]]:
+        of_slots, factor = step(t, rate), -rate * decay
+
+        def whole_step(p: Any, g: Any, *old: Any) -> tuple[Any, ...]:
+            update, *new = of_slots(*old, g + l2 * p if l2 else g)
+            if factor:
+                update = update + factor * p
+            return apply_in_place(p, update) if applied else update, *new
+
+        return whole_step
+
+    return fused_recurrence(name, learning_rate, slots, whole, decay=decay, mask=mask, flush=flush)
+
+
+def fused_recurrence(
+    name: str,
+    learning_rate: float | Schedule,
+    slots: Mapping[str, Callable[[Array], Array]],
+    step: Callable[[int, float, float, bool], Callable[..., tuple[Any, ...]]],
+    *,
+    decay: float,
+    mask: Mask | None,
+    flush: bool,
+) -> Optimizer:
+    """Make an optimizer as `recurrence` does, from a step that includes weight decay and `apply_updates`.
+
+    ``step(t, rate, decay, applied)`` returns ``(p, g, *slots) -> update, *new_slots``, or if ``applied`` the new
+    parameters instead of the update.
+    """
+
     def init(params: Tree) -> Tree:
         return {**rate_state(learning_rate, 0), **{slot: tree.map(initial, params) for slot, initial in slots.items()}}
 
-    def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
+    def advance(grads: Tree, opt_state: Tree, params: Tree, applied: bool) -> tuple[Tree, Tree]:
         t, rate = int(opt_state["step"]) + 1, current_rate(opt_state)
-        grads = add_params(grads, l2, params)
-        results = tree.map(step(t, rate), *(opt_state[slot] for slot in slots), grads)
+        leaf_step = step(t, rate, decay, applied)
+        trees = [params, grads, *(opt_state[slot] for slot in slots)]
+        if mask is not None and decay:
+            decaying, other = leaf_step, step(t, rate, 0.0, applied)
+
+            def leaf_step(p: Any, g: Any, *rest: Any) -> tuple[Any, ...]:
+                return (decaying if rest[-1] else other)(p, g, *rest[:-1])
+
+            trees.append(where_decay(mask, params))
+        results = tree.map(leaf_step, *trees)
         new_state = next_rate(learning_rate, opt_state)
         for i, slot in enumerate(slots, start=1):
             new_state[slot] = tree.map(itemgetter(i), results)
             if flush:
                 new_state[slot] = flushed(new_state[slot], t)
-        return add_params(tree.map(itemgetter(0), results), -rate * decay, params, mask), new_state
+        return tree.map(itemgetter(0), results), new_state
 
-    return Optimizer(init, update, name, fresh=True)
+    return Optimizer(init, FusedUpdate(advance), name)
 
 
 def running(weight: float, old: Array, new: Array) -> Array:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from funcnn import tree
-from funcnn.optim.optimizer import Optimizer, chain, check_range, check_rate
+from funcnn.optim.optimizer import FusedUpdate, Optimizer, chain, check_range, check_rate, step
 from funcnn.optim.per_array import flushed, running
 from funcnn.optim.schedules import Schedule
 from funcnn.optim.sgd import sgd
@@ -82,9 +84,10 @@ def rmsprop(
 
     chained = chain(Optimizer(init, update), sgd(learning_rate, momentum=momentum))
 
-    def flushing_update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
-        updates, new_state = chained.update(grads, opt_state, params)
+    def advance(grads: Tree, opt_state: Tree, params: Tree, applied: bool) -> tuple[Tree, Tree]:
+        one = partial(step, chained) if applied else chained.update
+        results, new_state = one(grads, opt_state, params)
         means, of_sgd = new_state["0"], new_state["1"]
-        return updates, {"0": flushed(means, int(of_sgd["step"])) if eps else means, "1": of_sgd}
+        return results, {"0": flushed(means, int(of_sgd["step"])) if eps else means, "1": of_sgd}
 
-    return Optimizer(chained.init, flushing_update, "rmsprop", fresh=True)
+    return Optimizer(chained.init, FusedUpdate(advance), "rmsprop")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
 from funcnn import tree
-from funcnn.kernels.updates import momentum_update
+from funcnn.kernels.updates import apply_in_place, momentum_update
 from funcnn.optim.optimizer import (
+    FusedUpdate,
     Optimizer,
-    add_in_place,
     as_arrays,
     check_range,
     check_rate,
@@ -73,27 +74,23 @@ def sgd(
         state = rate_state(learning_rate, 0)
         return {**state, "momentum": tree.map(np.zeros_like, params)} if momentum else state
 
-    def update(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
-        rate = current_rate(opt_state)
-        new_state = next_rate(learning_rate, opt_state)
-        grads = add_params(grads, weight_decay, params)
+    def advance(grads: Tree, opt_state: Tree, params: Tree, applied: bool) -> tuple[Tree, Tree]:
+        rate, new_state, l2 = current_rate(opt_state), next_rate(learning_rate, opt_state), weight_decay
         if not momentum:
-            return tree.map(scaling(-rate), grads), new_state
+            scaled, grads = scaling(-rate), add_params(grads, weight_decay, params)
+            if not applied:
+                return tree.map(scaled, grads), new_state
+            return tree.map(lambda p, g: apply_in_place(p, scaled(g)), params, grads), new_state
         if dampening and opt_state["step"] > 0:
-            grads = tree.map(lambda g: (1 - dampening) * g, grads)
-        numbers = as_arrays(momentum, -rate)
+            grads, l2 = tree.map(lambda g: (1 - dampening) * g, add_params(grads, l2, params)), 0.0
+        numbers = as_arrays(l2, momentum, -rate)
 
-        def momentum_step(m: Array, g: Array) -> tuple[Array, Array]:
-            factor, scale = numbers(m.dtype)
-            return momentum_update(g, m, factor, scale, nesterov)
+        def momentum_step(p: Array, g: Array, m: Array) -> tuple[Array, Array]:
+            options: Any = *numbers(p.dtype), nesterov, applied
+            return momentum_update(g, m, p, *options)
 
-        results = tree.map(momentum_step, opt_state["momentum"], grads)
+        results = tree.map(momentum_step, params, grads, opt_state["momentum"])
         new_state["momentum"] = flushed(tree.map(itemgetter(1), results), int(new_state["step"]))
         return tree.map(itemgetter(0), results), new_state
 
-    def step(grads: Tree, opt_state: Tree, params: Tree) -> tuple[Tree, Tree]:
-        scaled = scaling(-current_rate(opt_state))
-        grads = add_params(grads, weight_decay, params)
-        return tree.map(lambda p, g: add_in_place(p, scaled(g)), params, grads), next_rate(learning_rate, opt_state)
-
-    return Optimizer(init, update, "sgd", fresh=True, step=None if momentum else step)
+    return Optimizer(init, FusedUpdate(advance), "sgd")

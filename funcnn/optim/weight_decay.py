@@ -68,5 +68,9 @@ def add_params(grads: Tree, factor: float, params: Tree, mask: Mask | None = Non
         return grads
     if mask is None:
         return tree.map(lambda g, p: g + factor * p, grads, params)
-    decays = tree.unflatten({path: mask(path) for path in tree.paths(params)}, like=params)
-    return tree.map(lambda g, p, decay: g + factor * p if decay else g, grads, params, decays)
+    return tree.map(lambda g, p, decay: g + factor * p if decay else g, grads, params, where_decay(mask, params))
+
+
+def where_decay(mask: Mask, params: Tree) -> Tree:
+    """Return a tree that says of each parameter whether the mask is true."""
+    return tree.unflatten({path: mask(path) for path in tree.paths(params)}, like=params)

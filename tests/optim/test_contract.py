@@ -206,7 +206,16 @@ ALL = {name: optimizer for name, (optimizer, _) in OPTIMIZERS.items()} | COMPOSE
 def test_every_public_optimizer_and_schedule_is_here():
     tested = {name.partition(",")[0] for name in OPTIMIZERS}
     composed = set(COMPOSED) - {"hyperparameters of NumPy's"} | {"averaged_params", "weights_only"}
-    others = {"by_name", "Optimizer", "Plateau", "Schedule", "apply_updates", "learning_rate", "set_learning_rate"}
+    others = {
+        "by_name",
+        "FusedUpdate",
+        "Optimizer",
+        "Plateau",
+        "Schedule",
+        "apply_updates",
+        "learning_rate",
+        "set_learning_rate",
+    }
     others |= {"step"}
     schedules = {"constant", "cosine", "cosine_restarts", "exponential", "inverse_time", "one_cycle", "piecewise"}
     schedules |= {"polynomial", "reduce_on_plateau", "warmup", "warmup_cosine"}
@@ -266,7 +275,7 @@ def test_a_step_with_updates_of_another_dtype_keeps_the_parameters():
     def update(grads, opt_state, params):
         return {"w": np.array([0.5])}, {}
 
-    params, optimizer = {"w": np.float32([1.0])}, optim.Optimizer(lambda params: {}, update, fresh=True)
+    params, optimizer = {"w": np.float32([1.0])}, optim.Optimizer(lambda params: {}, update)
     assert optim.step(optimizer, params, {}, params)[0]["w"].dtype == np.float32
 
 
@@ -444,3 +453,25 @@ def test_without_eps_nothing_is_flushed_that_a_step_divides_by():
     for _ in range(130):
         updates, opt_state = optimizer.update(g, opt_state, params)
     assert np.isfinite(updates["w"]).all()
+
+
+@pytest.mark.parametrize("optimizer", [optim.sgd(1.0), optim.adam(0.1), optim.chain(optim.sgd(1.0))])
+def test_an_optimizer_with_another_update_keeps_no_step_of_the_old_one(optimizer):
+    params, grads = {"w": np.array([1.0])}, {"w": np.array([0.25])}
+    changed = optimizer._replace(update=lambda grads, opt_state, params: (grads, opt_state))
+    stepped, _ = optim.step(changed, grads, changed.init(params), params)
+    np.testing.assert_array_equal(stepped["w"], [1.25])
+    np.testing.assert_array_equal(grads["w"], [0.25])
+
+
+def test_a_chain_steps_in_one_pass_after_what_comes_before(monkeypatch):
+    params, grads = {"w": np.array([1.0, 2.0])}, {"w": np.array([3.0, 4.0])}
+    optimizer = optim.chain(optim.clip_by_global_norm(1.0), optim.sgd(0.5))
+    monkeypatch.setattr("funcnn.optim.optimizer.apply_updates", None)  # is not called
+    np.testing.assert_allclose(optim.step(optimizer, grads, optimizer.init(params), params)[0]["w"], [0.7, 1.6])
+
+
+def test_an_empty_chain_passes_gradients_on_and_a_step_adds_them():
+    params, grads = {"w": np.array([1.0])}, {"w": np.array([0.25])}
+    assert optim.chain().update(grads, {}, params) == (grads, {})
+    np.testing.assert_array_equal(optim.step(optim.chain(), grads, {}, params)[0]["w"], [1.25])

@@ -29,7 +29,7 @@ _FLOATS = frozenset(map(np.dtype, _DTYPES))
 _MAX_AXES = 8  # of an array that is only read
 
 
-def routine(*signatures: str, reassociate: bool = False) -> Callable[[F], F]:
+def routine(*signatures: str, reassociate: bool = False, exact: bool = False) -> Callable[[F], F]:
     """Compile a function when its module is imported, or load it from numba's cache.
 
     Parameters
@@ -41,14 +41,16 @@ def routine(*signatures: str, reassociate: bool = False) -> Callable[[F], F]:
         dtype, rank or contiguity than it was compiled for. Shapes are the caller's to check.
     reassociate : bool
         Sums may be taken in another order than written, so that they are vectorised. The order is the same in each run.
+    exact : bool
+        Every operation is rounded as NumPy rounds it.
 
     Returns
     -------
     callable
-        The decorator. Within a routine, a multiplication and an addition may become one instruction ("contract"), which
-        rounds once; NaN and infinities keep their meaning.
+        The decorator. Within a routine that is not ``exact``, a multiplication and an addition may become one
+        instruction ("contract"), which rounds once; NaN and infinities keep their meaning.
     """
-    fastmath = {"contract", "reassoc"} if reassociate else {"contract"}
+    fastmath = set() if exact else {"contract", "reassoc"} if reassociate else {"contract"}
     types = [*dict.fromkeys(_typed(signature, dtype) for dtype in _DTYPES for signature in signatures)]
 
     def compiled(function: F) -> F:

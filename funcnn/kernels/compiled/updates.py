@@ -1,4 +1,4 @@
-"""Twins of `funcnn.kernels.updates`: each array is read and written once."""
+"""Twins of `funcnn.kernels.updates`, bit for bit: each array is read and written once."""
 
 from __future__ import annotations
 
@@ -11,44 +11,54 @@ from funcnn.tree import Array
 
 
 def adam_update(
-    g: Array, m: Array, v: Array, b1: Array, rest1: Array, b2: Array, rest2: Array, eps: Array, scale: Array
-) -> tuple[Array, Array, Array]:
+    g: Array, m: Array, v: Array, p: Array,
+    l2: Array, b1: Array, rest1: Array, b2: Array, rest2: Array, eps: Array, scale: Array, decay: Array, applied: bool,
+) -> tuple[Array, Array, Array]:  # fmt: skip
     """See `funcnn.kernels.updates.adam_update`."""
-    if not g.shape == m.shape == v.shape or not same_floats(g, m, v):
+    if not g.shape == m.shape == v.shape == p.shape or not same_floats(g, m, v, p, scale):
         return NotImplemented
-    results = np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype)
-    numbers: Any = [g.dtype.type(number) for number in (b1, rest1, b2, rest2, eps, scale)]
-    arrays: Any = [np.ascontiguousarray(a).reshape(-1) for a in (g, m, v, *results)]  # views of the results
+    update, new_m, new_v = np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype)
+    arrays: Any = g.ravel(), m.ravel(), v.ravel(), p.ravel(), update.ravel(), new_m.ravel(), new_v.ravel()
+    numbers: Any = l2[()], b1[()], rest1[()], b2[()], rest2[()], eps[()], scale[()], decay[()], applied
     _adam_update(*arrays, *numbers)
-    return results
+    return update, new_m, new_v
 
 
-@routine("void(R[::1], R[::1], R[::1], T[::1], T[::1], T[::1], T, T, T, T, T, T)")
+@routine("void(R[::1], R[::1], R[::1], R[::1], T[::1], T[::1], T[::1], T, T, T, T, T, T, T, T, boolean)", exact=True)
 def _adam_update(
-    g: Array, m: Array, v: Array, update: Array, new_m: Array, new_v: Array,
-    b1: float, rest1: float, b2: float, rest2: float, eps: float, scale: float,
+    g: Array, m: Array, v: Array, p: Array, update: Array, new_m: Array, new_v: Array,
+    l2: float, b1: float, rest1: float, b2: float, rest2: float, eps: float, scale: float, decay: float, applied: bool,
 ) -> None:  # fmt: skip
     for i in range(len(g)):
-        new_m[i] = b1 * m[i] + rest1 * g[i]
-        new_v[i] = b2 * v[i] + rest2 * (g[i] * g[i])
-        update[i] = scale * (new_m[i] / (np.sqrt(new_v[i]) + eps))
+        slope = g[i] + l2 * p[i] if l2 != 0 else g[i]
+        new_m[i] = b1 * m[i] + rest1 * slope
+        new_v[i] = b2 * v[i] + rest2 * (slope * slope)
+        u = scale * (new_m[i] / (np.sqrt(new_v[i]) + eps))
+        u = u + decay * p[i] if decay != 0 else u
+        update[i] = p[i] + u if applied else u
 
 
-def momentum_update(g: Array, m: Array, momentum: Array, scale: Array, nesterov: bool) -> tuple[Array, Array]:
+def momentum_update(
+    g: Array, m: Array, p: Array, l2: Array, momentum: Array, scale: Array, nesterov: bool, applied: bool
+) -> tuple[Array, Array]:
     """See `funcnn.kernels.updates.momentum_update`."""
-    if g.shape != m.shape or not same_floats(g, m):
+    if not g.shape == m.shape == p.shape or not same_floats(g, m, p, scale):
         return NotImplemented
-    results = np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype)
-    numbers: Any = [g.dtype.type(number) for number in (momentum, scale)] + [nesterov]
-    arrays: Any = [np.ascontiguousarray(a).reshape(-1) for a in (g, m, *results)]
+    update, new_m = np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype)
+    numbers: Any = l2[()], momentum[()], scale[()], nesterov, applied
+    arrays: Any = g.ravel(), m.ravel(), p.ravel(), update.ravel(), new_m.ravel()
     _momentum_update(*arrays, *numbers)
-    return results
+    return update, new_m
 
 
-@routine("void(R[::1], R[::1], T[::1], T[::1], T, T, boolean)")
+@routine("void(R[::1], R[::1], R[::1], T[::1], T[::1], T, T, T, boolean, boolean)", exact=True)
 def _momentum_update(
-    g: Array, m: Array, update: Array, new_m: Array, momentum: float, scale: float, nesterov: bool
-) -> None:
+    g: Array, m: Array, p: Array, update: Array, new_m: Array,
+    l2: float, momentum: float, scale: float, nesterov: bool, applied: bool,
+) -> None:  # fmt: skip
     for i in range(len(g)):
-        new_m[i] = momentum * m[i] + g[i]
-        update[i] = scale * (momentum * new_m[i] + g[i] if nesterov else new_m[i])
+        slope = g[i] + l2 * p[i] if l2 != 0 else g[i]
+        mean = momentum * m[i] + slope
+        u = scale * (momentum * mean + slope if nesterov else mean)
+        new_m[i] = mean
+        update[i] = p[i] + u if applied else u
