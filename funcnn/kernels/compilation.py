@@ -8,6 +8,7 @@ third of a second, is not asked.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import os
@@ -33,8 +34,12 @@ __all__ = ["Compilation", "compile_all", "folder", "is_compiled", "is_installed"
 
 _PACKAGE = "funcnn.kernels.compiled"
 _COMPLETE = "complete"  # the file that is written when all twins are compiled
-# A second process compiles these meanwhile. They take about half of the time, and no other module's routines.
-_BESIDE = tuple(f"{_PACKAGE}.{name}" for name in ("conv.depthwise", "conv.im2col", "pooling"))
+# A second process compiles these meanwhile. They take about half of the time.
+_BESIDE = tuple(
+    f"{_PACKAGE}.{name}"
+    for name in ("blas", "conv.im2col", "conv.positions", "conv.winograd", "conv.winograd_transforms")
+)
+_AFTERWARDS = tuple(f"{_PACKAGE}.{name}" for name in ("conv.conv_pool", "conv.row_blocks"))  # these import both halves
 _KEPT = 16  # folders: of other versions, and of other copies of this library
 
 
@@ -187,11 +192,12 @@ def _compile_or_wait(progress: Callable[[str, int, int], None] | None) -> Compil
             with files.locked(folder()):
                 started = time.perf_counter()
                 beside = [name for name in names if name in _BESIDE]
-                with _importing(beside) as wait:
-                    for done, name in enumerate([name for name in names if name not in beside] + beside):
+                last = beside + [name for name in names if name in _AFTERWARDS]
+                with _without_collector(), _importing(beside) as wait:
+                    for done, name in enumerate([name for name in names if name not in last] + last):
                         if progress:
                             progress(name, done, len(names))
-                        if name in beside:
+                        if name in last:
                             wait()
                         _compile(name)
                 files.write_atomic(folder() / _COMPLETE, "")
@@ -205,12 +211,24 @@ def _compile_or_wait(progress: Callable[[str, int, int], None] | None) -> Compil
 
 
 @contextmanager
+def _without_collector() -> Iterator[None]:
+    """Let Python not look for cycles of garbage: among all that numba makes, that takes a tenth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
 def _importing(names: list[str]) -> Iterator[Callable[[], Any]]:
     """Let another process import modules, and with that compile them; give a function that waits for it.
 
     Whether it succeeds does not matter: then they are compiled when they are imported here.
     """
-    code = f"import sys; sys.path[:] = {sys.path}; import {', '.join(names)}"
+    code = f"import gc, sys; gc.disable(); sys.path[:] = {sys.path}; import {', '.join(names)}"
     try:
         if not (names and sys.executable):
             raise FileNotFoundError

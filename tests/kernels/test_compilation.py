@@ -1,5 +1,6 @@
 """Where compiled kernels are kept, and when they are compiled anew."""
 
+import gc
 import os
 import sys
 import threading
@@ -10,6 +11,7 @@ from funcnn import extras, files
 from funcnn.kernels import compilation
 
 pytest.importorskip("numba", reason="the extra fast is not installed")
+MODULES = compilation._names()
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +46,20 @@ def test_a_second_process_compiles_some_of_them(monkeypatch, tmp_path):
     compilation.compile_all(lambda *step: steps.append(step))
     assert steps == [("colorsys", 0, 2), ("beside", 1, 2)]
     assert len(list(tmp_path.glob("beside.py?*"))) == 2  # it and this one, which then loads what it has compiled
+
+
+def test_the_modules_that_are_divided_among_processes_exist():
+    assert {*compilation._BESIDE, *compilation._AFTERWARDS} <= {*MODULES}
+
+
+def test_modules_that_import_both_halves_are_compiled_last(monkeypatch):
+    monkeypatch.setattr(compilation, "_names", lambda: ["bisect", "colorsys", "stringprep"])
+    monkeypatch.setattr(compilation, "_AFTERWARDS", ("bisect",))
+    monkeypatch.setattr(compilation, "_BESIDE", ("colorsys",))
+    steps = []
+    compilation.compile_all(lambda module, done, modules: steps.append(module))
+    assert steps == ["stringprep", "colorsys", "bisect"]
+    assert gc.isenabled()  # as before
 
 
 @pytest.mark.parametrize("executable", ["false", "/missing/python", ""])

@@ -15,7 +15,8 @@ from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 
 from funcnn import blas
-from funcnn.kernels.compiled.routines import helper
+from funcnn.kernels.compiled.routines import routine
+from funcnn.tree import Array
 
 
 def _address(function: str) -> int:
@@ -55,8 +56,12 @@ def _call(typingctx, address, transa, transb, m, n, k, alpha, a, lda, b, ldb, be
     return signature, codegen
 
 
-@helper
-def gemm(address, a, transpose_a, b, transpose_b, beta, c):  # type: ignore[no-untyped-def]
+# All types of matrices become these where they are passed, so that `gemm` is compiled once for a dtype.
+_FACTOR = "Array(T, 2, 'A', readonly=True, aligned=False)"
+
+
+@routine(f"void(intp, {_FACTOR}, b1, {_FACTOR}, b1, T, T[:,:])")
+def gemm(address: int, a: Array, transpose_a: bool, b: Array, transpose_b: bool, beta: Any, c: Array) -> None:
     """Write a b + beta c to c; a and b are transposed first if said so.
 
     All are matrices of one dtype whose rows are contiguous; the rows may be apart. With ``beta`` 0, c is not read.
@@ -78,6 +83,6 @@ def gemm(address, a, transpose_a, b, transpose_b, beta, c):  # type: ignore[no-u
         address, np.uint8(_T if transpose_b else _N), np.uint8(_T if transpose_a else _N),
         np.int64(columns), np.int64(rows), np.int64(depth), one,
         b.ctypes.data, np.int64(max(b.strides[0] // size, b.shape[1], 1)),
-        a.ctypes.data, np.int64(max(a.strides[0] // size, a.shape[1], 1)), one * beta,
+        a.ctypes.data, np.int64(max(a.strides[0] // size, a.shape[1], 1)), beta,
         c.ctypes.data, np.int64(max(c.strides[0] // size, c.shape[1], 1)),
     )  # fmt: skip

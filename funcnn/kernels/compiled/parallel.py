@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -141,6 +141,25 @@ def _share(team: Any, code: int, address: int, blocks: int) -> int:
     return _load(team, _FAILED)
 
 
+@routine("int64(int64[::1], intp, intp, int64)")
+def _compute(team: Any, code: int, address: int, blocks: int) -> int:
+    """Compute all blocks, with the team if it is free; return how many failed."""
+    failed = 0
+    alone = len(team) == 0 or blocks < 2
+    if not alone and team[_SKIP] > 0:
+        team[_SKIP] -= 1
+        alone = True
+    if alone or _add(team, _BUSY, 1) > 0:
+        if not alone:
+            _add(team, _BUSY, -1)
+        for block in range(blocks):
+            failed += _call(code, address, 0, block)
+    else:
+        failed = _share(team, code, address, blocks)
+        _add(team, _BUSY, -1)
+    return failed
+
+
 def in_parallel(function: F) -> Callable[..., None]:
     """Make of ``function(arguments, thread, block)`` one that computes all blocks: ``f(team, arguments, blocks)``.
 
@@ -177,22 +196,9 @@ def in_parallel(function: F) -> Callable[..., None]:
 
         return types.intp(arguments), codegen
 
-    @helper
+    @njit(inline="always")  # as a function of its own, it would have to be compiled with all that a block calls
     def all_blocks(team, arguments, blocks):  # type: ignore[no-untyped-def]
-        code, address, failed = code_of_block(arguments), _address(arguments), 0
-        alone = len(team) == 0 or blocks < 2
-        if not alone and team[_SKIP] > 0:
-            team[_SKIP] -= 1
-            alone = True
-        if alone or _add(team, _BUSY, 1) > 0:
-            if not alone:
-                _add(team, _BUSY, -1)
-            for block in range(blocks):
-                failed += _call(code, address, 0, block)
-        else:
-            failed = _share(team, code, address, blocks)
-            _add(team, _BUSY, -1)
-        if failed:
+        if _compute(team, code_of_block(arguments), _address(arguments), blocks):
             raise ValueError("a block of a compiled kernel failed")
 
     return all_blocks
