@@ -242,7 +242,7 @@ def _over_shards(
         # what has no examples is an error of the model
         whole = _IN_SHARD.get() or not x.shape
         if whole or (group.size == 1 and choose_threads(params, state, x, len(x)) == 1):
-            with blas.one_thread:
+            with blas.one_thread, kernel_threads.Limit(1 if _IN_SHARD.get() else n):
                 return grad_fn(params, state, x, targets, key, sample_weight)
         examples = max(len(x), 1)
         if examples >= group.size:
