@@ -19,7 +19,7 @@ from funcnn.kernels.compiled.vectors import LANES, above, add_product, load, spl
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
-TAP = 2  # multiply-adds of a matrix product that take as long as one here
+TAP = 4  # multiply-adds of a matrix product that take as long as one here
 _BLOCKS = 8  # of images, for each thread
 NO_ARGMAX = np.empty((0, 0, 0, 0), np.uint8)
 
