@@ -206,12 +206,11 @@ def _work(team: Any, thread: int) -> None:
     turns = 0
     while turns < _IDLE_TURNS:
         # the first is a look, which does not take the counter's line of the cache away from the others
-        if _load(team, _LEFT) > 0:
-            if _add(team, _LEFT, -1) > 0:
-                block = _add(team, _TO_WORKERS, -1) - 1
-                _add(team, _FAILED, _call(team[_FUNCTION], team[_ARGUMENTS], thread, block))
-                _add(team, _DONE, 1)
-                turns = 0
+        if _load(team, _LEFT) > 0 and _add(team, _LEFT, -1) > 0:
+            block = _add(team, _TO_WORKERS, -1) - 1
+            _add(team, _FAILED, _call(team[_FUNCTION], team[_ARGUMENTS], thread, block))
+            _add(team, _DONE, 1)
+            turns = 0
         _wait()
         turns += 1
     _add(team, _AWAKE, -1)

@@ -35,7 +35,8 @@ def adjoints(x: Array, w: Array | None, dy: Array, argmax: Array | None, g: Geom
     count, whole = packing(out_channels, lanes), in_lanes(out_channels, lanes)
     run, extent = width * in_channels, (width + count - 1) * in_channels
     # each thread gets a group of images, which has sums of its own: they do not depend on which thread is faster
-    groups = min(threads.worth(TAP * (1 if w is None else 2) * len(x) * math.prod(g.out) * out_channels * height * run), len(x))
+    work = len(x) * math.prod(g.out) * out_channels * height * run * TAP
+    groups = min(len(x), threads.worth(work / 2 if w is None else work))
     padded = np.zeros((groups, *padded_shape(g, in_channels, count, lanes)), x.dtype)
     taps = _offsets(height, extent, 1, padded.shape[2], _TAPS)
     products = np.zeros((groups, len(taps), whole), x.dtype)

@@ -29,6 +29,7 @@ from funcnn.tree import Array
 
 _SMALL_PRODUCT = 1_000_000  # multiply-adds: OpenBLAS has a faster routine for products up to about this size
 _FEWEST_COLUMNS = 32  # of a block, where columns are divided among threads, too
+_FEWEST_OUTPUTS = 256  # for dw on several threads: with fewer, adding up their sums takes as long as is saved
 _FEWEST_ROWS = 48  # of a small product: with fewer rows than these, it is not faster
 _MULTIPLE = 16  # rows of which the products leave none over
 _BLOCK_BYTES = (
@@ -59,7 +60,8 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
         positions.correlate_adjoint_w(x, dw, g, writable(dy))
         return dw
     # each thread gets a group of blocks, which has sums of its own: they do not depend on which thread is faster
-    dws = np.zeros((threads.worth(dy.size * math.prod(shape[:-1])), *shape), x.dtype)
+    enough = dy.size >= _FEWEST_OUTPUTS * dy.shape[-1]
+    dws = np.zeros((threads.worth(dy.size * math.prod(shape[:-1])) if enough else 1, *shape), x.dtype)
     _call(x, dws, writable(dy), g, bias_or_zeros(None, 0, x.dtype), False, False, adjoint=True)
     return np.asarray(sum(dws[1:], dws[0]))
 

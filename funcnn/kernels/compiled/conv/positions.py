@@ -42,7 +42,8 @@ def correlate_adjoint_w(x: Array, dw: Array, g: Geometry, dy: Array) -> None:
 
 def _call(x: Array, w: Array, y: Array, g: Geometry, relu: bool, *, adjoint: bool) -> None:
     rows = math.prod(g.window[:-1])
-    parts = threads.worth(y.size * math.prod(w.shape[:-1]))
+    # half of the work: much of a window is padding, and each thread reads all weights, or all inputs
+    parts = threads.worth(y.size * math.prod(w.shape[:-1]) / 2)
     with one_thread:
         _correlate(
             team(parts), GEMM[x.dtype], np.ascontiguousarray(x).reshape(len(x), -1), w.reshape(rows, -1, w.shape[-1]),
@@ -103,9 +104,7 @@ def _weights(arguments, thread, index):  # type: ignore[no-untyped-def]
         _add_products(products, (first, last), (0, out.prod()), (row, row + 1), (index % parts, parts), True)
 
 
-@routine(
-    "void(i8[::1], intp, R[:,::1], T[:,:,::1], T[:,::1], i8[:,::1], i8[:,::1], i8[::1], i8, i8, i8, b1, b1)"
-)
+@routine("void(i8[::1], intp, R[:,::1], T[:,:,::1], T[:,::1], i8[:,::1], i8[:,::1], i8[::1], i8, i8, i8, b1, b1)")
 def _correlate(
     team: Array, address: int, x: Array, w: Array, y: Array, g: Array, ranges: Array, out: Array, channels: int,
     images: int, parts: int, relu: bool, adjoint: bool,

@@ -34,6 +34,7 @@ _TILES = 16  # of a segment: their transformed columns stay in the first cache
 # Tiles times channels of a chunk, by the least number of channels: large weights do not stay in the cache, and are read
 # anew for each chunk.
 _CHUNKS = ((256, 1 << 14), (128, 1 << 13), (0, 1 << 12))
+_FEWEST_TILES = 128  # for dw on several threads: with fewer, adding up their sums takes as long as is saved
 _WORK = 1_000_000  # multiply-adds of a product: up to here OpenBLAS copies no factor
 NO_ARGMAX = np.empty((0, 0, 0, 0), np.uint8)
 
@@ -127,7 +128,9 @@ def adjoint_w(x: Array, dy: Array, argmax: Array, g: Geometry) -> Array:
     in_channels, out_channels = x.shape[-1], dy.shape[-1]
     x, dy, argmax = _at_least_a_vector(x), _at_least_a_vector(dy), _at_least_a_vector(argmax, lanes=LANES[dy.dtype])
     # each thread gets a group of chunks, which has sums of its own: they do not depend on which thread is faster
-    groups = threads.worth(9 / 4 * len(x) * math.prod(g.out) * x.shape[-1] * dy.shape[-1])
+    all_tiles = len(x) * math.prod(-(-o // 4) for o in g.out)
+    work = 36 * all_tiles * x.shape[-1] * dy.shape[-1]
+    groups = threads.worth(work) if all_tiles >= _FEWEST_TILES else 1
     dweights = np.zeros((groups, 36, x.shape[-1], dy.shape[-1]), x.dtype)
     dw = np.empty((3, 3, *dweights.shape[2:]), x.dtype)
     with one_thread:
