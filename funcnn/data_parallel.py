@@ -118,7 +118,7 @@ def over_threads(
 
     The result differs from ``grad_fn``'s by rounding, since sums are taken in another order. It is the same bit for bit
     in every run with the same ``n``: how a batch is split depends on its size and shape, never on time. In a batch that
-    stays whole, compiled kernels divide long calls among up to ``n`` threads, and sums of theirs differ in the same way.
+    stays whole, compiled kernels divide long calls among up to ``n`` threads; their sums differ by rounding, too.
 
     Meanwhile threadpoolctl (extra ``threads``; scikit-learn includes it) limits the BLAS library to one thread per
     shard, also for a batch that stays whole: on several, a product waits for the one whose core is busy. Without
