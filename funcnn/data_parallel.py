@@ -117,7 +117,8 @@ def over_threads(
     sizes. (An average of variances leaves out the variance of the shards' means.)
 
     The result differs from ``grad_fn``'s by rounding, since sums are taken in another order. It is the same bit for bit
-    in every run with the same ``n``: how a batch is split depends on its size and shape, never on time.
+    in every run with the same ``n``: how a batch is split depends on its size and shape, never on time. In a batch that
+    stays whole, compiled kernels divide long calls among up to ``n`` threads; their sums differ by rounding, too.
 
     Meanwhile threadpoolctl (extra ``threads``; scikit-learn includes it) limits the BLAS library to one thread per
     shard, also for a batch that stays whole: on several, a product waits for the one whose core is busy. Without
@@ -242,7 +243,7 @@ def _over_shards(
         # what has no examples is an error of the model
         whole = _IN_SHARD.get() or not x.shape
         if whole or (group.size == 1 and choose_threads(params, state, x, len(x)) == 1):
-            with blas.one_thread:
+            with blas.one_thread, kernel_threads.Limit(1 if _IN_SHARD.get() else n):
                 return grad_fn(params, state, x, targets, key, sample_weight)
         examples = max(len(x), 1)
         if examples >= group.size:

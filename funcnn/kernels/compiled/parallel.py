@@ -6,7 +6,9 @@ a worker that waits in compiled code takes a block within a microsecond. What a 
 thread that computes it, so the results are the same in every run.
 
 A team is an array of counters. The caller writes what to compute, then how many blocks there are. A thread that takes
-the counter of blocks down by one, to b >= 0, computes block b. The caller returns when all blocks are counted as done.
+the counter of blocks down by one, from above 0, computes a block: the caller the first that is left, a worker the last.
+So if blocks are images, a core mostly finds in its cache what it wrote in the call before. The caller returns when all
+blocks are counted as done.
 A worker that never comes, because its core is busy, costs nothing: then the caller computes all blocks.
 """
 
@@ -31,7 +33,7 @@ from funcnn.tree import Array
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Places in a team's array, those that several threads write in lines of the cache of their own.
-_LEFT, _DONE, _BUSY, _AWAKE, _FAILED, _FUNCTION, _ARGUMENTS, _SKIP = 0, 8, 16, 24, 32, 40, 41, 42
+_LEFT, _DONE, _BUSY, _AWAKE, _FAILED, _FUNCTION, _ARGUMENTS, _SKIP, _TO_WORKERS = 0, 8, 16, 24, 32, 40, 41, 42, 43
 _SIZE = 48
 # Turns of a waiting loop, each about a microsecond. A worker that finds nothing for so long goes to sleep ...
 _IDLE_TURNS = 4000
@@ -125,13 +127,13 @@ def _share(team: Any, code: int, address: int, blocks: int) -> int:
     team[_FUNCTION], team[_ARGUMENTS] = code, address
     _store(team, _FAILED, 0)
     _store(team, _DONE, 0)
+    _store(team, _TO_WORKERS, blocks)
     _store(team, _LEFT, blocks)
     own, turns = 0, 0
     while True:
-        block = _add(team, _LEFT, -1) - 1
-        if block < 0:
+        if _add(team, _LEFT, -1) <= 0:
             break
-        _add(team, _FAILED, _call(code, address, 0, block))
+        _add(team, _FAILED, _call(code, address, 0, own))
         own += 1
     while _load(team, _DONE) + own < blocks:
         _wait()
@@ -210,12 +212,11 @@ def _work(team: Any, thread: int) -> None:
     turns = 0
     while turns < _IDLE_TURNS:
         # the first is a look, which does not take the counter's line of the cache away from the others
-        if _load(team, _LEFT) > 0:
-            block = _add(team, _LEFT, -1) - 1
-            if block >= 0:
-                _add(team, _FAILED, _call(team[_FUNCTION], team[_ARGUMENTS], thread, block))
-                _add(team, _DONE, 1)
-                turns = 0
+        if _load(team, _LEFT) > 0 and _add(team, _LEFT, -1) > 0:
+            block = _add(team, _TO_WORKERS, -1) - 1
+            _add(team, _FAILED, _call(team[_FUNCTION], team[_ARGUMENTS], thread, block))
+            _add(team, _DONE, 1)
+            turns = 0
         _wait()
         turns += 1
     _add(team, _AWAKE, -1)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from funcnn import ops
+from funcnn import layers, ops, serial, tree
 from funcnn.kernels import threads
 
 pytest.importorskip("numba", reason="the extra fast is not installed")
@@ -85,11 +85,28 @@ def test_a_forked_process_has_workers_of_its_own():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def conv(method):
-    """Return a convolution of one image, large enough for several threads."""
-    x = RNG.normal(size=(1, 26, 33, 32)).astype(np.float32)
-    params = {"w": RNG.normal(size=(3, 3, 32, 48)).astype(np.float32), "b": RNG.normal(size=48).astype(np.float32)}
-    return lambda: ops.conv(params, x, padding=1, method=method)[0]
+def conv(method, shape=(1, 26, 33, 32), out_channels=48):
+    """Return a convolution with its derivatives, large enough for several threads."""
+    x = RNG.normal(size=shape).astype(np.float32)
+    w = RNG.normal(size=(3, 3, shape[-1], out_channels)).astype(np.float32)
+    params = {"w": w, "b": RNG.normal(size=out_channels).astype(np.float32)}
+
+    def result():
+        y, vjp = ops.conv(params, x, padding=1, method=method)
+        dparams, dx = vjp(np.cos(y))
+        return np.concatenate([a.ravel() for a in (y, dparams["w"], dparams["b"], dx)])
+
+    return result
+
+
+def conv_and_maxima():
+    """Compute a convolution with 2x2 maxima, and its derivatives."""
+    x = np.random.default_rng(1).normal(size=(67, 21, 18, 3)).astype(np.float32)
+    model = serial(layers.conv2d(9, 5), layers.max_pool(2))
+    params, state, _ = model.init((0,), x.shape[1:])
+    y, vjp, _ = model.forward(params, x, state, train=True)
+    dparams, dx = vjp(np.cos(y))
+    return np.concatenate([a.ravel() for a in (y, *tree.leaves(dparams), dx)])
 
 
 X, W, DY = (RNG.normal(size=size) for size in ((170, 300), (300, 130), (170, 130)))
@@ -99,6 +116,9 @@ CASES = {
     "product_adjoint_x": lambda: products.product_adjoint_x(W, DY),
     "im2col": conv("im2col"),
     "winograd": conv("winograd"),
+    "tiny_images": conv("im2col", (70, 4, 3, 37), 40),
+    "few_channels": conv("row_blocks", (67, 15, 18, 3), 20),
+    "few_channels_and_maxima": conv_and_maxima,
 }
 
 
@@ -109,7 +129,12 @@ def test_several_threads_give_what_one_gives_and_the_same_bits_each_time(case):
         for n in (2, 3):
             with threads.Limit(n):
                 first, second = CASES[case](), CASES[case]()
+            team(n)[parallel._SKIP] = 1000  # a worker that is late
+            with threads.Limit(n):
+                without_workers = CASES[case]()
+            team(n)[parallel._SKIP] = 0
             np.testing.assert_array_equal(first, second)
+            np.testing.assert_array_equal(first, without_workers)
             np.testing.assert_allclose(first, alone, rtol=1e-4, atol=1e-4)
 
 

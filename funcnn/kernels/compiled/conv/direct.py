@@ -8,13 +8,19 @@ in tiles, two rows of four vectors; for 2x2 maxima these are two vectors of wind
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from funcnn.kernels import threads
+from funcnn.kernels.compiled.parallel import in_parallel, team
 from funcnn.kernels.compiled.routines import helper, routine, same_floats
 from funcnn.kernels.compiled.vectors import LANES, above, add_product, load, splat, store
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
+TAP = 4  # multiply-adds of a matrix product that take as long as one here
+_BLOCKS = 8  # of images, for each thread
 NO_ARGMAX = np.empty((0, 0, 0, 0), np.uint8)
 
 
@@ -50,9 +56,12 @@ def _call(x: Array, w: Array, g: Geometry, b: Array | None, relu: bool, y: Array
         weights[:, shift : shift + run, outputs] = w.reshape(g.window[0], run, out_channels)
         if b is not None:
             bias[outputs] = b
+    parts = threads.worth(TAP * len(x) * math.prod(g.out) * w.size)
+    padded = np.zeros((parts, *padded_shape(g, in_channels, count, lanes)), x.dtype)
+    images = -(-len(x) // (parts * _BLOCKS)) if parts > 1 else len(x)
     _correlate(
-        np.ascontiguousarray(x), weights, bias, relu, np.zeros(padded_shape(g, in_channels, count, lanes), x.dtype),
-        g.padding[0][0], g.padding[1][0], g.out[0], g.out[1], count, lanes, y, argmax,
+        team(parts), np.ascontiguousarray(x), weights, bias, relu, padded, g.padding[0][0], g.padding[1][0], g.out[0],
+        g.out[1], count, lanes, images, y, argmax,
     )  # fmt: skip
 
 
@@ -107,14 +116,13 @@ def _tile(w, b, c, image, p, row, vector, next_vectors, next_pair):  # type: ign
     return y0, y1, y2, y3, z0, z1, z2, z3
 
 
-@routine("void(R[:,:,:,::1], R[:,:,::1], R[::1], b1, T[:,::1], i8, i8, i8, i8, i8, i8, T[:,:,:,::1], u1[:,:,:,::1])")
-def _correlate(
-    x: Array, w: Array, b: Array, relu: bool, padded: Array, top: int, left: int, rows: int, columns: int, count: int,
-    lanes: int, y: Array, argmax: Array,
-) -> None:  # fmt: skip
-    in_channels, out_channels, row = x.shape[3], y.shape[3], padded.shape[1]
+@in_parallel
+def _block(arguments, thread, index):  # type: ignore[no-untyped-def]
+    """Write the outputs, or their maxima, of some images."""
+    x, w, b, relu, memory, top, left, rows, columns, count, lanes, images, y, argmax = arguments
+    in_channels, out_channels, row = x.shape[3], y.shape[3], memory.shape[2]
     low, whole, pooled = x.dtype.type(0 if relu else -np.inf), w.shape[2], argmax.size > 0
-    outputs = np.empty((8, whole), x.dtype)
+    padded, outputs = memory[thread], np.empty((8, whole), x.dtype)
     zero, one = splat(x.dtype.type(0)), splat(x.dtype.type(1))
     two, three = splat(x.dtype.type(2)), splat(x.dtype.type(3))
     # where the four vectors of a row start: windows of maxima alternate between two vectors
@@ -124,7 +132,7 @@ def _correlate(
     else:
         second, third, fourth = count * in_channels, 2 * count * in_channels, 3 * count * in_channels
     size = count * out_channels  # numbers of a vector, or of the vectors of an output
-    for n in range(len(x)):
+    for n in range(index * images, min((index + 1) * images, len(x))):
         pad(x, n, top, left, padded)
         for oh in range(0, rows, 2):
             for ow in range(0, columns, 4 * count):
@@ -163,3 +171,15 @@ def _correlate(
                         for i in range(min(size, columns * out_channels - start)):
                             value = outputs[k, i]
                             y.flat[line + start + i] = low if value < low else value
+
+
+@routine(
+    "void(i8[::1], R[:,:,:,::1], R[:,:,::1], R[::1], b1, T[:,:,::1], i8, i8, i8, i8, i8, i8, i8, T[:,:,:,::1],"
+    " u1[:,:,:,::1])"
+)
+def _correlate(
+    team: Array, x: Array, w: Array, b: Array, relu: bool, padded: Array, top: int, left: int, rows: int, columns: int,
+    count: int, lanes: int, images: int, y: Array, argmax: Array,
+) -> None:  # fmt: skip
+    arguments = x, w, b, relu, padded, top, left, rows, columns, count, lanes, images, y, argmax
+    _block(team, arguments, (len(x) + images - 1) // images)

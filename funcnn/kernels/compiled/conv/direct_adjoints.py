@@ -11,7 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from funcnn.kernels.compiled.conv.direct import NO_ARGMAX, computes, in_lanes, packing, pad, padded_shape
+from funcnn.kernels import threads
+from funcnn.kernels.compiled.conv.direct import NO_ARGMAX, TAP, computes, in_lanes, packing, pad, padded_shape
+from funcnn.kernels.compiled.parallel import in_parallel, team
 from funcnn.kernels.compiled.routines import helper, routine
 from funcnn.kernels.compiled.vectors import LANES, add, add_product, load, splat, store
 from funcnn.kernels.geometry import Geometry
@@ -32,26 +34,29 @@ def adjoints(x: Array, w: Array | None, dy: Array, argmax: Array | None, g: Geom
     height, width = g.window
     count, whole = packing(out_channels, lanes), in_lanes(out_channels, lanes)
     run, extent = width * in_channels, (width + count - 1) * in_channels
-    padded = np.zeros(padded_shape(g, in_channels, count, lanes), x.dtype)
-    taps = _offsets(height, extent, 1, padded.shape[1], _TAPS)
-    products = np.zeros((len(taps), whole), x.dtype)
+    # each thread gets a group of images, which has sums of its own: they do not depend on which thread is faster
+    work = len(x) * math.prod(g.out) * out_channels * height * run * TAP
+    groups = min(len(x), threads.worth(work / 2 if w is None else work))
+    padded = np.zeros((groups, *padded_shape(g, in_channels, count, lanes)), x.dtype)
+    taps = _offsets(height, extent, 1, padded.shape[2], _TAPS)
+    products = np.zeros((groups, len(taps), whole), x.dtype)
     vectors, weights = taps, np.empty((0, 0, lanes), x.dtype)  # dx is not computed
     dx: Array = np.empty((0, 0, 0, 0), x.dtype)
     if w is not None:
         per_row = -(-run // lanes)
-        vectors = _offsets(height, per_row, lanes, padded.shape[1], _VECTORS)
+        vectors = _offsets(height, per_row, lanes, padded.shape[2], _VECTORS)
         rows = np.zeros((height, per_row * lanes, out_channels), x.dtype)
         rows[:, :run] = w.reshape(height, run, out_channels)
         weights = np.zeros((len(vectors), out_channels, lanes), x.dtype)
         weights[: height * per_row] = rows.reshape(-1, lanes, out_channels).swapaxes(1, 2)
         dx = np.empty(x.shape, x.dtype)
-    outputs = np.zeros((g.out[0] + 1, (-(-g.out[1] // count) * count + 1) * out_channels + lanes), x.dtype)
+    outputs = np.zeros((groups, g.out[0] + 1, (-(-g.out[1] // count) * count + 1) * out_channels + lanes), x.dtype)
     _adjoints(
-        np.ascontiguousarray(x), weights, np.ascontiguousarray(dy),
+        team(groups), np.ascontiguousarray(x), weights, np.ascontiguousarray(dy),
         NO_ARGMAX if argmax is None else np.ascontiguousarray(argmax), padded, outputs, taps, vectors,
         g.padding[0][0], g.padding[1][0], g.out[0], g.out[1], count, lanes, products, dx,
     )  # fmt: skip
-    of_rows = products[: height * extent].reshape(height, extent, whole)
+    of_rows = products.sum(axis=0)[: height * extent].reshape(height, extent, whole)
     dw = np.zeros((height, run, out_channels), x.dtype)
     for k in range(count):
         dw += of_rows[:, k * in_channels :, k * out_channels : (k + 1) * out_channels][:, :run]
@@ -94,17 +99,16 @@ def _read_outputs(dy, argmax, n, rows, columns, lanes, outputs):  # type: ignore
                 outputs.flat[target + i] = dy.flat[source + i]
 
 
-@routine(
-    "void(R[:,:,:,::1], R[:,:,::1], R[:,:,:,::1], Array(uint8, 4, 'C', readonly=True), T[:,::1], T[:,::1], i8[::1],"
-    " i8[::1], i8, i8, i8, i8, i8, i8, T[:,::1], T[:,:,:,::1])"
-)
-def _adjoints(
-    x: Array, w: Array, dy: Array, argmax: Array, padded: Array, outputs: Array, taps: Array, vectors: Array, top: int,
-    left: int, rows: int, columns: int, count: int, lanes: int, dw: Array, dx: Array,
-) -> None:  # fmt: skip
+@in_parallel
+def _group(arguments, thread, index):  # type: ignore[no-untyped-def]
+    """Write dx of a group of images, and add to the group's dw."""
+    x, w, dy, argmax, all_padded, all_outputs, taps, vectors, top, left, rows, columns, count, lanes, dws, dx = (
+        arguments
+    )
+    groups, padded, outputs, dw = len(dws), all_padded[index], all_outputs[index], dws[index]
     in_channels, out_channels, row, line = x.shape[3], dy.shape[3], padded.shape[1], outputs.shape[1]
     whole, dpadded, zero = dw.shape[1], np.zeros(padded.size if len(w) > 0 else 0, x.dtype), x.dtype.type(0)
-    for n in range(len(x)):
+    for n in range(index * len(x) // groups, (index + 1) * len(x) // groups):
         pad(x, n, top, left, padded)
         _read_outputs(dy, argmax, n, rows, columns, lanes, outputs)
         for c in range(0, whole, lanes):
@@ -172,3 +176,15 @@ def _adjoints(
                 target = (n * dx.shape[1] + h) * dx.shape[2] * in_channels
                 for i in range(dx.shape[2] * in_channels):
                     dx.flat[target + i] = dpadded[source + i]
+
+
+@routine(
+    "void(i8[::1], R[:,:,:,::1], R[:,:,::1], R[:,:,:,::1], Array(uint8, 4, 'C', readonly=True), T[:,:,::1],"
+    " T[:,:,::1], i8[::1], i8[::1], i8, i8, i8, i8, i8, i8, T[:,:,::1], T[:,:,:,::1])"
+)
+def _adjoints(
+    team: Array, x: Array, w: Array, dy: Array, argmax: Array, padded: Array, outputs: Array, taps: Array,
+    vectors: Array, top: int, left: int, rows: int, columns: int, count: int, lanes: int, dw: Array, dx: Array,
+) -> None:  # fmt: skip
+    arguments = x, w, dy, argmax, padded, outputs, taps, vectors, top, left, rows, columns, count, lanes, dw, dx
+    _group(team, arguments, len(dw))

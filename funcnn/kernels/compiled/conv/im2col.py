@@ -29,6 +29,7 @@ from funcnn.tree import Array
 
 _SMALL_PRODUCT = 1_000_000  # multiply-adds: OpenBLAS has a faster routine for products up to about this size
 _FEWEST_COLUMNS = 32  # of a block, where columns are divided among threads, too
+_FEWEST_OUTPUTS = 256  # for dw on several threads: with fewer, adding up their sums takes as long as is saved
 _FEWEST_ROWS = 48  # of a small product: with fewer rows than these, it is not faster
 _MULTIPLE = 16  # rows of which the products leave none over
 _BLOCK_BYTES = (
@@ -53,31 +54,40 @@ def correlate_adjoint_w(x: Array, dy: Array, g: Geometry, groups: int) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate_adjoint_w`."""
     if groups > 1 or g.dilation[-1] > 1 or not same_floats(x, dy):
         return NotImplemented
-    dw = np.zeros((*g.window, x.shape[-1], dy.shape[-1]), x.dtype)
-    if positions.gains(g, len(x)) and x.size and dw.size:
+    shape = (*g.window, x.shape[-1], dy.shape[-1])
+    if positions.gains(g, len(x)) and x.size and math.prod(shape):
+        dw = np.zeros(shape, x.dtype)
         positions.correlate_adjoint_w(x, dw, g, writable(dy))
         return dw
-    _call(x, dw, writable(dy), g, bias_or_zeros(None, 0, x.dtype), False, False, adjoint=True)
-    return dw
+    # each thread gets a group of blocks, which has sums of its own: they do not depend on which thread is faster
+    enough = dy.size >= _FEWEST_OUTPUTS * dy.shape[-1]
+    dws = np.zeros((threads.worth(dy.size * math.prod(shape[:-1])) if enough else 1, *shape), x.dtype)
+    _call(x, dws, writable(dy), g, bias_or_zeros(None, 0, x.dtype), False, False, adjoint=True)
+    return np.asarray(sum(dws[1:], dws[0]))
 
 
 def _call(x: Array, w: Array, y: Array, g: Geometry, b: Array, biased: bool, relu: bool, *, adjoint: bool) -> None:
-    rows, depth, out_channels = math.prod(y.shape[:-1]), math.prod(w.shape[:-1]), w.shape[-1]
+    """Compute the outputs y; or if ``adjoint``, add to w (groups, window..., I, O)."""
+    rows, depth, out_channels = math.prod(y.shape[:-1]), math.prod(g.window) * x.shape[-1], w.shape[-1]
     block = _rows_of_block(rows, depth, out_channels, x.itemsize)
-    parts = 1 if adjoint else threads.worth(rows * depth * out_channels)
+    parts = len(w) if adjoint else threads.worth(rows * depth * out_channels)
     columns = max(out_channels, 1)
-    if parts > 1 and rows <= (2 * parts - 1) * block:  # too few blocks of rows
+    if adjoint and parts > 1:  # a block for each group
+        block = min(block, max(1, -(-rows // parts)))
+    elif parts > 1 and rows <= (2 * parts - 1) * block:  # too few blocks of rows
         columns = max(_FEWEST_COLUMNS, -(-out_channels // (parts * _MULTIPLE)) * _MULTIPLE)
     if _single_positions(g):
         x, windows = x.reshape(1, 1, 1, rows, depth), np.empty((0, 0, depth), x.dtype)
     else:  # a last row for a vector's numbers in excess
         windows = np.empty((parts, block + -(-LANES[x.dtype] // max(depth, 1)), depth), x.dtype)
     shape = volume_geometry(g), tap_ranges(g), volume_out(g), LANES[x.dtype], block
-    x, w, y = as_volume(x), w.reshape(depth, out_channels), y.reshape(rows, out_channels)
+    x, y = as_volume(x), y.reshape(rows, out_channels)
     with one_thread:
         if adjoint:
-            _correlate_adjoint_w(GEMM[x.dtype], x, w, *shape, windows, y)
+            w = w.reshape(parts, depth, out_channels)
+            _correlate_adjoint_w(team(parts), GEMM[x.dtype], x, w, *shape, windows, y)
         else:
+            w = w.reshape(depth, out_channels)
             _correlate(team(parts), GEMM[x.dtype], x, w, b, biased, relu, *shape, columns, windows, y)
 
 
@@ -210,21 +220,29 @@ def _correlate(
     _block(team, (address, x, w, b, biased, relu, g, ranges, out, lanes, block, columns, windows, y), blocks)
 
 
-@routine(f"void(intp, R[:,:,:,:,::1], T[:,::1], {_WINDOWS}, T[:,:,::1], T[:,::1])")
-def _correlate_adjoint_w(
-    address: int, x: Array, w: Array, g: Array, ranges: Array, out: Array, lanes: int, block: int, windows: Array,
-    y: Array,
-) -> None:  # fmt: skip
-    """Add to w what it is multiplied by, times y."""
-    runs = np.empty(g[0, 1] * g[1, 1], np.int64)
-    positions = x.reshape(-1, x.shape[4])
-    for first in range(0, len(y), block):
+@in_parallel
+def _group(arguments, thread, index):  # type: ignore[no-untyped-def]
+    """Add to the group's w what it is multiplied by, times y."""
+    address, x, ws, g, ranges, out, lanes, block, all_windows, y = arguments
+    w, runs, positions = ws[index], np.empty(g[0, 1] * g[1, 1], np.int64), x.reshape(-1, x.shape[4])
+    blocks, groups = (len(y) + block - 1) // block, len(ws)
+    for k in range(index * blocks // groups, (index + 1) * blocks // groups):
+        first = k * block
         outputs = y[first : first + block]
-        if len(windows) > 0:
-            _gather(x, g, ranges, out, first, len(outputs), runs, lanes, windows[0])
-            gemm(address, windows[0, : len(outputs)], True, outputs, False, 1, w)
+        if len(all_windows) > 0:
+            windows = all_windows[index]
+            _gather(x, g, ranges, out, first, len(outputs), runs, lanes, windows)
+            gemm(address, windows[: len(outputs)], True, outputs, False, 1, w)
         else:
             gemm(address, positions[first : first + block], True, outputs, False, 1, w)
+
+
+@routine(f"void(i8[::1], intp, R[:,:,:,:,::1], T[:,:,::1], {_WINDOWS}, T[:,:,::1], T[:,::1])")
+def _correlate_adjoint_w(
+    team: Array, address: int, x: Array, w: Array, g: Array, ranges: Array, out: Array, lanes: int, block: int,
+    windows: Array, y: Array,
+) -> None:  # fmt: skip
+    _group(team, (address, x, w, g, ranges, out, lanes, block, windows, y), len(w))
 
 
 @routine("void(intp, R[:,::1], R[:,::1], i8[:,::1], i8[:,::1], i8[::1], i8, T[:,::1], T[:,:,:,:,::1])")

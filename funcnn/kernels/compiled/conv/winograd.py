@@ -34,6 +34,7 @@ _TILES = 16  # of a segment: their transformed columns stay in the first cache
 # Tiles times channels of a chunk, by the least number of channels: large weights do not stay in the cache, and are read
 # anew for each chunk.
 _CHUNKS = ((256, 1 << 14), (128, 1 << 13), (0, 1 << 12))
+_FEWEST_TILES = 128  # for dw on several threads: with fewer, adding up their sums takes as long as is saved
 _WORK = 1_000_000  # multiply-adds of a product: up to here OpenBLAS copies no factor
 NO_ARGMAX = np.empty((0, 0, 0, 0), np.uint8)
 
@@ -126,11 +127,16 @@ def adjoint_w(x: Array, dy: Array, argmax: Array, g: Geometry) -> Array:
     """Return dw. With an ``argmax``, dy has one number for each 2x2 window, with zeros at its other positions."""
     in_channels, out_channels = x.shape[-1], dy.shape[-1]
     x, dy, argmax = _at_least_a_vector(x), _at_least_a_vector(dy), _at_least_a_vector(argmax, lanes=LANES[dy.dtype])
-    dweights = np.zeros((36, x.shape[-1], dy.shape[-1]), x.dtype)
-    dw = np.empty((3, 3, *dweights.shape[1:]), x.dtype)
+    # each thread gets a group of chunks, which has sums of its own: they do not depend on which thread is faster
+    all_tiles = len(x) * math.prod(-(-o // 4) for o in g.out)
+    work = 36 * all_tiles * x.shape[-1] * dy.shape[-1]
+    groups = threads.worth(work) if all_tiles >= _FEWEST_TILES else 1
+    dweights = np.zeros((groups, 36, x.shape[-1], dy.shape[-1]), x.dtype)
+    dw = np.empty((3, 3, *dweights.shape[2:]), x.dtype)
     with one_thread:
-        _correlate_adjoint_w(GEMM[x.dtype], x, dy, NO_ARGMAX, argmax, *_plan(len(x), g, x, dy), dweights)
-        transform_dweights(dweights.reshape(-1), dw.reshape(-1))
+        plan = _plan(len(x), g, x, dy, groups)
+        _correlate_adjoint_w(team(groups), GEMM[x.dtype], x, dy, NO_ARGMAX, argmax, *plan, dweights)
+        transform_dweights(sum(dweights[1:], dweights[0]).reshape(-1), dw.reshape(-1))
     return np.ascontiguousarray(dw[:, :, :in_channels, :out_channels])
 
 
@@ -217,18 +223,16 @@ def _correlate(
     _chunk(team, arguments, (segments + chunk - 1) // chunk)
 
 
-@routine(f"void(intp, R[:,:,:,::1], R[:,:,:,::1], {_ARGMAX}, {_ARGMAX}, {_PLAN}, T[:,:,::1])")
-def _correlate_adjoint_w(
-    address: int, x: Array, dy: Array, x_argmax: Array, argmax: Array, above: int, before: int, count: int,
-    rows: int, parts: int, tiles: int, chunk: int, dweights: Array,
-) -> None:  # fmt: skip
-    _, in_channels, out_channels = dweights.shape
-    count *= rows * parts
-    planes = _new_planes(1, chunk * tiles, in_channels, x.dtype)[0]
-    dproducts = _new_planes(1, chunk * tiles, out_channels, x.dtype)[0]
-    columns = _new_planes(1, tiles + 1, lanes_of(x), x.dtype)[0]
-    for first in range(0, count, chunk):
-        last = min(first + chunk, count)
+@in_parallel
+def _group_of_chunks(arguments, thread, index):  # type: ignore[no-untyped-def]
+    """Add to the group's sums."""
+    address, x, dy, x_argmax, argmax, above, before, segments, rows, parts, tiles, chunk, memory, all_dweights = (
+        arguments
+    )
+    planes, dproducts, columns, dweights = memory[0][index], memory[1][index], memory[2][index], all_dweights[index]
+    chunks, groups = (segments + chunk - 1) // chunk, len(all_dweights)
+    for k in range(index * chunks // groups, (index + 1) * chunks // groups):
+        first, last = k * chunk, min((k + 1) * chunk, segments)
         for s in range(first, last):
             n, top, left, at = (
                 s // (rows * parts),
@@ -239,5 +243,23 @@ def _correlate_adjoint_w(
             input_planes(x, x_argmax, n, top - above, left - before, tiles, columns, planes, at)
             output_planes(dy, argmax, n, top, left, tiles, columns, dproducts, at)
         total = (last - first) * tiles
-        for k in range(36):
-            gemm(address, planes[k, :total], True, dproducts[k, :total], False, 1, dweights[k])
+        for plane in range(36):
+            gemm(address, planes[plane, :total], True, dproducts[plane, :total], False, 1, dweights[plane])
+
+
+@routine(f"void(i8[::1], intp, R[:,:,:,::1], R[:,:,:,::1], {_ARGMAX}, {_ARGMAX}, {_PLAN}, T[:,:,:,::1])")
+def _correlate_adjoint_w(
+    team: Array, address: int, x: Array, dy: Array, x_argmax: Array, argmax: Array, above: int, before: int, count: int,
+    rows: int, parts: int, tiles: int, chunk: int, dweights: Array,
+) -> None:  # fmt: skip
+    groups, _, in_channels, out_channels = dweights.shape
+    memory = (
+        _new_planes(groups, chunk * tiles, in_channels, x.dtype),
+        _new_planes(groups, chunk * tiles, out_channels, x.dtype),
+        _new_planes(groups, tiles + 1, lanes_of(x), x.dtype),
+    )
+    segments = count * rows * parts
+    arguments = (
+        address, x, dy, x_argmax, argmax, above, before, segments, rows, parts, tiles, chunk, memory, dweights,
+    )  # fmt: skip
+    _group_of_chunks(team, arguments, groups)
