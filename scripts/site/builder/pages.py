@@ -8,10 +8,10 @@ report of pytest::
     ```{derivation} funcnn.ops.dense
     ```
 
-    ```{code} funcnn/ops/dense.py dense _outer_sum
+    ```{code} funcnn/ops/dense.py dense _rows
     ```
 
-    ```{gradient} funcnn.ops.dense _outer_sum
+    ```{gradient} funcnn.ops.dense _rows
     ```
 
     ```{drawing} windows
