@@ -33,14 +33,21 @@ from funcnn.tree import Array
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Places in a team's array, those that several threads write in lines of the cache of their own.
-_LEFT, _DONE, _BUSY, _AWAKE, _FAILED, _FUNCTION, _ARGUMENTS, _SKIP, _TO_WORKERS = 0, 8, 16, 24, 32, 40, 41, 42, 43
+_LEFT, _DONE, _BUSY, _AWAKE, _FAILED, _FUNCTION, _ARGUMENTS, _TO_WORKERS, _SKIP, _SKIPPED = (
+    0,
+    8,
+    16,
+    24,
+    32,
+    *range(40, 45),
+)
 _SIZE = 48
 # Turns of a waiting loop, each about a microsecond. A worker that finds nothing for so long goes to sleep ...
 _IDLE_TURNS = 4000
 # ... and a caller that waits so long for a block skips the team in the next calls: another process has taken the
-# worker's core.
+# worker's core. It skips twice as many each time, and with each call that is not late one less.
 _LATE_TURNS = 4000
-_SKIPPED_CALLS = 1000
+_LEAST_SKIPPED, _MOST_SKIPPED = 16, 1024  # calls
 ALONE = np.zeros(0, np.int64)  # a team without workers
 
 
@@ -138,8 +145,10 @@ def _share(team: Any, code: int, address: int, blocks: int) -> int:
     while _load(team, _DONE) + own < blocks:
         _wait()
         turns += 1
-        if turns == _LATE_TURNS:
-            team[_SKIP] = _SKIPPED_CALLS
+    if turns >= _LATE_TURNS:
+        team[_SKIPPED] = team[_SKIP] = min(2 * team[_SKIPPED], _MOST_SKIPPED)
+    elif team[_SKIPPED] > _LEAST_SKIPPED:
+        team[_SKIPPED] -= 1
     return _load(team, _FAILED)
 
 
@@ -237,6 +246,7 @@ class _Team:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.array = np.zeros(_SIZE, np.int64)
+        self.array[_SKIPPED] = _LEAST_SKIPPED
         self.calls: queue.SimpleQueue[None] = queue.SimpleQueue()
         for thread in range(1, workers + 1):
             threading.Thread(target=_wait_and_work, args=(self.array, self.calls, thread), daemon=True).start()
