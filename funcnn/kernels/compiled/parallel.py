@@ -27,6 +27,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from funcnn import blas
 from funcnn.kernels.compiled.routines import helper, routine
 from funcnn.tree import Array
 
@@ -85,17 +86,25 @@ def _pointer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 @intrinsic
 def _pause(typingctx):  # type: ignore[no-untyped-def]
     """Tell an x86 processor that this is a waiting loop."""
+    return types.void(), _calling("llvm.x86.sse2.pause" if platform.machine() in ("x86_64", "AMD64") else None)
+
+
+@intrinsic
+def _yield(typingctx):  # type: ignore[no-untyped-def]
+    """Let other threads use the core, if they wait for it."""
+    return types.void(), _calling("sched_yield" if os.name == "posix" else None)
+
+
+def _calling(name: str | None) -> Callable[..., Any]:
+    """Return code that calls a function without arguments and ignores its result, if there is one."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if platform.machine() in ("x86_64", "AMD64"):
+        if name:
             kind = ir.FunctionType(ir.VoidType(), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
         return context.get_dummy_value()
 
-    return types.void(), codegen
-
-
-_yield = types.ExternalFunction("sched_yield", types.int32())
+    return codegen
 
 
 @helper
@@ -269,6 +278,8 @@ def team(members: int) -> Array:
         return ALONE
     found = _TEAMS.get(workers)
     if found is None:
+        if not blas.can_limit():  # threads of the BLAS would compete with these
+            return ALONE
         with _LOCK:
             found = _TEAMS.get(workers) or _TEAMS.setdefault(workers, _Team(workers))
     if found.array[_AWAKE] < workers and not found.array[_SKIP]:

@@ -5,9 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import systems
 
 from funcnn import layers, ops, serial, tree
+from funcnn.data_parallel import over_threads
+from funcnn.gradients import value_and_grad
 from funcnn.kernels import threads
+from funcnn.losses import softmax_cross_entropy
+from funcnn.training import predict
 
 pytest.importorskip("numba", reason="the extra fast is not installed")
 
@@ -18,6 +23,7 @@ from funcnn.kernels.compiled.routines import routine
 from funcnn.kernels.selection import use_kernels
 
 RNG = np.random.default_rng(0)
+POSIX = pytest.mark.skipif(os.name != "posix", reason="elsewhere there are no teams")
 
 
 @in_parallel
@@ -67,6 +73,7 @@ def test_an_error_in_a_block_is_raised_and_does_not_last():
         np.testing.assert_array_equal(squares(np.ones(100), 10, members), np.ones(100))
 
 
+@POSIX
 def test_a_team_whose_worker_is_late_is_skipped_for_a_while():
     x = np.arange(100.0)
     array = team(2)
@@ -76,7 +83,26 @@ def test_a_team_whose_worker_is_late_is_skipped_for_a_while():
         assert array[parallel._SKIP] == left
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_beside_the_threads_of_a_blas_that_cannot_be_limited_there_is_no_team(monkeypatch):
+    monkeypatch.setattr(parallel.blas, "can_limit", lambda: False)
+    monkeypatch.setattr(parallel, "_TEAMS", {})
+    assert not len(team(2)) and not parallel._TEAMS
+
+
+@POSIX
+def test_one_thread_is_one_thread(monkeypatch):
+    monkeypatch.setattr(parallel, "_TEAMS", {})
+    model = serial(layers.dense(1000))
+    params, state, _ = model.init((0,), (1000,))
+    x, labels = RNG.normal(size=(64, 1000)).astype(np.float32), np.zeros(64, int)
+    with use_kernels("compiled"):
+        for n in (1, 2):
+            over_threads(value_and_grad(model, softmax_cross_entropy), n)(params, state, x, labels)
+            predict(model, params, state, x, threads=n)
+            assert len(parallel._TEAMS) == n - 1
+
+
+@systems.needs("fork")
 def test_a_forked_process_has_workers_of_its_own():
     squares(np.ones(100), 10, 2)
     child = os.fork()
