@@ -92,9 +92,9 @@ def test_beside_the_threads_of_a_blas_that_cannot_be_limited_there_is_no_team(mo
 @POSIX
 def test_one_thread_is_one_thread(monkeypatch):
     monkeypatch.setattr(parallel, "_TEAMS", {})
-    model = serial(layers.dense(1000))
-    params, state, _ = model.init((0,), (1000,))
-    x, labels = RNG.normal(size=(64, 1000)).astype(np.float32), np.zeros(64, int)
+    model = serial(layers.dense(300))
+    params, state, _ = model.init((0,), (300,))
+    x, labels = RNG.normal(size=(64, 300)).astype(np.float32), np.zeros(64, int)
     with use_kernels("compiled"):
         for n in (1, 2):
             over_threads(value_and_grad(model, softmax_cross_entropy), n)(params, state, x, labels)
