@@ -126,10 +126,16 @@ def address(function: str) -> int | None:
     Fortran passes by reference. The numbers that it reads have 64 bits, or 32: of a number of 64, the first 32.
     """
     for library in _libraries():
-        for before, after in _AFFIXES:
-            if "numpy" in library.filepath and hasattr(library.symbols, name := before + function + after):
-                return ctypes.cast(library.symbols[name], ctypes.c_void_p).value
+        found = _function(library.symbols, function) if "numpy" in library.filepath else None
+        if found is not None:
+            return ctypes.cast(found, ctypes.c_void_p).value
     return None
+
+
+def _function(symbols: Any, name: str) -> Any:
+    """Return a function of a library, or None if it has none of this name with any of the affixes."""
+    names = (before + name + after for before, after in _AFFIXES)
+    return next((symbols[name] for name in names if hasattr(symbols, name)), None)
 
 
 @cache
@@ -152,9 +158,8 @@ def _library(controller: Any) -> _Library:
     names = (controller.internal_api, controller.version, getattr(controller, "architecture", None))
     get, set_ = controller.get_num_threads, controller.set_num_threads
     if controller.internal_api == "openblas" and controller.threading_layer != "openmp":
-        for before, after in _AFFIXES:
-            if hasattr(controller.dynlib, f"{before}openblas_set_num_threads{after}"):
-                get, set_ = (controller.dynlib[f"{before}openblas_{do}_num_threads{after}"] for do in ("get", "set"))
+        get = _function(controller.dynlib, "openblas_get_num_threads") or get
+        set_ = _function(controller.dynlib, "openblas_set_num_threads") or set_
     return _Library(controller.filepath, " ".join(name for name in names if name), get, set_, controller.dynlib)
 
 

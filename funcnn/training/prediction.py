@@ -21,9 +21,8 @@ from funcnn.tree import Array, Tree
 
 __all__ = ["PreparedModel", "predict", "prepared"]
 
-_SHAPES = (
-    4  # of batches: for so many, a prepared model keeps arrays, which may be several times as large as its weights
-)
+# Shapes of batches for which a prepared model keeps arrays: these may be several times as large as its weights.
+_SHAPES = 4
 
 
 def predict(

@@ -130,7 +130,7 @@ def _address(typingctx, arguments):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def _call(typingctx, function, arguments, thread, block):  # type: ignore[no-untyped-def]
-    """Call C code from `_compiled`; return 1 if it fails, otherwise 0."""
+    """Call C code of a block by its address; return 1 if it fails, otherwise 0."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.call(builder.inttoptr(args[0], _BLOCK.as_pointer()), args[1:])
@@ -253,7 +253,6 @@ class _Team:
     """Worker threads, and the array by which they and the caller share blocks."""
 
     def __init__(self, workers: int) -> None:
-        self.workers = workers
         self.array = np.zeros(_SIZE, np.int64)
         self.array[_SKIPPED] = _LEAST_SKIPPED
         self.calls: queue.SimpleQueue[None] = queue.SimpleQueue()

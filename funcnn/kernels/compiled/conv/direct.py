@@ -15,7 +15,8 @@ import numpy as np
 from funcnn.kernels import threads
 from funcnn.kernels.compiled.parallel import in_parallel, team
 from funcnn.kernels.compiled.routines import helper, routine, same_floats
-from funcnn.kernels.compiled.vectors import LANES, above, add_product, load, splat, store
+from funcnn.kernels.compiled.vectors import LANES, add_product, load, maximum, splat, store
+from funcnn.kernels.compiled.vectors import argmax as vector_argmax
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
@@ -140,14 +141,14 @@ def _block(arguments, thread, index):  # type: ignore[no-untyped-def]
                     p = oh * row + ow * in_channels
                     y0, y1, y2, y3, z0, z1, z2, z3 = _tile(w, b, c, padded, p, row, second, third, fourth)
                     if pooled:
-                        k0, k1 = above(y1, y0, one, zero), above(y3, y2, one, zero)
-                        y0, y2 = above(y1, y0, y1, y0), above(y3, y2, y3, y2)
-                        k0, k1 = above(z0, y0, two, k0), above(z2, y2, two, k1)
-                        y0, y2 = above(z0, y0, z0, y0), above(z2, y2, z2, y2)
-                        store(outputs, 2 * whole + c, above(z1, y0, three, k0))
-                        store(outputs, 3 * whole + c, above(z3, y2, three, k1))
-                        store(outputs, c, above(z1, y0, z1, y0))
-                        store(outputs, whole + c, above(z3, y2, z3, y2))
+                        k0, k1 = vector_argmax(y0, y1, zero, one), vector_argmax(y2, y3, zero, one)
+                        y0, y2 = maximum(y0, y1), maximum(y2, y3)
+                        k0, k1 = vector_argmax(y0, z0, k0, two), vector_argmax(y2, z2, k1, two)
+                        y0, y2 = maximum(y0, z0), maximum(y2, z2)
+                        store(outputs, 2 * whole + c, vector_argmax(y0, z1, k0, three))
+                        store(outputs, 3 * whole + c, vector_argmax(y2, z3, k1, three))
+                        store(outputs, c, maximum(y0, z1))
+                        store(outputs, whole + c, maximum(y2, z3))
                     else:
                         store(outputs, c, y0)
                         store(outputs, whole + c, y1)

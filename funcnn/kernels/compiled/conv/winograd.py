@@ -149,7 +149,7 @@ def _at_least_a_vector(a: Array, axes: int = 1, lanes: int = 0) -> Array:
     return np.ascontiguousarray(padded)  # `pad` keeps an order of axes
 
 
-def _plan(n: int, g: Geometry, x: Array, y: Array, parts: int = 1) -> tuple[int, int, int, int, int, int, int]:
+def _plan(n: int, g: Geometry, x: Array, y: Array, parts: int) -> tuple[int, int, int, int, int, int, int]:
     """Return the padding before x, the images, rows of tiles, their segments, a segment's tiles, a chunk's segments.
 
     There are as many chunks as ``parts``, or more, if there are as many segments.
@@ -174,6 +174,16 @@ def _new_planes(threads, tiles, channels, dtype):  # type: ignore[no-untyped-def
     planes = np.empty(size + 16, dtype)
     start = -planes.ctypes.data % 64 // planes.itemsize
     return planes[start : start + size].reshape(threads, 36, tiles, channels)
+
+
+@helper
+def _new_memory(threads, tiles, chunk, in_channels, out_channels, x):  # type: ignore[no-untyped-def]
+    """Return each thread's planes of inputs and of outputs for a chunk of segments, and a segment's columns."""
+    return (
+        _new_planes(threads, chunk * tiles, in_channels, x.dtype),
+        _new_planes(threads, chunk * tiles, out_channels, x.dtype),
+        _new_planes(threads, tiles + 1, lanes_of(x), x.dtype),
+    )
 
 
 _ARGMAX = "Array(uint8, 4, 'C', readonly=True)"
@@ -212,11 +222,7 @@ def _correlate(
 ) -> None:  # fmt: skip
     _, in_channels, out_channels = weights.shape
     segments = count * rows * parts
-    memory = (
-        _new_planes(threads, chunk * tiles, in_channels, x.dtype),
-        _new_planes(threads, chunk * tiles, out_channels, x.dtype),
-        _new_planes(threads, tiles + 1, lanes_of(x), x.dtype),
-    )
+    memory = _new_memory(threads, tiles, chunk, in_channels, out_channels, x)
     arguments = (
         address, x, x_argmax, weights, b, low, above, before, segments, rows, parts, tiles, chunk, memory, y, y_argmax,
     )  # fmt: skip
@@ -234,12 +240,8 @@ def _group_of_chunks(arguments, thread, index):  # type: ignore[no-untyped-def]
     for k in range(index * chunks // groups, (index + 1) * chunks // groups):
         first, last = k * chunk, min((k + 1) * chunk, segments)
         for s in range(first, last):
-            n, top, left, at = (
-                s // (rows * parts),
-                4 * (s // parts % rows),
-                4 * (s % parts) * tiles,
-                (s - first) * tiles,
-            )
+            n, top, left = s // (rows * parts), 4 * (s // parts % rows), 4 * (s % parts) * tiles
+            at = (s - first) * tiles
             input_planes(x, x_argmax, n, top - above, left - before, tiles, columns, planes, at)
             output_planes(dy, argmax, n, top, left, tiles, columns, dproducts, at)
         total = (last - first) * tiles
@@ -253,11 +255,7 @@ def _correlate_adjoint_w(
     rows: int, parts: int, tiles: int, chunk: int, dweights: Array,
 ) -> None:  # fmt: skip
     groups, _, in_channels, out_channels = dweights.shape
-    memory = (
-        _new_planes(groups, chunk * tiles, in_channels, x.dtype),
-        _new_planes(groups, chunk * tiles, out_channels, x.dtype),
-        _new_planes(groups, tiles + 1, lanes_of(x), x.dtype),
-    )
+    memory = _new_memory(groups, tiles, chunk, in_channels, out_channels, x)
     segments = count * rows * parts
     arguments = (
         address, x, dy, x_argmax, argmax, above, before, segments, rows, parts, tiles, chunk, memory, dweights,
