@@ -11,8 +11,8 @@ what it does not compute, such as complex numbers: then NumPy computes it.
 "auto"
     The twins compute arrays of `LOAD_SIZE` entries and more, where numba and SciPy are installed and the twins have
     been compiled, as by ``funcnn compile``. A long run of training compiles them, and a short one does not even load
-    them (`prepare`); once a run has taken them, they compute arrays from `MIN_SIZE` entries on. If they cannot be
-    loaded or kept, NumPy's kernels compute, after a warning.
+    them (`prepare`); once a run has taken them, they compute arrays from `MIN_SIZE` entries on, or from fewer. If they
+    cannot be loaded or kept, NumPy's kernels compute, after a warning.
 
 `use_kernels` sets it for a block, the environment variable FUNCNN_KERNELS for a process.
 """
@@ -51,8 +51,11 @@ _VARIABLE = "FUNCNN_KERNELS"
 _CHOICE: ContextVar[str | None] = ContextVar("kernels", default=None)
 
 
-def compilable(kernel: F) -> F:
+def compilable(kernel: F, *, least: int = MIN_SIZE) -> F:
     """Let a kernel's compiled twin compute it, where that is chosen for the size of the first argument.
+
+    Once a run of training has taken the twins, this one computes arrays from ``least`` entries on: fewer than
+    `MIN_SIZE` for a kernel that makes many calls of NumPy.
 
     Examples
     --------
@@ -66,7 +69,7 @@ def compilable(kernel: F) -> F:
     @wraps(kernel)
     def chosen(x: Any, *args: Any) -> Any:
         choice = _CHOICE.get() or _choice_of_process()
-        if choice != "numpy" and (choice == "compiled" or x.size >= _TWINS.least):
+        if choice != "numpy" and (choice == "compiled" or x.size >= (least if _TWINS.prepared else LOAD_SIZE)):
             twin = getattr(_TWINS.get(choice).get(module), name, None)
             if twin is not None and (y := twin(x, *args)) is not NotImplemented:
                 return y
@@ -136,7 +139,7 @@ def active(size: int) -> bool:
     False
     """
     choice = _choice()
-    return choice == "compiled" or (choice == "auto" and size >= _TWINS.least and _TWINS.usable())
+    return choice == "compiled" or (choice == "auto" and size >= _TWINS.least() and _TWINS.usable())
 
 
 def current() -> str:
@@ -161,7 +164,7 @@ def deciding() -> tuple[str, int, bool]:
     ...     deciding()[0]
     'numpy'
     """
-    return _choice(), _TWINS.least, _TWINS.usable()
+    return _choice(), _TWINS.least(), _TWINS.usable()
 
 
 def is_open() -> bool:
@@ -173,7 +176,7 @@ def is_open() -> bool:
     ...     is_open()
     False
     """
-    settled = _TWINS.least == MIN_SIZE and _TWINS.usable()
+    settled = _TWINS.prepared and _TWINS.usable()
     return _choice() == "auto" and not settled and not _TWINS.failed and compilation.is_installed()
 
 
@@ -258,7 +261,7 @@ class _Twins:
         self.lock = threading.RLock()
         self.modules: dict[str, ModuleType] = {}
         self.decided = self.compiled = self.failed = False
-        self.least = LOAD_SIZE  # entries
+        self.prepared = False  # whether a run of training has taken them
 
     def usable(self) -> bool:
         """Return whether "auto" takes the twins, as far as is known without loading them."""
@@ -267,6 +270,10 @@ class _Twins:
                 self.compiled = self.compiled or compilation.is_compiled()
                 self.decided = True
         return self.compiled and not self.failed
+
+    def least(self) -> int:
+        """Return from how many entries on "auto" takes the twins."""
+        return MIN_SIZE if self.prepared else LOAD_SIZE
 
     def get(self, choice: str) -> dict[str, ModuleType]:
         """Return the modules by the names of the kernels' modules; none where "auto" does not take them."""
@@ -287,7 +294,7 @@ class _Twins:
             self.decided = True
         try:
             if self.get("auto"):
-                self.least = MIN_SIZE
+                self.prepared = True
         except KeyboardInterrupt:  # whoever did not wait for them shall not wait at the next array
             self.compiled = False
             raise

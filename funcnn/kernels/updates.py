@@ -7,6 +7,7 @@ for bit. All results are new arrays.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from funcnn.kernels.selection import compilable
 from funcnn.tree import Array
 
 
-@compilable
+@partial(compilable, least=1)
 def adam_update(
     g: Array, m: Array, v: Array, p: Array,
     l2: Array, b1: Array, rest1: Array, b2: Array, rest2: Array, eps: Array, scale: Array, decay: Array, applied: bool,
@@ -40,7 +41,7 @@ def adam_update(
     return (apply_in_place(p, update) if applied else update), m, v
 
 
-@compilable
+@partial(compilable, least=1)
 def momentum_update(
     g: Array, m: Array, p: Array, l2: Array, momentum: Array, scale: Array, nesterov: bool, applied: bool
 ) -> tuple[Array, Array]:

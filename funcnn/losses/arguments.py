@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnn import checks
 from funcnn.kernels.bias import ones
-from funcnn.kernels.caching import cached_arrays
+from funcnn.kernels.last_axis import flat_index
 from funcnn.tree import Array
 
 # Entries: up to here, sum by a product with ones, in a third of the time. NumPy sums pairwise, with smaller rounding
@@ -151,18 +151,6 @@ def scatter(values: Array, labels: Array, like: Array) -> Array:
     scattered = np.zeros(like.size, values.dtype)
     scattered[flat_index(labels, like.shape[-1])] = values
     return scattered.reshape(like.shape)
-
-
-def flat_index(labels: Array, classes: int) -> Array:
-    """Return the labels' indices into the flattened scores, in the shape of the labels."""
-    return labels.astype(np.intp, copy=False) + _row_starts(labels.shape, classes)
-
-
-@cached_arrays
-def _row_starts(shape: tuple[int, ...], width: int) -> Array:
-    starts = np.arange(0, math.prod(shape) * width, width).reshape(shape)
-    starts.flags.writeable = False
-    return starts
 
 
 def _class_targets(loss: str, scores: Array, labels: Any, ignore_index: int | None) -> tuple[Array, Array | None]:

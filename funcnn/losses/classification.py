@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from funcnn.kernels.cross_entropy import label_losses
 from funcnn.kernels.last_axis import row_max, row_sum
 from funcnn.losses.arguments import (
     check_class_targets,
     example_cotangents,
-    flat_index,
     scatter,
     take_labels,
     target_score,
@@ -83,24 +83,18 @@ def softmax_cross_entropy(
     logits, target, hard, weight, total = check_class_targets(
         name, logits, labels, sample_weight, class_weight, label_smoothing, ignore_index
     )
-    shifted = logits - row_max(logits.real)
-    e = np.exp(shifted)
-    z = row_sum(e)
     if hard:
-        label_index = flat_index(target, e.shape[-1])
-        loss = np.log(z) - shifted.take(label_index)
+        loss, slope = label_losses(logits, target)
     else:
-        mass = row_sum(target)
+        shifted = logits - row_max(logits.real)
+        e = np.exp(shifted)
+        z, mass = row_sum(e), row_sum(target)
         loss = mass * np.log(z) - target_score(shifted, target, hard)
+        slope = e * (mass / z)[..., None] - target
     value = weighted_mean(loss, weight, total)
 
     def softmax_cross_entropy_vjp(dvalue: Any) -> Array:
-        dloss = example_cotangents(name, dvalue, value, weight, total)
-        if not hard:
-            return e * (dloss * mass / z)[..., None] - target * dloss[..., None]
-        dlogits = np.ascontiguousarray(e * (dloss / z)[..., None])
-        dlogits.reshape(-1)[label_index] -= dloss
-        return dlogits
+        return slope * example_cotangents(name, dvalue, value, weight, total)[..., None]
 
     return value, softmax_cross_entropy_vjp
 
