@@ -83,7 +83,7 @@ def test_while_another_process_compiles_them_they_are_waited_for():
     with files.locked(compilation.folder()):
         waiting = threading.Thread(target=compilation.compile_all)
         waiting.start()
-        files.write_atomic(compilation.folder() / "complete", "")  # what the other one ends with
+        files.write_atomic(compilation.folder() / "complete-float32", "")  # what the other one ends with
     waiting.join(10)
     assert not waiting.is_alive()
 

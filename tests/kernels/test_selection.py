@@ -34,7 +34,7 @@ def state(monkeypatch):
     """What is compiled, as the tests say; modules of twins take no time to load."""
     state = SimpleNamespace(compiled=False, loads=0, compilations=0, error=None, installed=True)
 
-    def load(progress):
+    def load(progress, float64):
         state.loads += 1
         if state.error:
             raise state.error
@@ -46,7 +46,7 @@ def state(monkeypatch):
         return {__name__: SimpleNamespace(double=twin)}
 
     monkeypatch.setattr(compilation, "load", load)
-    monkeypatch.setattr(compilation, "is_compiled", lambda: state.compiled)
+    monkeypatch.setattr(compilation, "is_compiled", lambda float64=False: state.compiled)
     monkeypatch.setattr(compilation, "is_installed", lambda: state.installed)
     monkeypatch.setattr(selection, "_TWINS", selection._Twins())
     with use_kernels("auto"):
@@ -102,7 +102,7 @@ def test_compiling_before_a_run_says_so_in_one_line(state, capsys):
     assert double(LARGE) == "numpy"
     prepare(selection.COMPILE_WORK)
     assert double(LARGE) == current() == "compiled" and state.compilations == 1 and not is_open()
-    assert capsys.readouterr().err == "funcnn: compiling the kernels, once: some 30 s (funcnn compile does it ahead)\n"
+    assert capsys.readouterr().err == "funcnn: compiling the kernels, once: some 20 s (funcnn compile does it ahead)\n"
 
 
 def test_after_an_interrupted_compilation_numpy_computes(state):
@@ -161,9 +161,9 @@ def test_an_unknown_choice_of_the_process_is_an_error_when_a_kernel_is_asked_for
 def test_threads_that_need_them_first_load_them_once(state, monkeypatch):
     state.compiled, load, inside = True, compilation.load, threading.Event()
 
-    def slow(progress):
+    def slow(progress, float64):
         inside.wait(0.05)
-        return load(progress)
+        return load(progress, float64)
 
     monkeypatch.setattr(compilation, "load", slow)
     results = []
