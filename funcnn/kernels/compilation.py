@@ -38,7 +38,7 @@ _COMPLETE = "complete-{}"  # the file that is written when all twins are compile
 # A second process compiles these meanwhile. They take about half of the time.
 _BESIDE = tuple(
     f"{_PACKAGE}.{name}"
-    for name in ("blas", "conv.im2col", "conv.positions", "conv.winograd", "conv.winograd_transforms")
+    for name in ("conv.direct", "conv.direct_adjoints", "conv.winograd", "conv.winograd_transforms", "updates")
 )
 _AFTERWARDS = tuple(f"{_PACKAGE}.{name}" for name in ("conv.conv_pool", "conv.row_blocks"))  # these import both halves
 _KEPT = 16  # folders: of other versions, and of other copies of this library

@@ -227,10 +227,10 @@ def agree(gather: Callable[[Any], list[Any]]) -> None:
     ...     agree(lambda value: [value])
     """
     choice = _choice()
-    kernels = current() if choice != "auto" or _TWINS.get(choice) else "numpy"
-    kernels = gather(
-        "compiled for float32" if choice == "auto" and kernels == "compiled" and not _TWINS.float64 else kernels
-    )
+    own = current() if choice != "auto" or _TWINS.get(choice) else "numpy"
+    if choice == "auto" and own == "compiled" and not _TWINS.float64:
+        own = "compiled for float32"
+    kernels = gather(own)
     if len({*kernels}) > 1:
         if choice == "compiled":
             others = ", ".join(str(rank) for rank, other in enumerate(kernels) if other != "compiled")

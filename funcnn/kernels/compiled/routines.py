@@ -42,8 +42,7 @@ inlined = njit(
     nogil=True, error_model="numpy", fastmath={"contract"}, forceinline=True, no_cpython_wrapper=True,
     no_cfunc_wrapper=True,
 )  # fmt: skip
-_FLOAT64 = np.dtype(np.float64)
-_COMPUTED = {np.dtype(np.float32)}  # by the routines of this process
+_COMPUTED: set[np.dtype[Any]] = {np.dtype(np.float32)}  # by the routines of this process
 _MAX_AXES = 8  # of an array that is only read
 
 
@@ -82,7 +81,7 @@ def routine(*signatures: str, reassociate: bool = False, exact: bool = False) ->
         finally:
             config.CACHE_DIR = before
         _compile(dispatcher, signatures, "float32")
-        return dispatcher  # type: ignore[no-any-return]
+        return dispatcher
 
     return compiled
 
@@ -95,16 +94,18 @@ def compile_for_float64(module: ModuleType) -> None:
 
 def compute_float64() -> None:
     """Let twins compute float64, for which all routines have been compiled; until then they leave it to NumPy."""
-    _COMPUTED.add(_FLOAT64)
+    _COMPUTED.add(np.dtype(np.float64))
 
 
 def _compile(dispatcher: Any, signatures: tuple[str, ...], dtype: str) -> None:
     """Compile a routine for signatures, where it is not yet, and for no others."""
     if signatures:
         dispatcher.disable_compile(False)
-        for signature in signatures:
-            dispatcher.compile(_typed(signature, dtype))
-        dispatcher.disable_compile()
+        try:
+            for signature in signatures:
+                dispatcher.compile(_typed(signature, dtype))
+        finally:
+            dispatcher.disable_compile()
 
 
 def _typed(signature: str, dtype: str) -> str:
