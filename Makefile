@@ -42,13 +42,13 @@ PROOF = tests/kernels tests/ops tests/layers tests/losses tests/optim tests/onnx
 	tests/test_gradients.py tests/test_inference.py tests/test_layer.py tests/test_models.py
 proof: $(VENV)/test.installed  ## Run the proof of the mathematics with compiled kernels
 	@if $(VENV)/bin/python -c "import numba, scipy"; then \
-		$(VENV)/bin/python -m funcnn compile --quiet && OPENBLAS_NUM_THREADS=1 FUNCNN_KERNELS=compiled \
+		$(VENV)/bin/python -m funcnn compile --float64 --quiet && OPENBLAS_NUM_THREADS=1 FUNCNN_KERNELS=compiled \
 			$(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal $(PROOF); \
 	else echo "make proof: skipped, compiled kernels need numba and SciPy, which this Python lacks"; fi
 
 # A routine that leaves its arrays shows as an error here, elsewhere as other numbers or a crash.
 bounds: $(VENV)/test.installed  ## Run the tests of compiled kernels with bounds checks
-	@NUMBA_BOUNDSCHECK=1 $(VENV)/bin/python -m funcnn compile --quiet
+	@NUMBA_BOUNDSCHECK=1 $(VENV)/bin/python -m funcnn compile --float64 --quiet
 	@NUMBA_BOUNDSCHECK=1 OPENBLAS_NUM_THREADS=1 FUNCNN_KERNELS=compiled $(VENV)/bin/python -m pytest \
 		--numprocesses auto --dist worksteal tests/kernels $(ARGS)
 

@@ -420,12 +420,13 @@ def prepare_kernels(model: Layer, params: Tree, state: Tree, x: Source, batch_si
         All examples.
     batch_size, epochs : int
     """
-    if not selection.is_open():
+    float64 = any(leaf.dtype == np.float64 for leaf in tree.leaves(params))
+    if not selection.is_open(float64):
         return
     # where layers are smaller, compiled kernels gain little
     least = selection.LOAD_SIZE / min(batch_size, len(x))
     work = sum(work for work, entries in _layer_work(model, params, state, x) if entries >= least)
-    selection.prepare(3 * epochs * len(x) * work)  # a step goes forward, and backward to two gradients
+    selection.prepare(3 * epochs * len(x) * work, float64)  # a step goes forward, and backward to two gradients
 
 
 _WORK: WeakKeyDictionary[Callable[..., Any], dict[tuple[int, ...], list[tuple[float, int]]]] = WeakKeyDictionary()

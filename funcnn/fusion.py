@@ -361,7 +361,9 @@ def plan_conv_pool(
     """Return the geometry and the method of a convolution fused with 2x2 max pooling; None where that is not faster."""
     g = geometry("conv", x.shape[1:-1], w.shape[:-2], padding=conv["padding"])
     exact = preference(conv["method"]) == "exact"
-    method = choose_conv_pool(g, len(x), *w.shape[2:], x.dtype, exact=exact, compiled=active(x.size), prepared=prepared)
+    method = choose_conv_pool(
+        g, len(x), *w.shape[2:], x.dtype, exact=exact, compiled=active(x.size, x.dtype), prepared=prepared
+    )
     return None if method is None else (g, method)
 
 

@@ -3,7 +3,8 @@
 What is compiled is kept among the user's caches, or where NUMBA_CACHE_DIR says, in a folder whose name is a digest of
 all that it depends on: the twins' sources, the versions of numba, NumPy and Python, and the processor. So nothing
 outdated is ever loaded. A file in it, written at the end, tells that all twins are there: numba, whose import takes a
-third of a second, is not asked.
+third of a second, is not asked. There is one for float32 and one for float64, which is compiled, in as much time again,
+only where it is asked for.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from funcnn import extras, files
 __all__ = ["Compilation", "compile_all", "folder", "is_compiled", "is_installed", "load"]
 
 _PACKAGE = "funcnn.kernels.compiled"
-_COMPLETE = "complete"  # the file that is written when all twins are compiled
+_COMPLETE = "complete-{}"  # the file that is written when all twins are compiled for a dtype
 # A second process compiles these meanwhile. They take about half of the time.
 _BESIDE = tuple(
     f"{_PACKAGE}.{name}"
-    for name in ("blas", "conv.im2col", "conv.positions", "conv.winograd", "conv.winograd_transforms")
+    for name in ("conv.direct", "conv.direct_adjoints", "conv.winograd", "conv.winograd_transforms", "updates")
 )
 _AFTERWARDS = tuple(f"{_PACKAGE}.{name}" for name in ("conv.conv_pool", "conv.row_blocks"))  # these import both halves
 _KEPT = 16  # folders: of other versions, and of other copies of this library
@@ -116,8 +117,13 @@ def _caches() -> Path:
         raise OSError(str(error)) from None
 
 
-def is_compiled() -> bool:
+def is_compiled(float64: bool = False) -> bool:
     """Return whether all twins have been compiled before, without importing numba.
+
+    Parameters
+    ----------
+    float64 : bool
+        For float64, too.
 
     Examples
     --------
@@ -127,12 +133,20 @@ def is_compiled() -> bool:
     if not is_installed():
         return False
     with suppress(OSError):
-        # numba reads from no folder that it cannot write to
-        return (folder() / _COMPLETE).is_file() and os.access(folder(), os.W_OK)
+        return all(map(_is_complete, _dtypes(float64)))
     return False
 
 
-def compile_all(progress: Callable[[str, int, int], None] | None = None) -> Compilation:
+def _dtypes(float64: bool) -> tuple[str, ...]:
+    return ("float32", "float64") if float64 else ("float32",)
+
+
+def _is_complete(dtype: str) -> bool:
+    # numba reads from no folder that it cannot write to
+    return (folder() / _COMPLETE.format(dtype)).is_file() and os.access(folder(), os.W_OK)
+
+
+def compile_all(progress: Callable[[str, int, int], None] | None = None, float64: bool = False) -> Compilation:
     """Compile all twins, unless they are compiled, and import them.
 
     If another process is compiling them, wait for it.
@@ -140,7 +154,9 @@ def compile_all(progress: Callable[[str, int, int], None] | None = None) -> Comp
     Parameters
     ----------
     progress : callable, optional
-        ``progress(module, done, modules)``, called before each module is compiled.
+        ``progress(module, done, modules)``, called before each module is compiled for a dtype.
+    float64 : bool
+        Compile them for float64, too, and not for float32 alone.
 
     Returns
     -------
@@ -166,17 +182,21 @@ def compile_all(progress: Callable[[str, int, int], None] | None = None) -> Comp
     except Exception as error:  # whatever a broken numba raises
         raise ImportError(f"numba fails: {_first_line(error)}") from error
     try:
-        return _compile_or_wait(progress)
+        seconds = sum([_compile_or_wait(dtype, progress) for dtype in _dtypes(float64)])
     except (ImportError, OSError):
         raise
     except Exception as error:  # also of files that a crash has damaged
         kept = "; what it kept may be damaged: delete " + str(folder()) if is_compiled() else ""
         raise ImportError(f"numba fails to compile: {_first_line(error)}{kept}") from error
+    return Compilation(folder(), len(_names()), seconds)
 
 
-def _compile(name: str) -> None:
+def _compile(name: str, dtype: str) -> None:
+    """Compile a module for a dtype, or load it: for float64 after float32, for which the import does it."""
     try:
-        importlib.import_module(name)
+        module = importlib.import_module(name)
+        if dtype == "float64":
+            _routines().compile_for_float64(module)
     except OSError as error:  # such as of a full disk, which numba gives without the place
         raise OSError(f"cannot keep compiled kernels in {folder()}: {error.strerror or error}") from None
 
@@ -185,29 +205,34 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), repr(error))
 
 
-def _compile_or_wait(progress: Callable[[str, int, int], None] | None) -> Compilation:
-    names = _names()
-    while not is_compiled():
+def _routines() -> Any:
+    return importlib.import_module(f"{_PACKAGE}.routines")
+
+
+def _compile_or_wait(dtype: str, progress: Callable[[str, int, int], None] | None) -> float:
+    """Compile all modules for a dtype, or load them; return the seconds that it took to compile them."""
+    names, seconds = _names(), 0.0
+    while not _is_complete(dtype):
         try:
             with files.locked(folder()):
                 started = time.perf_counter()
                 beside = [name for name in names if name in _BESIDE]
                 last = beside + [name for name in names if name in _AFTERWARDS]
-                with _without_collector(), _importing(beside) as wait:
+                with _without_collector(), _compiling(beside, dtype) as wait:
                     for done, name in enumerate([name for name in names if name not in last] + last):
                         if progress:
                             progress(name, done, len(names))
                         if name in last:
                             wait()
-                        _compile(name)
-                files.write_atomic(folder() / _COMPLETE, "")
+                        _compile(name, dtype)
+                files.write_atomic(folder() / _COMPLETE.format(dtype), "")
                 _remove_old()
-                return Compilation(folder(), len(names), time.perf_counter() - started)
+                seconds = time.perf_counter() - started
         except BlockingIOError:  # another process is at it
             time.sleep(0.1)
     for name in names:
-        importlib.import_module(name)
-    return Compilation(folder(), len(names), 0.0)
+        _compile(name, dtype)
+    return seconds
 
 
 @contextmanager
@@ -223,12 +248,15 @@ def _without_collector() -> Iterator[None]:
 
 
 @contextmanager
-def _importing(names: list[str]) -> Iterator[Callable[[], Any]]:
-    """Let another process import modules, and with that compile them; give a function that waits for it.
+def _compiling(names: list[str], dtype: str) -> Iterator[Callable[[], Any]]:
+    """Let another process compile modules; give a function that waits for it.
 
-    Whether it succeeds does not matter: then they are compiled when they are imported here.
+    Whether it succeeds does not matter: then they are compiled when they are compiled here.
     """
-    code = f"import gc, sys; gc.disable(); sys.path[:] = {sys.path}; import {', '.join(names)}"
+    code = (
+        f"import gc, sys; gc.disable(); sys.path[:] = {sys.path}; from {__name__} import _compile\n"
+        f"for name in {names}: _compile(name, {dtype!r})"
+    )
     try:
         if not (names and sys.executable):
             raise FileNotFoundError
@@ -243,12 +271,12 @@ def _importing(names: list[str]) -> Iterator[Callable[[], Any]]:
         process.wait()
 
 
-def load(progress: Callable[[str, int, int], None] | None = None) -> dict[str, ModuleType]:
+def load(progress: Callable[[str, int, int], None] | None = None, float64: bool = False) -> dict[str, ModuleType]:
     """Import all modules of twins and return them by the names of the modules whose kernels they are the twins of.
 
     Parameters
     ----------
-    progress : callable, optional
+    progress, float64
         As in `compile_all`, which is called first.
 
     Examples
@@ -256,7 +284,9 @@ def load(progress: Callable[[str, int, int], None] | None = None) -> dict[str, M
     >>> load()["funcnn.kernels.rectifier"]  # doctest: +SKIP
     <module 'funcnn.kernels.compiled.rectifier' ...>
     """
-    compile_all(progress)
+    compile_all(progress, float64)
+    if float64:
+        _routines().compute_float64()
     return {name.replace(_PACKAGE, "funcnn.kernels"): sys.modules[name] for name in _names()}
 
 

@@ -7,12 +7,14 @@ what it does not compute, such as complex numbers: then NumPy computes it.
 "numpy"
     NumPy's kernels compute everything.
 "compiled"
-    The twins compute whatever they can. They are compiled first, unless they have been: that takes some 30 s.
+    The twins compute whatever they can. They are compiled first, for float32 and for float64, unless they have been:
+    that takes some 20 s each.
 "auto"
     The twins compute arrays of `LOAD_SIZE` entries and more, where numba and SciPy are installed and the twins have
     been compiled, as by ``funcnn compile``. A long run of training compiles them, and a short one does not even load
     them (`prepare`); once a run has taken them, they compute arrays from `MIN_SIZE` entries on, or from fewer. If they
-    cannot be loaded or kept, NumPy's kernels compute, after a warning.
+    cannot be loaded or kept, NumPy's kernels compute, after a warning. NumPy computes float64 unless the twins have
+    been compiled for it, as by ``funcnn compile --float64`` or for a long run with such parameters.
 
 `use_kernels` sets it for a block, the environment variable FUNCNN_KERNELS for a process.
 """
@@ -30,6 +32,8 @@ from functools import cache, wraps
 from types import ModuleType
 from typing import Any, TypeVar
 
+import numpy as np
+
 from funcnn import streams
 from funcnn.kernels import compilation
 
@@ -43,7 +47,7 @@ CHOICES = ("auto", "numpy", "compiled")
 # leave it to chance which kernels another thread takes for its smaller arrays.
 LOAD_SIZE, MIN_SIZE = 1 << 16, 1 << 12
 # The work of a run of training, in multiply-adds, from which on it loads the twins, which takes about a second, or
-# compiles them, which takes some 30. On two cores, NumPy's kernels do 0.7e11 to 1.7e11 a second, and the twins save a
+# compiles them, which takes some 20. On two cores, NumPy's kernels do 0.7e11 to 1.7e11 a second, and the twins save a
 # fifth to a half of the time. To measure it again, compare jobs of scripts/bench, ``--framework funcnn`` with
 # ``--framework funcnn-fast``, and see ``funcnn compile``.
 LOAD_WORK, COMPILE_WORK = 5e11, 1e13
@@ -129,8 +133,8 @@ def use_kernels(choice: str) -> Iterator[None]:
         _CHOICE.reset(token)
 
 
-def active(size: int) -> bool:
-    """Return whether compiled kernels compute arrays of ``size`` entries.
+def active(size: int, dtype: Any = np.float32) -> bool:
+    """Return whether compiled kernels compute arrays of ``size`` entries, as far as they compute such arrays at all.
 
     Examples
     --------
@@ -139,11 +143,13 @@ def active(size: int) -> bool:
     False
     """
     choice = _choice()
-    return choice == "compiled" or (choice == "auto" and size >= _TWINS.least() and _TWINS.usable())
+    if choice != "auto" or size < _TWINS.least() or not _TWINS.usable():
+        return choice == "compiled"
+    return _TWINS.float64 or dtype != np.float64
 
 
 def current() -> str:
-    """Return which kernels compute large arrays: "numpy" or "compiled".
+    """Return which kernels compute large arrays of float32: "numpy" or "compiled".
 
     Examples
     --------
@@ -155,7 +161,7 @@ def current() -> str:
     return choice if choice != "auto" else "compiled" if _TWINS.usable() else "numpy"
 
 
-def deciding() -> tuple[str, int, bool]:
+def deciding() -> tuple[str, int, bool, bool]:
     """Return what decides which kernels compute: while it is the same, the same kernels compute an array of a size.
 
     Examples
@@ -164,11 +170,11 @@ def deciding() -> tuple[str, int, bool]:
     ...     deciding()[0]
     'numpy'
     """
-    return _choice(), _TWINS.least(), _TWINS.usable()
+    return _choice(), _TWINS.least(), _TWINS.usable(), _TWINS.float64
 
 
-def is_open() -> bool:
-    """Return whether it depends on the work of a run which kernels compute it.
+def is_open(float64: bool = False) -> bool:
+    """Return whether it depends on the work of a run, of float32 or of float64, which kernels compute it.
 
     Examples
     --------
@@ -176,11 +182,11 @@ def is_open() -> bool:
     ...     is_open()
     False
     """
-    settled = _TWINS.prepared and _TWINS.usable()
+    settled = _TWINS.prepared and _TWINS.usable() and (_TWINS.float64 or not float64)
     return _choice() == "auto" and not settled and not _TWINS.failed and compilation.is_installed()
 
 
-def prepare(work: float) -> None:
+def prepare(work: float, float64: bool = False) -> None:
     """Decide before a run of training which kernels "auto" takes, by its work: for this run and what follows.
 
     It compiles the twins where that pays, and says so in a line on stderr. Once they are loaded, short runs take them,
@@ -190,18 +196,20 @@ def prepare(work: float) -> None:
     ----------
     work : float
         In multiply-adds, as `funcnn.data_parallel` estimates it.
+    float64 : bool
+        Whether the run's parameters are of float64.
 
     Examples
     --------
     >>> with use_kernels("numpy"):  # nothing to decide
     ...     prepare(1e9)
     """
-    if is_open():
-        _TWINS.prepare(work)
+    if is_open(float64):
+        _TWINS.prepare(work, float64)
 
 
 def agree(gather: Callable[[Any], list[Any]]) -> None:
-    """Let several processes use the same kernels: NumPy's, unless all have the others.
+    """Let several processes use the same kernels: NumPy's, unless all have the others, and for float64 alike.
 
     Parameters
     ----------
@@ -219,7 +227,10 @@ def agree(gather: Callable[[Any], list[Any]]) -> None:
     ...     agree(lambda value: [value])
     """
     choice = _choice()
-    kernels = gather(current() if choice != "auto" or _TWINS.get(choice) else "numpy")
+    own = current() if choice != "auto" or _TWINS.get(choice) else "numpy"
+    if choice == "auto" and own == "compiled" and not _TWINS.float64:
+        own = "compiled for float32"
+    kernels = gather(own)
     if len({*kernels}) > 1:
         if choice == "compiled":
             others = ", ".join(str(rank) for rank, other in enumerate(kernels) if other != "compiled")
@@ -241,7 +252,7 @@ def _choice_of_process() -> str:
 def _say_once(module: str, done: int, modules: int) -> None:
     """Print, before the first module is compiled, what takes so long."""
     if not done:
-        line = "funcnn: compiling the kernels, once: some 30 s (funcnn compile does it ahead)"
+        line = "funcnn: compiling the kernels, once: some 20 s (funcnn compile does it ahead)"
         print(line, file=streams.guard(sys.stderr), flush=True)
 
 
@@ -262,12 +273,14 @@ class _Twins:
         self.modules: dict[str, ModuleType] = {}
         self.decided = self.compiled = self.failed = False
         self.prepared = False  # whether a run of training has taken them
+        self.float64 = self.has_float64 = False  # whether "auto" takes them for float64, and whether they are loaded
 
     def usable(self) -> bool:
         """Return whether "auto" takes the twins, as far as is known without loading them."""
         if not self.decided:
             with self.lock:
                 self.compiled = self.compiled or compilation.is_compiled()
+                self.float64 = self.float64 or compilation.is_compiled(float64=True)
                 self.decided = True
         return self.compiled and not self.failed
 
@@ -278,19 +291,20 @@ class _Twins:
     def get(self, choice: str) -> dict[str, ModuleType]:
         """Return the modules by the names of the kernels' modules; none where "auto" does not take them."""
         if choice == "compiled":
-            return self.modules or self._load()
+            return self.modules if self.has_float64 else self._load(float64=True)
         if self.usable():
             try:
-                return self.modules or self._load()
+                return self.modules if self.modules and self.has_float64 >= self.float64 else self._load(self.float64)
             except (ImportError, OSError) as error:
                 self._fail(error)
         return {}
 
-    def prepare(self, work: float) -> None:
+    def prepare(self, work: float, float64: bool) -> None:
         """Decide for "auto" by the work of a run."""
         with self.lock:
-            taken = bool(self.modules) and self.usable()
-            self.compiled = taken or work >= (LOAD_WORK if compilation.is_compiled() else COMPILE_WORK)
+            pays = work >= (LOAD_WORK if compilation.is_compiled(float64) else COMPILE_WORK)
+            self.compiled = pays or (bool(self.modules) and self.usable())
+            self.float64 = self.float64 or (float64 and pays) or compilation.is_compiled(float64=True)
             self.decided = True
         try:
             if self.get("auto"):
@@ -303,10 +317,11 @@ class _Twins:
         """Leave everything to NumPy in "auto"."""
         self.decided = self.failed = True
 
-    def _load(self) -> dict[str, ModuleType]:
+    def _load(self, float64: bool) -> dict[str, ModuleType]:
         with self.lock:  # the first thread compiles or loads them, others wait
-            if not self.modules:
-                self.modules = compilation.load(_say_once)
+            if not self.modules or float64 > self.has_float64:
+                self.modules = compilation.load(_say_once, float64)
+                self.has_float64 = float64
             return self.modules
 
     def _fail(self, error: Exception) -> None:

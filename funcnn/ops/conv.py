@@ -179,7 +179,7 @@ def _checked(
     x = checks.floating("conv: x", x)
     g, chosen = _plan(
         x.shape, x.dtype, w.shape, None if b is None else b.shape, stride, padding, dilation, groups, method,
-        active(x.size), prepared,
+        active(x.size, x.dtype), prepared,
     )  # fmt: skip
     return x, w, b, g, chosen
 

@@ -11,7 +11,7 @@ from funcnn.kernels.compilation import Compilation
 
 
 def compiled(seconds):
-    def compile_all(progress):
+    def compile_all(progress, float64):
         for done, module in enumerate(("bias", "pooling")):
             progress(f"funcnn.kernels.compiled.{module}", done, 2)
         return Compilation(Path("/caches/1f"), 2, seconds)
@@ -37,7 +37,7 @@ def test_it_says_that_they_were_compiled_before(monkeypatch):
 
 
 def test_what_cannot_be_compiled_is_an_error_in_one_line(monkeypatch):
-    def fail(progress):
+    def fail(progress, float64):
         raise ImportError("compiled kernels need numba and SciPy")
 
     monkeypatch.setattr(compilation, "compile_all", fail)

@@ -37,6 +37,16 @@ def test_they_are_compiled_once(caches):
     assert list(compilation.load()) == ["colorsys", "stringprep"]
 
 
+def test_they_are_compiled_for_float64_where_that_is_asked_for(caches):
+    compilation.compile_all()
+    assert compilation.is_compiled() and not compilation.is_compiled(float64=True)
+    steps = []
+    done = compilation.compile_all(lambda *step: steps.append(step), float64=True)
+    assert steps == [("colorsys", 0, 2), ("stringprep", 1, 2)] and done.seconds > 0  # not for float32 again
+    assert compilation.is_compiled(float64=True)
+    assert {path.name for path in done.folder.iterdir()} >= {"complete-float32", "complete-float64"}
+
+
 def test_a_second_process_compiles_some_of_them(monkeypatch, tmp_path):
     (tmp_path / "beside.py").write_text("import os, pathlib\npathlib.Path(__file__ + str(os.getpid())).touch()")
     monkeypatch.syspath_prepend(tmp_path)
@@ -83,7 +93,7 @@ def test_while_another_process_compiles_them_they_are_waited_for():
     with files.locked(compilation.folder()):
         waiting = threading.Thread(target=compilation.compile_all)
         waiting.start()
-        files.write_atomic(compilation.folder() / "complete", "")  # what the other one ends with
+        files.write_atomic(compilation.folder() / "complete-float32", "")  # what the other one ends with
     waiting.join(10)
     assert not waiting.is_alive()
 

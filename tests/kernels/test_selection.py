@@ -12,7 +12,7 @@ import pytest
 
 import funcnn
 from funcnn import losses, models, optim, training
-from funcnn.data_parallel import over_ranks
+from funcnn.data_parallel import over_ranks, prepare_kernels
 from funcnn.kernels import compilation, selection
 from funcnn.kernels.selection import agree, compilable, current, is_open, prepare, use_kernels
 
@@ -32,10 +32,11 @@ def twin(x, options=""):
 @pytest.fixture
 def state(monkeypatch):
     """What is compiled, as the tests say; modules of twins take no time to load."""
-    state = SimpleNamespace(compiled=False, loads=0, compilations=0, error=None, installed=True)
+    state = SimpleNamespace(compiled=False, float64=True, loads=0, compilations=0, error=None, installed=True, asked=[])
 
-    def load(progress):
+    def load(progress, float64):
         state.loads += 1
+        state.asked.append(float64)
         if state.error:
             raise state.error
         if not state.compiled:
@@ -46,7 +47,7 @@ def state(monkeypatch):
         return {__name__: SimpleNamespace(double=twin)}
 
     monkeypatch.setattr(compilation, "load", load)
-    monkeypatch.setattr(compilation, "is_compiled", lambda: state.compiled)
+    monkeypatch.setattr(compilation, "is_compiled", lambda float64=False: state.compiled and state.float64 >= float64)
     monkeypatch.setattr(compilation, "is_installed", lambda: state.installed)
     monkeypatch.setattr(selection, "_TWINS", selection._Twins())
     with use_kernels("auto"):
@@ -102,7 +103,7 @@ def test_compiling_before_a_run_says_so_in_one_line(state, capsys):
     assert double(LARGE) == "numpy"
     prepare(selection.COMPILE_WORK)
     assert double(LARGE) == current() == "compiled" and state.compilations == 1 and not is_open()
-    assert capsys.readouterr().err == "funcnn: compiling the kernels, once: some 30 s (funcnn compile does it ahead)\n"
+    assert capsys.readouterr().err == "funcnn: compiling the kernels, once: some 20 s (funcnn compile does it ahead)\n"
 
 
 def test_after_an_interrupted_compilation_numpy_computes(state):
@@ -161,9 +162,9 @@ def test_an_unknown_choice_of_the_process_is_an_error_when_a_kernel_is_asked_for
 def test_threads_that_need_them_first_load_them_once(state, monkeypatch):
     state.compiled, load, inside = True, compilation.load, threading.Event()
 
-    def slow(progress):
+    def slow(progress, float64):
         inside.wait(0.05)
-        return load(progress)
+        return load(progress, float64)
 
     monkeypatch.setattr(compilation, "load", slow)
     results = []
@@ -293,3 +294,38 @@ def test_nothing_is_imported_where_nothing_is_compiled(tmp_path):
     environment = os.environ | {"FUNCNN_KERNELS": "auto", "NUMBA_CACHE_DIR": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", PROBE], env=environment, capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("numpy\n", "")
+
+
+def test_float64_is_numpys_unless_the_kernels_are_compiled_for_it(state):
+    state.compiled, state.float64 = True, False
+    assert current() == "compiled" and selection.active(LARGE.size, np.float32)
+    assert not selection.active(LARGE.size, np.float64)
+    prepare(selection.LOAD_WORK, float64=True)  # not enough work to compile them
+    assert state.asked == [] and current() == "numpy"
+    prepare(selection.LOAD_WORK)
+    assert state.asked == [False] and is_open(float64=True) and not is_open()
+    prepare(selection.COMPILE_WORK, float64=True)
+    assert state.asked == [False, True] and selection.active(LARGE.size, np.float64) and not is_open(float64=True)
+
+
+def test_whoever_asks_for_compiled_kernels_gets_those_of_float64_too(state):
+    with use_kernels("compiled"):
+        assert state.asked == [True] and double(SMALL) == "compiled"
+    assert state.asked == [True]
+
+
+def test_processes_that_differ_in_float64_agree_on_numpy(state):
+    state.compiled, gathered = True, []
+    state.float64 = False
+    agree(lambda value: gathered.append(value) or [value, "compiled"])
+    assert gathered == ["compiled for float32"] and current() == "numpy"
+
+
+def test_a_run_with_parameters_of_float64_is_prepared_as_one(state, monkeypatch):
+    runs = []
+    monkeypatch.setattr(selection, "prepare", lambda work, float64: runs.append(float64))
+    x, model = np.ones((4, 256, 256, 1)), funcnn.serial(funcnn.layers.flatten(), funcnn.layers.dense(2))
+    params, model_state, _ = model.init((0,), x.shape[1:])
+    prepare_kernels(model, params, model_state, x, 4, 1)
+    prepare_kernels(model, funcnn.tree.map(np.float64, params), model_state, x, 4, 1)
+    assert runs == [False, True]

@@ -86,7 +86,7 @@ def prepare_max(x: Array, w: Array, g: Geometry, method: str, b: Array | None, r
     if method == "winograd":
         maxima_of_tiles = winograd.prepare_max(x, w, g, b)
         return lambda x: add_bias(maxima_of_tiles(x), None, relu)
-    if active(x.size):
+    if active(x.size, x.dtype):
         return lambda x: add_bias(maxima_of_blocks(x, w, g, False, b)[0], None, relu)
     correlate_blocks, out_channels = _prepare_blocks(x, w, g), w.shape[-1]
     of_parts = for_size(maxima_of_parts, len(x) * 4 * math.prod(o // _SIDE for o in g.out) * out_channels)

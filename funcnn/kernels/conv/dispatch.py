@@ -316,7 +316,7 @@ def correlate_adjoint_x(dy: Array, w: Array, g: Geometry, groups: int, method: s
         and groups == 1
         and math.prod(g.stride) > 1
         and g.dilation[-1] == 1
-        and active(dy.size)
+        and active(dy.size, dy.dtype)
         and w.size
     ):
         # compiled, adding what each window contributes takes less time than a correlation for each phase
@@ -350,7 +350,7 @@ def _chosen(
         return method
     return choose(
         g, len(array), in_channels, out_channels, groups, array.dtype,
-        exact=method == "exact", adjoint_x=adjoint_x, compiled=active(array.size),
+        exact=method == "exact", adjoint_x=adjoint_x, compiled=active(array.size, array.dtype),
     )  # fmt: skip
 
 

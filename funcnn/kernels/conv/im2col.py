@@ -58,7 +58,7 @@ def prepare(
 ) -> Callable[[Array], Array]:
     """See `funcnn.kernels.conv.dispatch.prepare`."""
     in_one_chunk = len(chunks(len(x), g, x.shape[-1] * x.itemsize, w.nbytes)) == 1
-    if groups > 1 or not in_one_chunk or active(x.size):
+    if groups > 1 or not in_one_chunk or active(x.size, x.dtype):
         return lambda x: correlate(x, w, g, groups, b, relu)
     matrix, shape = _matrix(w), (len(x), *g.out, w.shape[-1])
     if (

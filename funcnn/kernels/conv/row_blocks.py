@@ -40,7 +40,7 @@ def prepare(
     x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False
 ) -> Callable[[Array], Array]:
     """See `funcnn.kernels.conv.dispatch.prepare`."""
-    if active(x.size):
+    if active(x.size, x.dtype):
         return lambda x: correlate(x, w, g, groups, b, relu)
     return _prepare(x, w, g, b, relu)
 
