@@ -56,14 +56,32 @@ class _OneThread:
         self._before: list[tuple[_Library, int]] = []
 
     def __enter__(self) -> None:
-        with self._lock:
-            if self._callers == 0:
-                self._limit(_libraries())
-            self._callers += 1
+        entered = 0
+        try:
+            with self._lock:
+                if self._callers == 0:
+                    self._limit(_libraries())
+                self._callers += 1
+                entered = 1
+        except BaseException:  # Ctrl-C: the block does not begin, so nobody leaves it
+            self._leave(entered)
+            raise
 
     def __exit__(self, *_: object) -> None:
+        inside = 1
+        try:
+            with self._lock:
+                self._callers = max(self._callers - 1, 0)  # 0 in a child process that was forked within the block
+                inside = 0
+                if self._callers == 0:
+                    self._restore()
+        except BaseException:  # Ctrl-C
+            self._leave(inside)
+            raise
+
+    def _leave(self, callers: int) -> None:
         with self._lock:
-            self._callers = max(self._callers - 1, 0)  # 0 in a child process that was forked within the block
+            self._callers -= callers
             if self._callers == 0:
                 self._restore()
 

@@ -261,6 +261,8 @@ def _linear(names: Sequence[str], layers: Sequence[Layer]) -> tuple[int, Prepare
             of_stats = _leaves(state[norm], ("mean", "var"), x)
             if of_scale is None or of_stats is None or not eps >= 0:
                 return one_by_one(params, x, state, kept)
+            if x.dtype == np.float16:  # factor y overflows where factor (y - mean) does not
+                return one_by_one(params, x, state, kept)
             if any(vector.shape != channels for vector in (*of_scale, *of_stats)):
                 return one_by_one(params, x, state, kept)
             factor, shift = normalization_affine(params[norm], state[norm], eps, x.dtype)

@@ -100,6 +100,42 @@ def test_an_error_restores_the_number():
         raise ZeroDivisionError
 
 
+class InterruptedLock:
+    """Raises a KeyboardInterrupt once a thread has released it, where Python looks for Ctrl-C; then no more."""
+
+    def __init__(self, releases):
+        self.left = releases
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *_):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("releases", [1, 2])
+def test_an_interrupt_while_a_block_begins_or_ends_restores_the_number(monkeypatch, releases):
+    monkeypatch.setattr(blas.one_thread, "_lock", InterruptedLock(releases))
+    with pytest.raises(KeyboardInterrupt), blas.one_thread:
+        pass
+    assert blas_threads() == {3}
+    with blas.one_thread:
+        assert blas_threads() == {1}
+    assert blas_threads() == {3}
+
+
+def test_an_interrupt_within_another_block_leaves_its_limit(monkeypatch):
+    with blas.one_thread:
+        for releases in (1, 2):
+            with monkeypatch.context() as patch:
+                patch.setattr(blas.one_thread, "_lock", InterruptedLock(releases))
+                with pytest.raises(KeyboardInterrupt), blas.one_thread:
+                    pass
+            assert blas_threads() == {1}
+
+
 def test_only_the_outermost_block_restores_the_number():
     with blas.one_thread:
         with blas.one_thread:

@@ -7,7 +7,7 @@ import pytest
 from arrays import normal
 from test_folding import MODELS, trained
 
-from funcnn import ops, tree
+from funcnn import ops, training, tree
 from funcnn.combinators import graph, serial
 from funcnn.inference import steps
 from funcnn.layer import output
@@ -76,6 +76,18 @@ def test_arrays_of_several_dtypes_keep_their_precision():
     expected = model.forward(params, x, state, train=False)[0]
     assert expected.dtype == np.float64
     np.testing.assert_array_equal(output(model, params, x, state), expected)
+
+
+@pytest.mark.parametrize("predict", [training.predict, lambda *args: training.prepared(*args[:3])(args[3])])
+def test_half_precision_does_not_overflow_where_the_layers_do_not(predict):
+    model = serial(dense(1, bias=False), batch_norm())
+    params, state, _ = model.init((0,), (1,))
+    params = {**params, "0_dense": {"w": np.full((1, 1), 300)}}
+    state = {**state, "1_batch_norm": {"mean": np.full(1, 300), "var": np.zeros(1)}}
+    params, state = (tree.map(lambda leaf: leaf.astype(np.float16), part) for part in (params, state))
+    x = np.ones((2, 1), np.float16)
+    assert model.forward(params, x, state, train=False)[0].tolist() == [[0.0], [0.0]]
+    assert predict(model, params, state, x).tolist() == [[0.0], [0.0]]
 
 
 def test_an_output_that_two_layers_read_stays_as_it_is():

@@ -19,6 +19,7 @@ import platform
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -256,8 +257,9 @@ class _Team:
         self.array = np.zeros(_SIZE, np.int64)
         self.array[_SKIPPED] = _LEAST_SKIPPED
         self.calls: queue.SimpleQueue[None] = queue.SimpleQueue()
-        for thread in range(1, workers + 1):
-            threading.Thread(target=_wait_and_work, args=(self.array, self.calls, thread), daemon=True).start()
+        with suppress(RuntimeError):  # no more threads can be started: those there are compute all blocks
+            for thread in range(1, workers + 1):
+                threading.Thread(target=_wait_and_work, args=(self.array, self.calls, thread), daemon=True).start()
 
 
 def _wait_and_work(array: Array, calls: queue.SimpleQueue[None], thread: int) -> None:

@@ -83,6 +83,22 @@ def test_a_team_whose_worker_is_late_is_skipped_for_a_while():
         assert array[parallel._SKIP] == left
 
 
+@pytest.mark.parametrize("started", [0, 1])
+def test_where_no_more_threads_can_be_started_the_others_compute_all_blocks(monkeypatch, started):
+    start, left = parallel.threading.Thread.start, iter(range(started))
+
+    def start_or_fail(thread):
+        if next(left, None) is None:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(parallel, "_TEAMS", {})
+    monkeypatch.setattr(parallel.threading.Thread, "start", start_or_fail)
+    x = np.arange(20.0)
+    for _ in range(3):
+        np.testing.assert_array_equal(squares(x, 2, 3), x * x)
+
+
 def test_beside_the_threads_of_a_blas_that_cannot_be_limited_there_is_no_team(monkeypatch):
     monkeypatch.setattr(parallel.blas, "can_limit", lambda: False)
     monkeypatch.setattr(parallel, "_TEAMS", {})
