@@ -81,7 +81,7 @@ class _OneThread:
 
     def _leave(self, callers: int) -> None:
         with self._lock:
-            self._callers -= callers
+            self._callers = max(self._callers - callers, 0)
             if self._callers == 0:
                 self._restore()
 
