@@ -53,6 +53,7 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
     return add_bias(y, b, relu)
 
 
+@compilable
 def prepare(
     x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False
 ) -> Callable[[Array], Array]:
