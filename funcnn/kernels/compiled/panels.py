@@ -37,10 +37,10 @@ def multiply(address, a, w, left, right, c):  # type: ignore[no-untyped-def]
         return
     parts, blocks = (len(a) + _ROWS - 1) // _ROWS, (depth + _DEPTH - 1) // _DEPTH
     rows, terms = (len(a) + parts - 1) // parts, (depth + blocks - 1) // blocks
-    for p in range(left // width, right // width):
-        column = p * width - left
-        for r in range(0, len(a), rows):
-            outputs = c[r : r + rows, column : column + width]
-            for k in range(0, depth, terms):
-                beta = c.dtype.type(0 if k == 0 else 1)
+    for k in range(0, depth, terms):  # outermost: these terms of all rows stay in the first cache
+        beta = c.dtype.type(0 if k == 0 else 1)
+        for p in range(left // width, right // width):
+            column = p * width - left
+            for r in range(0, len(a), rows):
+                outputs = c[r : r + rows, column : column + width]
                 gemm(address, a[r : r + rows, k : k + terms], False, w[p, k : k + terms], False, beta, outputs)
