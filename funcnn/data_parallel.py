@@ -348,7 +348,9 @@ def map_batches(
     """
     starts = range(0, max(len(x), 1), batch_size)
     # the first batch is read once, by the process that computes it
-    head = take(x, slice(0, batch_size)) if group.rank == 0 else Selected(x, np.arange(len(x))[:batch_size])
+    head: Any = x
+    if type(x) is not np.ndarray or len(x) > batch_size:
+        head = take(x, slice(0, batch_size)) if group.rank == 0 else Selected(x, np.arange(len(x))[:batch_size])
 
     def batch(first: int, last: int) -> Array:
         return head[first:last] if first < len(head) else take(x, slice(first, last))
@@ -356,7 +358,7 @@ def map_batches(
     threads = _choose_threads(model, params, state, head, n * group.size, _MIN_WORK, len(starts))
     if threads == 1:
         with blas.one_thread, kernel_threads.Limit(1 if _IN_SHARD.get() else n):
-            return [f(batch(i, i + batch_size)) for i in starts]
+            return [f(head)] if len(starts) == 1 else [f(batch(i, i + batch_size)) for i in starts]
     ranges = list(pairwise(bounds(len(x), threads) if len(starts) == 1 else [*starts, len(x)]))
     parts = bounds(len(ranges), group.size)
     own = ranges[parts[group.rank] : parts[group.rank + 1]]

@@ -40,7 +40,7 @@ from funcnn.tree import Array, Tree
 
 __all__ = ["Kept", "Step", "compute", "steps"]
 
-# Prepared functions of a model's layers by their names, for one shape of x.
+# Prepared functions of layers in sequence, by the name of the first, for one shape of x.
 Kept: TypeAlias = dict[str, Any]
 Run: TypeAlias = Callable[[Any], Array]
 Prepare: TypeAlias = Callable[[Tree, Any, Tree, Kept | None], Run]
@@ -123,8 +123,8 @@ def compute(in_order: Sequence[Step], params: Tree, x: Any, state: Tree, kept: K
     x : array (N, ...)
         Or a tuple of arrays, for a layer of several.
     kept : dict or None
-        Where the steps' prepared functions are kept, and taken from. It serves one shape of x, and the same params and
-        state.
+        Where the steps' prepared functions are kept, by the name of the first step, and taken from. It serves one shape
+        of x, and the same params and state.
 
     Returns
     -------
@@ -137,14 +137,22 @@ def compute(in_order: Sequence[Step], params: Tree, x: Any, state: Tree, kept: K
     >>> compute(in_order, params, np.array([[-1.0, 0.0]]), params, None)
     array([[0., 0.]])
     """
-    for name, prepare in in_order:
-        if kept is None:
+    if kept is None:
+        for _, prepare in in_order:
             x = prepare(params, x, state, None)(x)
-            continue
-        run = kept.get(name)
-        if run is None:  # two threads may both prepare it: either result serves
-            run = kept[name] = prepare(params, x, state, {})
-        x = run(x)
+        return x
+    first = in_order[0].name if in_order else ""
+    runs = kept.get(first)
+    if runs is None:
+        runs = []
+        for _, prepare in in_order:
+            run = prepare(params, x, state, {})
+            runs.append(run)
+            x = run(x)
+        kept[first] = tuple(runs)  # two threads may both prepare them: either result serves
+    else:
+        for run in runs:
+            x = run(x)
     y: Array = x
     return y
 

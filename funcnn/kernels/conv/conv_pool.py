@@ -73,7 +73,8 @@ def maxima_of_blocks(
     x: Array, w: Array, g: Geometry, return_argmax: bool, b: Array | None = None
 ) -> tuple[Array, Array | None]:
     """Return the same as `correlate_max`, for "row_blocks"."""
-    maxima, argmax = maxima_of_parts(_prepare_blocks(x, w, g)(x), 4, return_argmax)
+    outputs = im2col.prepare(x, _block_weights(w, g), _geometries(g, *w.shape[-2:])[0], 1)(x)
+    maxima, argmax = maxima_of_parts(outputs, 4, return_argmax)
     maxima = add_bias(_join_blocks(maxima, g, w.shape[-1]), b)
     return maxima, None if argmax is None else _join_blocks(argmax, g, w.shape[-1])
 
@@ -88,9 +89,25 @@ def prepare_max(x: Array, w: Array, g: Geometry, method: str, b: Array | None, r
         return lambda x: add_bias(maxima_of_tiles(x), None, relu)
     if active(x.size, x.dtype):
         return lambda x: add_bias(maxima_of_blocks(x, w, g, False, b)[0], None, relu)
-    correlate_blocks, out_channels = _prepare_blocks(x, w, g), w.shape[-1]
-    of_parts = for_size(maxima_of_parts, len(x) * 4 * math.prod(o // _SIDE for o in g.out) * out_channels)
-    b_of_block = None if b is None else repeat_bias(b, _geometries(g, *w.shape[-2:])[1].out[1] // _SIDE)
+    out_channels, (blocks, _) = w.shape[-1], _geometries(g, *w.shape[-2:])
+    weights = _block_weights(w, g)
+    windows = weights.shape[-1] // (4 * out_channels)  # pooling windows of a block
+    b_of_block = None if b is None else repeat_bias(b, windows)
+    rows = im2col.prepare_rows(x, weights, blocks)
+    if rows is not None:
+        # a product for each position in the pooling windows: their maximum is then that of whole matrices
+        of_positions = weights.reshape(-1, 4, windows * out_channels).swapaxes(0, 1).copy()
+        shape = (len(x), *blocks.out, windows * out_channels)
+
+        def multiply_and_max(x: Array) -> Array:
+            y = np.matmul(rows(x), of_positions)
+            y = np.maximum(y[:2], y[2:])
+            maxima: Array = np.maximum(y[0], y[1])
+            return _join_blocks(add_bias(maxima, b_of_block, relu).reshape(shape), g, out_channels)
+
+        return multiply_and_max
+    correlate_blocks = im2col.prepare(x, weights, blocks, 1)
+    of_parts = for_size(maxima_of_parts, len(x) * math.prod(blocks.out) * weights.shape[-1])
 
     def correlate_and_max(x: Array) -> Array:
         maxima, _ = of_parts(correlate_blocks(x), 4, False)
@@ -99,11 +116,10 @@ def prepare_max(x: Array, w: Array, g: Geometry, method: str, b: Array | None, r
     return correlate_and_max
 
 
-def _prepare_blocks(x: Array, w: Array, g: Geometry) -> Callable[[Array], Array]:
-    """Return what computes all outputs of the blocks."""
+def _block_weights(w: Array, g: Geometry) -> Array:
+    """Return the weights of a block's window, whose outputs are all of the block's."""
     blocks, within_block = _geometries(g, *w.shape[-2:])
-    weights = toeplitz.matrix(w, within_block, even_first=True).reshape(*blocks.window, w.shape[-2], -1)
-    return im2col.prepare(x, weights, blocks, 1)
+    return toeplitz.matrix(w, within_block, even_first=True).reshape(*blocks.window, w.shape[-2], -1)
 
 
 def adjoints(

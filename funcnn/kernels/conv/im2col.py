@@ -16,7 +16,7 @@ from funcnn.kernels.bias import add_bias
 from funcnn.kernels.caching import cached_arrays
 from funcnn.kernels.geometry import Geometry
 from funcnn.kernels.selection import active, compilable
-from funcnn.kernels.windows import pad, shape_and_strides, view, windows
+from funcnn.kernels.windows import pad, shape_and_strides, windows
 from funcnn.tree import Array
 
 # ``scripts/bench --job lenet`` and ``--job vgg`` measure these constants again.
@@ -53,6 +53,7 @@ def correlate(x: Array, w: Array, g: Geometry, groups: int, b: Array | None = No
     return add_bias(y, b, relu)
 
 
+@compilable
 def prepare(
     x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False
 ) -> Callable[[Array], Array]:
@@ -61,19 +62,30 @@ def prepare(
     if groups > 1 or not in_one_chunk or active(x.size, x.dtype):
         return lambda x: correlate(x, w, g, groups, b, relu)
     matrix, shape = _matrix(w), (len(x), *g.out, w.shape[-1])
-    if (
-        _has_long_runs(x, g)
-        and not any(map(any, g.padding))
-        and not _rows_per_block(math.prod(shape[:-1]), *matrix.shape)
-    ):
-        of_windows = shape_and_strides(np.ascontiguousarray(x), g)
+    rows = prepare_rows(x, w, g)
+    if rows is None:
+        return lambda x: _correlate_chunk(x, matrix, g, b, relu)
+    return lambda x: add_bias(rows(x).dot(matrix).reshape(shape), b, relu)
 
-        def correlate_chunk(x: Array) -> Array:  # as `_correlate_chunk`, in fewer calls
-            columns = view(np.ascontiguousarray(x), *of_windows).reshape(-1, len(matrix))
-            return add_bias(columns.dot(matrix).reshape(shape), b, relu)
 
-        return correlate_chunk
-    return lambda x: _correlate_chunk(x, matrix, g, b, relu)
+def prepare_rows(x: Array, w: Array, g: Geometry) -> Callable[[Array], Array] | None:
+    """Return what copies the windows of an array like x to the rows of a matrix, in fewer calls than `_im2col`.
+
+    None where there is padding, windows are short, or the product with w is not a single one.
+    """
+    depth, count = math.prod(w.shape[:-1]), len(x) * math.prod(g.out)
+    in_one_chunk = len(chunks(len(x), g, x.shape[-1] * x.itemsize, w.nbytes)) == 1
+    if any(map(any, g.padding)) or not _has_long_runs(x, g) or not in_one_chunk:
+        return None
+    if _rows_per_block(count, depth, w.shape[-1]):
+        return None
+    shape, strides = shape_and_strides(np.ascontiguousarray(x), g)
+
+    def rows(x: Array) -> Array:
+        windows: Array = np.ndarray(shape, x.dtype, np.ascontiguousarray(x), 0, strides)
+        return windows.reshape(count, depth)
+
+    return rows
 
 
 def _correlate_chunk(x: Array, matrix: Array, g: Geometry, b: Array | None, relu: bool) -> Array:

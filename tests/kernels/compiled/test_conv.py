@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from arrays import normal
 
+from funcnn.kernels import threads
 from funcnn.kernels.conv import block_maxima, conv_pool, depthwise, im2col, row_blocks
 from funcnn.kernels.conv.dispatch import correlate_adjoint_x
 from funcnn.kernels.geometry import geometry
@@ -33,6 +34,15 @@ IM2COL = [  # images, size, input channels, output channels, kernel, stride, pad
     (1, (6, 6), 2, 3, 3, 1, 1, 2),
     (0, (4, 4), 2, 3, 3, 1, 1, 1),
     (1, (4, 4), 0, 3, 3, 1, 1, 1),
+]
+
+
+PREPARED = [
+    *IM2COL,
+    (2, (15, 11), 33, 192, 3, 2, 1, 1),
+    (1, (1, 1), 1, 128, 1, 1, 0, 1),
+    (3, (9, 9), 150, 128, 1, 1, 0, 1),  # enough work for two threads, which share rows
+    (1, (7, 7), 700, 128, 1, 1, 0, 1),  # the same, with so few rows that they share columns
 ]
 
 
@@ -75,6 +85,23 @@ def test_im2col(case, dtype):
     kernels_agree(im2col.correlate, x, w, g, 1)
     kernels_agree(im2col.correlate, x[::-1], w[..., ::-1], g, 1, b, True)
     kernels_agree(im2col.correlate_adjoint_w, x, dy, g, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", PREPARED, ids=str)
+def test_prepared_weights_are_multiplied_in_panels(case, dtype):
+    n, size, channels, out_channels, kernel, stride, padding, dilation = case
+    g = geometry("conv", size, kernel, stride=stride, padding=padding, dilation=dilation)
+    shapes = (n, *size, channels), (*g.window, channels, out_channels), (out_channels,)
+    x, w, b = (normal(*shape).astype(dtype) for shape in shapes)
+
+    def prepare_and_correlate(x, *args):
+        return im2col.prepare(np.empty_like(x), *args)(x)
+
+    for members in (1, 2):
+        with threads.Limit(members):
+            kernels_agree(prepare_and_correlate, x, w, g, 1)
+            kernels_agree(prepare_and_correlate, x[::-1], w[..., ::-1], g, 1, b, True)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

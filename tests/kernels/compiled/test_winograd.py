@@ -59,6 +59,15 @@ def test_convolution_and_its_adjoint(case, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", [*CASES, (3, (9, 11), 130, 128, 1)], ids=str)
+def test_prepared_weights(case, dtype):
+    g, x, w, b, _ = problem(*case, dtype)
+    assert_close(*by_both(lambda: winograd.prepare(np.empty_like(x), w, g, 1, b, True)(x)), dtype)
+    if min(g.out) > 1:
+        assert_close(*by_both(lambda: winograd.prepare_max(np.empty_like(x), w, g, b)(x)), dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", [case for case in CASES if case[1] != (3, 3)], ids=str)
 def test_convolution_with_maximum_and_its_adjoints(case, dtype):
     g, x, w, b, dz = problem(*case, dtype)

@@ -24,6 +24,7 @@ from funcnn.kernels.compiled.conv.winograd_transforms import (
     transform_dweights,
     transform_weights,
 )
+from funcnn.kernels.compiled.panels import in_panels, multiply
 from funcnn.kernels.compiled.parallel import in_parallel, team
 from funcnn.kernels.compiled.routines import helper, routine, same_floats
 from funcnn.kernels.compiled.vectors import LANES, lanes_of
@@ -63,7 +64,7 @@ def prepare(
     """See `funcnn.kernels.conv.dispatch.prepare`."""
     if not computes(g, x, w, b):
         return NotImplemented
-    weights = transformed(w)
+    weights = in_panels(transformed(w)[:, 0])
     return lambda x: correlate_argmax(x, NO_ARGMAX, w, g, b, relu, g.out, weights)[0]
 
 
@@ -71,14 +72,14 @@ def prepare_max(x: Array, w: Array, g: Geometry, b: Array | None = None) -> Call
     """See `funcnn.kernels.conv.winograd.prepare_max`."""
     if not computes(g, x, w, b) or 1 in g.out:
         return NotImplemented
-    weights, size = transformed(w), (g.out[0] // 2, g.out[1] // 2)
+    weights, size = in_panels(transformed(w)[:, 0]), (g.out[0] // 2, g.out[1] // 2)
     return lambda x: correlate_argmax(x, NO_ARGMAX, w, g, b, False, size, weights)[0]
 
 
 def transformed(w: Array) -> Array:
-    """Return the transformed weights (36, I, O), I and O at least a vector's entries."""
+    """Return the transformed weights as one panel, (36, 1, I, O), I and O at least a vector's entries."""
     w = _at_least_a_vector(w, 2)
-    weights = np.empty((36, *w.shape[2:]), w.dtype)
+    weights = np.empty((36, 1, *w.shape[2:]), w.dtype)
     transform_weights(w.reshape(-1), weights.reshape(-1))
     return weights
 
@@ -106,13 +107,13 @@ def correlate_argmax(
     """Return the convolution of ``size``; or if that is half, its maxima over 2x2 windows, and their positions.
 
     With an ``x_argmax``, x has one number for each 2x2 window of the input, with zeros at its other positions.
-    ``weights`` are those of `transformed`, computed if they are not given.
+    ``weights`` are those of `transformed`, in any number of panels, computed if they are not given.
     """
     out_channels = w.shape[-1]
     if weights is None:
         weights = transformed(w)
     b = _at_least_a_vector(bias_or_zeros(b, out_channels, x.dtype))
-    y = np.empty((len(x), *size, weights.shape[-1]), x.dtype)
+    y = np.empty((len(x), *size, len(b)), x.dtype)
     argmax = NO_ARGMAX if size == g.out else np.empty(y.shape, np.uint8)
     low = x.dtype.type(0 if relu else -np.inf)
     x, x_argmax = _at_least_a_vector(x), _at_least_a_vector(x_argmax, lanes=LANES[x.dtype])
@@ -197,7 +198,9 @@ def _chunk(arguments, thread, index):  # type: ignore[no-untyped-def]
         arguments
     )
     planes, products, columns = memory[0][thread], memory[1][thread], memory[2][thread]
-    rows_at_once = max(1, _WORK // (weights.shape[1] * weights.shape[2]))
+    _, panels, in_channels, out_channels = weights.shape
+    # panels have products of their own
+    rows_at_once = max(1, _WORK // (in_channels * out_channels)) if panels == 1 else chunk * tiles
     first = index * chunk
     last = min(first + chunk, segments)
     for s in range(first, last):
@@ -207,22 +210,22 @@ def _chunk(arguments, thread, index):  # type: ignore[no-untyped-def]
     for k in range(36):
         for i in range(0, total, rows_at_once):
             part = slice(i, min(i + rows_at_once, total))
-            gemm(address, planes[k, part], False, weights[k], False, 0, products[k, part])
+            multiply(address, planes[k, part], weights[k], 0, panels * out_channels, products[k, part])
     for s in range(first, last):
         n, top, left = s // (rows * parts), 4 * (s // parts % rows), 4 * (s % parts) * tiles
         outputs(products, (s - first) * tiles, tiles, b, low, n, top, left, y, y_argmax)
 
 
 @routine(
-    f"void(i8[::1], intp, R[:,:,:,::1], {_ARGMAX}, T[:,:,::1], R[::1], T, {_PLAN}, intp, T[:,:,:,::1], u1[:,:,:,::1])"
+    f"void(i8[::1], intp, R[:,:,:,::1], {_ARGMAX}, T[:,:,:,::1], R[::1], T, {_PLAN}, intp, T[:,:,:,::1], u1[:,:,:,::1])"
 )
 def _correlate(
     team: Array, address: int, x: Array, x_argmax: Array, weights: Array, b: Array, low: Any, above: int, before: int,
     count: int, rows: int, parts: int, tiles: int, chunk: int, threads: int, y: Array, y_argmax: Array,
 ) -> None:  # fmt: skip
-    _, in_channels, out_channels = weights.shape
+    _, panels, in_channels, columns = weights.shape
     segments = count * rows * parts
-    memory = _new_memory(threads, tiles, chunk, in_channels, out_channels, x)
+    memory = _new_memory(threads, tiles, chunk, in_channels, panels * columns, x)
     arguments = (
         address, x, x_argmax, weights, b, low, above, before, segments, rows, parts, tiles, chunk, memory, y, y_argmax,
     )  # fmt: skip
