@@ -32,8 +32,8 @@ MAX_ENTRIES = 2**21
 # "toeplitz" is not timed where its matrix would have more entries.
 MAX_TOEPLITZ_ENTRIES = 2**20
 # A method whose trial takes this many times the fastest one's time is not timed further; nor is one whose first call,
-# with empty caches, takes twice as many.
-TOO_SLOW = 3.0
+# with empty caches, takes `TOO_SLOW_AT_FIRST` times as long.
+TOO_SLOW, TOO_SLOW_AT_FIRST = 3.0, 12.0
 # Seconds: a shape has fewer rounds, but at least `FEWEST_ROUNDS`, if one method would take longer for all of them.
 MAX_SECONDS, FEWEST_ROUNDS = 0.6, 3
 # A choice is good if it takes at most this many times the fastest method's time.
@@ -79,8 +79,8 @@ class Comparison(NamedTuple):
     seconds: dict[str, float]
 
     def best(self) -> str:
-        """Return the fastest method."""
-        return min((m for m in self.seconds if m != "auto"), key=lambda m: self.seconds[m])
+        """Return the fastest method, "auto" if none was fast enough to be timed."""
+        return min((m for m in self.seconds if m != "auto"), key=lambda m: self.seconds[m], default="auto")
 
     def ratio(self) -> float:
         """Return the choice's time as a multiple of the fastest method's."""
@@ -116,7 +116,7 @@ def compare(shape: Shape, rounds: int, seconds: float) -> Comparison:
             first = thread_seconds(run)
         except ValueError:  # this method cannot compute it
             continue
-        if not trials or first <= 2 * TOO_SLOW * min(trials.values()):
+        if not trials or first <= TOO_SLOW_AT_FIRST * min(trials.values()):
             runs[method], trials[method] = run, min(first, thread_seconds(run))
     fastest = min(trials.values())
     runs = {method: run for method, run in runs.items() if method == "auto" or trials[method] <= TOO_SLOW * fastest}
