@@ -119,6 +119,8 @@ def net_run(batch: int, side: int, channels: int) -> Run:
 def shortest_times(runs: Sequence[Run], rounds: int, seconds: float) -> list[float]:
     """Return the shortest time of each run; in each round, the runs take turns of about ``seconds``."""
     with one_thread:
+        for run in runs:  # the first call loads kernels and fills caches
+            run(1)
         steps = [steps_for(run, seconds) for run in runs]
         rounds_of_runs = [
             [thread_seconds(run, count) / count for run, count in zip(runs, steps, strict=True)] for _ in range(rounds)

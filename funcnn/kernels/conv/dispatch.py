@@ -138,7 +138,7 @@ def many_tiles(p: Problem) -> bool:
     transformed before, `_PREPARED_TILES` are enough from 2**12 on. Up to 8 input channels, other methods copy little,
     and are faster for y and dw.
     """
-    if p.in_channels < (6 if p.adjoint_x else 9) or p.out_channels < 4 or p.in_channels + p.out_channels < 13:
+    if p.in_channels < (6 if p.adjoint_x else 9) or p.in_channels + p.out_channels < 13:
         return False
     weights = p.in_channels * p.out_channels
     if p.prepared and weights >= 1 << 12:
@@ -147,7 +147,7 @@ def many_tiles(p: Problem) -> bool:
 
 
 def many_tiles_compiled(p: Problem) -> bool:
-    """As `many_tiles`, but transforms take less time: the tiles may cover 60 % more than the output.
+    """As `many_tiles`, but transforms take less time: the tiles may cover 80 % more than the output, as of 6x6 or 9x9.
 
     Transforming 256 times 256 weights takes as long as is saved for some 48 tiles. With fewer channels than a vector's
     entries, transforms take as long as with more, and the other methods less.
@@ -155,7 +155,7 @@ def many_tiles_compiled(p: Problem) -> bool:
     weights = p.in_channels * p.out_channels
     if p.in_channels < 12 or p.out_channels < 8 or weights < 256:
         return False
-    return _enough_tiles(p, 1.6, _PREPARED_TILES if p.prepared else max(16, 3 * weights >> 12))
+    return _enough_tiles(p, 1.8, _PREPARED_TILES if p.prepared else max(16, 3 * weights >> 12))
 
 
 def _enough_tiles(p: Problem, covered: float, enough: int) -> bool:
@@ -198,19 +198,25 @@ def few_channels(p: Problem) -> bool:
 def few_channels_compiled(p: Problem) -> bool:
     """As `few_channels`; or the outputs fit into a vector, which compiled row_blocks keeps in a register over all taps.
 
-    That is for two dimensions without stride and dilation. There, the same method of dy gives dx, from 4 channels on.
+    That is for two dimensions without stride and dilation; a vector of many positions, with 1 or 2 channels of each, has
+    too many weights that are 0. There, the same method of dy gives dx, from 4 channels on.
     """
     plain = len(p.g.size) == 2 and p.g.stride == p.g.dilation == (1, 1) and min(map(min, p.g.padding)) >= 0
     if plain and p.adjoint_x and p.in_channels > 3:
         return False
-    return few_channels(p) or (plain and not p.adjoint_x and p.g.window[-1] > 1 and p.out_channels <= 16)
+    return few_channels(p) or (plain and not p.adjoint_x and p.g.window[-1] > 1 and 3 <= p.out_channels <= 16)
 
 
-def large_images(p: Problem) -> bool:
-    """A wide window, and one image's im2col matrix does not stay in the cache: blocks of outputs copy less of it."""
+def wide_windows(p: Problem) -> bool:
+    """Windows of 5 and more: neighbouring outputs share most of what they read, so a block copies much less.
+
+    That gains where few output channels make thin products, or where the im2col matrix of one image does not stay in the
+    cache. For up to 1,024 outputs, building a block's weights takes longer.
+    """
+    if p.adjoint_x or math.prod(p.g.stride) > 1 or p.g.window[-1] < 5 or p.n * math.prod(p.g.out) <= 1024:
+        return False
     columns = math.prod(p.g.out) * math.prod(p.g.window) * p.in_channels
-    few = p.in_channels <= 64 and p.out_channels <= 32
-    return few and not p.adjoint_x and math.prod(p.g.stride) == 1 and p.g.window[-1] >= 5 and columns >= _LARGE_COLUMNS
+    return p.in_channels <= 256 and p.out_channels <= (32 if columns >= _LARGE_COLUMNS else 16)
 
 
 def always(p: Problem) -> bool:
@@ -226,7 +232,7 @@ RULES: tuple[tuple[str, Callable[[Problem], bool]], ...] = (
     ("im2col", in_groups),
     ("winograd", many_tiles),
     ("row_blocks", few_channels),
-    ("row_blocks", large_images),
+    ("row_blocks", wide_windows),
     ("im2col", always),
 )
 COMPILED_RULES: tuple[tuple[str, Callable[[Problem], bool]], ...] = (

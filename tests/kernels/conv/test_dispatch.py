@@ -60,7 +60,8 @@ def test_large_weights_are_not_transformed(channels, method):
     ("images", "size", "channels", "method", "compiled"),
     [
         (32, 13, 64, "im2col", "winograd"),  # tiles cover half as much again
-        (32, 9, 64, "im2col", "im2col"),
+        (32, 9, 64, "im2col", "winograd"),  # 78 %
+        (32, 5, 64, "im2col", "im2col"),
         (1, 28, 256, "winograd", "winograd"),  # 49 tiles
         (2, 14, 256, "winograd", "im2col"),  # 32
         (1, 16, 64, "winograd", "winograd"),
@@ -92,7 +93,10 @@ def test_methods_with_weights_of_their_own_form_pay_for_fewer_images_if_these_ar
         (3, 16, 16, 16, "winograd", "winograd"),
         (5, 16, 16, 32, "im2col", "im2col"),
         (5, 64, 16, 32, "row_blocks", "im2col"),  # windows of an image that do not stay in the cache
-        (5, 16, 32, 16, "im2col", "row_blocks"),  # outputs that are a vector
+        (5, 16, 32, 16, "row_blocks", "row_blocks"),  # wide windows; outputs that are a vector
+        (5, 16, 32, 2, "row_blocks", "im2col"),
+        (2, 16, 32, 16, "im2col", "row_blocks"),
+        (3, 16, 16, 1, "winograd", "im2col"),
         (1, 16, 1, 8, "depthwise", "im2col"),
         (1, 16, 1, 1, "depthwise", "depthwise"),
         (7, 8, 8, 8, "toeplitz", "row_blocks"),
