@@ -9,7 +9,7 @@ toeplitz
     Multiplies whole images by one matrix, mostly zeros, to whole outputs. Any geometry of one group; for tiny images.
 row_blocks
     Copies the windows of blocks of neighbouring outputs, and multiplies them by a Toeplitz matrix. Any geometry of one
-    group; for few channels, where the im2col matrix has too few columns for a fast product.
+    group; for few channels, where the im2col matrix has too few columns for a fast product, and for wide windows.
 depthwise
     Multiplies and adds elementwise, tap by tap. For as many groups as input channels.
 winograd
@@ -198,10 +198,11 @@ def few_channels(p: Problem) -> bool:
 def few_channels_compiled(p: Problem) -> bool:
     """As `few_channels`; or the outputs fit into a vector, which compiled row_blocks keeps in a register over all taps.
 
-    That is for two dimensions without stride and dilation; a vector of many positions, with 1 or 2 channels of each, has
-    too many weights that are 0. There, the same method of dy gives dx, from 4 channels on.
+    That is for two dimensions without stride and dilation, and at least 3 channels: a vector of many positions has too
+    many weights that are 0. There, the same method of dy gives dx, from 4 channels on.
     """
-    plain = len(p.g.size) == 2 and p.g.stride == p.g.dilation == (1, 1) and min(map(min, p.g.padding)) >= 0
+    plain = p.dtype in (np.float32, np.float64) and len(p.g.size) == 2
+    plain = plain and p.g.stride == p.g.dilation == (1, 1) and min(map(min, p.g.padding)) >= 0
     if plain and p.adjoint_x and p.in_channels > 3:
         return False
     return few_channels(p) or (plain and not p.adjoint_x and p.g.window[-1] > 1 and 3 <= p.out_channels <= 16)
@@ -210,8 +211,8 @@ def few_channels_compiled(p: Problem) -> bool:
 def wide_windows(p: Problem) -> bool:
     """Windows of 5 and more: neighbouring outputs share most of what they read, so a block copies much less.
 
-    That gains where few output channels make thin products, or where the im2col matrix of one image does not stay in the
-    cache. For up to 1,024 outputs, building a block's weights takes longer.
+    That gains where few output channels make thin products, or where the im2col matrix of one image does not stay in
+    the cache. For up to 1,024 outputs, building a block's weights takes longer.
     """
     if p.adjoint_x or math.prod(p.g.stride) > 1 or p.g.window[-1] < 5 or p.n * math.prod(p.g.out) <= 1024:
         return False
