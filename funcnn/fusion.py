@@ -49,7 +49,7 @@ __all__ = ["Segment", "segments"]
 
 # Entries of x: up to here, the checks of the fused convolution cost more time than fusion saves.
 # ``scripts/bench --job seed`` measures it again.
-_MIN_FUSED_SIZE = 1024
+_MIN_FUSED_SIZE = 768
 
 # Linear ops, and what computes them with the ReLU of their output.
 WITH_RELU: dict[Any, Callable[..., Any]] = {

@@ -204,7 +204,8 @@ def measure_jobs(
         installed = [f for f in able if is_installed(f)]
         if not able:
             raise UsageError(f"{', '.join(frameworks)} cannot do {name}: it only predicts")
-        with report.job_progress(name, effort) as advance:
+        turns = effort.processes * (1 if name == COLD_START else effort.rounds + 1)
+        with report.part_progress(name, turns) as advance:
             if name == COLD_START:
                 measured = measure_cold_start(installed, effort, advance)
             else:

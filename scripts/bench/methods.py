@@ -1,16 +1,20 @@
-"""Every method of computing a convolution beside the one that funcnn chooses, over a grid of shapes."""
+"""Every method of computing a convolution beside the one that funcnn chooses, over a grid of shapes.
+
+Times are of one thread's processor, the shortest of all rounds: what other processes do meanwhile does not count, but
+for slower memory.
+"""
 
 from __future__ import annotations
 
 import itertools
-import time
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from bench.report import announce
-from bench.sweep import Run, conv_run, times_in_alternation
+from bench.report import part_progress
+from bench.sweep import Run, conv_run, shortest_times, thread_seconds
 from funcnn.kernels.conv.dispatch import METHODS
 from funcnn.kernels.selection import current
 from funcnn.pictures.tables import table
@@ -22,13 +26,20 @@ BATCH = 64
 # Multiply-adds: a batch is made smaller that takes more than the first, and a shape left out of which one image takes
 # more than the second.
 MAX_OF_BATCH, MAX_OF_IMAGE = 2**27, 2**30
+# Entries of x and y: a batch is made smaller that has more. Without this limit, 1x1 and depthwise kernels, which have
+# few multiply-adds for each entry, take seconds a call, for pages of memory rather than for what the methods do.
+MAX_ENTRIES = 2**21
 # "toeplitz" is not timed where its matrix would have more entries.
 MAX_TOEPLITZ_ENTRIES = 2**20
-# A method whose trial takes this many times the fastest method's time is not timed further; nor is one whose first
-# call, with empty caches, takes twice as many.
-TOO_SLOW = 5.0
+# A method whose trial takes this many times the fastest one's time is not timed further; nor is one whose first call,
+# with empty caches, takes `TOO_SLOW_AT_FIRST` times as long.
+TOO_SLOW, TOO_SLOW_AT_FIRST = 3.0, 12.0
+# Seconds: a shape has fewer rounds, but at least `FEWEST_ROUNDS`, if one method would take longer for all of them.
+MAX_SECONDS, FEWEST_ROUNDS = 0.6, 3
 # A choice is good if it takes at most this many times the fastest method's time.
 TOLERANCE = 1.1
+# How often a shape is measured, at most, until the choice is good: equal methods may differ by more in a few rounds.
+TRIES = 3
 # How many shapes the table lists.
 WORST = 20
 
@@ -53,7 +64,8 @@ class Shape(NamedTuple):
 
     def batch(self) -> int:
         """Return the batch size."""
-        return max(1, min(BATCH, MAX_OF_BATCH // self.multiply_adds()))
+        entries = self.side**2 * self.in_channels + self.out_side() ** 2 * self.out_channels
+        return max(1, min(BATCH, MAX_OF_BATCH // self.multiply_adds(), MAX_ENTRIES // entries))
 
     def toeplitz_entries(self) -> int:
         """Return the number of entries of the matrix from a whole image to its whole output."""
@@ -67,8 +79,8 @@ class Comparison(NamedTuple):
     seconds: dict[str, float]
 
     def best(self) -> str:
-        """Return the fastest method."""
-        return min((m for m in self.seconds if m != "auto"), key=lambda m: self.seconds[m])
+        """Return the fastest method, "auto" if none was fast enough to be timed."""
+        return min((m for m in self.seconds if m != "auto"), key=lambda m: self.seconds[m], default="auto")
 
     def ratio(self) -> float:
         """Return the choice's time as a multiple of the fastest method's."""
@@ -96,34 +108,40 @@ def compare(shape: Shape, rounds: int, seconds: float) -> Comparison:
         )  # fmt: skip
 
     runs, trials = dict[str, Run](), dict[str, float]()
-    for method in METHODS:
+    for method in ("auto", *METHODS):  # the choice first, so that others that are too slow are known to be
         if method == "toeplitz" and shape.toeplitz_entries() > MAX_TOEPLITZ_ENTRIES:
             continue
         run = run_by(method)
         try:
-            first = _seconds(run)
+            first = thread_seconds(run)
         except ValueError:  # this method cannot compute it
             continue
-        if not trials or first <= 2 * TOO_SLOW * min(trials.values()):
-            runs[method], trials[method] = run, _seconds(run)
-    limit = TOO_SLOW * min(trials.values())
-    runs = {"auto": run_by("auto"), **{method: run for method, run in runs.items() if trials[method] <= limit}}
-    times = times_in_alternation(list(runs.values()), rounds, seconds)
-    return Comparison(shape, {method: min(own) for method, own in zip(runs, times, strict=True)})
-
-
-def _seconds(run: Run) -> float:
-    start = time.perf_counter()
-    run(1)
-    return time.perf_counter() - start
+        if not trials or first <= TOO_SLOW_AT_FIRST * min(trials.values()):
+            runs[method], trials[method] = run, min(first, thread_seconds(run))
+    fastest = min(trials.values())
+    runs = {method: run for method, run in runs.items() if method == "auto" or trials[method] <= TOO_SLOW * fastest}
+    rounds = min(rounds, max(FEWEST_ROUNDS, round(MAX_SECONDS / max(fastest, seconds))))
+    comparison = Comparison(shape, dict.fromkeys(runs, math.inf))
+    for _ in range(TRIES):
+        times = shortest_times(list(runs.values()), rounds, seconds)
+        shortest = map(min, comparison.seconds.values(), times)
+        comparison = Comparison(shape, dict(zip(runs, shortest, strict=True)))
+        if comparison.ratio() <= TOLERANCE:
+            break
+    return comparison
 
 
 def compare_methods(console: Console, rounds: int, seconds: float) -> list[dict[str, Any]]:
     """Measure the grid, print how good the choice is and where it is worst; return the figures."""
     found: list[Comparison] = []
-    for (kernel, stride), group in itertools.groupby(shapes(), key=lambda shape: (shape.kernel, shape.stride)):
-        announce(f"kernel {kernel}, stride {stride}")
-        found += [compare(shape, rounds, seconds) for shape in group]
+    grid = list(shapes())
+    for (kernel, stride), group in itertools.groupby(grid, key=lambda shape: (shape.kernel, shape.stride)):
+        part = list(group)
+        name = f"kernel {kernel}, stride {stride}: shapes {len(found) + 1} to {len(found) + len(part)} of {len(grid)}"
+        with part_progress(name, len(part)) as advance:
+            for shape in part:
+                found.append(compare(shape, rounds, seconds))
+                advance()
     report(console, found)
     return [
         {

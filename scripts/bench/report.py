@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import jobs
-from bench.measuring import Effort, Framework, Outcome, times_funcnn
+from bench.measuring import Framework, Outcome, times_funcnn
 from funcnn.pictures.tables import table
 
 COLD_START = "cold start"
@@ -69,8 +69,8 @@ def show_summary(console: Console, results: dict[str, dict[Framework, Outcome]])
 
 
 @contextmanager
-def job_progress(name: str, effort: Effort) -> Iterator[Callable[[], None]]:
-    """Show the progress of a job on stderr: a live bar on a terminal, else one line. Yield what advances the bar."""
+def part_progress(name: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show the progress of a part on stderr: a live bar on a terminal, else one line. Yield what advances the bar."""
     console = Console(stderr=True)
     if not console.is_terminal or console.is_dumb_terminal:
         announce(name)
@@ -78,7 +78,7 @@ def job_progress(name: str, effort: Effort) -> Iterator[Callable[[], None]]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
-        task = progress.add_task(name, total=effort.processes * (1 if name == COLD_START else effort.rounds + 1))
+        task = progress.add_task(name, total=total)
         yield lambda: progress.advance(task)
 
 

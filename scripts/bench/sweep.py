@@ -1,10 +1,13 @@
-"""How funcnn's time grows with one size at a time: of a convolution, and of a whole network's loss and gradients."""
+"""How funcnn's time grows with one size at a time: of a convolution, and of a whole network's loss and gradients.
+
+Times are of one thread's processor, the shortest of all rounds: what other processes do meanwhile does not count, but
+for slower memory.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +16,7 @@ from rich.console import Console
 from bench.report import announce
 from bench.worker import steps_for
 from funcnn import gradients, layers, losses, ops, serial
+from funcnn.blas import one_thread
 from funcnn.pictures.tables import table
 from funcnn.tree import Array
 
@@ -112,16 +116,23 @@ def net_run(batch: int, side: int, channels: int) -> Run:
     return run
 
 
-def times_in_alternation(runs: Sequence[Run], rounds: int, seconds: float) -> list[list[float]]:
-    """Return the times of each run in every round; the runs take turns of about ``seconds``."""
-    steps = [steps_for(run, seconds) for run in runs]
-    times: list[list[float]] = [[] for _ in runs]
-    for _ in range(rounds):
-        for run, count, own in zip(runs, steps, times, strict=True):
-            start = time.perf_counter()
-            run(count)
-            own.append((time.perf_counter() - start) / count)
-    return times
+def shortest_times(runs: Sequence[Run], rounds: int, seconds: float) -> list[float]:
+    """Return the shortest time of each run; in each round, the runs take turns of about ``seconds``."""
+    with one_thread:
+        for run in runs:  # the first call loads kernels and fills caches
+            run(1)
+        steps = [steps_for(run, seconds) for run in runs]
+        rounds_of_runs = [
+            [thread_seconds(run, count) / count for run, count in zip(runs, steps, strict=True)] for _ in range(rounds)
+        ]
+    return [min(times) for times in zip(*rounds_of_runs, strict=True)]
+
+
+def thread_seconds(run: Run, times: int = 1) -> float:
+    """Return how long this thread's processor takes for ``run(times)``."""
+    start = time.thread_time()
+    run(times)
+    return time.thread_time() - start
 
 
 def slower_than_larger(sizes: Sequence[int], times: Sequence[float]) -> Iterator[tuple[int, int]]:
@@ -136,7 +147,7 @@ def measure_sweep(console: Console, rounds: int, seconds: float) -> dict[str, li
     found = {}
     for one in series():
         announce(one.title)
-        times = [median(own) for own in times_in_alternation([one.make(size) for size in one.sizes], rounds, seconds)]
+        times = shortest_times([one.make(size) for size in one.sizes], rounds, seconds)
         scale = 1000 if one.unit.startswith("1000") else 1
         each = [scale * t / one.count(size) for size, t in zip(one.sizes, times, strict=True)]
         rows = [

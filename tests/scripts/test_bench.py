@@ -296,7 +296,8 @@ def test_ctrl_c_ends_the_workers(tmp_path):
 def wait(monkeypatch):
     """Let nothing take time but ``wait(seconds)``, which moves the clock and does not wait."""
     now = [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    for clock in ("perf_counter", "thread_time"):
+        monkeypatch.setattr(time, clock, lambda: now[0])
 
     def forward(seconds):
         now[0] += seconds
@@ -344,7 +345,8 @@ def test_the_methods_grid_tells_where_the_choice_is_worst(scripts, monkeypatch, 
     monkeypatch.setattr(methods, "conv_run", conv_run)
     found = methods.compare_methods(results_console(), 3, 0.002)
     out, errors = capsys.readouterr()
-    assert errors == "measuring kernel 3, stride 1\nmeasuring kernel 1, stride 2\n"
+    parts = ("kernel 3, stride 1: shapes 1 to 1 of 2", "kernel 1, stride 2: shapes 2 to 2 of 2")
+    assert errors == "".join(f"measuring {part}\n" for part in parts)
     assert "or within 10% of it, for 1 of 2 shapes" in out
     assert out.splitlines()[3].split()[:2] == ["3x3", "1"] and "im2col" in out.splitlines()[3]
     assert found[0]["us"].keys() == {"auto", "im2col", "row_blocks"}  # without what is too slow or impossible
@@ -360,6 +362,7 @@ def test_the_methods_grid_covers_small_and_large_and_every_method(scripts):
     small = methods.Shape(3, 1, 2, 2, 4, 1)
     assert small.multiply_adds() == 9 * 16 * 4 and small.toeplitz_entries() == 256 * 4 and small.out_side() == 4
     assert methods.Shape(3, 2, 2, 2, 5, 1).out_side() == 3
+    assert max(shape.batch() * shape.side**2 * shape.in_channels for shape in grid if shape.batch() > 1) <= 2**21
     assert methods.compare(small, 1, 0.0005).seconds.keys() <= {"auto", *methods.METHODS}
     assert methods.compare(small._replace(groups=2), 1, 0.0005).best() in ("im2col", "depthwise")
 

@@ -22,7 +22,9 @@ OTHERS = {
     "residual": residual(serial(conv2d(8, 3, padding=1), batch_norm(), relu()), conv2d(8, 1)),
     "frozen": serial(frozen(serial(conv2d(8, 3), batch_norm(), relu())), flatten(), dense(3)),
     "graph": graph((conv2d(8, 3, padding=1), -1), (relu(), 0), (batch_norm(), 0), (add(), 0, 1), (add(), 2, 3)),
-    "winograd, pool": serial(conv2d(16, 3, padding=1), relu(), max_pool(2), conv2d(16, 3, padding=1), relu()),
+    "winograd, pool": serial(
+        conv2d(16, 1), conv2d(16, 3, padding=1), relu(), max_pool(2), conv2d(16, 3, padding=1), relu()
+    ),
     "one layer": conv2d(3, 3),
 }
 NETWORKS = {**MODELS, **{name: (serial(*layers), IMAGE) for name, (layers, _) in SEQUENCES.items()}}

@@ -9,7 +9,7 @@ toeplitz
     Multiplies whole images by one matrix, mostly zeros, to whole outputs. Any geometry of one group; for tiny images.
 row_blocks
     Copies the windows of blocks of neighbouring outputs, and multiplies them by a Toeplitz matrix. Any geometry of one
-    group; for few channels, where the im2col matrix has too few columns for a fast product.
+    group; for few channels, where the im2col matrix has too few columns for a fast product, and for wide windows.
 depthwise
     Multiplies and adds elementwise, tap by tap. For as many groups as input channels.
 winograd
@@ -81,6 +81,7 @@ _WINOGRAD_WEIGHTS = 1 << 17  # in_channels * out_channels: from here on, "winogr
 _PREPARED_TILES = 4  # if the weights are transformed before: so few tiles are enough, 256 times 256 weights or fewer
 _TOEPLITZ_ENTRIES = 1 << 14  # entries of the matrix: up to here one product costs less than copying windows
 _TOEPLITZ_IMAGES = 64  # images of a batch: up to here, more of them allow a larger matrix, which is built once a batch
+_LARGE_COLUMNS = 1 << 19  # entries of an image's im2col matrix: 2 MB in float32
 
 _TINY_OUTPUTS, _TINY_IMAGES, _TINY_WEIGHTS = 16, 32, 1 << 14  # at most, at least, at most (in_channels * out_channels)
 
@@ -90,12 +91,19 @@ def tiny_images(p: Problem) -> bool:
 
     How much larger it may be depends on the fraction of non-zero entries, which is about window / image.
     """
-    if p.groups > 1:
-        return False
-    entries = math.prod(p.g.size) * p.in_channels * math.prod(p.g.out) * p.out_channels
     nonzero = math.prod(p.g.window) / max(math.prod(p.g.size), 1)  # an upper bound: taps that read padding have none
     entries_per_image = 0 if nonzero < 1 / 6 else 1 << 10 if nonzero < 2 / 3 else 1 << 12
-    return entries <= max(_TOEPLITZ_ENTRIES, min(p.n, _TOEPLITZ_IMAGES) * entries_per_image)
+    return _toeplitz_fits(p, max(_TOEPLITZ_ENTRIES, min(p.n, _TOEPLITZ_IMAGES) * entries_per_image))
+
+
+def tiny_images_compiled(p: Problem) -> bool:
+    """The Toeplitz matrix is small. Compiled, other methods are faster than a larger one, whatever the batch."""
+    return _toeplitz_fits(p, _TOEPLITZ_ENTRIES)
+
+
+def _toeplitz_fits(p: Problem, most_entries: int) -> bool:
+    entries = math.prod(p.g.size) * p.in_channels * math.prod(p.g.out) * p.out_channels
+    return p.groups == 1 and entries <= most_entries
 
 
 def no_sum_over_channels(p: Problem) -> bool:
@@ -104,7 +112,16 @@ def no_sum_over_channels(p: Problem) -> bool:
     With a stride, elementwise is faster for a 1x1 kernel only from one channel to one. Excludes float16, which would be
     rounded after every tap, whereas a matrix product sums in float32.
     """
-    pointwise = math.prod(p.g.window) == 1 and p.out_channels <= (9 if math.prod(p.g.stride) == 1 else 1)
+    return _elementwise(p, 9 if math.prod(p.g.stride) == 1 else 1)
+
+
+def no_sum_over_channels_compiled(p: Problem) -> bool:
+    """As `no_sum_over_channels`, but a 1x1 kernel only from one channel to one: products of few columns are faster."""
+    return _elementwise(p, 1)
+
+
+def _elementwise(p: Problem, most_outputs: int) -> bool:
+    pointwise = math.prod(p.g.window) == 1 and p.out_channels <= most_outputs
     return p.groups == p.in_channels and (p.groups > 1 or pointwise) and p.dtype != np.float16
 
 
@@ -118,8 +135,11 @@ def many_tiles(p: Problem) -> bool:
 
     The tiles may cover at most 40 % more than the output. 16 tiles are enough; 32 where in_channels * out_channels is
     below 2**9 or above 2**15, since transforming the weights then takes a larger share of the time. If they are
-    transformed before, `_PREPARED_TILES` are enough from 2**12 on.
+    transformed before, `_PREPARED_TILES` are enough from 2**12 on. Up to 8 input channels, other methods copy little,
+    and are faster for y and dw.
     """
+    if p.in_channels < (6 if p.adjoint_x else 9) or p.in_channels + p.out_channels < 13:
+        return False
     weights = p.in_channels * p.out_channels
     if p.prepared and weights >= 1 << 12:
         return _enough_tiles(p, 1.4, _PREPARED_TILES)
@@ -127,19 +147,21 @@ def many_tiles(p: Problem) -> bool:
 
 
 def many_tiles_compiled(p: Problem) -> bool:
-    """As `many_tiles`, but transforms take less time: the tiles may cover 60 % more than the output.
+    """As `many_tiles`, but transforms take less time: the tiles may cover 80 % more than the output, as of 6x6 or 9x9.
 
-    Transforming 256 times 256 weights takes as long as is saved for some 48 tiles.
+    Transforming 256 times 256 weights takes as long as is saved for some 48 tiles. With fewer channels than a vector's
+    entries, transforms take as long as with more, and the other methods less.
     """
-    return _enough_tiles(p, 1.6, _PREPARED_TILES if p.prepared else max(16, 3 * p.in_channels * p.out_channels >> 12))
+    weights = p.in_channels * p.out_channels
+    if p.in_channels < 12 or p.out_channels < 8 or weights < 256:
+        return False
+    return _enough_tiles(p, 1.8, _PREPARED_TILES if p.prepared else max(16, 3 * weights >> 12))
 
 
 def _enough_tiles(p: Problem, covered: float, enough: int) -> bool:
     if p.in_channels * p.out_channels >= _WINOGRAD_WEIGHTS:  # 36 planes of 512 kB or more, read anew for each chunk
         return False
     if p.exact or p.dtype != np.float32 or not applies("winograd", p.g, p.in_channels, p.out_channels, p.groups):
-        return False
-    if p.in_channels < 6 or p.out_channels < 4 or p.in_channels + p.out_channels < 13:
         return False
     tiles = math.prod(-(-o // 4) for o in p.g.out)
     return tiles * 16 <= covered * math.prod(p.g.out) and tiles * p.n >= enough
@@ -158,7 +180,8 @@ def few_channels(p: Problem) -> bool:
     """So few channels that the im2col matrix, or for dx the result of the product, has too few columns for a fast one.
 
     For up to 1,024 outputs (images times positions), building a block's weights takes longer than it saves. With a
-    stride along the row, the windows of a block share enough positions only where there is one input channel.
+    stride along the row, the windows of a block share enough positions only where there is one input channel, or where
+    they are longer than two strides and there are up to 16 output channels.
     """
     strided = math.prod(p.g.stride) > 1
     if p.g.window[-1] == 1:
@@ -166,9 +189,35 @@ def few_channels(p: Problem) -> bool:
     if p.adjoint_x:
         few_outputs = 7 if p.in_channels == 1 else 8
         return p.in_channels <= 8 if strided else p.in_channels <= 7 and p.out_channels > few_outputs
-    overlapping = p.g.stride[-1] == 1 or (p.in_channels == 1 and p.g.window[-1] > p.g.stride[-1])
+    step, width = p.g.stride[-1], p.g.window[-1]
+    overlapping = step == 1 or (width > step if p.in_channels == 1 else width > 2 * step and p.out_channels <= 16)
     enough = p.prepared or p.n * math.prod(p.g.out) > 1024
     return p.in_channels <= 8 and p.out_channels <= 32 and overlapping and enough
+
+
+def few_channels_compiled(p: Problem) -> bool:
+    """As `few_channels`; or the outputs fit into a vector, which compiled row_blocks keeps in a register over all taps.
+
+    That is for two dimensions without stride and dilation, and at least 3 channels: a vector of many positions has too
+    many weights that are 0. There, the same method of dy gives dx, from 4 channels on.
+    """
+    plain = p.dtype in (np.float32, np.float64) and len(p.g.size) == 2
+    plain = plain and p.g.stride == p.g.dilation == (1, 1) and min(map(min, p.g.padding)) >= 0
+    if plain and p.adjoint_x and p.in_channels > 3:
+        return False
+    return few_channels(p) or (plain and not p.adjoint_x and p.g.window[-1] > 1 and 3 <= p.out_channels <= 16)
+
+
+def wide_windows(p: Problem) -> bool:
+    """Windows of 5 and more: neighbouring outputs share most of what they read, so a block copies much less.
+
+    That gains where few output channels make thin products, or where the im2col matrix of one image does not stay in
+    the cache. For up to 1,024 outputs, building a block's weights takes longer.
+    """
+    if p.adjoint_x or math.prod(p.g.stride) > 1 or p.g.window[-1] < 5 or p.n * math.prod(p.g.out) <= 1024:
+        return False
+    columns = math.prod(p.g.out) * math.prod(p.g.window) * p.in_channels
+    return p.in_channels <= 256 and p.out_channels <= (32 if columns >= _LARGE_COLUMNS else 16)
 
 
 def always(p: Problem) -> bool:
@@ -184,15 +233,16 @@ RULES: tuple[tuple[str, Callable[[Problem], bool]], ...] = (
     ("im2col", in_groups),
     ("winograd", many_tiles),
     ("row_blocks", few_channels),
+    ("row_blocks", wide_windows),
     ("im2col", always),
 )
 COMPILED_RULES: tuple[tuple[str, Callable[[Problem], bool]], ...] = (
-    ("toeplitz", tiny_images),
-    ("depthwise", no_sum_over_channels),
+    ("toeplitz", tiny_images_compiled),
+    ("depthwise", no_sum_over_channels_compiled),
     ("im2col", in_groups),
     ("im2col", many_tiny_images),
     ("winograd", many_tiles_compiled),
-    ("row_blocks", few_channels),
+    ("row_blocks", few_channels_compiled),
     ("im2col", always),
 )
 

@@ -60,7 +60,8 @@ def test_large_weights_are_not_transformed(channels, method):
     ("images", "size", "channels", "method", "compiled"),
     [
         (32, 13, 64, "im2col", "winograd"),  # tiles cover half as much again
-        (32, 9, 64, "im2col", "im2col"),
+        (32, 9, 64, "im2col", "winograd"),  # 78 %
+        (32, 5, 64, "im2col", "im2col"),
         (1, 28, 256, "winograd", "winograd"),  # 49 tiles
         (2, 14, 256, "winograd", "im2col"),  # 32
         (1, 16, 64, "winograd", "winograd"),
@@ -75,10 +76,50 @@ def test_compiled_transforms_pay_for_fewer_tiles(images, size, channels, method,
 
 def test_methods_with_weights_of_their_own_form_pay_for_fewer_images_if_these_are_prepared():
     tiles, few = geometry("conv", (8, 8), 3, padding=1), geometry("conv", (12, 12), 5)
-    for kernels in ({"compiled": False}, {"compiled": True}):
+    for compiled in (False, True):
         chosen = [
-            choose(g, 1, *channels, 1, np.dtype(np.float32), exact=False, prepared=prepared, **kernels)
-            for g, channels in ((tiles, (64, 64)), (few, (6, 16)))
+            choose(g, 1, *channels, 1, np.dtype(np.float32), exact=False, prepared=prepared, compiled=compiled)
+            for g, channels in ((tiles, (64, 64)), (few, (6, 32)))
             for prepared in (False, True)
         ]
         assert chosen == ["im2col", "winograd", "im2col", "row_blocks"]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "side", "in_channels", "out_channels", "method", "compiled"),
+    [
+        (3, 16, 8, 16, "row_blocks", "row_blocks"),  # little to copy
+        (3, 16, 12, 12, "winograd", "row_blocks"),  # less than a vector
+        (3, 16, 16, 16, "winograd", "winograd"),
+        (5, 16, 16, 32, "im2col", "im2col"),
+        (5, 64, 16, 32, "row_blocks", "im2col"),  # windows of an image that do not stay in the cache
+        (5, 16, 32, 16, "row_blocks", "row_blocks"),  # wide windows; outputs that are a vector
+        (5, 16, 32, 2, "row_blocks", "im2col"),
+        (2, 16, 32, 16, "im2col", "row_blocks"),
+        (3, 16, 16, 1, "winograd", "im2col"),
+        (1, 16, 1, 8, "depthwise", "im2col"),
+        (1, 16, 1, 1, "depthwise", "depthwise"),
+        (7, 8, 8, 8, "toeplitz", "row_blocks"),
+    ],
+)
+def test_few_channels_have_methods_of_their_own(kernel, side, in_channels, out_channels, method, compiled):
+    g, single = geometry("conv", (side, side), kernel, padding="same"), np.dtype(np.float32)
+    assert choose(g, 64, in_channels, out_channels, 1, single, exact=False) == method
+    assert choose(g, 64, in_channels, out_channels, 1, single, exact=False, compiled=True) == compiled
+
+
+@pytest.mark.parametrize(
+    ("kernel", "in_channels", "out_channels", "method"),
+    [(3, 8, 16, "im2col"), (5, 8, 16, "row_blocks"), (5, 8, 32, "im2col"), (3, 1, 8, "row_blocks")],
+)
+def test_windows_longer_than_two_strides_share_enough(kernel, in_channels, out_channels, method):
+    g, single = geometry("conv", (32, 32), kernel, stride=2, padding="same"), np.dtype(np.float32)
+    for compiled in (False, True):
+        assert choose(g, 64, in_channels, out_channels, 1, single, exact=False, compiled=compiled) == method
+
+
+def test_compiled_row_blocks_give_dx_as_a_correlation_unless_there_are_very_few_channels():
+    g, single = geometry("conv", (16, 16), 3, padding="same"), np.dtype(np.float32)
+    chosen = [choose(g, 64, i, 16, 1, single, exact=False, adjoint_x=True, compiled=True) for i in (3, 4)]
+    assert chosen == ["row_blocks", "im2col"]
+    assert choose(g, 64, 16, 4, 1, single, exact=False, compiled=True) == "row_blocks"
