@@ -61,9 +61,7 @@ def _adam_share(arguments, thread, index):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@routine(
-    "void(i8[::1], i8, R[::1], R[::1], R[::1], R[::1], T[::1], T[::1], T[::1], T, T, T, T, T, T, T, T, boolean)"
-)
+@routine("void(i8[::1], i8, R[::1], R[::1], R[::1], R[::1], T[::1], T[::1], T[::1], T, T, T, T, T, T, T, T, boolean)")
 def _adam_updates(
     team: Array, share: int, g: Array, m: Array, v: Array, p: Array, update: Array, new_m: Array, new_v: Array,
     l2: float, b1: float, rest1: float, b2: float, rest2: float, eps: float, scale: float, decay: float, applied: bool,
@@ -122,8 +120,8 @@ def descend(g: Array, p: Array, scale: Array) -> Array:
     if g.shape != p.shape or not same_floats(g, p, scale):
         return NotImplemented
     new_p = np.empty(g.shape, g.dtype)
-    arrays: Any = g.ravel(), p.ravel(), new_p.ravel()
-    _descents(*_shares(g.size), *arrays, scale[()])
+    arrays: Any = g.ravel(), p.ravel(), new_p.ravel(), scale[()]
+    _descents(*_shares(g.size), *arrays)
     return new_p
 
 
