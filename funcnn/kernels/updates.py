@@ -1,4 +1,4 @@
-"""Updates of optimizers for one array: the arithmetic of `funcnn.optim.adam` and of `funcnn.optim.sgd` with momentum.
+"""Updates of optimizers for one array: the arithmetic of `funcnn.optim.adam` and of `funcnn.optim.sgd`.
 
 Numbers are given as arrays of no axes in the arrays' dtype, which saves converting them in each operation. ``l2 * p``
 is added to the gradient g of the parameters p. If ``applied``, a kernel returns p + update instead of the update, bit
@@ -57,6 +57,12 @@ def momentum_update(
     else:
         update = scale * m
     return (apply_in_place(p, update) if applied else update), m
+
+
+@compilable
+def descend(g: Array, p: Array, scale: Array) -> Array:
+    """Return p + scale * g in the dtype of p."""
+    return apply_in_place(p, scale * g)
 
 
 def apply_update(p: Any, u: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import tree
-from funcnn.kernels.updates import apply_in_place, momentum_update
+from funcnn.kernels.updates import descend, momentum_update
 from funcnn.optim.optimizer import (
     FusedUpdate,
     Optimizer,
@@ -77,10 +77,10 @@ def sgd(
     def advance(grads: Tree, opt_state: Tree, params: Tree, applied: bool) -> tuple[Tree, Tree]:
         rate, new_state, l2 = current_rate(opt_state), next_rate(learning_rate, opt_state), weight_decay
         if not momentum:
-            scaled, grads = scaling(-rate), add_params(grads, weight_decay, params)
+            grads, scale = add_params(grads, weight_decay, params), as_arrays(-rate)
             if not applied:
-                return tree.map(scaled, grads), new_state
-            return tree.map(lambda p, g: apply_in_place(p, scaled(g)), params, grads), new_state
+                return tree.map(scaling(-rate), grads), new_state
+            return tree.map(lambda p, g: descend(g, p, *scale(g.dtype)), params, grads), new_state
         if dampening and opt_state["step"] > 0:
             grads, l2 = tree.map(lambda g: (1 - dampening) * g, add_params(grads, l2, params)), 0.0
         numbers = as_arrays(l2, momentum, -rate)

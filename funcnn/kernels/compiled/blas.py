@@ -57,10 +57,10 @@ def _call(typingctx, address, transa, transb, m, n, k, alpha, a, lda, b, ldb, be
 
 
 # All types of matrices become these where they are passed, so that `gemm` is compiled once for a dtype.
-_FACTOR = "Array(T, 2, 'A', readonly=True, aligned=False)"
+FACTOR = "Array(T, 2, 'A', readonly=True, aligned=False)"
 
 
-@routine(f"void(intp, {_FACTOR}, b1, {_FACTOR}, b1, T, T[:,:])")
+@routine(f"void(intp, {FACTOR}, b1, {FACTOR}, b1, T, T[:,:])")
 def gemm(address: int, a: Array, transpose_a: bool, b: Array, transpose_b: bool, beta: Any, c: Array) -> None:
     """Write a b + beta c to c; a and b are transposed first if said so.
 

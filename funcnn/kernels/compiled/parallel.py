@@ -289,6 +289,17 @@ def team(members: int) -> Array:
     return found.array
 
 
+def awake_team() -> tuple[Array, int]:
+    """Return a team that has just computed, so that its workers wait for more, and its members; else `ALONE` and 1.
+
+    It is for work that gains only if nobody has to wake them, and that uses cores which are in use anyway.
+    """
+    for workers, found in _TEAMS.items():
+        if found.array[_AWAKE] == workers and not found.array[_SKIP]:
+            return found.array, workers + 1
+    return ALONE, 1
+
+
 def _after_fork() -> None:
     """Begin anew in a child process, which has no worker threads."""
     global _LOCK

@@ -84,6 +84,7 @@ _TOEPLITZ_IMAGES = 64  # images of a batch: up to here, more of them allow a lar
 _LARGE_COLUMNS = 1 << 19  # entries of an image's im2col matrix: 2 MB in float32
 
 _TINY_OUTPUTS, _TINY_IMAGES, _TINY_WEIGHTS = 16, 32, 1 << 14  # at most, at least, at most (in_channels * out_channels)
+_WHOLE_TILE_WEIGHTS = 1 << 13  # in_channels * out_channels, up to which "winograd" is faster for 4x4 outputs
 
 
 def tiny_images(p: Problem) -> bool:
@@ -170,10 +171,13 @@ def _enough_tiles(p: Problem, covered: float, enough: int) -> bool:
 def many_tiny_images(p: Problem) -> bool:
     """So few outputs that many taps read padding: compiled, im2col leaves these out, and copies no windows.
 
-    Its products have a row for each image. With many channels, Winograd's fewer products save more.
+    Its products have a row for each image. With many channels, or where the outputs are whole tiles (4x4), Winograd's
+    fewer products save more; but not yet with so many that its weights, four times as large, leave the cache.
     """
-    tiny = math.prod(p.g.out) <= _TINY_OUTPUTS and p.n >= _TINY_IMAGES
-    return tiny and p.in_channels * p.out_channels <= _TINY_WEIGHTS and min(p.in_channels, p.out_channels) >= 8
+    weights, tiny = p.in_channels * p.out_channels, math.prod(p.g.out) <= _TINY_OUTPUTS and p.n >= _TINY_IMAGES
+    if weights <= _WHOLE_TILE_WEIGHTS and _enough_tiles(p, 1.0, _TINY_IMAGES):
+        return False
+    return tiny and weights <= _TINY_WEIGHTS and min(p.in_channels, p.out_channels) >= 8
 
 
 def few_channels(p: Problem) -> bool:

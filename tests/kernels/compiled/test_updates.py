@@ -43,6 +43,34 @@ def test_every_update_and_step_bit_for_bit(shape, dtype, applied):
         (g, m, p), numbers = given(shape, dtype, 3, numbers)
         for nesterov in (False, True):
             check_twin(updates.momentum_update, g, m, p, *numbers, nesterov, applied)
+    (g, p), (scale,) = given(shape, dtype, 2, [-0.01])
+    check_twin(updates.descend, g, p, scale)
+
+
+def test_threads_that_have_just_computed_share_updates(monkeypatch):
+    from funcnn.kernels.compiled import parallel
+    from funcnn.kernels.compiled import updates as twins
+
+    monkeypatch.setattr(twins, "awake_team", lambda: (parallel.team(3), 3))
+    shape = (twins._MIN_SHARED // 8 + 3, 8)
+    (g, m, v, p), numbers = given(shape, np.float32, 4, ADAM[0])
+    check_twin(updates.adam_update, g, m, v * v, p, *numbers, True)
+    check_twin(updates.momentum_update, g, m, p, *numbers[:3], False, True)
+    check_twin(updates.descend, g, p, numbers[6])
+
+
+def test_only_a_team_that_waits_for_work_is_awake(monkeypatch):
+    from funcnn.kernels.compiled import parallel
+
+    monkeypatch.setattr(parallel, "_TEAMS", {})
+    assert parallel.awake_team() == (parallel.ALONE, 1)
+    found = parallel.team(2)
+    if len(found):
+        team, members = parallel.awake_team()
+        assert team is found
+        assert members == 2
+        found[parallel._SKIP] = 1
+        assert parallel.awake_team()[1] == 1
 
 
 def test_arrays_that_are_not_contiguous_and_numbers_that_are_not_finite():

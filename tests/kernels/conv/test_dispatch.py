@@ -65,6 +65,8 @@ def test_large_weights_are_not_transformed(channels, method):
         (1, 28, 256, "winograd", "winograd"),  # 49 tiles
         (2, 14, 256, "winograd", "im2col"),  # 32
         (1, 16, 64, "winograd", "winograd"),
+        (64, 4, 64, "winograd", "winograd"),  # tiny images, of one whole tile each ...
+        (64, 4, 128, "winograd", "im2col"),  # ... with so many weights that im2col is faster
     ],
 )
 def test_compiled_transforms_pay_for_fewer_tiles(images, size, channels, method, compiled):

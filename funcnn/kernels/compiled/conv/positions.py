@@ -12,10 +12,11 @@ import numpy as np
 
 from funcnn.blas import one_thread
 from funcnn.kernels import threads
-from funcnn.kernels.compiled.blas import GEMM, gemm
+from funcnn.kernels.compiled.blas import GEMM
 from funcnn.kernels.compiled.conv.volumes import tap_ranges, volume_geometry, volume_out
 from funcnn.kernels.compiled.parallel import in_parallel, team
 from funcnn.kernels.compiled.routines import helper, routine
+from funcnn.kernels.compiled.tiles import multiply
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
 
@@ -73,9 +74,9 @@ def _add_products(arguments, images, outputs, rows, part, adjoint):  # type: ign
                 start = (line * g[2, 0] + ranges[ow, 0]) * channels
                 numbers, weights = inputs[:, start + begin : start + end], w[row, begin:end]
                 if adjoint:
-                    gemm(address, numbers, True, of_output, False, 1, weights)
+                    multiply(address, numbers, True, of_output, False, True, weights)
                 else:
-                    gemm(address, numbers, False, weights, False, 1, of_output)
+                    multiply(address, numbers, False, weights, False, True, of_output)
 
 
 @in_parallel
