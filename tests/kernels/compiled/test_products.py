@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from funcnn.kernels import products, threads
+from funcnn.kernels.selection import use_kernels
 
 pytest.importorskip("numba", reason="the extra fast is not installed")
 DTYPES = {np.float32: 1e-4, np.float64: 1e-11}
@@ -75,3 +76,12 @@ def test_products_of_a_layer_on_several_threads(shape, dtype, n, monkeypatch, rn
         assert computed.dtype == dtype
         np.testing.assert_allclose(computed, expected, rtol=DTYPES[dtype], atol=DTYPES[dtype])
         np.testing.assert_array_equal(computed, again)
+
+
+@pytest.mark.parametrize("dtypes", [(np.complex128, np.complex128), (np.float16, np.float16), (np.float32, np.float64)])
+def test_numpy_multiplies_what_is_not_of_one_compiled_dtype(dtypes):
+    x, w = np.ones((64, 200), dtypes[0]), np.ones((200, 100), dtypes[1])
+    with use_kernels("compiled"):
+        assert products.product(x, w).dtype == np.result_type(x, w)
+        assert products.product_adjoint_w(x, np.ones((64, 100), dtypes[1])).shape == w.shape
+        assert products.product_adjoint_x(w, np.ones((64, 100), dtypes[0])).shape == x.shape
