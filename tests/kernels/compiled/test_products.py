@@ -12,6 +12,13 @@ DTYPES = {np.float32: 1e-4, np.float64: 1e-11}
 SHAPES = [(8, 16, 32), (9, 13, 33), (13, 257, 70), (23, 600, 95), (7, 40, 64), (16, 5, 31), (40, 1, 64), (16, 0, 40)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Compile the twins, also for float64."""
+    with use_kernels("compiled"):
+        yield
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
@@ -81,7 +88,6 @@ def test_products_of_a_layer_on_several_threads(shape, dtype, n, monkeypatch, rn
 @pytest.mark.parametrize("dtypes", [(np.complex128, np.complex128), (np.float16, np.float16), (np.float32, np.float64)])
 def test_numpy_multiplies_what_is_not_of_one_compiled_dtype(dtypes):
     x, w = np.ones((64, 200), dtypes[0]), np.ones((200, 100), dtypes[1])
-    with use_kernels("compiled"):
-        assert products.product(x, w).dtype == np.result_type(x, w)
-        assert products.product_adjoint_w(x, np.ones((64, 100), dtypes[1])).shape == w.shape
-        assert products.product_adjoint_x(w, np.ones((64, 100), dtypes[0])).shape == x.shape
+    assert products.product(x, w).dtype == np.result_type(x, w)
+    assert products.product_adjoint_w(x, np.ones((64, 100), dtypes[1])).shape == w.shape
+    assert products.product_adjoint_x(w, np.ones((64, 100), dtypes[0])).shape == x.shape
