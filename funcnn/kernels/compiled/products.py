@@ -38,11 +38,13 @@ def product_adjoint_x(w: Array, dy: Array) -> Array:
 
 def _multiply(a: Array, transpose_a: bool, b: Array, transpose_b: bool) -> Array:
     """Return the product of a and b, which are transposed first if said so."""
+    if not same_floats(a, b):
+        return NotImplemented
     rows, depth = a.shape[::-1] if transpose_a else a.shape
     columns = b.shape[0] if transpose_b else b.shape[1]
     parts = threads.worth(rows * depth * columns)
     by_tiles = tiles.gains(rows, depth, columns, a.dtype)
-    if not (by_tiles or parts > 1) or not same_floats(a, b):
+    if not by_tiles and parts == 1:
         return NotImplemented
     c = np.empty((rows, columns), a.dtype)
     longest = max(rows, columns, depth)

@@ -24,8 +24,8 @@ from funcnn.tree import Array
 
 ROWS, _VECTORS = 8, 2  # of a tile: its sums are 16 of the 32 registers of 64 bytes
 _DEPTH = 256  # products that a tile sums before it adds them to the result: the rows of a panel, which is in the cache
-# Rows of the result, or products in a sum: with more, a BLAS gains as much from its copies. With 64, 1152 inputs and 128
-# outputs, y, dw and dx take 0.9, 0.85 and 0.65 of its time (scripts/bench --job digits32).
+# Rows of the result, or products in a sum: with more, a BLAS gains as much from its copies. With 64, of 1152 inputs and
+# 128 outputs, y, dw and dx take 0.9, 0.85 and 0.65 of its time (``scripts/bench --job digits32``).
 _FEW = 64
 _MIN_WORK = 1 << 20  # multiply-adds, of some 15 us
 # Where registers are shorter or fewer, a BLAS is faster.

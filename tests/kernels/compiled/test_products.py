@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 
 from funcnn.kernels import products, threads
+from funcnn.kernels.selection import use_kernels
 
 pytest.importorskip("numba", reason="the extra fast is not installed")
 DTYPES = {np.float32: 1e-4, np.float64: 1e-11}
 # Rows, sums and columns: whole tiles; tiles that overlap; sums of several panels; and too few for a tile.
 SHAPES = [(8, 16, 32), (9, 13, 33), (13, 257, 70), (23, 600, 95), (7, 40, 64), (16, 5, 31), (40, 1, 64), (16, 0, 40)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Compile the twins, also for float64."""
+    with use_kernels("compiled"):
+        yield
 
 
 @pytest.fixture
@@ -75,3 +83,11 @@ def test_products_of_a_layer_on_several_threads(shape, dtype, n, monkeypatch, rn
         assert computed.dtype == dtype
         np.testing.assert_allclose(computed, expected, rtol=DTYPES[dtype], atol=DTYPES[dtype])
         np.testing.assert_array_equal(computed, again)
+
+
+@pytest.mark.parametrize("dtypes", [(np.complex128, np.complex128), (np.float16, np.float16), (np.float32, np.float64)])
+def test_numpy_multiplies_what_is_not_of_one_compiled_dtype(dtypes):
+    x, w = np.ones((64, 200), dtypes[0]), np.ones((200, 100), dtypes[1])
+    assert products.product(x, w).dtype == np.result_type(x, w)
+    assert products.product_adjoint_w(x, np.ones((64, 100), dtypes[1])).shape == w.shape
+    assert products.product_adjoint_x(w, np.ones((64, 100), dtypes[0])).shape == x.shape
