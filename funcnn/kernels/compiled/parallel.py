@@ -257,6 +257,7 @@ class _Team:
         self.array = np.zeros(_SIZE, np.int64)
         self.array[_SKIPPED] = _LEAST_SKIPPED
         self.calls: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.caller = 0  # the thread that last took it
         with suppress(RuntimeError):  # no more threads can be started: those there are compute all blocks
             for thread in range(1, workers + 1):
                 threading.Thread(target=_wait_and_work, args=(self.array, self.calls, thread), daemon=True).start()
@@ -286,16 +287,17 @@ def team(members: int) -> Array:
     if found.array[_AWAKE] < workers and not found.array[_SKIP]:
         for _ in range(_count_as_awake(found.array, workers)):
             found.calls.put(None)
+    found.caller = threading.get_ident()
     return found.array
 
 
 def awake_team() -> tuple[Array, int]:
-    """Return a team that has just computed, so that its workers wait for more, and its members; else `ALONE` and 1.
+    """Return a team that has just computed for this thread, while its workers wait, and its members; or `ALONE` and 1.
 
     It is for work that gains only if nobody has to wake them, and that uses cores which are in use anyway.
     """
-    for workers, found in _TEAMS.items():
-        if found.array[_AWAKE] == workers and not found.array[_SKIP]:
+    for workers, found in list(_TEAMS.items()):
+        if found.caller == threading.get_ident() and found.array[_AWAKE] == workers and not found.array[_SKIP]:
             return found.array, workers + 1
     return ALONE, 1
 

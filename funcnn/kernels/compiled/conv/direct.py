@@ -52,11 +52,9 @@ def _call(x: Array, w: Array, g: Geometry, b: Array | None, relu: bool, y: Array
     run = g.window[1] * in_channels
     weights = np.zeros((g.window[0], run + (count - 1) * step * in_channels, whole), x.dtype)
     bias = np.zeros(whole, x.dtype)
-    for k in range(count):
-        shift, outputs = k * step * in_channels, slice(k * out_channels, (k + 1) * out_channels)
-        weights[:, shift : shift + run, outputs] = w.reshape(g.window[0], run, out_channels)
-        if b is not None:
-            bias[outputs] = b
+    shifted_copies(weights, step * in_channels, count, run, out_channels)[...] = w.reshape(-1, run, out_channels)
+    if b is not None:
+        bias[: count * out_channels].reshape(count, out_channels)[...] = b
     parts = threads.worth(TAP * len(x) * math.prod(g.out) * w.size)
     padded = np.zeros((parts, *padded_shape(g, in_channels, count, lanes)), x.dtype)
     images = -(-len(x) // (parts * _BLOCKS)) if parts > 1 else len(x)
@@ -64,6 +62,16 @@ def _call(x: Array, w: Array, g: Geometry, b: Array | None, relu: bool, y: Array
         team(parts), np.ascontiguousarray(x), weights, bias, relu, padded, g.padding[0][0], g.padding[1][0], g.out[0],
         g.out[1], count, lanes, images, y, argmax,
     )  # fmt: skip
+
+
+def shifted_copies(weights: Array, shift: int, count: int, run: int, out_channels: int) -> Array:
+    """Return a view (count, H, run, O) of the copies of w that are in (H, run + (count - 1) shift, lanes).
+
+    Each is further along the row than the one before by ``shift``, and in the lanes of the next output.
+    """
+    _, row, lane = weights.strides
+    strides = (shift * row + out_channels * lane, *weights.strides)
+    return np.ndarray((count, len(weights), run, out_channels), weights.dtype, weights, strides=strides)
 
 
 def packing(out_channels: int, lanes: int) -> int:

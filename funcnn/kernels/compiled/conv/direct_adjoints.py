@@ -12,7 +12,16 @@ from functools import lru_cache
 import numpy as np
 
 from funcnn.kernels import threads
-from funcnn.kernels.compiled.conv.direct import NO_ARGMAX, TAP, computes, in_lanes, packing, pad, padded_shape
+from funcnn.kernels.compiled.conv.direct import (
+    NO_ARGMAX,
+    TAP,
+    computes,
+    in_lanes,
+    packing,
+    pad,
+    padded_shape,
+    shifted_copies,
+)
 from funcnn.kernels.compiled.parallel import in_parallel, team
 from funcnn.kernels.compiled.routines import helper, routine
 from funcnn.kernels.compiled.vectors import LANES, add, add_product, load, splat, store
@@ -57,9 +66,7 @@ def adjoints(x: Array, w: Array | None, dy: Array, argmax: Array | None, g: Geom
         g.padding[0][0], g.padding[1][0], g.out[0], g.out[1], count, lanes, products, dx,
     )  # fmt: skip
     of_rows = products.sum(axis=0)[: height * extent].reshape(height, extent, whole)
-    dw = np.zeros((height, run, out_channels), x.dtype)
-    for k in range(count):
-        dw += of_rows[:, k * in_channels :, k * out_channels : (k + 1) * out_channels][:, :run]
+    dw = shifted_copies(of_rows, in_channels, count, run, out_channels).sum(axis=0)
     return dw.reshape(*g.window, in_channels, out_channels), None if w is None else dx
 
 
