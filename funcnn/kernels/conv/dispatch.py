@@ -175,7 +175,7 @@ def many_tiny_images(p: Problem) -> bool:
     fewer products save more; but not yet with so many that its weights, four times as large, leave the cache.
     """
     weights, tiny = p.in_channels * p.out_channels, math.prod(p.g.out) <= _TINY_OUTPUTS and p.n >= _TINY_IMAGES
-    if weights <= _WHOLE_TILE_WEIGHTS and _enough_tiles(p, 1.0, _TINY_IMAGES):
+    if weights <= _WHOLE_TILE_WEIGHTS and many_tiles_compiled(p) and _enough_tiles(p, 1.0, _TINY_IMAGES):
         return False
     return tiny and weights <= _TINY_WEIGHTS and min(p.in_channels, p.out_channels) >= 8
 

@@ -102,6 +102,7 @@ def test_methods_with_weights_of_their_own_form_pay_for_fewer_images_if_these_ar
         (1, 16, 1, 8, "depthwise", "im2col"),
         (1, 16, 1, 1, "depthwise", "depthwise"),
         (7, 8, 8, 8, "toeplitz", "row_blocks"),
+        (3, 4, 8, 16, "toeplitz", "im2col"),  # tiny
     ],
 )
 def test_few_channels_have_methods_of_their_own(kernel, side, in_channels, out_channels, method, compiled):
