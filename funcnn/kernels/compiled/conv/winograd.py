@@ -80,7 +80,7 @@ def transformed(w: Array) -> Array:
     """Return the transformed weights as one panel, (36, 1, I, O), I and O at least a vector's entries."""
     w = _at_least_a_vector(w, 2)
     weights = np.empty((36, 1, *w.shape[2:]), w.dtype)
-    transform_weights(w.reshape(-1), weights.reshape(-1))
+    transform_weights(team(threads.worth_passes(weights.size)), w.reshape(-1), weights.reshape(-1))
     return weights
 
 
@@ -137,7 +137,8 @@ def adjoint_w(x: Array, dy: Array, argmax: Array, g: Geometry) -> Array:
     with one_thread:
         plan = _plan(len(x), g, x, dy, groups)
         _correlate_adjoint_w(team(groups), GEMM[x.dtype], x, dy, NO_ARGMAX, argmax, *plan, dweights)
-        transform_dweights(sum(dweights[1:], dweights[0]).reshape(-1), dw.reshape(-1))
+        parts = threads.worth_passes(dweights.size)
+        transform_dweights(team(parts), dweights.reshape(groups, -1), dw.reshape(-1))
     return np.ascontiguousarray(dw[:, :, :in_channels, :out_channels])
 
 
