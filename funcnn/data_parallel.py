@@ -462,12 +462,14 @@ def _kernels_share(model: Layer, params: Tree, state: Tree, x: Source) -> bool:
     if selection.current() != "compiled" or any(leaf.dtype.char not in "fd" for leaf in tree.leaves(params)):
         return False
     layers = _layer_work(model, params, state, x)
-    return sum(layer.entries for layer in layers if layer.shared) >= _MIN_SHARED * sum(layer.entries for layer in layers)
+    return sum(layer.entries for layer in layers if layer.shared) >= _MIN_SHARED * sum(
+        layer.entries for layer in layers
+    )
 
 
 def _is_shared(layer: Layer) -> bool:
     op, options = op_and_options(layer)
-    return op in _SHARED_OPS and options.get("groups", 1) == 1 and options.get("dilation", 1) == 1
+    return op in _SHARED_OPS and options.get("groups", 1) == 1 == np.prod(options.get("dilation", 1))
 
 
 def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> float:

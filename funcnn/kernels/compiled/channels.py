@@ -74,7 +74,19 @@ def affine_adjoint(
             images = np.ascontiguousarray(whole).reshape(len(x), *long_rows(whole[0], _ROW).shape)
             maxima, dys, at = as_matrices(x), as_matrices(dy), window_rows(pooled.geometry)
             _combine_pooled(
-                _team(whole), images, mean, factor, shift, relu, maxima, dys, argmax, at, slope, offset, dx.reshape(images.shape)
+                _team(whole),
+                images,
+                mean,
+                factor,
+                shift,
+                relu,
+                maxima,
+                dys,
+                argmax,
+                at,
+                slope,
+                offset,
+                dx.reshape(images.shape),
             )
         return dx
 

@@ -316,9 +316,7 @@ def _images(arguments, thread, index):  # type: ignore[no-untyped-def]
             r += len(of_line)
 
 
-@routine(
-    "void(i8[::1], intp, R[:,::1], R[:,::1], i8[:,::1], i8[:,::1], i8[::1], i8, i8, T[:,:,::1], T[:,:,:,:,::1])"
-)
+@routine("void(i8[::1], intp, R[:,::1], R[:,::1], i8[:,::1], i8[:,::1], i8[::1], i8, i8, T[:,:,::1], T[:,:,:,:,::1])")
 def _adjoint_x(
     team: Array, address: int, dy: Array, w: Array, g: Array, ranges: Array, out: Array, lanes: int, images: int,
     windows: Array, x: Array,

@@ -13,8 +13,8 @@ import numpy as np
 
 from funcnn.kernels.compiled.parallel import in_parallel
 from funcnn.kernels.compiled.routines import helper, inlined, routine
-from funcnn.kernels.compiled.vectors import argmax as vector_argmax
 from funcnn.kernels.compiled.vectors import add, lanes_of, load, load_where, maximum, splat, store, store_octets
+from funcnn.kernels.compiled.vectors import argmax as vector_argmax
 from funcnn.tree import Array
 
 # exact in both dtypes; Python's numbers would make float64 of float32
