@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import systems
 
-from funcnn import layers, ops, serial, tree
+from funcnn import layers, ops, residual, serial, tree
 from funcnn.data_parallel import over_threads
 from funcnn.gradients import value_and_grad
 from funcnn.kernels import threads
@@ -151,6 +151,19 @@ def conv_and_maxima():
     return np.concatenate([a.ravel() for a in (y, *tree.leaves(dparams), dx)])
 
 
+def derivatives(layer, shape, dtype=np.float32):
+    """Return a layer with its derivatives, where it computes y and where it may be fused with a ReLU or a pool."""
+    x = RNG.normal(size=shape).astype(dtype)
+    params, state, _ = layer.init((0,), shape[1:])
+
+    def result():
+        y, vjp, new_state = layer.forward(params, x, state, train=True)
+        dparams, dx = vjp(np.cos(y))
+        return np.concatenate([a.ravel() for a in (y, *tree.leaves(new_state), *tree.leaves(dparams), dx)])
+
+    return result
+
+
 X, W, DY = (RNG.normal(size=size) for size in ((170, 300), (300, 130), (170, 130)))
 CASES = {
     "product": lambda: products.product(X, W),
@@ -161,6 +174,16 @@ CASES = {
     "tiny_images": conv("im2col", (70, 4, 3, 37), 40),
     "few_channels": conv("row_blocks", (67, 15, 18, 3), 20),
     "few_channels_and_maxima": conv_and_maxima,
+    "strided": derivatives(layers.conv2d(24, 3, stride=2, padding=1, bias=False), (13, 35, 33, 16)),
+    "strided_and_large": derivatives(layers.conv2d(80, 3, stride=2), (3, 9, 15, 300)),
+    "batch_norm": derivatives(layers.batch_norm(), (11, 37, 33, 24)),
+    "batch_norm_and_relu": derivatives(serial(layers.batch_norm(), layers.relu()), (40000, 7), np.float64),
+    "batch_norm_and_pool": derivatives(
+        serial(layers.batch_norm(), layers.relu(), layers.max_pool(3, stride=2, padding=1)), (5, 51, 53, 13)
+    ),
+    "max_pool": derivatives(layers.max_pool(3, stride=2), (7, 61, 63, 9)),
+    "avg_pool": derivatives(layers.avg_pool(3, padding=1), (7, 61, 63, 9)),
+    "residual": derivatives(serial(residual(layers.relu()), layers.relu()), (9, 41, 43, 17)),
 }
 
 

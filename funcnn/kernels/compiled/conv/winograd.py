@@ -34,9 +34,10 @@ from funcnn.tree import Array
 _TILES = 16  # of a segment: their transformed columns stay in the first cache
 # Tiles times channels of a chunk, by the least number of channels: large weights do not stay in the cache, and are read
 # anew for each chunk.
-_CHUNKS = ((256, 1 << 14), (128, 1 << 13), (0, 1 << 12))
+_CHUNKS = ((512, 1 << 15), (256, 1 << 14), (128, 7 << 10), (0, 1 << 12))
 _FEWEST_TILES = 128  # for dw on several threads: with fewer, adding up their sums takes as long as is saved
-_WORK = 1_000_000  # multiply-adds of a product: up to here OpenBLAS copies no factor
+_WORK = 1_000_000  # multiply-adds of a product: up to here OpenBLAS copies no factor, which pays ...
+_FEWEST_ROWS = 48  # ... if it has so many rows
 NO_ARGMAX = np.empty((0, 0, 0, 0), np.uint8)
 
 
@@ -199,11 +200,12 @@ def _chunk(arguments, thread, index):  # type: ignore[no-untyped-def]
         arguments
     )
     planes, products, columns = memory[0][thread], memory[1][thread], memory[2][thread]
-    _, panels, in_channels, out_channels = weights.shape
-    # panels have products of their own
-    rows_at_once = max(1, _WORK // (in_channels * out_channels)) if panels == 1 else chunk * tiles
     first = index * chunk
     last = min(first + chunk, segments)
+    _, panels, in_channels, out_channels = weights.shape
+    few = _WORK // (in_channels * out_channels)
+    # panels have products of their own
+    rows_at_once = few if panels == 1 and few >= _FEWEST_ROWS else chunk * tiles
     for s in range(first, last):
         n, top, left = s // (rows * parts), 4 * (s // parts % rows) - above, 4 * (s % parts) * tiles - before
         input_planes(x, x_argmax, n, top, left, tiles, columns, planes, (s - first) * tiles)
