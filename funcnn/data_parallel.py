@@ -119,7 +119,9 @@ def over_threads(
 
     The result differs from ``grad_fn``'s by rounding, since sums are taken in another order. It is the same bit for bit
     in every run with the same ``n``: how a batch is split depends on its size and shape, never on time. In a batch that
-    stays whole, compiled kernels divide long calls among up to ``n`` threads; their sums differ by rounding, too.
+    stays whole, compiled kernels divide long calls among up to ``n`` threads; their sums differ by rounding, too. If
+    they compute nearly all layers, every batch stays whole, unless ``min_work`` is 0 or ``sync_batch_stats`` is False:
+    then Python code runs once for the batch instead of once for each shard, on one thread at a time.
 
     Meanwhile threadpoolctl (extra ``threads``; scikit-learn includes it) limits the BLAS library to one thread per
     shard, also for a batch that stays whole: on several, a product waits for the one whose core is busy. Without

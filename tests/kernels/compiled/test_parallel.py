@@ -11,6 +11,7 @@ from funcnn import layers, ops, residual, serial, tree
 from funcnn.data_parallel import over_threads
 from funcnn.gradients import value_and_grad
 from funcnn.kernels import threads
+from funcnn.layer import parameterless
 from funcnn.losses import softmax_cross_entropy
 from funcnn.training import predict
 
@@ -201,6 +202,43 @@ def test_several_threads_give_what_one_gives_and_the_same_bits_each_time(case):
             np.testing.assert_array_equal(first, second)
             np.testing.assert_array_equal(first, without_workers)
             np.testing.assert_allclose(first, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", ["batch_norm", "batch_norm_and_relu", "batch_norm_and_pool", "max_pool", "residual"])
+def test_passes_over_blocks_and_images_give_the_same_bits_on_any_number_of_threads(case):
+    with use_kernels("compiled"):
+        alone = CASES[case]()
+        with threads.Limit(3):
+            np.testing.assert_array_equal(CASES[case](), alone)
+
+
+@pytest.mark.parametrize(
+    ("activation", "kernels", "options", "shards"),
+    [
+        (layers.relu(), "compiled", {}, [6]),
+        (layers.relu(), "numpy", {}, [3, 3]),
+        (layers.tanh(), "compiled", {}, [3, 3]),  # computed on one thread
+        (layers.relu(), "compiled", {"sync_batch_stats": False}, [3, 3]),
+        (layers.relu(), "compiled", {"min_work": 0}, [3, 3]),
+    ],
+)
+def test_a_batch_stays_whole_where_kernels_share_all_layers_among_threads(activation, kernels, options, shards):
+    seen = []
+
+    def count(x):
+        seen.append(len(x))
+        return x, lambda dy: dy
+
+    model = serial(parameterless("count", count), layers.conv2d(32, 3), layers.batch_norm(), activation, layers.flatten())
+    params, state, _ = model.init((0,), (6, 6, 1))
+    x, labels = RNG.normal(size=(6, 6, 6, 1)).astype(np.float32), np.zeros(6, int)
+    grad_fn = over_threads(value_and_grad(model, softmax_cross_entropy), 2, **{"min_work": 1} | options)
+    with use_kernels(kernels):
+        seen.clear()
+        grad_fn(params, state, x, labels)  # estimates the work by an example
+        seen.clear()
+        grad_fn(params, state, x, labels)
+    assert seen == shards
 
 
 def test_depthwise_gives_the_same_bits_on_any_number_of_threads():
