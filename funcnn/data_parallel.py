@@ -225,7 +225,7 @@ def _over_shards(
 
     def choose_threads(params: Tree, state: Tree, x: Source, examples: int) -> int:
         """Return the number of threads for a rank's part of a batch, so many examples like those of ``x``."""
-        shape = (selection.current(), examples, *x.shape[1:])
+        shape = (*selection.deciding(), examples, *x.shape[1:])
         threads = threads_by_shape.get(shape)
         if threads is None:
             if len(threads_by_shape) >= _SHAPES:
@@ -461,7 +461,8 @@ def _kernels_share(model: Layer, params: Tree, state: Tree, x: Source) -> bool:
     runs once for the batch. Where each thread has a shard, it runs once for each shard, and only one thread at a time
     runs it, at some 70 us for each that waits.
     """
-    if selection.current() != "compiled" or any(leaf.dtype.char not in "fd" for leaf in tree.leaves(params)):
+    dtypes = {leaf.dtype for leaf in tree.leaves(params)}
+    if not all(dtype.char in "fd" and selection.active(selection.LOAD_SIZE, dtype) for dtype in dtypes):
         return False
     layers = _layer_work(model, params, state, x)
     return sum(layer.entries for layer in layers if layer.shared) >= _MIN_SHARED * sum(

@@ -229,7 +229,9 @@ def test_a_batch_stays_whole_where_kernels_share_all_layers_among_threads(activa
         seen.append(len(x))
         return x, lambda dy: dy
 
-    model = serial(parameterless("count", count), layers.conv2d(32, 3), layers.batch_norm(), activation, layers.flatten())
+    model = serial(
+        parameterless("count", count), layers.conv2d(32, 3), layers.batch_norm(), activation, layers.flatten()
+    )
     params, state, _ = model.init((0,), (6, 6, 1))
     x, labels = RNG.normal(size=(6, 6, 6, 1)).astype(np.float32), np.zeros(6, int)
     grad_fn = over_threads(value_and_grad(model, softmax_cross_entropy), 2, **{"min_work": 1} | options)
