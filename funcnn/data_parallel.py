@@ -19,13 +19,14 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from funcnn import blas, checks, tree
+from funcnn import blas, checks, ops, tree
 from funcnn.combinators import map_layers
 from funcnn.data.lazy import Selected, Source, as_source, take
 from funcnn.kernels import selection
 from funcnn.kernels import threads as kernel_threads
 from funcnn.keys import Key, fold_in
-from funcnn.layer import Layer, pull_back
+from funcnn.layer import Layer, op_and_options, pull_back
+from funcnn.ops.conv import depthwise_conv
 from funcnn.process_groups import ALONE, ProcessGroup, digest, process_group, stack_all
 from funcnn.sharding import AllGather, Shard, bounds, no_gather, shard_scope
 from funcnn.summary import multiply_adds
@@ -118,7 +119,9 @@ def over_threads(
 
     The result differs from ``grad_fn``'s by rounding, since sums are taken in another order. It is the same bit for bit
     in every run with the same ``n``: how a batch is split depends on its size and shape, never on time. In a batch that
-    stays whole, compiled kernels divide long calls among up to ``n`` threads; their sums differ by rounding, too.
+    stays whole, compiled kernels divide long calls among up to ``n`` threads; their sums differ by rounding, too. If
+    they compute nearly all layers, every batch stays whole, unless ``min_work`` is 0 or ``sync_batch_stats`` is False:
+    then Python code runs once for the batch instead of once for each shard, on one thread at a time.
 
     Meanwhile threadpoolctl (extra ``threads``; scikit-learn includes it) limits the BLAS library to one thread per
     shard, also for a batch that stays whole: on several, a product waits for the one whose core is busy. Without
@@ -218,17 +221,20 @@ def _over_shards(
 ) -> Callable[..., tuple[Any, Tree, Tree]]:
     """Return ``grad_fn`` over up to ``n`` threads on each process of a group. Shards are numbered over all of them."""
     model, loss = grad_fn.model, grad_fn.loss
-    threads_by_shape: dict[tuple[int, ...], int] = {}  # a cache: `_choose_threads` takes microseconds in each step
+    threads_by_shape: dict[tuple[Any, ...], int] = {}  # a cache: `_choose_threads` takes microseconds in each step
 
     def choose_threads(params: Tree, state: Tree, x: Source, examples: int) -> int:
         """Return the number of threads for a rank's part of a batch, so many examples like those of ``x``."""
-        shape = (examples, *x.shape[1:])
+        shape = (*selection.deciding(), examples, *x.shape[1:])
         threads = threads_by_shape.get(shape)
         if threads is None:
             if len(threads_by_shape) >= _SHAPES:
                 threads_by_shape.clear()
             part = Selected(x, np.arange(examples))
-            threads = threads_by_shape[shape] = _choose_threads(model, params, state, part, n, min_work)
+            threads = _choose_threads(model, params, state, part, n, min_work)
+            if threads > 1 and min_work > 0 and sync_batch_stats and _kernels_share(model, params, state, part):
+                threads = 1
+            threads_by_shape[shape] = threads
         return threads
 
     def sharded_grad_fn(
@@ -278,7 +284,7 @@ def _over_shards(
             with shard_scope(Shard(first, last - first, shard_key or (), key, gather)):
                 return model.forward(params, take(x, slice(first, last)), state, train=True, key=shard_key)
 
-        with blas.one_thread:
+        with blas.one_thread, kernel_threads.Limit(n if threads == 1 else 1):
             outputs, vjps, states = zip(*run_concurrently(forward, threads, all_gather.abort), strict=True)
             sizes = np.diff(ends)
             sizes_of_ranks = sizes.reshape(group.size, threads).sum(axis=1).tolist()
@@ -427,21 +433,56 @@ def prepare_kernels(model: Layer, params: Tree, state: Tree, x: Source, batch_si
         return
     # where layers are smaller, compiled kernels gain little
     least = selection.LOAD_SIZE / min(batch_size, len(x))
-    work = sum(work for work, entries in _layer_work(model, params, state, x) if entries >= least)
+    work = sum(layer.work for layer in _layer_work(model, params, state, x) if layer.entries >= least)
     selection.prepare(3 * epochs * len(x) * work, float64)  # a step goes forward, and backward to two gradients
 
 
-_WORK: WeakKeyDictionary[Callable[..., Any], dict[tuple[int, ...], list[tuple[float, int]]]] = WeakKeyDictionary()
+class _LayerWork(NamedTuple):
+    """A layer's work per example in multiply-adds, the entries of its output, and whether compiled kernels share it."""
+
+    work: float
+    entries: int
+    shared: bool
+
+
+_WORK: WeakKeyDictionary[Callable[..., Any], dict[tuple[int, ...], list[_LayerWork]]] = WeakKeyDictionary()
+# The ops whose compiled kernels divide long calls among threads, or that take no time.
+_SHARED_OPS = (
+    ops.add, ops.batch_norm, ops.conv, ops.dense, ops.flatten, ops.global_avg_pool, ops.identity, ops.max_pool,
+    ops.relu, depthwise_conv,
+)  # fmt: skip
+_MIN_SHARED = 0.95  # of the entries of all outputs: the other layers are computed on one thread
+
+
+def _kernels_share(model: Layer, params: Tree, state: Tree, x: Source) -> bool:
+    """Return whether compiled kernels divide nearly all work of a batch among threads.
+
+    Then a batch stays whole: threads that wait in compiled code take over a block within a microsecond, and Python code
+    runs once for the batch. Where each thread has a shard, it runs once for each shard, and only one thread at a time
+    runs it, at some 70 us for each that waits.
+    """
+    dtypes = {leaf.dtype for leaf in tree.leaves(params)}
+    if not all(dtype.char in "fd" and selection.active(selection.LOAD_SIZE, dtype) for dtype in dtypes):
+        return False
+    layers = _layer_work(model, params, state, x)
+    return sum(layer.entries for layer in layers if layer.shared) >= _MIN_SHARED * sum(
+        layer.entries for layer in layers
+    )
+
+
+def _is_shared(layer: Layer) -> bool:
+    op, options = op_and_options(layer)
+    return op in _SHARED_OPS and options.get("groups", 1) == 1 == np.prod(options.get("dilation", 1))
 
 
 def _mean_layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> float:
     """Return an estimate of a model's work per example, as the mean over its layers, in multiply-adds."""
-    work = [work for work, _ in _layer_work(model, params, state, x)]
+    work = [layer.work for layer in _layer_work(model, params, state, x)]
     return sum(work) / max(len(work), 1)
 
 
-def _layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> list[tuple[float, int]]:
-    """Return an estimate of each layer's work per example, in multiply-adds, and the entries of its output.
+def _layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> list[_LayerWork]:
+    """Return an estimate of each layer's work per example.
 
     A layer's work is its multiply-adds, plus `_WORK_PER_ENTRY` for each entry of its output. One forward pass of a
     single example shows the layers' shapes, or of the whole batch if the model cannot compute one; the result is cached
@@ -454,7 +495,7 @@ def _layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> list[tupl
         work_by_shape = {}
     found = work_by_shape.get(x.shape[1:])
     if found is None:
-        work: list[tuple[float, int]] = []
+        work: list[_LayerWork] = []
 
         def count_work(path: str, layer: Layer) -> Layer:
             def forward(params: Tree, x: Any, state: Tree, **options: Any) -> Any:
@@ -463,7 +504,8 @@ def _layer_work(model: Layer, params: Tree, state: Tree, x: Source) -> list[tupl
                 # several arrays are not multiplied by params
                 in_shape = () if isinstance(x, tuple) else np.shape(x)[1:]
                 entries = math.prod(out_shape)
-                work.append((multiply_adds(layer, params, in_shape, out_shape) + _WORK_PER_ENTRY * entries, entries))
+                products = multiply_adds(layer, params, in_shape, out_shape)
+                work.append(_LayerWork(products + _WORK_PER_ENTRY * entries, entries, _is_shared(layer)))
                 return result
 
             return layer._replace(forward=forward)

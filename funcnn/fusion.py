@@ -399,7 +399,7 @@ def _conv_max_pool(names: tuple[str, ...], conv: Mapping[str, Any], last_op: str
         g, method = planned
         y, argmax = correlate_max(x, w, g, method, b, return_argmax=train)
         shape, dtype = y.shape, y.dtype
-        relu_output = rectify(y, out=y) if with_relu else None
+        relu_output = rectify(y, y) if with_relu else None
 
         def conv_max_pool_vjp(dy: Any, input_gradient: bool) -> tuple[Tree, Array | None]:
             dy = checks.cotangent(last_op, dy, shape, dtype)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from funcnn.fusion import Segment
+from funcnn.kernels.addition import add_all
 from funcnn.layer import Layer
 from funcnn.tree import Tree
 
@@ -73,4 +74,4 @@ def sum_cotangents(dxs: Sequence[Any]) -> Any:
         return None
     if isinstance(known[0], tuple):
         return tuple(sum_cotangents(parts) for parts in zip(*known, strict=True))
-    return sum(known[1:], known[0])
+    return add_all(known)

@@ -29,7 +29,7 @@ def add_bias(y: Array, b: Array | None, relu: bool = False) -> Array:
     """
     if b is not None:
         y = _add_bias(y, b)
-    return rectify(y, out=y) if relu else y
+    return rectify(y, y) if relu else y
 
 
 def _add_bias(y: Array, b: Array) -> Array:

@@ -63,7 +63,7 @@ def affine(x: Array, mean: Array, factor: Array, shift: Array, relu: bool = Fals
         np.subtract(rows[block], mean, out=part)
         part *= factor
         part += shift
-    return rectify(y, out=y) if relu else y
+    return rectify(y, y) if relu else y
 
 
 class Pooled(NamedTuple):

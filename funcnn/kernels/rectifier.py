@@ -11,6 +11,7 @@ from funcnn.kernels.selection import compilable
 from funcnn.tree import Array
 
 
+@compilable
 def rectify(x: Array, out: Array | None = None) -> Array:
     """Return max(x, 0), written to ``out`` if given, which may be x. A complex x is compared by its real part."""
     if x.dtype.kind != "f":

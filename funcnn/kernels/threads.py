@@ -11,6 +11,8 @@ from contextvars import ContextVar
 # Work that takes one thread some 50 us. On two, less work takes as long: each first gets the other's results from the
 # other's cache.
 _MIN_WORK = 1 << 22
+# What a pass over memory takes for a number, in multiply-adds of a product that take as long.
+_WORK_OF_PASS = 32
 _ALLOWED: ContextVar[int] = ContextVar("threads", default=1)
 
 
@@ -24,6 +26,18 @@ def worth(work: float) -> int:
     (1, 2)
     """
     return _ALLOWED.get() if work >= _MIN_WORK else 1
+
+
+def worth_passes(size: int) -> int:
+    """Return how many threads a kernel should use that passes over so many numbers, and does little with each.
+
+    Examples
+    --------
+    >>> with Limit(2):
+    ...     worth_passes(1000), worth_passes(10**6)
+    (1, 2)
+    """
+    return worth(_WORK_OF_PASS * size)
 
 
 class Limit:

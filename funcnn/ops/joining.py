@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks
+from funcnn.kernels.addition import add_all
 from funcnn.kernels.broadcasting import sum_to
 from funcnn.tree import Array
 
@@ -49,7 +50,7 @@ def add(*xs: Array, broadcast: bool = False) -> tuple[Array, Callable[[Any], Any
     """
     arrays = _arrays("add", xs)
     _check_shapes("add", arrays, broadcast)
-    y = sum(arrays[1:], arrays[0])
+    y = add_all(arrays)
     shape, dtype, shapes = y.shape, y.dtype, [x.shape for x in arrays]
 
     def add_vjp(dy: Any) -> Any:

@@ -3,7 +3,8 @@
 As there, x is a matrix whose rows hold several positions, and the per-channel arguments are repeated to match, so that
 the inner loops are long and run over neighbouring numbers. The routines repeat them: in Python, that would take as long
 as a small layer. Sums are taken of blocks of rows that fit in the cache, then over the blocks in float64, which makes
-float32's sums more accurate than NumPy's pairwise ones.
+float32's sums more accurate than NumPy's pairwise ones. Several threads share the blocks, and the sums over these are
+the same for any number of threads.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from funcnn.kernels import threads
 from funcnn.kernels.channels import Pooled, long_rows
+from funcnn.kernels.compiled.parallel import in_parallel, team
 from funcnn.kernels.compiled.pooling import argmax_of_all_axes, as_matrices, window_rows
 from funcnn.kernels.compiled.routines import helper, routine, same_floats
 from funcnn.tree import Array
@@ -28,7 +31,7 @@ def channel_moments(x: Array) -> Any:
     channels = x.shape[-1]
     moments = np.zeros((2, channels))
     if x.size:
-        _moments(_rows(x), channels, moments)
+        _moments(_team(x), _rows(x), channels, moments)
     mean, var = moments.astype(x.dtype)
     return mean, var
 
@@ -41,7 +44,7 @@ def affine(x: Array, mean: Array, factor: Array, shift: Array, relu: bool = Fals
     if x.size:
         rows = _rows(x)
         mean, factor, shift = _contiguous(mean, factor, shift)
-        _affine(rows, mean, factor, shift, relu, y.reshape(rows.shape))
+        _affine(_team(x), rows, mean, factor, shift, relu, y.reshape(rows.shape))
     return y
 
 
@@ -57,7 +60,7 @@ def affine_adjoint(
     mean, factor, shift = _contiguous(mean, factor, shift)
     sums = np.zeros((2, x.shape[-1]))
     if x.size:
-        _adjoint_sums(rows, mean, factor, shift, relu, dy_rows, sums)
+        _adjoint_sums(_team(x), rows, mean, factor, shift, relu, dy_rows, sums)
 
     def combine(slope: Array, offset: Array) -> Array:
         whole = x if pooled is None else pooled.x
@@ -66,12 +69,24 @@ def affine_adjoint(
         if not whole.size:
             return dx
         if pooled is None or argmax is None:
-            _combine(rows, mean, factor, shift, relu, dy_rows, slope, offset, dx.reshape(rows.shape))
+            _combine(_team(x), rows, mean, factor, shift, relu, dy_rows, slope, offset, dx.reshape(rows.shape))
         else:
             images = np.ascontiguousarray(whole).reshape(len(x), *long_rows(whole[0], _ROW).shape)
             maxima, dys, at = as_matrices(x), as_matrices(dy), window_rows(pooled.geometry)
             _combine_pooled(
-                images, mean, factor, shift, relu, maxima, dys, argmax, at, slope, offset, dx.reshape(images.shape)
+                _team(whole),
+                images,
+                mean,
+                factor,
+                shift,
+                relu,
+                maxima,
+                dys,
+                argmax,
+                at,
+                slope,
+                offset,
+                dx.reshape(images.shape),
             )
         return dx
 
@@ -81,6 +96,10 @@ def affine_adjoint(
 
 def _rows(x: Array) -> Array:
     return long_rows(np.ascontiguousarray(x), _ROW)
+
+
+def _team(x: Array) -> Array:
+    return team(threads.worth_passes(x.size))
 
 
 def _contiguous(*per_channel: Array) -> Any:
@@ -96,127 +115,181 @@ def _repeated(v, row):  # type: ignore[no-untyped-def]
     return repeated
 
 
-@routine("void(R[:,::1], intp, float64[:,::1])")
-def _moments(x: Array, channels: int, moments: Array) -> None:
-    rows, row = x.shape
-    step = max(8, _BLOCK // row)
-    total, squares, centre = np.empty(row, x.dtype), np.empty(row, x.dtype), np.empty(row, x.dtype)
-    for start in range(0, rows, step):
-        stop = min(start + step, rows)
-        before, count = start * (row // channels), (stop - start) * (row // channels)
-        total[:] = 0
-        for i in range(start, stop):
-            for j in range(row):
-                total[j] += x[i, j]
-        for c in range(channels):
-            mean = 0.0
-            for j in range(c, row, channels):
-                mean += total[j]
-            mean /= count
-            for j in range(c, row, channels):
-                centre[j] = mean
-            # combine the means of the blocks before and of this one, and their squared deviations from both
-            change = mean - moments[0, c]
-            moments[0, c] += change * count / (before + count)
-            moments[1, c] += change * change * (before / (before + count)) * count
-        squares[:] = 0
-        for i in range(start, stop):
-            for j in range(row):
-                squares[j] += (x[i, j] - centre[j]) ** 2
+@helper
+def _rows_of_block(x):  # type: ignore[no-untyped-def]
+    return max(8, _BLOCK // x.shape[1])
+
+
+@helper
+def _blocks(x):  # type: ignore[no-untyped-def]
+    return (len(x) + _rows_of_block(x) - 1) // _rows_of_block(x)
+
+
+@helper
+def _rows_at(x, block):  # type: ignore[no-untyped-def]
+    """Return the first row of a block, and the first of the next one."""
+    first = block * _rows_of_block(x)
+    return first, min(first + _rows_of_block(x), len(x))
+
+
+@in_parallel
+def _block_moments(arguments, thread, block):  # type: ignore[no-untyped-def]
+    """Write the means of a block, and the sums of the squared deviations from them."""
+    x, moments = arguments
+    start, stop = _rows_at(x, block)
+    row, channels = x.shape[1], moments.shape[2]
+    total, centre = np.zeros(row, x.dtype), np.empty(row, x.dtype)
+    for i in range(start, stop):
         for j in range(row):
-            moments[1, j % channels] += squares[j]
+            total[j] += x[i, j]
     for c in range(channels):
-        moments[1, c] /= rows * (row // channels)
+        mean = 0.0
+        for j in range(c, row, channels):
+            mean += total[j]
+        mean /= (stop - start) * (row // channels)
+        moments[block, 0, c], moments[block, 1, c] = mean, 0
+        for j in range(c, row, channels):
+            centre[j] = mean
+    total[:] = 0
+    for i in range(start, stop):
+        for j in range(row):
+            total[j] += (x[i, j] - centre[j]) ** 2
+    for j in range(row):
+        moments[block, 1, j % channels] += total[j]
 
 
-@routine("void(R[:,::1], R[::1], R[::1], R[::1], boolean, T[:,::1])")
-def _affine(x: Array, means: Array, factors: Array, shifts: Array, relu: bool, y: Array) -> None:
-    rows, row = x.shape
-    mean, factor, shift = _repeated(means, row), _repeated(factors, row), _repeated(shifts, row)
+@routine("void(i8[::1], R[:,::1], intp, float64[:,::1])")
+def _moments(team: Array, x: Array, channels: int, moments: Array) -> None:
+    of_blocks = np.empty((_blocks(x), 2, channels), np.float64)
+    _block_moments(team, (x, of_blocks), len(of_blocks))
+    for k in range(len(of_blocks)):
+        first, last = _rows_at(x, k)
+        for c in range(channels):
+            # combine the means of the blocks before and of this one, and their squared deviations from both
+            change = of_blocks[k, 0, c] - moments[0, c]
+            moments[0, c] += change * (last - first) / last
+            moments[1, c] += of_blocks[k, 1, c] + change * change * (first / last) * (last - first) * (
+                x.shape[1] // channels
+            )
+    for c in range(channels):
+        moments[1, c] /= len(x) * (x.shape[1] // channels)
+
+
+@in_parallel
+def _block_affine(arguments, thread, block):  # type: ignore[no-untyped-def]
+    x, mean, factor, shift, relu, y = arguments
+    start, stop = _rows_at(x, block)
     zero = x.dtype.type(0)
-    for i in range(rows):
+    for i in range(start, stop):
         if relu:
-            for j in range(row):
+            for j in range(x.shape[1]):
                 v = (x[i, j] - mean[j]) * factor[j] + shift[j]
                 y[i, j] = zero if v <= 0 else v
         else:
-            for j in range(row):
+            for j in range(x.shape[1]):
                 y[i, j] = (x[i, j] - mean[j]) * factor[j] + shift[j]
 
 
-@routine("void(R[:,::1], R[::1], R[::1], R[::1], boolean, R[:,::1], float64[:,::1])")
-def _adjoint_sums(
-    x: Array, means: Array, factors: Array, shifts: Array, relu: bool, dy: Array, sums: Array
-) -> None:  # fmt: skip
-    rows, row = x.shape
+@routine("void(i8[::1], R[:,::1], R[::1], R[::1], R[::1], boolean, T[:,::1])")
+def _affine(team: Array, x: Array, means: Array, factors: Array, shifts: Array, relu: bool, y: Array) -> None:
+    row = x.shape[1]
     mean, factor, shift = _repeated(means, row), _repeated(factors, row), _repeated(shifts, row)
-    channels = sums.shape[1]
-    zero = x.dtype.type(0)
-    step = max(8, _BLOCK // row)
-    centred, total = np.empty(row, x.dtype), np.empty(row, x.dtype)
-    for start in range(0, rows, step):
-        centred[:] = 0
-        total[:] = 0
-        for i in range(start, min(start + step, rows)):
-            if relu:
-                for j in range(row):
-                    d = x[i, j] - mean[j]
-                    v = dy[i, j] if d * factor[j] + shift[j] > 0 else zero
-                    centred[j] += d * v
-                    total[j] += v
-            else:
-                for j in range(row):
-                    centred[j] += (x[i, j] - mean[j]) * dy[i, j]
-                    total[j] += dy[i, j]
-        for j in range(row):
-            sums[0, j % channels] += centred[j]
-            sums[1, j % channels] += total[j]
+    _block_affine(team, (x, mean, factor, shift, relu, y), _blocks(x))
 
 
-@routine("void(R[:,::1], R[::1], R[::1], R[::1], boolean, R[:,::1], R[::1], R[::1], T[:,::1])")
-def _combine(
-    x: Array, means: Array, factors: Array, shifts: Array, relu: bool, dy: Array, slopes: Array, offsets: Array,
-    dx: Array,
-) -> None:  # fmt: skip
-    rows, row = x.shape
-    mean, factor, shift = _repeated(means, row), _repeated(factors, row), _repeated(shifts, row)
-    slope, offset = _repeated(slopes, row), _repeated(offsets, row)
-    zero = x.dtype.type(0)
-    for i in range(rows):
+@in_parallel
+def _block_sums(arguments, thread, block):  # type: ignore[no-untyped-def]
+    """Write sum (x - mean) dy and sum dy of a block."""
+    x, mean, factor, shift, relu, dy, sums = arguments
+    start, stop = _rows_at(x, block)
+    row, zero = x.shape[1], x.dtype.type(0)
+    centred, total = np.zeros(row, x.dtype), np.zeros(row, x.dtype)
+    for i in range(start, stop):
         if relu:
             for j in range(row):
                 d = x[i, j] - mean[j]
                 v = dy[i, j] if d * factor[j] + shift[j] > 0 else zero
-                dx[i, j] = (d * slope[j] + v + offset[j]) * factor[j]
+                centred[j] += d * v
+                total[j] += v
         else:
             for j in range(row):
+                centred[j] += (x[i, j] - mean[j]) * dy[i, j]
+                total[j] += dy[i, j]
+    sums[block] = 0
+    for j in range(row):
+        sums[block, 0, j % sums.shape[2]] += centred[j]
+        sums[block, 1, j % sums.shape[2]] += total[j]
+
+
+@routine("void(i8[::1], R[:,::1], R[::1], R[::1], R[::1], boolean, R[:,::1], float64[:,::1])")
+def _adjoint_sums(
+    team: Array, x: Array, means: Array, factors: Array, shifts: Array, relu: bool, dy: Array, sums: Array
+) -> None:  # fmt: skip
+    row = x.shape[1]
+    mean, factor, shift = _repeated(means, row), _repeated(factors, row), _repeated(shifts, row)
+    of_blocks = np.empty((_blocks(x), *sums.shape), np.float64)
+    _block_sums(team, (x, mean, factor, shift, relu, dy, of_blocks), len(of_blocks))
+    for k in range(len(of_blocks)):
+        sums += of_blocks[k]
+
+
+@in_parallel
+def _block_combined(arguments, thread, block):  # type: ignore[no-untyped-def]
+    x, mean, factor, shift, relu, dy, slope, offset, dx = arguments
+    start, stop = _rows_at(x, block)
+    zero = x.dtype.type(0)
+    for i in range(start, stop):
+        if relu:
+            for j in range(x.shape[1]):
+                d = x[i, j] - mean[j]
+                v = dy[i, j] if d * factor[j] + shift[j] > 0 else zero
+                dx[i, j] = (d * slope[j] + v + offset[j]) * factor[j]
+        else:
+            for j in range(x.shape[1]):
                 dx[i, j] = ((x[i, j] - mean[j]) * slope[j] + dy[i, j] + offset[j]) * factor[j]
 
 
-@routine(
-    "void(R[:,:,::1], R[::1], R[::1], R[::1], boolean, R[:,:,::1], R[:,:,::1], uint8[:,:,::1], int32[:,::1], R[::1],"
-    "R[::1], T[:,:,::1])"
-)
-def _combine_pooled(
-    x: Array, means: Array, factors: Array, shifts: Array, relu: bool, maxima: Array, dy: Array, argmax: Array,
-    window_rows: Array, slopes: Array, offsets: Array, dx: Array,
+@routine("void(i8[::1], R[:,::1], R[::1], R[::1], R[::1], boolean, R[:,::1], R[::1], R[::1], T[:,::1])")
+def _combine(
+    team: Array, x: Array, means: Array, factors: Array, shifts: Array, relu: bool, dy: Array, slopes: Array,
+    offsets: Array, dx: Array,
 ) -> None:  # fmt: skip
-    images, rows, row = x.shape
-    windows, channels = dy.shape[1:]
+    row = x.shape[1]
     mean, factor, shift = _repeated(means, row), _repeated(factors, row), _repeated(shifts, row)
     slope, offset = _repeated(slopes, row), _repeated(offsets, row)
+    _block_combined(team, (x, mean, factor, shift, relu, dy, slope, offset, dx), _blocks(x))
+
+
+@in_parallel
+def _image_combined(arguments, thread, n):  # type: ignore[no-untyped-def]
+    x, mean, factor, shift, relu, maxima, dy, argmax, window_rows, slope, offset, dx = arguments
+    rows, row = x.shape[1:]
+    windows, channels = dy.shape[1:]
     zero = x.dtype.type(0)
-    scattered = np.empty((rows, row), x.dtype)  # dy of an image, at the positions of the maxima
+    scattered = np.zeros((rows, row), x.dtype)  # dy of the image, at the positions of the maxima
     masked = np.empty(channels, x.dtype)
     positions = scattered.reshape((rows * row // channels, channels))
-    for n in range(images):
-        scattered[:] = 0
-        for o in range(windows):
-            for c in range(channels):
-                passed = not relu or (maxima[n, o, c] - mean[c]) * factor[c] + shift[c] > 0
-                masked[c] = dy[n, o, c] if passed else zero
-            for c in range(channels):
-                positions[window_rows[o, argmax[n, o, c]], c] += masked[c]
-        for i in range(rows):
-            for j in range(row):
-                dx[n, i, j] = ((x[n, i, j] - mean[j]) * slope[j] + scattered[i, j] + offset[j]) * factor[j]
+    for o in range(windows):
+        for c in range(channels):
+            passed = not relu or (maxima[n, o, c] - mean[c]) * factor[c] + shift[c] > 0
+            masked[c] = dy[n, o, c] if passed else zero
+        for c in range(channels):
+            positions[window_rows[o, argmax[n, o, c]], c] += masked[c]
+    for i in range(rows):
+        for j in range(row):
+            dx[n, i, j] = ((x[n, i, j] - mean[j]) * slope[j] + scattered[i, j] + offset[j]) * factor[j]
+
+
+@routine(
+    "void(i8[::1], R[:,:,::1], R[::1], R[::1], R[::1], boolean, R[:,:,::1], R[:,:,::1], uint8[:,:,::1], int32[:,::1],"
+    "R[::1], R[::1], T[:,:,::1])"
+)
+def _combine_pooled(
+    team: Array, x: Array, means: Array, factors: Array, shifts: Array, relu: bool, maxima: Array, dy: Array,
+    argmax: Array, window_rows: Array, slopes: Array, offsets: Array, dx: Array,
+) -> None:  # fmt: skip
+    row = x.shape[2]
+    mean, factor, shift = _repeated(means, row), _repeated(factors, row), _repeated(shifts, row)
+    slope, offset = _repeated(slopes, row), _repeated(offsets, row)
+    arguments = x, mean, factor, shift, relu, maxima, dy, argmax, window_rows, slope, offset, dx
+    _image_combined(team, arguments, len(x))

@@ -18,6 +18,7 @@ import os
 import platform
 import queue
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -46,9 +47,10 @@ _LEFT, _DONE, _BUSY, _AWAKE, _FAILED, _FUNCTION, _ARGUMENTS, _TO_WORKERS, _SKIP,
 _SIZE = 48
 # Turns of a waiting loop, each about a microsecond. A worker that finds nothing for so long goes to sleep ...
 _IDLE_TURNS = 4000
-# ... and a caller that waits so long for a block skips the team in the next calls: another process has taken the
-# worker's core. It skips twice as many each time, and with each call that is not late one less.
-_LATE_TURNS = 4000
+# ... and a caller that waits so long for a block, and longer than its own blocks took, skips the team in the next
+# calls: another process has taken the worker's core. It skips twice as many each time, and with each call that is not
+# late one less.
+_LATE = 4_000_000  # ns
 _LEAST_SKIPPED, _MOST_SKIPPED = 16, 1024  # calls
 ALONE = np.zeros(0, np.int64)  # a team without workers
 
@@ -108,6 +110,24 @@ def _calling(name: str | None) -> Callable[..., Any]:
     return codegen
 
 
+@intrinsic
+def _now(typingctx):  # type: ignore[no-untyped-def]
+    """Return the time in ns, of a clock that is never set; 0 where there are no teams."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        integer = ir.IntType(64)
+        if os.name != "posix":
+            return ir.Constant(integer, 0)
+        time_of = cgutils.alloca_once(builder, ir.ArrayType(integer, 2))  # seconds, and ns
+        kind = ir.FunctionType(ir.IntType(32), [ir.IntType(32), time_of.type])
+        clock = ir.Constant(ir.IntType(32), time.CLOCK_MONOTONIC)
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "clock_gettime"), [clock, time_of])
+        seconds, rest = (builder.extract_value(builder.load(time_of), i) for i in range(2))
+        return builder.add(builder.mul(seconds, ir.Constant(integer, 10**9)), rest)
+
+    return types.int64(), codegen
+
+
 @helper
 def _wait():  # type: ignore[no-untyped-def]
     """Wait for a turn, in which other threads may use the core."""
@@ -146,16 +166,16 @@ def _share(team: Any, code: int, address: int, blocks: int) -> int:
     _store(team, _DONE, 0)
     _store(team, _TO_WORKERS, blocks)
     _store(team, _LEFT, blocks)
-    own, turns = 0, 0
+    own, start = 0, _now()
     while True:
         if _add(team, _LEFT, -1) <= 0:
             break
         _add(team, _FAILED, _call(code, address, 0, own))
         own += 1
+    waiting = _now()
     while _load(team, _DONE) + own < blocks:
         _wait()
-        turns += 1
-    if turns >= _LATE_TURNS:
+    if _now() - waiting > max(_LATE, waiting - start):
         team[_SKIPPED] = team[_SKIP] = min(2 * team[_SKIPPED], _MOST_SKIPPED)
     elif team[_SKIPPED] > _LEAST_SKIPPED:
         team[_SKIPPED] -= 1

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from funcnn.kernels import threads
 from funcnn.kernels.caching import cached_arrays
+from funcnn.kernels.compiled.parallel import in_parallel, team
 from funcnn.kernels.compiled.routines import routine, same_floats
 from funcnn.kernels.geometry import Geometry
 from funcnn.kernels.pooling import Argmax
@@ -31,9 +33,9 @@ def max_pool(x: Array, g: Geometry, return_argmax: bool = True) -> Any:
     rows, first = _table_of_maxima(g)
     if return_argmax:
         argmax = np.empty(y.shape, np.uint8)
-        _argmax(as_matrices(x), rows, first, as_matrices(y), as_matrices(argmax))
+        _argmax(_team(x), as_matrices(x), rows, first, as_matrices(y), as_matrices(argmax))
     else:
-        _maxima(as_matrices(x), rows, as_matrices(y))
+        _maxima(_team(x), as_matrices(x), rows, as_matrices(y))
     padded = tuple(s + lo + hi for s, (lo, hi) in zip(g.size, g.padding, strict=True))
     every_axis = tuple(range(len(g.size)))
     return y, [] if argmax is None else [Argmax(every_axis, argmax, (len(x), *padded, x.shape[-1]))]
@@ -45,7 +47,7 @@ def max_pool_adjoint(dy: Array, argmaxes: list[Argmax], g: Geometry) -> Array:
     if argmax is None or not same_floats(dy):
         return NotImplemented
     dx = np.empty((len(dy), *g.size, dy.shape[-1]), dy.dtype)
-    _scatter(as_matrices(dy), argmax, window_rows(g), as_matrices(dx))
+    _scatter(_team(dx), as_matrices(dy), argmax, window_rows(g), as_matrices(dx))
     return dx
 
 
@@ -61,7 +63,7 @@ def window_sums(x: Array, g: Geometry) -> Array:
     if not same_floats(x) or not _is_covered(g):
         return NotImplemented
     y = np.empty((len(x), *g.out, x.shape[-1]), x.dtype)
-    _sums(as_matrices(x), window_rows(g), as_matrices(y))
+    _sums(_team(x), as_matrices(x), window_rows(g), as_matrices(y))
     return y
 
 
@@ -70,8 +72,12 @@ def window_sums_adjoint(dy: Array, g: Geometry) -> Array:
     if not same_floats(dy) or not _is_covered(g):
         return NotImplemented
     dx = np.empty((len(dy), *g.size, dy.shape[-1]), dy.dtype)
-    _spread(as_matrices(dy), window_rows(g), as_matrices(dx))
+    _spread(_team(dx), as_matrices(dy), window_rows(g), as_matrices(dx))
     return dx
+
+
+def _team(x: Array) -> Array:
+    return team(threads.worth_passes(x.size))
 
 
 def as_matrices(a: Array) -> Array:
@@ -122,81 +128,106 @@ def _is_above(v: Any, maximum: Any) -> Any:
     return not v <= maximum and maximum == maximum
 
 
-@routine("void(R[:,:,::1], int32[:,::1], uint8[::1], T[:,:,::1], uint8[:,:,::1])")
-def _argmax(x: Array, rows: Array, first: Array, y: Array, argmax: Array) -> None:
-    images, windows, channels = y.shape
-    for n in range(images):
-        for o in range(windows):
-            for k in range(0, rows.shape[1], 4):
-                p0, p1, p2, p3 = rows[o, k], rows[o, k + 1], rows[o, k + 2], rows[o, k + 3]
-                for c in range(channels):
-                    if k == 0:
-                        m, tap = x[n, p0, c], first[o]
-                    else:
-                        m, tap = y[n, o, c], argmax[n, o, c]
-                        if _is_above(x[n, p0, c], m):
-                            m, tap = x[n, p0, c], np.uint8(k)
-                    if _is_above(x[n, p1, c], m):
-                        m, tap = x[n, p1, c], np.uint8(k + 1)
-                    if _is_above(x[n, p2, c], m):
-                        m, tap = x[n, p2, c], np.uint8(k + 2)
-                    if _is_above(x[n, p3, c], m):
-                        m, tap = x[n, p3, c], np.uint8(k + 3)
-                    y[n, o, c] = m
-                    argmax[n, o, c] = tap
-
-
-@routine("void(R[:,:,::1], int32[:,::1], T[:,:,::1])")
-def _maxima(x: Array, rows: Array, y: Array) -> None:
-    images, windows, channels = y.shape
-    for n in range(images):
-        for o in range(windows):
-            for k in range(0, rows.shape[1], 4):
-                p0, p1, p2, p3 = rows[o, k], rows[o, k + 1], rows[o, k + 2], rows[o, k + 3]
-                for c in range(channels):
-                    m = x[n, p0, c]
-                    if _is_above(x[n, p1, c], m):
-                        m = x[n, p1, c]
-                    if _is_above(x[n, p2, c], m):
-                        m = x[n, p2, c]
-                    if _is_above(x[n, p3, c], m):
-                        m = x[n, p3, c]
-                    if k > 0 and _is_above(y[n, o, c], m):
-                        m = y[n, o, c]
-                    y[n, o, c] = m
-
-
-@routine("void(R[:,:,::1], uint8[:,:,::1], int32[:,::1], T[:,:,::1])")
-def _scatter(dy: Array, argmax: Array, rows: Array, dx: Array) -> None:
-    images, windows, channels = dy.shape
-    for n in range(images):
-        dx[n] = 0
-        for o in range(windows):
+@in_parallel
+def _image_argmax(arguments, thread, n):  # type: ignore[no-untyped-def]
+    x, rows, first, y, argmax = arguments
+    _, windows, channels = y.shape
+    for o in range(windows):
+        for k in range(0, rows.shape[1], 4):
+            p0, p1, p2, p3 = rows[o, k], rows[o, k + 1], rows[o, k + 2], rows[o, k + 3]
             for c in range(channels):
-                dx[n, rows[o, argmax[n, o, c]], c] += dy[n, o, c]
+                if k == 0:
+                    m, tap = x[n, p0, c], first[o]
+                else:
+                    m, tap = y[n, o, c], argmax[n, o, c]
+                    if _is_above(x[n, p0, c], m):
+                        m, tap = x[n, p0, c], np.uint8(k)
+                if _is_above(x[n, p1, c], m):
+                    m, tap = x[n, p1, c], np.uint8(k + 1)
+                if _is_above(x[n, p2, c], m):
+                    m, tap = x[n, p2, c], np.uint8(k + 2)
+                if _is_above(x[n, p3, c], m):
+                    m, tap = x[n, p3, c], np.uint8(k + 3)
+                y[n, o, c] = m
+                argmax[n, o, c] = tap
 
 
-@routine("void(R[:,:,::1], int32[:,::1], T[:,:,::1])")
-def _sums(x: Array, rows: Array, y: Array) -> None:
-    images, windows, channels = y.shape
-    for n in range(images):
-        y[n] = 0
-        for o in range(windows):
-            for k in range(rows.shape[1]):
-                p = rows[o, k]
-                if p >= 0:
-                    for c in range(channels):
-                        y[n, o, c] += x[n, p, c]
+@routine("void(i8[::1], R[:,:,::1], int32[:,::1], uint8[::1], T[:,:,::1], uint8[:,:,::1])")
+def _argmax(team: Array, x: Array, rows: Array, first: Array, y: Array, argmax: Array) -> None:
+    _image_argmax(team, (x, rows, first, y, argmax), len(y))
 
 
-@routine("void(R[:,:,::1], int32[:,::1], T[:,:,::1])")
-def _spread(dy: Array, rows: Array, dx: Array) -> None:
-    images, windows, channels = dy.shape
-    for n in range(images):
-        dx[n] = 0
-        for o in range(windows):
-            for k in range(rows.shape[1]):
-                p = rows[o, k]
-                if p >= 0:
-                    for c in range(channels):
-                        dx[n, p, c] += dy[n, o, c]
+@in_parallel
+def _image_maxima(arguments, thread, n):  # type: ignore[no-untyped-def]
+    x, rows, y = arguments
+    _, windows, channels = y.shape
+    for o in range(windows):
+        for k in range(0, rows.shape[1], 4):
+            p0, p1, p2, p3 = rows[o, k], rows[o, k + 1], rows[o, k + 2], rows[o, k + 3]
+            for c in range(channels):
+                m = x[n, p0, c]
+                if _is_above(x[n, p1, c], m):
+                    m = x[n, p1, c]
+                if _is_above(x[n, p2, c], m):
+                    m = x[n, p2, c]
+                if _is_above(x[n, p3, c], m):
+                    m = x[n, p3, c]
+                if k > 0 and _is_above(y[n, o, c], m):
+                    m = y[n, o, c]
+                y[n, o, c] = m
+
+
+@routine("void(i8[::1], R[:,:,::1], int32[:,::1], T[:,:,::1])")
+def _maxima(team: Array, x: Array, rows: Array, y: Array) -> None:
+    _image_maxima(team, (x, rows, y), len(y))
+
+
+@in_parallel
+def _image_scatter(arguments, thread, n):  # type: ignore[no-untyped-def]
+    dy, argmax, rows, dx = arguments
+    _, windows, channels = dy.shape
+    dx[n] = 0
+    for o in range(windows):
+        for c in range(channels):
+            dx[n, rows[o, argmax[n, o, c]], c] += dy[n, o, c]
+
+
+@routine("void(i8[::1], R[:,:,::1], uint8[:,:,::1], int32[:,::1], T[:,:,::1])")
+def _scatter(team: Array, dy: Array, argmax: Array, rows: Array, dx: Array) -> None:
+    _image_scatter(team, (dy, argmax, rows, dx), len(dy))
+
+
+@in_parallel
+def _image_sums(arguments, thread, n):  # type: ignore[no-untyped-def]
+    x, rows, y = arguments
+    _, windows, channels = y.shape
+    y[n] = 0
+    for o in range(windows):
+        for k in range(rows.shape[1]):
+            p = rows[o, k]
+            if p >= 0:
+                for c in range(channels):
+                    y[n, o, c] += x[n, p, c]
+
+
+@routine("void(i8[::1], R[:,:,::1], int32[:,::1], T[:,:,::1])")
+def _sums(team: Array, x: Array, rows: Array, y: Array) -> None:
+    _image_sums(team, (x, rows, y), len(y))
+
+
+@in_parallel
+def _image_spread(arguments, thread, n):  # type: ignore[no-untyped-def]
+    dy, rows, dx = arguments
+    _, windows, channels = dy.shape
+    dx[n] = 0
+    for o in range(windows):
+        for k in range(rows.shape[1]):
+            p = rows[o, k]
+            if p >= 0:
+                for c in range(channels):
+                    dx[n, p, c] += dy[n, o, c]
+
+
+@routine("void(i8[::1], R[:,:,::1], int32[:,::1], T[:,:,::1])")
+def _spread(team: Array, dy: Array, rows: Array, dx: Array) -> None:
+    _image_spread(team, (dy, rows, dx), len(dy))

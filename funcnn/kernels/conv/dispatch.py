@@ -77,7 +77,8 @@ class Problem(NamedTuple):
     prepared: bool = False
 
 
-_WINOGRAD_WEIGHTS = 1 << 17  # in_channels * out_channels: from here on, "winograd" is slower than "im2col"
+_WINOGRAD_WEIGHTS = 1 << 17  # in_channels * out_channels: from here on, "winograd" is slower than "im2col" ...
+_WINOGRAD_WEIGHTS_COMPILED = 1 << 19  # ... and from here on if compiled: up to here the weights stay in a large cache
 _PREPARED_TILES = 4  # if the weights are transformed before: so few tiles are enough, 256 times 256 weights or fewer
 _TOEPLITZ_ENTRIES = 1 << 14  # entries of the matrix: up to here one product costs less than copying windows
 _TOEPLITZ_IMAGES = 64  # images of a batch: up to here, more of them allow a larger matrix, which is built once a batch
@@ -142,6 +143,8 @@ def many_tiles(p: Problem) -> bool:
     if p.in_channels < (6 if p.adjoint_x else 9) or p.in_channels + p.out_channels < 13:
         return False
     weights = p.in_channels * p.out_channels
+    if weights >= _WINOGRAD_WEIGHTS:  # 36 planes of 512 kB or more, read anew for each chunk
+        return False
     if p.prepared and weights >= 1 << 12:
         return _enough_tiles(p, 1.4, _PREPARED_TILES)
     return _enough_tiles(p, 1.4, 16 if 1 << 9 <= weights <= 1 << 15 else 32)
@@ -150,18 +153,17 @@ def many_tiles(p: Problem) -> bool:
 def many_tiles_compiled(p: Problem) -> bool:
     """As `many_tiles`, but transforms take less time: the tiles may cover 80 % more than the output, as of 6x6 or 9x9.
 
-    Transforming 256 times 256 weights takes as long as is saved for some 48 tiles. With fewer channels than a vector's
-    entries, transforms take as long as with more, and the other methods less.
+    Transforming 256 times 256 weights, or more, takes as long as is saved for some 48 tiles. With fewer channels than a
+    vector's entries, transforms take as long as with more, and the other methods less.
     """
     weights = p.in_channels * p.out_channels
-    if p.in_channels < 12 or p.out_channels < 8 or weights < 256:
+    if p.in_channels < 12 or p.out_channels < 8 or not 256 <= weights < _WINOGRAD_WEIGHTS_COMPILED:
         return False
-    return _enough_tiles(p, 1.8, _PREPARED_TILES if p.prepared else max(16, 3 * weights >> 12))
+    prepared = p.prepared and weights < _WINOGRAD_WEIGHTS
+    return _enough_tiles(p, 1.8, _PREPARED_TILES if prepared else min(48, max(16, 3 * weights >> 12)))
 
 
 def _enough_tiles(p: Problem, covered: float, enough: int) -> bool:
-    if p.in_channels * p.out_channels >= _WINOGRAD_WEIGHTS:  # 36 planes of 512 kB or more, read anew for each chunk
-        return False
     if p.exact or p.dtype != np.float32 or not applies("winograd", p.g, p.in_channels, p.out_channels, p.groups):
         return False
     tiles = math.prod(-(-o // 4) for o in p.g.out)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import systems
 
-from funcnn import layers, ops, serial, tree
+from funcnn import layers, ops, residual, serial, tree
 from funcnn.data_parallel import over_threads
 from funcnn.gradients import value_and_grad
 from funcnn.kernels import threads
+from funcnn.layer import parameterless
 from funcnn.losses import softmax_cross_entropy
 from funcnn.training import predict
 
@@ -151,6 +152,19 @@ def conv_and_maxima():
     return np.concatenate([a.ravel() for a in (y, *tree.leaves(dparams), dx)])
 
 
+def derivatives(layer, shape, dtype=np.float32):
+    """Return a layer with its derivatives, where it computes y and where it may be fused with a ReLU or a pool."""
+    x = RNG.normal(size=shape).astype(dtype)
+    params, state, _ = layer.init((0,), shape[1:])
+
+    def result():
+        y, vjp, new_state = layer.forward(params, x, state, train=True)
+        dparams, dx = vjp(np.cos(y))
+        return np.concatenate([a.ravel() for a in (y, *tree.leaves(new_state), *tree.leaves(dparams), dx)])
+
+    return result
+
+
 X, W, DY = (RNG.normal(size=size) for size in ((170, 300), (300, 130), (170, 130)))
 CASES = {
     "product": lambda: products.product(X, W),
@@ -161,6 +175,16 @@ CASES = {
     "tiny_images": conv("im2col", (70, 4, 3, 37), 40),
     "few_channels": conv("row_blocks", (67, 15, 18, 3), 20),
     "few_channels_and_maxima": conv_and_maxima,
+    "strided": derivatives(layers.conv2d(24, 3, stride=2, padding=1, bias=False), (13, 35, 33, 16)),
+    "strided_and_large": derivatives(layers.conv2d(80, 3, stride=2), (3, 9, 15, 300)),
+    "batch_norm": derivatives(layers.batch_norm(), (11, 37, 33, 24)),
+    "batch_norm_and_relu": derivatives(serial(layers.batch_norm(), layers.relu()), (40000, 7), np.float64),
+    "batch_norm_and_pool": derivatives(
+        serial(layers.batch_norm(), layers.relu(), layers.max_pool(3, stride=2, padding=1)), (5, 51, 53, 13)
+    ),
+    "max_pool": derivatives(layers.max_pool(3, stride=2), (7, 61, 63, 9)),
+    "avg_pool": derivatives(layers.avg_pool(3, padding=1), (7, 61, 63, 9)),
+    "residual": derivatives(serial(residual(layers.relu()), layers.relu()), (9, 41, 43, 17)),
 }
 
 
@@ -178,6 +202,45 @@ def test_several_threads_give_what_one_gives_and_the_same_bits_each_time(case):
             np.testing.assert_array_equal(first, second)
             np.testing.assert_array_equal(first, without_workers)
             np.testing.assert_allclose(first, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", ["batch_norm", "batch_norm_and_relu", "batch_norm_and_pool", "max_pool", "residual"])
+def test_passes_over_blocks_and_images_give_the_same_bits_on_any_number_of_threads(case):
+    with use_kernels("compiled"):
+        alone = CASES[case]()
+        with threads.Limit(3):
+            np.testing.assert_array_equal(CASES[case](), alone)
+
+
+@pytest.mark.parametrize(
+    ("activation", "kernels", "options", "shards"),
+    [
+        (layers.relu(), "compiled", {}, [6]),
+        (layers.relu(), "numpy", {}, [3, 3]),
+        (layers.tanh(), "compiled", {}, [3, 3]),  # computed on one thread
+        (layers.relu(), "compiled", {"sync_batch_stats": False}, [3, 3]),
+        (layers.relu(), "compiled", {"min_work": 0}, [3, 3]),
+    ],
+)
+def test_a_batch_stays_whole_where_kernels_share_all_layers_among_threads(activation, kernels, options, shards):
+    seen = []
+
+    def count(x):
+        seen.append(len(x))
+        return x, lambda dy: dy
+
+    model = serial(
+        parameterless("count", count), layers.conv2d(32, 3), layers.batch_norm(), activation, layers.flatten()
+    )
+    params, state, _ = model.init((0,), (6, 6, 1))
+    x, labels = RNG.normal(size=(6, 6, 6, 1)).astype(np.float32), np.zeros(6, int)
+    grad_fn = over_threads(value_and_grad(model, softmax_cross_entropy), 2, **{"min_work": 1} | options)
+    with use_kernels(kernels):
+        seen.clear()
+        grad_fn(params, state, x, labels)  # estimates the work by an example
+        seen.clear()
+        grad_fn(params, state, x, labels)
+    assert seen == shards
 
 
 def test_depthwise_gives_the_same_bits_on_any_number_of_threads():

@@ -35,6 +35,7 @@ _FEWEST_OUTPUTS = 256  # for dw on several threads: with fewer, adding up their 
 # For weights of more entries, which do not stay in the cache, panels gain only with so few rows: the products of one
 # image of 7x7x512 took 0.8 of the time, and those of eight 1.05.
 _LARGE_WEIGHTS, _FEW_ROWS = 1 << 20, 128
+_BLOCKS_OF_GROUP = 4  # of dx on several threads
 _FEWEST_ROWS = 48  # of a small product: with fewer rows than these, it is not faster
 _MULTIPLE = 16  # rows of which the products leave none over
 _BLOCK_BYTES = (
@@ -125,12 +126,17 @@ def adjoint_x(dy: Array, w: Array, g: Geometry) -> Array:
     depth, out_channels = w.shape
     rows, in_channels = math.prod(dy.shape[:-1]), depth // math.prod(g.window)
     dx = np.empty((len(dy), *g.size, in_channels), dy.dtype)
-    block = _rows_of_block(rows, depth, out_channels, dy.itemsize)
+    parts = threads.worth(rows * depth * out_channels)
+    # whole images, of which no two threads write the same: some blocks of each group, or all
+    images, block = len(dy), _rows_of_block(rows, depth, out_channels, dy.itemsize)
+    if parts > 1:
+        images = min(-(-images // parts), max(1, _BLOCKS_OF_GROUP * block * images // rows))
+        block = _rows_of_block(images * rows // len(dy), depth, out_channels, dy.itemsize)
     with one_thread:
         _adjoint_x(
-            GEMM[dy.dtype], np.ascontiguousarray(dy).reshape(rows, out_channels), np.ascontiguousarray(w),
+            team(parts), GEMM[dy.dtype], np.ascontiguousarray(dy).reshape(rows, out_channels), np.ascontiguousarray(w),
             volume_geometry(g), tap_ranges(g), volume_out(g), LANES[dy.dtype],
-            np.empty((min(block, rows), depth), dy.dtype), as_volume(dx),
+            images, np.empty((parts, min(block, rows), depth), dy.dtype), as_volume(dx),
         )  # fmt: skip
     return dx
 
@@ -274,24 +280,25 @@ def _correlate_adjoint_w(
     _group(team, (address, x, w, g, ranges, out, lanes, block, windows, y), len(w))
 
 
-@routine("void(intp, R[:,::1], R[:,::1], i8[:,::1], i8[:,::1], i8[::1], i8, T[:,::1], T[:,:,:,:,::1])")
-def _adjoint_x(
-    address: int, dy: Array, w: Array, g: Array, ranges: Array, out: Array, lanes: int, windows: Array, x: Array
-) -> None:
-    """Write to x the sum of the products of dy and w^T, the rows of windows, where `_gather` reads them."""
-    (depth, height, width), channels, columns = x.shape[1:4], x.shape[4], windows.shape[1]
-    length = g[2, 1] * channels  # of a run
-    begun = 0  # images: each is set to 0 just before the first sum, which finds it in the cache
-    for first in range(0, len(dy), len(windows)):
-        outputs = dy[first : first + len(windows)]
-        gemm(address, outputs, False, w, True, 0, windows[: len(outputs)])
+@in_parallel
+def _images(arguments, thread, index):  # type: ignore[no-untyped-def]
+    """Write some images: the sum of the products of dy and w^T, the rows of windows, where `_gather` reads them."""
+    address, all_dy, w, g, ranges, out, lanes, images, all_windows, x = arguments
+    (depth, height, width), channels, columns = x.shape[1:4], x.shape[4], all_windows.shape[2]
+    length, windows = g[2, 1] * channels, all_windows[thread]  # the length of a run
+    begun, outputs_of_image = index * images, len(all_dy) // len(x)
+    start = begun * outputs_of_image
+    # each image is set to 0 just before the first sum, which finds it in the cache
+    for first in range(start, min(start + images * outputs_of_image, len(all_dy)), len(windows)):
+        dy = all_dy[first : min(first + len(windows), start + images * outputs_of_image)]
+        gemm(address, dy, False, w, True, 0, windows[: len(dy)])
         r = 0
-        while r < len(outputs):  # line by line
+        while r < len(dy):  # line by line
             n, od, oh, ow = _position(first + r, out)
             if n == begun:
                 x[n] = 0
                 begun += 1
-            of_line = ranges[out[0] + out[1] + ow : out[0] + out[1] + min(out[2], ow + len(outputs) - r)]
+            of_line = ranges[out[0] + out[1] + ow : out[0] + out[1] + min(out[2], ow + len(dy) - r)]
             line = ((n * depth + ranges[od, 0]) * height + ranges[out[0] + oh, 0]) * width
             for j in range(len(of_line)):
                 begin, end = of_line[j, 1] * channels, of_line[j, 2] * channels
@@ -307,3 +314,12 @@ def _adjoint_x(
                             x.flat[p + c] += windows.flat[m + c]
                             c += 1
             r += len(of_line)
+
+
+@routine("void(i8[::1], intp, R[:,::1], R[:,::1], i8[:,::1], i8[:,::1], i8[::1], i8, i8, T[:,:,::1], T[:,:,:,:,::1])")
+def _adjoint_x(
+    team: Array, address: int, dy: Array, w: Array, g: Array, ranges: Array, out: Array, lanes: int, images: int,
+    windows: Array, x: Array,
+) -> None:  # fmt: skip
+    groups = (len(x) + images - 1) // images
+    _images(team, (address, dy, w, g, ranges, out, lanes, images, windows, x), groups)

@@ -34,9 +34,10 @@ from funcnn.tree import Array
 _TILES = 16  # of a segment: their transformed columns stay in the first cache
 # Tiles times channels of a chunk, by the least number of channels: large weights do not stay in the cache, and are read
 # anew for each chunk.
-_CHUNKS = ((256, 1 << 14), (128, 1 << 13), (0, 1 << 12))
+_CHUNKS = ((512, 1 << 15), (256, 1 << 14), (128, 7 << 10), (0, 1 << 12))
 _FEWEST_TILES = 128  # for dw on several threads: with fewer, adding up their sums takes as long as is saved
-_WORK = 1_000_000  # multiply-adds of a product: up to here OpenBLAS copies no factor
+_WORK = 1_000_000  # multiply-adds of a product: up to here OpenBLAS copies no factor, which pays ...
+_FEWEST_ROWS = 48  # ... if it has so many rows
 NO_ARGMAX = np.empty((0, 0, 0, 0), np.uint8)
 
 
@@ -80,7 +81,7 @@ def transformed(w: Array) -> Array:
     """Return the transformed weights as one panel, (36, 1, I, O), I and O at least a vector's entries."""
     w = _at_least_a_vector(w, 2)
     weights = np.empty((36, 1, *w.shape[2:]), w.dtype)
-    transform_weights(w.reshape(-1), weights.reshape(-1))
+    transform_weights(team(threads.worth_passes(weights.size)), w.reshape(-1), weights.reshape(-1))
     return weights
 
 
@@ -137,7 +138,8 @@ def adjoint_w(x: Array, dy: Array, argmax: Array, g: Geometry) -> Array:
     with one_thread:
         plan = _plan(len(x), g, x, dy, groups)
         _correlate_adjoint_w(team(groups), GEMM[x.dtype], x, dy, NO_ARGMAX, argmax, *plan, dweights)
-        transform_dweights(sum(dweights[1:], dweights[0]).reshape(-1), dw.reshape(-1))
+        parts = threads.worth_passes(dweights.size)
+        transform_dweights(team(parts), dweights.reshape(groups, -1), dw.reshape(-1))
     return np.ascontiguousarray(dw[:, :, :in_channels, :out_channels])
 
 
@@ -198,11 +200,12 @@ def _chunk(arguments, thread, index):  # type: ignore[no-untyped-def]
         arguments
     )
     planes, products, columns = memory[0][thread], memory[1][thread], memory[2][thread]
-    _, panels, in_channels, out_channels = weights.shape
-    # panels have products of their own
-    rows_at_once = max(1, _WORK // (in_channels * out_channels)) if panels == 1 else chunk * tiles
     first = index * chunk
     last = min(first + chunk, segments)
+    _, panels, in_channels, out_channels = weights.shape
+    few = _WORK // (in_channels * out_channels)
+    # panels have products of their own
+    rows_at_once = few if panels == 1 and few >= _FEWEST_ROWS else chunk * tiles
     for s in range(first, last):
         n, top, left = s // (rows * parts), 4 * (s // parts % rows) - above, 4 * (s % parts) * tiles - before
         input_planes(x, x_argmax, n, top, left, tiles, columns, planes, (s - first) * tiles)

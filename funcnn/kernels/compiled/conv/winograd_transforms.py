@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from funcnn.kernels.compiled.parallel import in_parallel
 from funcnn.kernels.compiled.routines import helper, inlined, routine
+from funcnn.kernels.compiled.vectors import add, lanes_of, load, load_where, maximum, splat, store, store_octets
 from funcnn.kernels.compiled.vectors import argmax as vector_argmax
-from funcnn.kernels.compiled.vectors import lanes_of, load, load_where, maximum, splat, store, store_octets
 from funcnn.tree import Array
 
 # exact in both dtypes; Python's numbers would make float64 of float32
 _2, _4, _5, _6, _12, _24 = (np.float32(factor) for factor in (2, 4, 5, 6, 12, 24))
 _4TH, _6TH, _12TH, _24TH = (1 / divisor for divisor in (4, 6, 12, 24))
+
+_MATRICES = 1 << 10  # that a thread transforms at once
 
 
 @inlined
@@ -184,13 +187,13 @@ def _store_maximum(z0, z1, z2, z3, bias, least, n, h, w, c, y, y_argmax):  # typ
         store_octets(y_argmax, i, index3, lanes_of(y))
 
 
-@routine("void(R[::1], T[::1])")
-def transform_weights(w: Array, weights: Array) -> None:
-    """Write G w G^T of each 3x3 matrix w, (9 * I * O), to (36 * I * O)."""
+@in_parallel
+def _block_of_weights(arguments, thread, block):  # type: ignore[no-untyped-def]
+    w, weights = arguments
     count, lanes = len(w) // 9, lanes_of(w)
     half = np.empty(18 * lanes, w.dtype)
-    for block in range(0, count, lanes):
-        i = min(block, count - lanes)
+    for first in range(block * _MATRICES, min((block + 1) * _MATRICES, count), lanes):
+        i = min(first, count - lanes)
         for k in range(3):
             j = k * count + i
             _store_6(half, k * lanes, 3 * lanes, _g(load(w, j), load(w, j + 3 * count), load(w, j + 6 * count)))
@@ -200,15 +203,26 @@ def transform_weights(w: Array, weights: Array) -> None:
             _store_6(weights, 6 * r * count + i, count, _g(w0, w1, w2))
 
 
-@routine("void(R[::1], T[::1])")
-def transform_dweights(dweights: Array, dw: Array) -> None:
-    """Write G^T u G of each 6x6 matrix u, (36 * I * O), to (9 * I * O)."""
+@routine("void(i8[::1], R[::1], T[::1])")
+def transform_weights(team: Array, w: Array, weights: Array) -> None:
+    """Write G w G^T of each 3x3 matrix w, (9 * I * O), to (36 * I * O)."""
+    _block_of_weights(team, (w, weights), (len(w) // 9 + _MATRICES - 1) // _MATRICES)
+
+
+@in_parallel
+def _block_of_dweights(arguments, thread, block):  # type: ignore[no-untyped-def]
+    dweights, dw = arguments
     count, lanes = len(dw) // 9, lanes_of(dw)
-    half = np.empty(18 * lanes, dw.dtype)
-    for block in range(0, count, lanes):
-        i = min(block, count - lanes)
+    sums, half = np.empty(6 * lanes, dw.dtype), np.empty(18 * lanes, dw.dtype)
+    for first in range(block * _MATRICES, min((block + 1) * _MATRICES, count), lanes):
+        i = min(first, count - lanes)
         for k in range(6):
-            u0, u1, u2 = _gt(*_load_6(dweights, k * count + i, 6 * count))
+            for r in range(6):
+                total = load(dweights, (6 * r + k) * count + i)
+                for group in range(1, dweights.shape[0]):
+                    total = add(total, load(dweights, group * dweights.shape[1] + (6 * r + k) * count + i))
+                store(sums, r * lanes, total)
+            u0, u1, u2 = _gt(*_load_6(sums, 0, lanes))
             store(half, k * lanes, u0)
             store(half, (6 + k) * lanes, u1)
             store(half, (12 + k) * lanes, u2)
@@ -217,3 +231,9 @@ def transform_dweights(dweights: Array, dw: Array) -> None:
             store(dw, 3 * r * count + i, u0)
             store(dw, (3 * r + 1) * count + i, u1)
             store(dw, (3 * r + 2) * count + i, u2)
+
+
+@routine("void(i8[::1], R[:,::1], T[::1])")
+def transform_dweights(team: Array, dweights: Array, dw: Array) -> None:
+    """Write G^T u G of each 6x6 matrix u, the sum of the groups' (groups, 36 * I * O), to (9 * I * O)."""
+    _block_of_dweights(team, (dweights, dw), (len(dw) // 9 + _MATRICES - 1) // _MATRICES)
