@@ -24,8 +24,10 @@ def add(x: Array, y: Array) -> Array:
 
 @in_parallel
 def _block(arguments, thread, block):  # type: ignore[no-untyped-def]
-    x, y, total = arguments
-    for i in range(block * _BLOCK, min((block + 1) * _BLOCK, len(total))):
+    first, last = block * _BLOCK, (block + 1) * _BLOCK
+    # of a slice, no index is below 0, so that the loop becomes one of vectors
+    x, y, total = arguments[0][first:last], arguments[1][first:last], arguments[2][first:last]
+    for i in range(len(total)):
         total[i] = x[i] + y[i]
 
 

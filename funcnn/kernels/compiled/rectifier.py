@@ -34,9 +34,11 @@ def rectify_adjoint(y: Array, dy: Array) -> Array:
 
 @in_parallel
 def _block_rectified(arguments, thread, block):  # type: ignore[no-untyped-def]
-    x, y = arguments
+    first, last = block * _BLOCK, (block + 1) * _BLOCK
+    # of a slice, no index is below 0, so that the loop becomes one of vectors
+    x, y = arguments[0][first:last], arguments[1][first:last]
     zero = x.dtype.type(0)
-    for i in range(block * _BLOCK, min((block + 1) * _BLOCK, len(x))):
+    for i in range(len(x)):
         y[i] = zero if x[i] <= 0 else x[i]
 
 
@@ -47,9 +49,10 @@ def _rectify(team: Array, x: Array, y: Array) -> None:
 
 @in_parallel
 def _block_adjoint(arguments, thread, block):  # type: ignore[no-untyped-def]
-    y, dy, dx = arguments
+    first, last = block * _BLOCK, (block + 1) * _BLOCK
+    y, dy, dx = arguments[0][first:last], arguments[1][first:last], arguments[2][first:last]
     zero = dy.dtype.type(0)
-    for i in range(block * _BLOCK, min((block + 1) * _BLOCK, len(dx))):
+    for i in range(len(dx)):
         dx[i] = dy[i] if y[i] > 0 else zero
 
 
