@@ -43,7 +43,7 @@ def _multiply(a: Array, transpose_a: bool, b: Array, transpose_b: bool) -> Array
     rows, depth = a.shape[::-1] if transpose_a else a.shape
     columns = b.shape[0] if transpose_b else b.shape[1]
     parts = threads.worth(rows * depth * columns)
-    by_tiles = tiles.gains(rows, depth, columns, a.dtype)
+    by_tiles = tiles.gains(rows, depth, columns, a.dtype, transpose_b)
     if not by_tiles and parts == 1:
         return NotImplemented
     c = np.empty((rows, columns), a.dtype)

@@ -32,10 +32,16 @@ _MIN_WORK = 1 << 20  # multiply-adds, of some 15 us
 _FAST = bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
 
 
-def gains(rows: int, depth: int, columns: int, dtype: np.dtype[Any]) -> bool:
-    """Return whether `multiply` is faster than a BLAS, for a result of so many rows and columns."""
-    whole = rows >= ROWS and columns >= _VECTORS * LANES[dtype]
-    return _FAST and whole and min(rows, depth) <= _FEW and rows * depth * columns >= _MIN_WORK
+def gains(rows: int, depth: int, columns: int, dtype: np.dtype[Any], transposed: bool) -> bool:
+    """Return whether `multiply` is faster than a BLAS, for a result of so many rows and columns.
+
+    ``transposed`` says that the second factor is. That costs a BLAS a third more, and `multiply` nothing; otherwise it
+    gains only with whole tiles and sums that are long enough.
+    """
+    width = _VECTORS * LANES[dtype]
+    whole = transposed or (columns % width == 0 and depth >= _FEW)
+    few = rows >= ROWS and columns >= width and min(rows, depth) <= _FEW
+    return _FAST and whole and few and rows * depth * columns >= _MIN_WORK
 
 
 @intrinsic
