@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from funcnn.kernels.conv.block_maxima import maxima_of_parts, scatter_to_parts
 from funcnn.kernels.conv.dispatch import choose, correlate_adjoint_w, correlate_adjoint_x
 from funcnn.kernels.geometry import Geometry, geometry
 from funcnn.kernels.pooling import scatter_argmax
-from funcnn.kernels.selection import active, compilable, for_size
+from funcnn.kernels.selection import compilable, for_size
 from funcnn.tree import Array
 
 _SIDE = 2  # of a pooling window
@@ -87,8 +87,12 @@ def prepare_max(x: Array, w: Array, g: Geometry, method: str, b: Array | None, r
     if method == "winograd":
         maxima_of_tiles = winograd.prepare_max(x, w, g, b)
         return lambda x: add_bias(maxima_of_tiles(x), None, relu)
-    if active(x.size, x.dtype):
-        return lambda x: add_bias(maxima_of_blocks(x, w, g, False, b)[0], None, relu)
+    return prepare_max_of_blocks(x, w, g, b, relu)
+
+
+@partial(compilable, least=1)
+def prepare_max_of_blocks(x: Array, w: Array, g: Geometry, b: Array | None, relu: bool) -> Callable[[Array], Array]:
+    """Return the same as `prepare_max`, for "row_blocks"."""
     out_channels, (blocks, _) = w.shape[-1], _geometries(g, *w.shape[-2:])
     weights = _block_weights(w, g)
     windows = weights.shape[-1] // (4 * out_channels)  # pooling windows of a block

@@ -174,6 +174,8 @@ def test_few_channels_without_blocks(case, dtype):
     kernels_agree(row_blocks.correlate_adjoint_w, x, dy, g, 1)
     if min(g.out) > 1:
         kernels_agree(lambda *args: conv_pool.maxima_of_blocks(*args)[0], x, w, g, False, b)
+        for relu in (False, True):
+            kernels_agree(lambda x, *args: conv_pool.prepare_max_of_blocks(x, *args)(x), x, w, g, b, relu)
         with use_kernels("numpy"):
             maxima, argmax = conv_pool.maxima_of_blocks(x, w, g, True)
         for i in range(2):

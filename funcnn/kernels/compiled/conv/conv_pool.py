@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from funcnn.kernels.compiled.conv import direct, direct_adjoints, winograd
 from funcnn.kernels.geometry import Geometry
 from funcnn.tree import Array
@@ -15,6 +17,14 @@ def maxima_of_blocks(
         return NotImplemented
     y, argmax = direct.correlate_max(x, w, g, b)
     return y, argmax if return_argmax else None
+
+
+def prepare_max_of_blocks(x: Array, w: Array, g: Geometry, b: Array | None, relu: bool) -> Callable[[Array], Array]:
+    """See `funcnn.kernels.conv.conv_pool.prepare_max_of_blocks`."""
+    if not direct.computes(g, x, w, b) or min(g.out) < 2:
+        return NotImplemented
+    correlate = direct.prepare(x, w, g, b, relu, pooled=True)
+    return lambda x: correlate(x)[0]
 
 
 def adjoints_of_blocks(

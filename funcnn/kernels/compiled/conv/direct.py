@@ -9,6 +9,7 @@ in tiles, two rows of four vectors; for 2x2 maxima these are two vectors of wind
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -33,35 +34,41 @@ def computes(g: Geometry, *arrays: Array | None) -> bool:
 
 def correlate(x: Array, w: Array, g: Geometry, b: Array | None, relu: bool) -> Array:
     """See `funcnn.kernels.conv.dispatch.correlate`."""
-    y = np.empty((len(x), *g.out, w.shape[-1]), x.dtype)
-    _call(x, w, g, b, relu, y, NO_ARGMAX)
-    return y
+    return prepare(x, w, g, b, relu, pooled=False)(x)[0]
 
 
 def correlate_max(x: Array, w: Array, g: Geometry, b: Array | None) -> tuple[Array, Array]:
     """Return y's maxima over 2x2 windows, and their positions."""
-    shape = (len(x), *(o // 2 for o in g.out), w.shape[-1])
-    y, argmax = np.empty(shape, x.dtype), np.empty(shape, np.uint8)
-    _call(x, w, g, b, False, y, argmax)
-    return y, argmax
+    return prepare(x, w, g, b, relu=False, pooled=True)(x)
 
 
-def _call(x: Array, w: Array, g: Geometry, b: Array | None, relu: bool, y: Array, argmax: Array) -> None:
+def prepare(
+    x: Array, w: Array, g: Geometry, b: Array | None, relu: bool, pooled: bool
+) -> Callable[[Array], tuple[Array, Array]]:
+    """Return what computes y, or if ``pooled`` its maxima and their positions, for any array of x's shape and dtype."""
     lanes, (in_channels, out_channels) = LANES[x.dtype], w.shape[-2:]
-    count, whole, step = packing(out_channels, lanes), in_lanes(out_channels, lanes), 2 if argmax.size else 1
+    count, whole, step = packing(out_channels, lanes), in_lanes(out_channels, lanes), 2 if pooled else 1
     run = g.window[1] * in_channels
     weights = np.zeros((g.window[0], run + (count - 1) * step * in_channels, whole), x.dtype)
     bias = np.zeros(whole, x.dtype)
     shifted_copies(weights, step * in_channels, count, run, out_channels)[...] = w.reshape(-1, run, out_channels)
     if b is not None:
         bias[: count * out_channels].reshape(count, out_channels)[...] = b
-    parts = threads.worth(TAP * len(x) * math.prod(g.out) * w.size)
-    padded = np.zeros((parts, *padded_shape(g, in_channels, count, lanes)), x.dtype)
-    images = -(-len(x) // (parts * _BLOCKS)) if parts > 1 else len(x)
-    _correlate(
-        team(parts), np.ascontiguousarray(x), weights, bias, relu, padded, g.padding[0][0], g.padding[1][0], g.out[0],
-        g.out[1], count, lanes, images, y, argmax,
-    )  # fmt: skip
+    padded_image, work = padded_shape(g, in_channels, count, lanes), TAP * len(x) * math.prod(g.out) * w.size
+    y_shape = (len(x), *(o // step for o in g.out), out_channels)
+
+    def correlate_images(x: Array) -> tuple[Array, Array]:
+        parts, y = threads.worth(work), np.empty(y_shape, x.dtype)
+        argmax = np.empty(y_shape, np.uint8) if pooled else NO_ARGMAX
+        padded = np.zeros((parts, *padded_image), x.dtype)
+        images = -(-len(x) // (parts * _BLOCKS)) if parts > 1 else len(x)
+        _correlate(
+            team(parts), np.ascontiguousarray(x), weights, bias, relu, padded, g.padding[0][0], g.padding[1][0],
+            g.out[0], g.out[1], count, lanes, images, y, argmax,
+        )  # fmt: skip
+        return y, argmax
+
+    return correlate_images
 
 
 def shifted_copies(weights: Array, shift: int, count: int, run: int, out_channels: int) -> Array:
@@ -171,7 +178,8 @@ def _block(arguments, thread, index):  # type: ignore[no-untyped-def]
                     for j in range(2):
                         start = (ow // 2 + j * count) * out_channels
                         for i in range(min(size, columns // 2 * out_channels - start)):
-                            y.flat[line + start + i] = outputs[j, i]
+                            value = outputs[j, i]
+                            y.flat[line + start + i] = low if value < low else value
                             argmax.flat[line + start + i] = np.uint8(np.int32(outputs[2 + j, i]))
                 else:
                     for k in range(4 * min(2, rows - oh)):
