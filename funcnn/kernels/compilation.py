@@ -186,7 +186,7 @@ def compile_all(progress: Callable[[str, int, int], None] | None = None, float64
     except (ImportError, OSError):
         raise
     except Exception as error:  # also of files that a crash has damaged
-        kept = "; what it kept may be damaged: delete " + str(folder()) if is_compiled() else ""
+        kept = "; what it kept may be damaged: delete " + str(folder()) if any(folder().rglob("*.nbi")) else ""
         raise ImportError(f"numba fails to compile: {_first_line(error)}{kept}") from error
     return Compilation(folder(), len(_names()), seconds)
 
