@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 import threading
 
@@ -176,6 +177,17 @@ def test_files_damaged_before_all_were_compiled_are_said_to_be(module, monkeypat
     monkeypatch.setattr(compilation, "_names", lambda: ["twins"])
     with pytest.raises(ImportError, match=f"; what it kept may be damaged: delete {compilation.folder()}$"):
         compilation.compile_all()
+
+
+@pytest.mark.parametrize("rest", ["assert False", "pass"])  # as numba, and as LLVM when it calls Python
+def test_an_interrupt_while_compiling_is_no_other_error(module, monkeypatch, rest):
+    before = signal.getsignal(signal.SIGINT)
+    source = "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept KeyboardInterrupt:\n    "
+    module("twins", source + rest)
+    monkeypatch.setattr(compilation, "_names", lambda: ["twins"])
+    with pytest.raises(KeyboardInterrupt):
+        compilation.compile_all()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_full_disk_is_an_error_that_names_the_folder(caches, module, monkeypatch):
