@@ -16,8 +16,10 @@ import os
 import pkgutil
 import platform
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -181,14 +183,42 @@ def compile_all(progress: Callable[[str, int, int], None] | None = None, float64
         raise extras.missing("compiled kernels need numba and SciPy", "fast", error) from None
     except Exception as error:  # whatever a broken numba raises
         raise ImportError(f"numba fails: {_first_line(error)}") from error
-    try:
-        seconds = sum([_compile_or_wait(dtype, progress) for dtype in _dtypes(float64)])
-    except (ImportError, OSError):
-        raise
-    except Exception as error:  # also of files that a crash has damaged
-        kept = "; what it kept may be damaged: delete " + str(folder()) if is_compiled() else ""
-        raise ImportError(f"numba fails to compile: {_first_line(error)}{kept}") from error
+    with _interruptible():
+        try:
+            seconds = sum([_compile_or_wait(dtype, progress) for dtype in _dtypes(float64)])
+        except (ImportError, OSError):
+            raise
+        except Exception as error:  # also of files that a crash has damaged
+            kept = "; what it kept may be damaged: delete " + str(folder()) if any(folder().rglob("*.nbi")) else ""
+            raise ImportError(f"numba fails to compile: {_first_line(error)}{kept}") from error
     return Compilation(folder(), len(_names()), seconds)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise a KeyboardInterrupt of this block at its end, where numba made another error of it, or LLVM ignored it."""
+    before, interrupts = signal.getsignal(signal.SIGINT), []
+
+    def handle(number: int, frame: Any) -> None:
+        try:
+            before(number, frame)  # type: ignore[operator, misc]
+        except KeyboardInterrupt:
+            interrupts.append(number)
+            raise
+
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    except Exception:
+        if not interrupts:
+            raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupts:
+        raise KeyboardInterrupt
 
 
 def _compile(name: str, dtype: str) -> None:

@@ -321,7 +321,8 @@ class _Twins:
         with self.lock:  # the first thread compiles or loads them, others wait
             if not self.modules or float64 > self.has_float64:
                 self.modules = compilation.load(_say_once, float64)
-                self.has_float64 = float64
+                # "auto" takes what is loaded: twins do not know for which choice they are called
+                self.has_float64, self.float64 = float64, self.float64 or float64
             return self.modules
 
     def _fail(self, error: Exception) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 import threading
 
@@ -161,11 +162,32 @@ def test_whatever_a_broken_numba_raises_is_one_line(module, monkeypatch, name, m
 
 def test_damaged_files_are_an_error_that_says_what_to_delete(module, monkeypatch):
     compilation.compile_all()
+    compilation.folder().joinpath("routine.nbi").touch()
     module("twins", "raise EOFError('Ran out of input')")  # as numba does when it loads an empty file
     monkeypatch.setattr(compilation, "_names", lambda: ["twins"])
     message = f"Ran out of input; what it kept may be damaged: delete {compilation.folder()}$"
     with pytest.raises(ImportError, match=message):
         compilation.load()
+
+
+def test_files_damaged_before_all_were_compiled_are_said_to_be(module, monkeypatch):
+    compilation.folder().joinpath("part").mkdir(parents=True)
+    compilation.folder().joinpath("part", "routine.nbi").touch()  # a crash of the system left it empty
+    module("twins", "assert False")  # as numba does then
+    monkeypatch.setattr(compilation, "_names", lambda: ["twins"])
+    with pytest.raises(ImportError, match=f"; what it kept may be damaged: delete {compilation.folder()}$"):
+        compilation.compile_all()
+
+
+@pytest.mark.parametrize("rest", ["assert False", "pass"])  # as numba, and as LLVM when it calls Python
+def test_an_interrupt_while_compiling_is_no_other_error(module, monkeypatch, rest):
+    before = signal.getsignal(signal.SIGINT)
+    source = "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept KeyboardInterrupt:\n    "
+    module("twins", source + rest)
+    monkeypatch.setattr(compilation, "_names", lambda: ["twins"])
+    with pytest.raises(KeyboardInterrupt):
+        compilation.compile_all()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_full_disk_is_an_error_that_names_the_folder(caches, module, monkeypatch):

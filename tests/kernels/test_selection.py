@@ -314,6 +314,16 @@ def test_whoever_asks_for_compiled_kernels_gets_those_of_float64_too(state):
     assert state.asked == [True]
 
 
+def test_auto_says_that_it_takes_kernels_of_float64_once_others_asked_for_them(state):
+    state.compiled, state.float64 = True, False
+    assert not selection.active(LARGE.size, np.float64)
+    before = selection.deciding()
+    with use_kernels("compiled"):
+        pass
+    assert double(LARGE) == "compiled"  # a twin computes all that is loaded
+    assert selection.active(LARGE.size, np.float64) and selection.deciding() != before
+
+
 def test_processes_that_differ_in_float64_agree_on_numpy(state):
     state.compiled, gathered = True, []
     state.float64 = False
