@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import extras, files
+from funcnn.kernels.interrupts import interruptible, postponed
 
 __all__ = ["Compilation", "compile_all", "folder", "is_compiled", "is_installed", "load"]
 
@@ -182,7 +183,8 @@ def compile_all(progress: Callable[[str, int, int], None] | None = None, float64
     except Exception as error:  # whatever a broken numba raises
         raise ImportError(f"numba fails: {_first_line(error)}") from error
     try:
-        seconds = sum([_compile_or_wait(dtype, progress) for dtype in _dtypes(float64)])
+        with postponed():
+            seconds = sum([_compile_or_wait(dtype, progress) for dtype in _dtypes(float64)])
     except (ImportError, OSError):
         raise
     except Exception as error:  # also of files that a crash has damaged
@@ -193,6 +195,7 @@ def compile_all(progress: Callable[[str, int, int], None] | None = None, float64
 
 def _compile(name: str, dtype: str) -> None:
     """Compile a module for a dtype, or load it: for float64 after float32, for which the import does it."""
+    interruptible()
     try:
         module = importlib.import_module(name)
         if dtype == "float64":
@@ -229,6 +232,7 @@ def _compile_or_wait(dtype: str, progress: Callable[[str, int, int], None] | Non
                 _remove_old()
                 seconds = time.perf_counter() - started
         except BlockingIOError:  # another process is at it
+            interruptible()
             time.sleep(0.1)
     for name in names:
         _compile(name, dtype)
@@ -264,8 +268,14 @@ def _compiling(names: list[str], dtype: str) -> Iterator[Callable[[], Any]]:
     except OSError:
         yield lambda: None
         return
+
+    def wait() -> None:
+        while process.poll() is None:
+            interruptible()
+            time.sleep(0.01)
+
     try:
-        yield process.wait
+        yield wait
     finally:
         process.kill()
         process.wait()

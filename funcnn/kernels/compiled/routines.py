@@ -13,6 +13,7 @@ from numba import config, njit
 from numba.np import linalg
 
 from funcnn.kernels import compilation
+from funcnn.kernels.interrupts import interruptible
 from funcnn.tree import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -103,6 +104,7 @@ def _compile(dispatcher: Any, signatures: tuple[str, ...], dtype: str) -> None:
         dispatcher.disable_compile(False)
         try:
             for signature in signatures:
+                interruptible()
                 dispatcher.compile(_typed(signature, dtype))
         finally:
             dispatcher.disable_compile()
