@@ -1,7 +1,8 @@
-"""Compile the kernels ahead, which computes large arrays faster (needs the extra fast: numba and SciPy).
+"""Compile the kernels ahead: then large arrays are computed faster (needs the extra fast: numba and SciPy).
 
-What is compiled is kept for all later runs of this version. A long training run compiles them by itself, a short one
-only takes them if they are compiled. They are compiled for float32, which nearly all networks are of.
+What is compiled is kept for all later runs of this version. A training run of minutes compiles them by itself; a
+shorter one takes them if they are compiled, but for one of a few seconds. They are compiled for float32, which nearly
+all networks are of.
 """
 
 from __future__ import annotations

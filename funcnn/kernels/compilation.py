@@ -16,10 +16,8 @@ import os
 import pkgutil
 import platform
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import extras, files
+from funcnn.kernels.interrupts import interruptible, postponed
 
 __all__ = ["Compilation", "compile_all", "folder", "is_compiled", "is_installed", "load"]
 
@@ -183,46 +182,20 @@ def compile_all(progress: Callable[[str, int, int], None] | None = None, float64
         raise extras.missing("compiled kernels need numba and SciPy", "fast", error) from None
     except Exception as error:  # whatever a broken numba raises
         raise ImportError(f"numba fails: {_first_line(error)}") from error
-    with _interruptible():
-        try:
-            seconds = sum([_compile_or_wait(dtype, progress) for dtype in _dtypes(float64)])
-        except (ImportError, OSError):
-            raise
-        except Exception as error:  # also of files that a crash has damaged
-            kept = "; what it kept may be damaged: delete " + str(folder()) if any(folder().rglob("*.nbi")) else ""
-            raise ImportError(f"numba fails to compile: {_first_line(error)}{kept}") from error
-    return Compilation(folder(), len(_names()), seconds)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Raise a KeyboardInterrupt of this block at its end, where numba made another error of it, or LLVM ignored it."""
-    before, interrupts = signal.getsignal(signal.SIGINT), []
-
-    def handle(number: int, frame: Any) -> None:
-        try:
-            before(number, frame)  # type: ignore[operator, misc]
-        except KeyboardInterrupt:
-            interrupts.append(number)
-            raise
-
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    signal.signal(signal.SIGINT, handle)
     try:
-        yield
-    except Exception:
-        if not interrupts:
-            raise
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if interrupts:
-        raise KeyboardInterrupt
+        with postponed():
+            seconds = sum([_compile_or_wait(dtype, progress) for dtype in _dtypes(float64)])
+    except (ImportError, OSError):
+        raise
+    except Exception as error:  # also of files that a crash has damaged
+        kept = "; what it kept may be damaged: delete " + str(folder()) if any(folder().rglob("*.nbi")) else ""
+        raise ImportError(f"numba fails to compile: {_first_line(error)}{kept}") from error
+    return Compilation(folder(), len(_names()), seconds)
 
 
 def _compile(name: str, dtype: str) -> None:
     """Compile a module for a dtype, or load it: for float64 after float32, for which the import does it."""
+    interruptible()
     try:
         module = importlib.import_module(name)
         if dtype == "float64":
@@ -259,6 +232,7 @@ def _compile_or_wait(dtype: str, progress: Callable[[str, int, int], None] | Non
                 _remove_old()
                 seconds = time.perf_counter() - started
         except BlockingIOError:  # another process is at it
+            interruptible()
             time.sleep(0.1)
     for name in names:
         _compile(name, dtype)
@@ -294,8 +268,14 @@ def _compiling(names: list[str], dtype: str) -> Iterator[Callable[[], Any]]:
     except OSError:
         yield lambda: None
         return
+
+    def wait() -> None:
+        while process.poll() is None:
+            interruptible()
+            time.sleep(0.01)
+
     try:
-        yield process.wait
+        yield wait
     finally:
         process.kill()
         process.wait()

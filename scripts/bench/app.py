@@ -197,7 +197,7 @@ def measure_jobs(
     """Measure the jobs one after the other and print a table of each; return the outcomes."""
     frameworks = list(dict.fromkeys(frameworks))
     if Framework.funcnn_fast in frameworks and is_installed(Framework.funcnn_fast):
-        compile_all()
+        compile_all(report.announce_compiling)
     results: dict[str, dict[Framework, Outcome]] = {}
     for name in measurements(chosen):
         able = [f for f in frameworks if does(f, name)]

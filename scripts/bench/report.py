@@ -85,3 +85,9 @@ def part_progress(name: str, total: int) -> Iterator[Callable[[], None]]:
 def announce(name: str) -> None:
     """Print on stderr what is measured next."""
     print(f"measuring {name}", file=sys.stderr, flush=True)
+
+
+def announce_compiling(_: str, done: int, modules: int) -> None:
+    """Print on stderr that kernels are compiled, before the first module of them."""
+    if not done:
+        print(f"compiling {modules} modules of kernels, once: some 20 s", file=sys.stderr, flush=True)

@@ -90,6 +90,28 @@ def test_an_interrupted_compilation_is_not_taken_for_a_whole_one(monkeypatch):
     assert compilation.compile_all().seconds > 0
 
 
+def test_an_interrupt_comes_between_two_routines_as_numba_would_lose_it_within_one(monkeypatch):
+    events = []
+
+    def import_module(name):
+        if name == "colorsys":
+            signal.raise_signal(signal.SIGINT)  # an exception here might end in compiled code
+        events.append(name)
+
+    monkeypatch.setattr(compilation.importlib, "import_module", import_module)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        compilation.compile_all()
+    assert events[-1] == "colorsys" and "stringprep" not in events
+    assert signal.getsignal(signal.SIGINT) is handler and not compilation.is_compiled()
+
+
+def test_an_interrupt_ends_the_wait_for_another_process(monkeypatch):
+    monkeypatch.setattr(compilation.time, "sleep", lambda seconds: signal.raise_signal(signal.SIGINT))
+    with files.locked(compilation.folder()), pytest.raises(KeyboardInterrupt):
+        compilation.compile_all()
+
+
 def test_while_another_process_compiles_them_they_are_waited_for():
     with files.locked(compilation.folder()):
         waiting = threading.Thread(target=compilation.compile_all)

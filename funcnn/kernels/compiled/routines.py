@@ -13,6 +13,7 @@ from numba import config, njit
 from numba.np import linalg
 
 from funcnn.kernels import compilation
+from funcnn.kernels.interrupts import interruptible
 from funcnn.tree import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -100,12 +101,13 @@ def compute_float64() -> None:
 def _compile(dispatcher: Any, signatures: tuple[str, ...], dtype: str) -> None:
     """Compile a routine for signatures, where it is not yet, and for no others."""
     if signatures:
+        interruptible()
         dispatcher.disable_compile(False)
         try:
             for signature in signatures:
                 dispatcher.compile(_typed(signature, dtype))
         finally:
-            dispatcher.disable_compile()
+            dispatcher.disable_compile(bool(dispatcher.signatures))  # numba refuses it to one that failed at once
 
 
 def _typed(signature: str, dtype: str) -> str:
