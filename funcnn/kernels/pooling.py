@@ -89,10 +89,11 @@ def max_along(x: Array, g: Geometry, a: int) -> Array:
 
     The result has the windows' positions on axis ``a``.
     """
-    first, *others = _taps(x, g, (a,))
-    y = first
+    y, *others = taps = _taps(x, g, (a,))
+    if others and x.dtype.kind == "f":
+        return maximum(taps)
     for tap in others:
-        y = np.maximum(y, tap) if x.dtype.kind == "f" else np.where((tap.real > y.real) | np.isnan(tap), tap, y)
+        y = np.where((tap.real > y.real) | np.isnan(tap), tap, y)
     return y
 
 

@@ -1,5 +1,7 @@
 """Pooling: values and routes of gradients against loops, over a grid of geometries."""
 
+import tracemalloc
+
 import numpy as np
 import oracles
 import pytest
@@ -100,6 +102,18 @@ def test_max_pool_of_negative_numbers_never_returns_the_padding():
     y, vjp = ops.max_pool(np.full((1, 3, 3, 1), -5.0), 3, stride=1, padding=1)
     assert (y == -5.0).all()
     assert vjp(np.ones_like(y)).sum() == 9.0
+
+
+def test_maxima_without_their_positions_take_the_memory_of_one_array_beside_the_padded_one():
+    x = np.ones((16, 48, 48, 8), np.float32)
+    ops.max_pool(x, 3, stride=1, padding=1, keep_input=True)
+    tracemalloc.start()
+    try:
+        ops.max_pool(x, 3, stride=1, padding=1, keep_input=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.5 * x.nbytes
 
 
 @geometries
