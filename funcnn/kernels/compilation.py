@@ -101,7 +101,10 @@ def folder() -> Path:
     digest = hashlib.blake2b(digest_size=8)
     for path in [*sorted(sources.rglob("*.py")), Path(numba.origin).with_name("_version.py")]:
         digest.update(path.read_bytes())
-    options = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_"))  # such as NUMBA_BOUNDSCHECK
+    # such as NUMBA_BOUNDSCHECK; joblib sets the other one in its workers, and it concerns loops that no twin has
+    options = sorted(
+        item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] != "NUMBA_NUM_THREADS"
+    )
     instructions = np.show_config(mode="dicts")["SIMD Extensions"]
     digest.update(repr((str(sources), np.__version__, sys.version, platform.machine(), instructions, options)).encode())
     return _caches() / digest.hexdigest()

@@ -129,6 +129,13 @@ def test_what_changes_the_code_changes_the_folder(monkeypatch, variable, value):
     assert compilation.folder() != before
 
 
+def test_a_worker_of_joblib_which_limits_numbas_threads_has_the_same_folder(monkeypatch):
+    before = compilation.folder()
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
+    compilation.folder.cache_clear()
+    assert compilation.folder() == before
+
+
 def test_another_version_of_numpy_has_another_folder(monkeypatch):
     before = compilation.folder()
     monkeypatch.setattr(compilation.np, "__version__", "9.9")
