@@ -8,7 +8,7 @@ what it does not compute, such as complex numbers: then NumPy computes it.
     NumPy's kernels compute everything.
 "compiled"
     The twins compute whatever they can. They are compiled first, for float32 and for float64, unless they have been:
-    that takes some 20 s each.
+    that takes some 30 s each.
 "auto"
     The twins compute arrays of `LOAD_SIZE` entries and more, where numba and SciPy are installed and the twins have
     been compiled, as by ``funcnn compile``. A long run of training compiles them, and a short one does not even load
@@ -47,7 +47,7 @@ CHOICES = ("auto", "numpy", "compiled")
 # leave it to chance which kernels another thread takes for its smaller arrays.
 LOAD_SIZE, MIN_SIZE = 1 << 16, 1 << 12
 # The work of a run of training, in multiply-adds, from which on it loads the twins, which takes about a second, or
-# compiles them, which takes some 20. On two cores, NumPy's kernels do 0.7e11 to 1.7e11 a second, and the twins save a
+# compiles them, which takes some 30. On two cores, NumPy's kernels do 0.7e11 to 1.7e11 a second, and the twins save a
 # fifth to a half of the time. To measure it again, compare jobs of scripts/bench, ``--framework funcnn`` with
 # ``--framework funcnn-fast``, and see ``funcnn compile``.
 LOAD_WORK, COMPILE_WORK = 5e11, 1e13
@@ -252,7 +252,7 @@ def _choice_of_process() -> str:
 def _say_once(module: str, done: int, modules: int) -> None:
     """Print, before the first module is compiled, what takes so long."""
     if not done:
-        line = "funcnn: compiling the kernels, once: some 20 s (funcnn compile does it ahead)"
+        line = "funcnn: compiling the kernels, once: some 30 s (funcnn compile does it ahead)"
         print(line, file=streams.guard(sys.stderr), flush=True)
 
 

@@ -103,7 +103,7 @@ def test_compiling_before_a_run_says_so_in_one_line(state, capsys):
     assert double(LARGE) == "numpy"
     prepare(selection.COMPILE_WORK)
     assert double(LARGE) == current() == "compiled" and state.compilations == 1 and not is_open()
-    assert capsys.readouterr().err == "funcnn: compiling the kernels, once: some 20 s (funcnn compile does it ahead)\n"
+    assert capsys.readouterr().err == "funcnn: compiling the kernels, once: some 30 s (funcnn compile does it ahead)\n"
 
 
 def test_after_an_interrupted_compilation_numpy_computes(state):
