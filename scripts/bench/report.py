@@ -90,4 +90,4 @@ def announce(name: str) -> None:
 def announce_compiling(_: str, done: int, modules: int) -> None:
     """Print on stderr that kernels are compiled, before the first module of them."""
     if not done:
-        print(f"compiling {modules} modules of kernels, once: some 20 s", file=sys.stderr, flush=True)
+        print(f"compiling {modules} modules of kernels, once: some 30 s", file=sys.stderr, flush=True)

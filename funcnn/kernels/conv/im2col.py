@@ -16,7 +16,7 @@ from funcnn.kernels.bias import add_bias
 from funcnn.kernels.caching import cached_arrays
 from funcnn.kernels.geometry import Geometry
 from funcnn.kernels.selection import active, compilable
-from funcnn.kernels.windows import pad, shape_and_strides, windows
+from funcnn.kernels.windows import pad, shape_and_strides, view, windows
 from funcnn.tree import Array
 
 # ``scripts/bench --job lenet`` and ``--job vgg`` measure these constants again.
@@ -58,8 +58,7 @@ def prepare(
     x: Array, w: Array, g: Geometry, groups: int, b: Array | None = None, relu: bool = False
 ) -> Callable[[Array], Array]:
     """See `funcnn.kernels.conv.dispatch.prepare`."""
-    in_one_chunk = len(chunks(len(x), g, x.shape[-1] * x.itemsize, w.nbytes)) == 1
-    if groups > 1 or not in_one_chunk or active(x.size, x.dtype):
+    if groups > 1 or not _in_one_chunk(x, w, g) or active(x.size, x.dtype):
         return lambda x: correlate(x, w, g, groups, b, relu)
     matrix, shape = _matrix(w), (len(x), *g.out, w.shape[-1])
     rows = prepare_rows(x, w, g)
@@ -74,18 +73,20 @@ def prepare_rows(x: Array, w: Array, g: Geometry) -> Callable[[Array], Array] | 
     None where there is padding, windows are short, or the product with w is not a single one.
     """
     depth, count = math.prod(w.shape[:-1]), len(x) * math.prod(g.out)
-    in_one_chunk = len(chunks(len(x), g, x.shape[-1] * x.itemsize, w.nbytes)) == 1
-    if any(map(any, g.padding)) or not _has_long_runs(x, g) or not in_one_chunk:
+    if any(map(any, g.padding)) or not _has_long_runs(x, g) or not _in_one_chunk(x, w, g):
         return None
     if _rows_per_block(count, depth, w.shape[-1]):
         return None
     shape, strides = shape_and_strides(np.ascontiguousarray(x), g)
 
     def rows(x: Array) -> Array:
-        windows: Array = np.ndarray(shape, x.dtype, np.ascontiguousarray(x), 0, strides)
-        return windows.reshape(count, depth)
+        return view(np.ascontiguousarray(x), shape, strides).reshape(count, depth)
 
     return rows
+
+
+def _in_one_chunk(x: Array, w: Array, g: Geometry) -> bool:
+    return len(chunks(len(x), g, x.shape[-1] * x.itemsize, w.nbytes)) == 1
 
 
 def _correlate_chunk(x: Array, matrix: Array, g: Geometry, b: Array | None, relu: bool) -> Array:
